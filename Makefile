@@ -1,0 +1,94 @@
+# `make` alone prints what there is. Python 3.11+ and make are all it needs; the rest goes into .venv/ and .tools/.
+
+VENV = .venv
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Only what a lock names, with its hash, and only wheels: building a source archive would fetch what no lock names.
+FROM_LOCK = $(PIP_INSTALL) --require-hashes --only-binary :all:
+UV_LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --custom-compile-command "make lock"
+PYTEST = $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+.PHONY: help
+help: ## print this help
+	@echo 'usage: make TARGET [PYTHON=python3.12] [ARGS="-k ledger"]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.package ## run the exporter against the embedded Glue simulator: no AWS, no credentials
+	$(BIN)/glue-ml-exporter demo $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev tools ## run every test, also against real Prometheus and the aws command line
+	$(PYTEST)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.dev ## run the tests that need neither seconds nor outside programs
+	$(PYTEST) -m "not slow"
+
+.PHONY: lint
+lint: $(VENV)/.dev ## check style, types and the architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.dev ## format the code and fix what can be fixed without thinking
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(VENV)/.dev ## measure memory, speed and scrapes
+	$(BIN)/python tests/tools/install.py nginx prometheus-3
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: tools
+tools: $(VENV)/.dev ## install the outside programs that the tests run into .tools/
+	@$(BIN)/python tests/tools/install.py
+
+.PHONY: lock
+lock: $(VENV)/.dev ## refresh all locked dependencies to the newest that pyproject.toml allows
+	$(UV_LOCK) pyproject.toml --group dev --output-file locks/dev.txt
+	$(UV_LOCK) pyproject.toml --constraint locks/dev.txt --output-file locks/runtime.txt
+	$(UV_LOCK) --group build --constraint locks/dev.txt --output-file locks/build.txt
+	tests/tools/install-awscli --lock
+
+.PHONY: clean
+clean: ## remove everything that make put here: .venv/, .tools/, caches
+	rm -rf $(VENV) .tools .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed. Each stamp file is made anew when what it was made from changes.
+
+$(VENV)/.dev: locks/dev.txt $(VENV)/.package
+	@echo 'installing the development tools of $<'
+	@$(FROM_LOCK) -r $<
+	@touch $@
+
+$(VENV)/.package: pyproject.toml exporter/__init__.py $(VENV)/.runtime
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.runtime: locks/runtime.txt locks/build.txt $(VENV)/.python
+	@echo 'installing the dependencies of locks/runtime.txt'
+	@$(FROM_LOCK) -r locks/runtime.txt -r locks/build.txt
+	@touch $@
+
+$(VENV)/.python:
+	@for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		"$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
+			echo "error: $$python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }; \
+		"$$python" -m venv --clear $(VENV) && touch $@; exit; \
+	done; \
+	echo 'error: $(or $(PYTHON),every python3 here) is missing or older than 3.11; name one: make PYTHON=/path/to/python3' >&2; \
+	exit 1
+
+# A PYTHON= that is not the one in the virtual environment makes a new environment.
+ifdef PYTHON
+IDENTITY = -c 'import sys; print(sys.base_prefix, sys.version)' 2>/dev/null
+ifneq ($(shell $(PYTHON) $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
+.PHONY: $(VENV)/.python
+endif
+endif

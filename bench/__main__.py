@@ -1,0 +1,47 @@
+"""The command: `python -m bench [--quick] [NAME ...]`."""
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import time
+
+from bench.servers import CREDENTIALS
+from bench.tables import Row, table
+
+NAMES = ("scrape", "nginx", "memory", "republish", "parse", "first_scan", "busy", "steady", "ledger", "state")
+
+
+def main() -> int:
+    """Run the benchmarks that the arguments name and print their tables; always 0, the tables say what is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the exporter; all without a NAME.")
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round: shows that it works, no more")
+    arguments = parser.parse_args()
+    os.environ.update(CREDENTIALS)
+    print(f"# {_machine()}\n")
+    rows = []
+    for name in arguments.names or NAMES:
+        rows += _run(name, quick=arguments.quick)
+    missed = [row.what for row in rows if row.missed]
+    print(f"Targets missed: {'; '.join(missed) or 'none'}")
+    return 0
+
+
+def _run(name: str, *, quick: bool) -> list[Row]:
+    module = importlib.import_module(f"bench.{name}")
+    began = time.monotonic()
+    rows = list(module.run(quick=quick))
+    print(table(module.TITLE, rows))
+    print(f"{module.NOTE}\nTook {time.monotonic() - began:.0f} s.\n", flush=True)
+    return rows
+
+
+def _machine() -> str:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

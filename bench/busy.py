@@ -1,0 +1,59 @@
+"""Scraping while the first scan of a million runs is under way in the same process."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from bench.client import OPENMETRICS, Scraper
+from bench.glue import now_after, our_client, serve_glue
+from bench.measure import percentile
+from bench.servers import serve_ours, serve_stock, served
+from bench.tables import Row, at_least, seconds
+from bench.transforms import CONFIG, watch
+
+TITLE = "Scrapes during a first scan: ours against the stock client under the same load"
+NOTE = (
+    "Wall time of a scrape of 300 transforms, OpenMetrics, gzip, while a thread of the server's process reads the\n"
+    "history of 1,000,000 runs through the real pipeline, again and again. At rest is the same without that thread.\n"
+    "The ratio to rest: a thread that computes gives the interpreter up every 5 ms only (sys.getswitchinterval), and\n"
+    "the event loop waits for it so long each time that it wakes up, at least once per scrape."
+)
+
+
+def run(*, quick: bool) -> Iterator[Row]:
+    """Yield rows for p50 and p99 against stock, and against rest."""
+    transforms, total, duration = (10, 20_000, 1.0) if quick else (300, 1_000_000, 20.0)
+    with served(serve_glue, total) as glue:
+        load = partial(scan_for_ever, glue.port, total)
+        ours = _latencies(serve_ours, transforms, load, duration)
+        stock = _latencies(serve_stock, transforms, load, duration)
+        rest = _latencies(serve_ours, transforms, None, duration / 2)
+        stock_rest = _latencies(serve_stock, transforms, None, duration / 2)
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        busy, other, quiet = (percentile(values, share) for values in (ours, stock, rest))
+        counted = f"{len(ours)} and {len(stock)} scrapes"
+        yield Row(f"{name} against stock", other / busy, f"{seconds(busy)} : {seconds(other)}, {counted}", at_least(20))
+        yield Row(f"{name} against rest", busy / quiet, f"{seconds(busy)} : {seconds(quiet)}")
+    busy, quiet = percentile(stock, 0.5), percentile(stock_rest, 0.5)
+    yield Row("stock, p50 against rest", busy / quiet, f"{seconds(busy)} : {seconds(quiet)}")
+
+
+def _latencies(
+    serve: Callable[..., None], transforms: int, load: Callable[[], None] | None, duration: float
+) -> list[float]:
+    with served(serve, transforms, load) as server:
+        scraper = Scraper(server.port, OPENMETRICS)
+        scraper.scrape()
+        deadline = time.monotonic() + duration
+        latencies = []
+        while time.monotonic() < deadline or len(latencies) < 3:
+            latencies.append(scraper.seconds())
+            time.sleep(0.01)
+    return latencies
+
+
+def scan_for_ever(port: int, total: int) -> None:
+    """Read the history, forget it, read it again."""
+    glue = our_client(port)
+    while True:
+        watch().read(glue, CONFIG.polling, now_after(total), lambda: None)

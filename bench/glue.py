@@ -1,0 +1,144 @@
+"""A Glue that answers GetMLTaskRuns from canned bytes, so cheaply that a client's own cost is what is measured.
+
+It knows one history: a run per second, the same thousand again and again but for ids and times, and every
+``TransformId`` has it. The clients of both sides are made here too.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
+from typing import Any
+
+import boto3
+from botocore.config import Config as BotoConfig
+
+from bench.servers import HOST
+from bench.transforms import CONFIG, LANE
+from exporter.config import Polling
+from exporter.pages import Aws, Glue
+from exporter.telemetry import Telemetry
+
+PAGE = 1000
+BEGINNING = int(time.time()) // 1_000_000 * 1_000_000 - 1_000_000
+"""When the history begins, in UTC seconds: one to three weeks ago, so that a million runs lie within the lookback."""
+
+_THOUSANDS = "@@@@"
+"""Stands for the page's number in a canned run, in the id and in the times."""
+
+_SECONDS = BEGINNING // 1_000_000
+
+
+def canned_run(position: int) -> bytes:
+    """Return the run at this place (0 to 999) of every page, 500 bytes as Glue sends them."""
+    failed = position % 10 == 3
+    at = f"{_SECONDS}{_THOUSANDS[:3]}{position:03d}"
+    run = {
+        "TransformId": f"tfm-{1:040x}",
+        "TaskRunId": f"tsk-{_THOUSANDS}{position * 0x9E3779B97F4A7C15 % 2**144:036x}",
+        "Status": "FAILED" if failed else "SUCCEEDED",
+        "LogGroupName": "/aws-glue/mltransforms/customers-dedup",
+        "Properties": {
+            "TaskType": "FIND_MATCHES",
+            "FindMatchesTaskRunProperties": {"JobId": f"job-{position:016x}", "JobName": "find-matches-customers"},
+        },
+        "StartedOn": f"<{at}.125>",
+        "LastModifiedOn": f"<{at}.875>",
+        "CompletedOn": f"<{at}.875>",
+        "ExecutionTime": 60 + position * 37 % 5000,
+    }
+    if failed:
+        run["ErrorString"] = "Command failed with exit code 1"
+    return json.dumps(run).replace('"<', "").replace('>"', "").encode()
+
+
+@cache
+def _canned_runs() -> tuple[bytes, ...]:
+    return tuple(map(canned_run, range(PAGE)))
+
+
+def page(first: int, total: int) -> bytes:
+    """Return the answer with the thousand runs from number ``first`` on, out of ``total``."""
+    thousand, offset = divmod(first, PAGE)
+    last = min(first + PAGE, total)
+    runs = _canned_runs()
+    head = b",".join(runs[offset : min(PAGE, offset + last - first)])
+    tail = b",".join(runs[: max(0, last - (thousand + 1) * PAGE)])
+    body = b",".join(filter(None, (_numbered(head, thousand), _numbered(tail, thousand + 1))))
+    token = b"" if last == total else b', "NextToken": "%d"' % last
+    return b'{"TaskRuns": [%s]%s}' % (body, token)
+
+
+def _numbered(runs: bytes, thousand: int) -> bytes:
+    return runs.replace(_THOUSANDS.encode(), b"%04d" % thousand).replace(_THOUSANDS[:3].encode(), b"%03d" % thousand)
+
+
+def pages(total: int) -> Iterator[bytes]:
+    """Yield all answers of a history of so many runs."""
+    return (page(first, total) for first in range(0, total, PAGE))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    total = 0
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        after = request.get("Filter", {}).get("StartedAfter", 0)
+        first = int(request.get("NextToken") or max(0, int(after) - BEGINNING))
+        body = page(min(first, self.total), self.total)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def serve_glue(port: Connection, total: int) -> None:
+    """Serve a history of so many runs; for `servers.served`."""
+    handler = type("_Handler", (_Handler,), {"total": total})
+    server = ThreadingHTTPServer((HOST, 0), handler)
+    port.send(server.server_port)
+    server.serve_forever()
+
+
+def now_after(total: int) -> float:
+    """Return the UTC seconds at which the last of so many runs has just ended."""
+    return float(BEGINNING + total)
+
+
+def our_client(port: int) -> Glue:
+    """Return the exporter's client of this Glue, with no limit on its rate."""
+    polling = Polling(**{**_fields(CONFIG.polling), "requests_per_second": 1e6})
+    accounts = {account.name: account for account in CONFIG.accounts}
+    url = f"http://{HOST}:{port}"
+    return Aws(accounts, polling, endpoint_url=url, telemetry=Telemetry(), stop=threading.Event()).lane(LANE)
+
+
+def _fields(polling: Polling) -> dict[str, Any]:
+    return {name: getattr(polling, name) for name in Polling.__slots__}
+
+
+def stock_client(port: int) -> Any:
+    """Return boto3's client of this Glue, as it comes."""
+    return boto3.client(
+        "glue", region_name=LANE.region, endpoint_url=f"http://{HOST}:{port}", config=BotoConfig(tcp_keepalive=True)
+    )
+
+
+def stock_pages(client: Any) -> Iterator[list[dict[str, Any]]]:
+    """Page through everything with boto3, as one does without an exporter: Glue has no paginator for it."""
+    request = {"TransformId": "tfm-1", "MaxResults": PAGE}
+    while True:
+        answer = client.get_ml_task_runs(**request)
+        yield answer["TaskRuns"]
+        if "NextToken" not in answer:
+            return
+        request["NextToken"] = answer["NextToken"]

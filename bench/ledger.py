@@ -1,0 +1,49 @@
+"""The ledger alone: memory and CPU per run."""
+
+import time
+from collections.abc import Iterator
+
+from bench.glue import now_after, pages
+from bench.measure import in_fresh_process, resident_bytes
+from bench.tables import Row, at_most, seconds
+from bench.transforms import CONFIG
+from exporter.ledger import Ledger, Reading
+from exporter.wire import decode_page
+
+TITLE = "Ledger: a million finished runs"
+NOTE = "Resident memory after a garbage collection, in a fresh process; CPU time without decoding the pages."
+
+
+def run(*, quick: bool) -> Iterator[Row]:
+    """Yield rows for memory, the first reading, and a re-reading."""
+    total = 10_000 if quick else 1_000_000
+    size, first, again = in_fresh_process(fill, total)
+    # A few thousand runs are lost in the noise of a process's memory, so only the full size has the target.
+    yield Row("memory", size / total, f"{size / 1e6:.1f} MB", None if quick else at_most(130), "bytes/run")
+    yield Row("first reading: add and commit", first / total * 1e6, seconds(first), None, "µs/run")
+    yield Row("re-reading: all known", again / total * 1e6, seconds(again), None, "µs/run")
+
+
+def fill(total: int) -> tuple[int, float, float]:
+    """Return the bytes that a ledger of so many runs takes, and the CPU seconds of reading them, and again."""
+    before = resident_bytes()
+    ledger = Ledger(CONFIG.metrics.execution_buckets)
+    first = read(ledger, total)
+    size = resident_bytes() - before
+    return size, first, read(ledger, total)
+
+
+def read(ledger: Ledger, total: int) -> float:
+    """Let the ledger read all runs; return the CPU seconds, those of decoding excluded."""
+    now = now_after(total)
+    spent = 0.0
+    reading = Reading(ledger, now=now, since=now - CONFIG.polling.lookback, cutoff=now - CONFIG.polling.lookback)
+    for body in pages(total):
+        runs, _ = decode_page(body)
+        began = time.process_time()
+        for one in runs:
+            reading.add(one)
+        spent += time.process_time() - began
+    began = time.process_time()
+    ledger.commit(reading)
+    return spent + time.process_time() - began

@@ -1,0 +1,120 @@
+"""Transforms to show: the same samples for the exporter and for the stock client."""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client import Metric as StockMetric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as StockExemplar
+
+from exporter.births import Births
+from exporter.config import load_config
+from exporter.exposition import Exposition
+from exporter.ledger import Ledger, Reading
+from exporter.metrics import METRICS, Metric, Picture, Poll
+from exporter.runs import TaskRun
+from exporter.targets import Details, Lane, Target
+from exporter.telemetry import Telemetry
+from exporter.textformat import Line
+from exporter.totals import Series, Total
+from exporter.watch import Watch
+
+CONFIG = load_config("{region: eu-west-1, transforms: [tfm-1]}", source="bench", environ={})
+NOW = 1_790_000_000.0
+LANE = Lane("default", "eu-west-1")
+DAY = 86400.0
+CELLS = [(kind, status) for kind in ("FIND_MATCHES", "EVALUATION") for status in ("SUCCEEDED", "FAILED")]
+RUNS = 40
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A transform as a poll hands it to the exposition."""
+
+    picture: Picture
+    totals: Mapping[Series, Total]
+
+
+def shown(number: int, *, runs: int = RUNS) -> Shown:
+    """Return a transform that runs two kinds of task, with as many finished runs, each in every histogram."""
+    polling, bounds = CONFIG.polling, CONFIG.metrics.execution_buckets
+    ledger = Ledger(bounds)
+    for news in ([], _runs(number, runs)):
+        reading = Reading(ledger, now=NOW, since=NOW - polling.lookback, cutoff=NOW - polling.lookback)
+        for run in news:
+            reading.add(run)
+        ledger.commit(reading)
+    births = Births(scrapes=0, timeout=0.0, born_at=NOW)
+    births.publish(ledger.totals, now=NOW, tick=0.0, publication=0)
+    watch = Watch(
+        target=Target(f"tfm-{number:040x}", LANE, f"customers-dedup-{number}", {"team": "data"}),
+        ledger=ledger,
+        births=births,
+        account_id="123456789012",
+        details=Details("", "READY", "FIND_MATCHES", "3.0", "G.1X", 240, 0.9, 0.8, 0.85, 0.7),
+        poll=Poll(up=True, tried=NOW, succeeded=NOW, duration=0.05 + number / 1e5),
+    )
+    return Shown(watch.picture(polling, NOW, created=False), dict(ledger.totals))
+
+
+def watch() -> Watch:
+    """Return a transform that was never polled."""
+    births = Births(scrapes=0, timeout=0.0, born_at=NOW)
+    return Watch(Target("tfm-1", LANE), Ledger(CONFIG.metrics.execution_buckets), births)
+
+
+def _runs(number: int, count: int) -> Iterator[TaskRun]:
+    dice = random.Random(number)  # noqa: S311 - sizes of made-up runs
+    for position in range(count):
+        task_type, status = CELLS[position % len(CELLS)]
+        started = NOW - DAY + position * 600 + dice.random()
+        execution = dice.randrange(20, 20_000)
+        run_id = f"tsk-{dice.getrandbits(160):040x}"
+        yield TaskRun(run_id, task_type, status, started, started + execution + 30, float(execution))
+
+
+def exposition_of(transforms: Iterable[Shown]) -> Exposition:
+    """Return an exposition that shows these, with nothing asked for yet."""
+    exposition = Exposition(_telemetry(), None)
+    for one in transforms:
+        exposition.update(one.picture, one.totals)
+    return exposition
+
+
+def _telemetry() -> Telemetry:
+    telemetry = Telemetry()
+    telemetry.expect([LANE])
+    return telemetry
+
+
+class _Prebuilt(Collector):
+    """Gives families that are built beforehand: the stock client only has to render them, which favours it."""
+
+    def __init__(self, families: Sequence[StockMetric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[StockMetric]:
+        return self._families
+
+
+def stock_registry(transforms: Sequence[Shown]) -> CollectorRegistry:
+    """Return a registry of prometheus_client with the same samples, the exporter's own metrics included."""
+    registry = _telemetry().registry
+    registry.register(_Prebuilt([_family(metric, transforms) for metric in METRICS]))
+    return registry
+
+
+def _family(metric: Metric, transforms: Sequence[Shown]) -> StockMetric:
+    family = StockMetric(metric.family, metric.help, metric.kind)
+    for one in transforms:
+        for line in metric.lines(one.picture):
+            labels = dict(sorted((*line.labels, *one.picture.identity.labels)))
+            family.add_sample(metric.family + line.suffix, labels, line.value, exemplar=_exemplar(line))
+    return family
+
+
+def _exemplar(line: Line) -> StockExemplar | None:
+    exemplar = line.exemplar
+    return exemplar and StockExemplar({"task_run_id": exemplar.run_id}, exemplar.value, exemplar.time)

@@ -1,0 +1,8 @@
+"""Prometheus exporter for AWS Glue machine-learning task runs."""
+
+import os
+
+__version__ = "0.1.0"
+
+__revision__ = os.environ.get("GLUE_ML_EXPORTER_REVISION", "unknown")
+"""The source revision, which whoever builds an image or a package sets."""

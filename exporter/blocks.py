@@ -1,0 +1,131 @@
+"""Rendered transforms, kept so that a change of one costs little: blocks of transforms, a chunk per metric and block.
+
+A format wants all samples of a metric together, so one transform's lines are spread over the whole body. They are kept
+per metric and per block of some transforms; a change renders its own lines again, and joins and compresses only the
+chunks of its block. Each chunk is deflated by itself and ends on a byte, so chunks may be put one after the other into
+a gzip stream (RFC 1951, RFC 1952).
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from isal import isal_zlib
+
+from exporter.negotiation import Encoding, TextFormat
+
+BLOCK = 32
+"""Transforms in a block: more make each change dearer, fewer make the compression worse."""
+
+PIECE = 1 << 18
+"""Bytes that are sent at a time: small chunks are joined up to this size when a body is put together."""
+
+_LEVEL = 1
+_RAW_DEFLATE = -15
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+
+
+class Fragment(NamedTuple):
+    """One transform's lines of one metric: the same object twice where the formats agree."""
+
+    text: bytes
+    openmetrics: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some part of a body, as it is and, where asked for, deflated."""
+
+    raw: bytes
+    deflated: bytes
+    crc: int
+
+    @classmethod
+    def of(cls, raw: bytes, *, last: bool = False) -> "Chunk":
+        """Compress; the ``last`` chunk ends the stream."""
+        compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
+        end = isal_zlib.Z_FINISH if last else isal_zlib.Z_FULL_FLUSH
+        return cls(raw, compressor.compress(raw) + compressor.flush(end), isal_zlib.crc32(raw))
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """All that is served about Glue in one format and encoding; the exporter's own metrics follow at each scrape."""
+
+    encoding: Encoding
+    pieces: tuple[bytes, ...]
+    size: int
+    """Bytes before compression."""
+    crc: int
+
+    def followed_by(self, tail: bytes) -> list[bytes]:
+        """Return the complete body, in pieces, with ``tail`` at its end."""
+        if self.encoding is Encoding.IDENTITY:
+            return [*self.pieces, tail]
+        last = Chunk.of(tail, last=True)
+        crc = isal_zlib.crc32_combine(self.crc, last.crc, len(tail))
+        trailer = struct.pack("<II", crc, (self.size + len(tail)) & 0xFFFFFFFF)
+        return [_GZIP_HEADER, *self.pieces, last.deflated + trailer]
+
+
+def body_of(chunks: Iterable[Chunk], encoding: Encoding) -> Body:
+    """Put chunks together."""
+    crc, size, parts = 0, 0, []
+    for chunk in chunks:
+        crc = isal_zlib.crc32_combine(crc, chunk.crc, len(chunk.raw))
+        size += len(chunk.raw)
+        parts.append(chunk.deflated if encoding is Encoding.GZIP else chunk.raw)
+    return Body(encoding, tuple(_pieces(parts)), size, crc)
+
+
+def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
+    batch: list[bytes] = []
+    size = 0
+    for part in parts:
+        batch.append(part)
+        size += len(part)
+        if size >= PIECE:
+            yield b"".join(batch)
+            batch, size = [], 0
+    if batch:
+        yield b"".join(batch)
+
+
+@dataclass(slots=True)
+class Block:
+    """Up to `BLOCK` transforms, by id, each with its fragments by metric."""
+
+    fragments: dict[str, dict[str, Fragment]] = field(default_factory=dict)
+    _chunks: dict[tuple[str, TextFormat], Chunk] = field(default_factory=dict)
+
+    def put(self, transform_id: str, fragments: dict[str, Fragment]) -> None:
+        """Take the fragments that are new or changed."""
+        self.fragments.setdefault(transform_id, {}).update(fragments)
+        self._expire(fragments)
+
+    def remove(self, transform_id: str) -> None:
+        """Forget a transform."""
+        self._expire(self.fragments.pop(transform_id))
+
+    def _expire(self, metrics: Iterable[str]) -> None:
+        for metric in metrics:
+            for text_format in TextFormat:
+                self._chunks.pop((metric, text_format), None)
+
+    def chunk(self, metric: str, text_format: TextFormat) -> Chunk:
+        """Return the lines of one metric, of all transforms of the block."""
+        chunk = self._chunks.get((metric, text_format))
+        if chunk is None:
+            chunk = self._chunks[metric, text_format] = self._join(metric, text_format)
+        return chunk
+
+    def _join(self, metric: str, text_format: TextFormat) -> Chunk:
+        mine = [fragments[metric] for fragments in self.fragments.values() if metric in fragments]
+        other = TextFormat.TEXT if text_format is TextFormat.OPENMETRICS else TextFormat.OPENMETRICS
+        known = self._chunks.get((metric, other))
+        if known is not None and all(fragment.text is fragment.openmetrics for fragment in mine):
+            return known
+        if text_format is TextFormat.OPENMETRICS:
+            return Chunk.of(b"".join(fragment.openmetrics for fragment in mine))
+        return Chunk.of(b"".join(fragment.text for fragment in mine))

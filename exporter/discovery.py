@@ -1,0 +1,241 @@
+"""Which transforms there are: Glue is asked at intervals, by tag and by name.
+
+A search is one item of ``discovery`` in one region. Its last good answer holds until the next one: a search that fails
+takes no transform away.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+
+from exporter.config import Config, Discovery
+from exporter.crew import Crew
+from exporter.errors import GlueError
+from exporter.journal import Journal
+from exporter.pacing import Stopped
+from exporter.pages import Aws, Glue
+from exporter.schema import label_name
+from exporter.targets import Lane, Target
+from exporter.telemetry import Telemetry
+
+HEARTBEAT = 1.0
+"""Seconds within which it is looked at the latest whether a search is due."""
+
+
+@dataclass(slots=True, eq=False)
+class Search:
+    """What to look for in one account and region, and what was found there."""
+
+    wanted: Discovery
+    lane: Lane
+    found: tuple[Target, ...] = ()
+    tried: bool = False
+    failing: bool = False
+    succeeded: float | None = None
+    """When it last succeeded (UTC seconds)."""
+    due: float = 0.0
+    """When it is to be made next (monotonic seconds)."""
+    busy: bool = False
+
+
+class Finder:
+    """Makes all searches of a configuration. `adopt` says which; `run` makes them until the exporter stops."""
+
+    def __init__(self, telemetry: Telemetry, *, stop: threading.Event, on_found: Callable[[], None]) -> None:
+        """Take where to tell how it goes; ``on_found`` is called after each search that has succeeded."""
+        self._telemetry = telemetry
+        self._stop = stop
+        self._on_found = on_found
+        self._journal = Journal()
+        self._crew = Crew("discover")
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._searches: tuple[Search, ...] = ()
+        self._aws: Aws
+        self._retry_after = 0.0
+        self._page_size = 0
+
+    def plan(self, config: Config) -> tuple[Search, ...]:
+        """Return the searches of a configuration, to be made once they are adopted.
+
+        A search that was made before goes on with what it has found. A new one begins with what former searches of its
+        account and region had found, until its own first answer: a changed filter leaves no gap.
+        """
+        return _carried_over(_searches(config.discovery), self.searches)
+
+    def adopt(self, searches: tuple[Search, ...], config: Config, aws: Aws) -> None:
+        """Make these searches, planned for this configuration, from now on."""
+        with self._lock:
+            gone = {search.lane for search in self._searches} - {search.lane for search in searches}
+            self._searches, self._aws = searches, aws
+            self._retry_after, self._page_size = config.polling.interval, config.polling.page_size
+            for lane in gone:
+                self._forget(lane)
+        self._wake.set()
+
+    @property
+    def searches(self) -> tuple[Search, ...]:
+        """What is searched, with what was found."""
+        with self._lock:
+            return self._searches
+
+    @property
+    def tried_all(self) -> bool:
+        """Whether every search was made once, successful or not."""
+        with self._lock:
+            return all(search.tried for search in self._searches)
+
+    @property
+    def failing(self) -> list[Lane]:
+        """Where the last search has failed, or none was made yet."""
+        with self._lock:
+            return [search.lane for search in self._searches if search.failing or not search.tried]
+
+    # -- when to search ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Search until the exporter stops; a thread of its own."""
+        while not self._stop.is_set():
+            self._wake.wait(self._begin_searches())
+            self._wake.clear()
+
+    def _begin_searches(self) -> float:
+        """Begin the searches that are due; return the seconds until the next one."""
+        now = time.monotonic()
+        with self._lock:
+            idle = [search for search in self._searches if not search.busy]
+            for search in idle:
+                if search.due <= now:
+                    search.busy = True
+                    self._crew.run(partial(self._make, search, self._aws.lane(search.lane), self._page_size))
+            waiting = [search.due - now for search in idle if not search.busy]
+        return min([HEARTBEAT, *waiting])
+
+    def _make(self, search: Search, glue: Glue, page_size: int) -> None:
+        try:
+            self._try(search, glue, page_size)
+        finally:
+            with self._lock:
+                search.busy, search.tried = False, True
+            self._wake.set()
+
+    def _try(self, search: Search, glue: Glue, page_size: int) -> None:
+        began = time.monotonic()
+        try:
+            found = self._find(search, glue, page_size)
+        except Stopped:
+            return
+        except GlueError as error:
+            if self._note(search, None, due=began + min(search.wanted.interval, self._retry_after)):
+                self._journal.discovery_failed(search.lane, search, error)
+            return
+        before = search.found
+        if self._note(search, found, due=began + search.wanted.interval):
+            self._journal.discovered(search.lane, search, _ids(before), _ids(found))
+            self._on_found()
+
+    def _note(self, search: Search, found: tuple[Target, ...] | None, *, due: float) -> bool:
+        """Note what a search has found, None if it failed; whether it is still wanted."""
+        with self._lock:
+            search.failing = found is None
+            search.due = max(due, time.monotonic())
+            if found is not None:
+                search.found, search.succeeded = found, time.time()
+            wanted = search in self._searches
+            if wanted:
+                self._tell(search.lane)
+            return wanted
+
+    # -- what to find -----------------------------------------------------------------------------------------------
+
+    def _find(self, search: Search, glue: Glue, page_size: int) -> tuple[Target, ...]:
+        wanted = search.wanted
+        ids = glue.transform_ids(wanted.tags, page_size=page_size)
+        if wanted.name is not None:
+            ids = [transform_id for transform_id in ids if _is_named(glue, transform_id, wanted.name)]
+        labels = self._labels(search, glue, ids)
+        return tuple(Target(transform_id, search.lane, None, labels[transform_id]) for transform_id in ids)
+
+    def _labels(self, search: Search, glue: Glue, ids: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the labels from tags by transform; where tags are not to be had, as they were."""
+        wanted = search.wanted.labels_from_tags
+        tags = search.wanted.tags
+        known = {label_name(key): tags[key] for key in wanted if key in tags}
+        asked = [key for key in wanted if key not in tags]
+        before = {target.id: target.labels for target in search.found}
+        labels = {transform_id: {**before.get(transform_id, {}), **known} for transform_id in ids}
+        if asked:
+            self._read_tags(glue, asked, labels)
+        return labels
+
+    def _read_tags(self, glue: Glue, keys: Iterable[str], labels: Mapping[str, dict[str, str]]) -> None:
+        """Put the tags with these keys into the labels of each transform."""
+        for transform_id, its_labels in labels.items():
+            try:
+                tags = glue.tags(transform_id)
+            except Stopped:
+                raise
+            except GlueError as error:
+                if error.reason == "EntityNotFoundException":
+                    continue
+                # Labels are an ornament: what keeps them away keeps no transform away, and is not asked for each.
+                self._journal.tags_failed(glue.lane, error)
+                return
+            for key in keys:
+                its_labels.pop(label_name(key), None)
+            its_labels.update({label_name(key): tags[key] for key in keys if key in tags})
+        self._journal.tags_known(glue.lane)
+
+    # -- how it goes ------------------------------------------------------------------------------------------------
+
+    def _tell(self, lane: Lane) -> None:
+        searches = [search for search in self._searches if search.lane == lane]
+        found = {target.id for search in searches for target in search.found}
+        self._telemetry.discovered_transforms.labels(*lane).set(len(found))
+        self._telemetry.discovery_up.labels(*lane).set(not any(search.failing for search in searches))
+        succeeded = [search.succeeded for search in searches if search.succeeded is not None]
+        if len(succeeded) == len(searches):
+            self._telemetry.discovery_last_success.labels(*lane).set(min(succeeded))
+
+    def _forget(self, lane: Lane) -> None:
+        for gauge in (
+            self._telemetry.discovered_transforms,
+            self._telemetry.discovery_up,
+            self._telemetry.discovery_last_success,
+        ):
+            gauge.remove(*lane)
+
+
+def _searches(discovery: Iterable[Discovery]) -> list[Search]:
+    return [Search(wanted, Lane(wanted.account, region)) for wanted in discovery for region in wanted.regions]
+
+
+def _carried_over(new: Iterable[Search], before: Iterable[Search]) -> tuple[Search, ...]:
+    """Return the new searches, each replaced by the same one from before, or begun with what those had found."""
+    left = list(before)
+    searches = []
+    for search in new:
+        same = next((old for old in left if (old.lane, old.wanted) == (search.lane, search.wanted)), None)
+        if same is not None:
+            left.remove(same)
+        searches.append(same or search)
+    for search in searches:
+        if not search.tried:
+            search.found = tuple(target for old in left if old.lane == search.lane for target in old.found)
+    return tuple(searches)
+
+
+def _ids(targets: Iterable[Target]) -> list[str]:
+    return [target.id for target in targets]
+
+
+def _is_named(glue: Glue, transform_id: str, pattern: str) -> bool:
+    try:
+        return fnmatchcase(glue.details(transform_id).name, pattern)
+    except GlueError as error:
+        if error.reason != "EntityNotFoundException":
+            raise
+        return False

@@ -1,0 +1,32 @@
+"""What can go wrong, as a tree.
+
+ExporterError
+├── ConfigError (document)        the configuration file cannot be used; carries every problem with its place
+│   └── WebConfigError (web.webconfig)  the same for --web.config.file
+├── UsageError (flags)            the command line cannot be used
+├── ListenError (web.listeners)   an address cannot be listened on
+├── StateError                    the state file cannot be used, or not be written
+└── GlueError                     a call to AWS has failed; carries the reason by which it is counted
+    └── Stopped (pacing)          it has not: the exporter is stopping
+
+Each reads as one line that says what, where, and what was expected.
+"""
+
+
+class ExporterError(Exception):
+    """Anything that this program says of its own accord."""
+
+
+class StateError(ExporterError):
+    """The state file cannot be used, or could not be written."""
+
+
+class GlueError(ExporterError):
+    """A call to AWS has failed for good: retries, where they make sense, are used up."""
+
+    def __init__(self, reason: str, message: str, *, advice: str = "", retryable: bool = False) -> None:
+        """Take the ``reason`` label, what AWS said, what the user may do, and whether trying again may help."""
+        super().__init__(message)
+        self.reason = reason
+        self.advice = advice
+        self.retryable = retryable

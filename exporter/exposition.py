@@ -1,0 +1,345 @@
+"""What is served at /metrics: rendered when a poll has changed it, so that a scrape only sends.
+
+Poll and scrape meet at one assignment, that of `Exposition._publication`. A publication is numbered and never changes;
+what it shows of the counters is chosen by `births`. With a state file, the values of a publication are on disk before
+the first byte of its first scrape leaves (`docs/design/0004-state.md`).
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from exporter.births import Births
+from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of
+from exporter.errors import StateError
+from exporter.logs import get_logger
+from exporter.metrics import METRICS, Part, Picture
+from exporter.negotiation import Encoding, TextFormat
+from exporter.state import StateFile
+from exporter.telemetry import Telemetry
+from exporter.textformat import EOF, header, render_metrics, sample_lines
+from exporter.totals import Series, Total
+
+Variant = tuple[TextFormat, Encoding]
+
+UNUSED_AFTER = 600.0
+"""Seconds after which a format that nobody asks for is no longer prepared."""
+
+_REST = 10.0
+"""After a publication, rest for this many times the time it took: thousands of polls share a few of them.
+
+The same goes for collecting the exporter's own metrics: a flood of scrapes shares them for some milliseconds.
+"""
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Publication:
+    """One state of the exposition."""
+
+    number: int
+    bodies: Mapping[Variant, Body]
+    marks: Mapping[str, tuple[Births, Mapping[Series, Total]]]
+    """Values that this publication shows and no earlier scrape has: by transform, with the births that chose them."""
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """One answer at /metrics."""
+
+    chunks: Sequence[bytes]
+    length: int
+    on_sent: Callable[[], None]
+
+    def sent(self) -> None:
+        """Take note that the whole answer has left."""
+        self.on_sent()
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A transform in the exposition."""
+
+    block: Block
+    picture: Picture
+    totals: Mapping[Series, Total]
+
+
+@dataclass(slots=True)
+class _Use:
+    """When a variant was last asked for."""
+
+    used: dict[Variant, float] = field(default_factory=dict)
+
+    def note(self, variant: Variant) -> None:
+        self.used[variant] = time.monotonic()
+
+    def current(self) -> list[Variant]:
+        oldest = time.monotonic() - UNUSED_AFTER
+        return [variant for variant, used in list(self.used.items()) if used >= oldest]
+
+
+class Exposition:
+    """All transforms, rendered; `update` and `remove` are called by polls, `scrape` by the server."""
+
+    def __init__(self, telemetry: Telemetry, state: StateFile | None) -> None:
+        """Take the exporter's own metrics, which every scrape carries, and the state file if there is one."""
+        self._telemetry = telemetry
+        self._state = state
+        self._lock = threading.Lock()
+        self._shown: dict[str, _Shown] = {}
+        self._blocks: list[Block] = []
+        self._unmarked: set[str] = set()
+        self._waiting: set[str] = set()
+        self._scraped: deque[Publication] = deque()
+        self._newest_scraped = 0
+        self._recording_fails = False
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._changed = False
+        self._use = _Use()
+        self._own: dict[TextFormat, tuple[float, bytes]] = {}
+        self._publication = Publication(0, {}, {})
+        self._headers = {
+            (metric.name, text_format): Chunk.of(header(metric.family, metric.kind, metric.help, text_format))
+            for metric in METRICS
+            for text_format in TextFormat
+        }
+
+    # -- what polls do ----------------------------------------------------------------------------------------------
+
+    def update(self, picture: Picture, totals: Mapping[Series, Total]) -> None:
+        """Show a transform as ``picture`` has it, with as much of ``totals`` as may be shown yet."""
+        with self._lock:
+            transform_id = picture.target.id
+            shown = self._shown.get(transform_id)
+            before = None if shown is None else shown.picture
+            if shown is None:
+                shown = self._shown[transform_id] = _Shown(self._block_with_space(), picture, totals)
+            elif shown.picture.births is not picture.births:
+                # What is published is the choice of births that are over; no scrape may see it from now on.
+                self._publication = Publication(self._publication.number, {}, {})
+            shown.picture, shown.totals = picture, totals
+            moved = self._choose(shown)
+            self._render(shown, _changed_parts(before, picture) | ({"counters"} if moved else set()))
+
+    def withdraw(self, transform_id: str) -> None:
+        """Take out what a transform's gauges say; counters and times stay."""
+        with self._lock:
+            shown = self._shown.get(transform_id)
+            if shown is not None and shown.picture.view is not None:
+                shown.picture = replace(shown.picture, view=None)
+                self._render(shown, {"runs", "details"})
+
+    def remove(self, transform_id: str) -> None:
+        """Take a transform and all its series out."""
+        with self._lock:
+            shown = self._shown.pop(transform_id, None)
+            if shown is not None:
+                shown.block.remove(transform_id)
+                self._unmarked.discard(transform_id)
+                self._waiting.discard(transform_id)
+                self._touch()
+
+    def _block_with_space(self) -> Block:
+        for block in reversed(self._blocks):
+            if len(block.fragments) < BLOCK:
+                return block
+        self._blocks.append(Block())
+        return self._blocks[-1]
+
+    def _choose(self, shown: _Shown) -> bool:
+        """Let the births choose what the next publication shows; whether that differs from the present one."""
+        births, transform_id = shown.picture.births, shown.picture.target.id
+        moved = births.publish(
+            shown.totals,
+            now=time.time(),
+            tick=time.monotonic(),
+            publication=self._publication.number + 1,
+            still=self._state is not None and self._state.behind(transform_id),
+        )
+        if moved:
+            self._unmarked.add(transform_id)
+        if births.waiting:
+            self._waiting.add(transform_id)
+        return moved
+
+    def _render(self, shown: _Shown, parts: set[Part]) -> None:
+        if not parts:
+            return
+        identity = shown.picture.identity
+        fragments = {
+            metric.name: Fragment(*sample_lines(metric.family, metric.lines(shown.picture), identity))
+            for metric in METRICS
+            if metric.part in parts
+        }
+        shown.block.put(shown.picture.target.id, fragments)
+        self._touch()
+
+    def _touch(self) -> None:
+        self._changed = True
+        self._wake.set()
+
+    # -- publishing -------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Publish what has changed, until `stop`; a thread of its own."""
+        while not self._stopping.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            began = time.monotonic()
+            self.publish()
+            self._stopping.wait(_REST * (time.monotonic() - began))
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._stopping.set()
+        self._wake.set()
+
+    def publish(self) -> None:
+        """Publish now, if anything has changed or a scrape has set a series free."""
+        with self._lock:
+            self._take_scrapes()
+            if self._changed:
+                self._build()
+
+    def _take_scrapes(self) -> None:
+        while self._scraped:
+            publication = self._scraped.popleft()
+            if publication.number > self._newest_scraped:
+                # A slow reader may end after a quick one that has seen more.
+                self._newest_scraped = publication.number
+                if self._state is None:
+                    _mark(publication)
+            for transform_id in list(self._waiting):
+                self._release(transform_id, publication.number)
+
+    def _release(self, transform_id: str, number: int) -> None:
+        shown = self._shown[transform_id]
+        births = shown.picture.births
+        if births.scraped(number) and self._choose(shown):
+            self._render(shown, {"counters"})
+        if not births.waiting:
+            self._waiting.discard(transform_id)
+
+    def _build(self) -> None:
+        self._changed = False
+        marks = {}
+        for transform_id in list(self._unmarked):
+            births = self._shown[transform_id].picture.births
+            served = births.unmarked()
+            if served:
+                marks[transform_id] = (births, served)
+            else:
+                self._unmarked.discard(transform_id)
+        bodies = {variant: self._body(*variant) for variant in self._use.current()}
+        self._publication = Publication(self._publication.number + 1, bodies, marks)
+        for (text_format, encoding), body in bodies.items():
+            size = self._telemetry.exposition_bytes.labels(text_format.name.lower(), encoding.name.lower())
+            size.set(sum(map(len, body.pieces)))
+
+    def _body(self, text_format: TextFormat, encoding: Encoding) -> Body:
+        return body_of(self._chunks(text_format), encoding)
+
+    def _chunks(self, text_format: TextFormat) -> Iterator[Chunk]:
+        for metric in METRICS:
+            yield self._headers[metric.name, text_format]
+            for block in self._blocks:
+                yield block.chunk(metric.name, text_format)
+
+    # -- what scrapes do --------------------------------------------------------------------------------------------
+
+    def scrape(self, text_format: TextFormat, encoding: Encoding) -> Scrape | None:
+        """Return an answer at once, or None when something has to be rendered or written first."""
+        variant = (text_format, encoding)
+        self._use.note(variant)
+        publication = self._publication
+        body = publication.bodies.get(variant)
+        if body is None or (self._state is not None and publication.marks and not publication.marked):
+            return None
+        chunks = body.followed_by(self._own_metrics(text_format))
+        return Scrape(chunks, sum(map(len, chunks)), lambda: self._note_sent(publication))
+
+    def _own_metrics(self, text_format: TextFormat) -> bytes:
+        """Return the exporter's own metrics and the end of the body, collected now or a few milliseconds ago."""
+        began = time.monotonic()
+        until, text = self._own.get(text_format, (0.0, b""))
+        if began >= until:
+            text = render_metrics(self._telemetry.registry.collect(), text_format) + EOF[text_format]
+            now = time.monotonic()
+            self._own[text_format] = (now + _REST * (now - began), text)
+        return text
+
+    def prepare_scrape(self, text_format: TextFormat, encoding: Encoding) -> Scrape:
+        """Render what is missing and record what is about to be served, then return the answer."""
+        with self._lock:
+            if (text_format, encoding) not in self._publication.bodies:
+                self._use.note((text_format, encoding))
+                self._build()
+            self._record()
+        scrape = self.scrape(text_format, encoding)
+        # Another publication may have come in between; its values are to be recorded as well.
+        return scrape or self.prepare_scrape(text_format, encoding)
+
+    def _note_sent(self, publication: Publication) -> None:
+        if self._waiting or publication.number > self._newest_scraped:
+            self._scraped.append(publication)
+            self._wake.set()
+
+    def _record(self) -> None:
+        """Write the values of the present publication down; show the recorded ones again if that fails."""
+        publication = self._publication
+        if self._state is None or not publication.marks or publication.marked:
+            return
+        try:
+            self._state.mark({name: (served, births.born) for name, (births, served) in publication.marks.items()})
+        except StateError as error:
+            self._hold_back(error)
+        else:
+            _mark(publication)
+            if self._recording_fails:
+                log.info("the state file can be written again; counters move on")
+            self._recording_fails = False
+        self._publication.marked = True
+
+    def _hold_back(self, error: StateError) -> None:
+        """Publish nothing but what is recorded, and base values, which need no record."""
+        self._telemetry.state_write_errors.inc()
+        if not self._recording_fails:
+            log.error("counters are held back until the state file can be written", error=str(error))
+        self._recording_fails = True
+        for transform_id in self._unmarked:
+            shown = self._shown[transform_id]
+            shown.picture.births.retract()
+            self._render(shown, {"counters"})
+        self._build()
+
+
+def _mark(publication: Publication) -> None:
+    for births, served in publication.marks.values():
+        births.mark(served)
+
+
+def _changed_parts(before: Picture | None, after: Picture) -> set[Part]:
+    if before is None or before.identity.labels != after.identity.labels or before.bounds != after.bounds:
+        return {metric.part for metric in METRICS}
+    parts: set[Part] = set()
+    if before.poll != after.poll:
+        parts.add("poll")
+    if before.view != after.view:
+        parts.add("runs")
+    if (before.view is None) != (after.view is None):
+        parts.add("details")
+    if before.latest != after.latest:
+        parts.add("times")
+    if before.details != after.details:
+        parts |= {"details", "identity"}
+    if before.target != after.target or before.account_id != after.account_id:
+        parts.add("identity")
+    if before.created != after.created or before.births is not after.births or before.counting != after.counting:
+        parts.add("counters")
+    return parts

@@ -1,0 +1,59 @@
+"""What a ledger tells the gauges: plain facts about the runs of one transform.
+
+Pure, as the ledger is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exporter.runs import STATUSES, TASK_TYPES, TaskRun
+
+Cell = tuple[str, str]
+"""(task type, status)"""
+
+KNOWN_CELLS: tuple[Cell, ...] = tuple((t, s) for t in TASK_TYPES for s in STATUSES)
+
+
+@dataclass(slots=True)
+class Latest:
+    """The newest facts about one task type; times are UTC seconds, None until there is one.
+
+    Only the reading that made its own copy changes it; what a ledger or a view holds stays as it is.
+    """
+
+    start: float | None = None
+    run: int | None = None
+    status: str | None = None
+    success: float | None = None
+    failed: float | None = None
+    timeout: float | None = None
+    finish: float | None = None
+    execution: float | None = None
+
+    def note(self, run: TaskRun, fingerprint: int) -> None:
+        """Take ``run`` into account."""
+        if run.started is not None and (self.start is None or run.started >= self.start):
+            self.start, self.run = run.started, fingerprint
+        if fingerprint == self.run:
+            self.status = run.status
+        if run.completed is None or not run.final:
+            return
+        if self.finish is None or run.completed >= self.finish:
+            self.finish, self.execution = run.completed, run.execution
+        if run.status == "SUCCEEDED":
+            self.success = max(run.completed, self.success or 0.0)
+        elif run.status == "FAILED":
+            self.failed = max(run.completed, self.failed or 0.0)
+        elif run.status == "TIMEOUT":
+            self.timeout = max(run.completed, self.timeout or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the gauges show: an immutable picture of the ledger after a poll."""
+
+    runs: Mapping[Cell, int]
+    """Runs started within the lookback, by present status; every documented pair is there."""
+    latest: Mapping[str, Latest]
+    oldest_active: Mapping[str, float]
+    """StartedOn of the oldest unfinished run, by task type."""

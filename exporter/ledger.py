@@ -1,0 +1,433 @@
+"""What is known of the runs of one transform, and what they come to; each finish is counted exactly once.
+
+The ledger knows every run that started at or after its ``floor``. A run that it has not met is news when it started
+there, and history when it started before: nobody looked there yet, or the run was known once and is forgotten. At the
+first poll the floor is infinite, so everything that is already final is history: it shows in gauges and times and
+moves no counter. A run that this poll should have shown and did not, since pages shifted under it, is history as well:
+it had completed before the newest thing that the poll saw (``began``).
+
+Pure: no clock, no network, no lock. A poll is a `Reading`, filled run by run and compared with the ledger as it
+grows; nothing changes until `Ledger.commit`, so a poll that fails half-way leaves no trace.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from exporter.facts import KNOWN_CELLS, Cell, Latest, View
+from exporter.packing import CODE_BITS, CODE_MASK, GONE, TICK, fingerprint_of, pack, started_of
+from exporter.runs import STATUSES, TASK_TYPES, TaskRun, credible
+from exporter.totals import Count, Exemplar, Family, Histogram, Series, Total
+
+OTHER = "OTHER"
+MAX_FOREIGN_CELLS = 64
+"""How many (type, status) pairs outside the documentation get a name of their own; the rest share OTHER.
+
+A label value that comes from outside must not grow without bound, whatever the answer says.
+"""
+
+_CODE_OF = {cell: code for code, cell in enumerate(KNOWN_CELLS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one poll has brought: what the log tells and the state file stores."""
+
+    started: tuple[TaskRun, ...]
+    finished: tuple[TaskRun, ...]
+    recanted: tuple[tuple[TaskRun, str], ...]
+    """Finished runs that now say another status, with the one they had; they are not counted again."""
+    gone: tuple[TaskRun, ...]
+    """Open runs that Glue no longer knows."""
+    settled: Mapping[int, int]
+    """Fingerprint -> packed entry of every finished run that is new or changed."""
+    dropped: tuple[int, ...]
+    """Fingerprints of the finished runs that are no longer remembered."""
+    remembered: bool
+    """Whether the open runs, the newest facts, the watermark or the floor are other than before."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to store."""
+        return bool(self.settled or self.dropped or self.remembered)
+
+
+class Reading:
+    """The runs of one poll, as its pages come in, compared with a ledger that they do not change yet."""
+
+    def __init__(self, ledger: "Ledger", *, now: float, since: float, cutoff: float) -> None:
+        """Begin a poll at ``now`` that lists the runs started at or after ``since``; all UTC seconds.
+
+        ``cutoff`` is where the lookback begins: finished runs that started before it are not remembered.
+        """
+        self.now = now
+        self.since = since
+        self.cutoff = cutoff
+        self._ledger = ledger
+        self.settled: dict[int, int] = {}
+        self.open: dict[str, TaskRun] = {}
+        self.finished: dict[int, TaskRun] = {}
+        self.started: list[TaskRun] = []
+        self.recanted: list[tuple[TaskRun, str]] = []
+        self.gone: dict[str, TaskRun] = {}
+        self.missed: list[str] = []
+        self.latest: dict[str, Latest] = {}
+        self.watermark = ledger.watermark
+
+    def add(self, told: TaskRun) -> None:
+        """Take one run; the same run may come again, from an overlapping page or a look-up of its own."""
+        told = self._ledger.named(told)
+        run = credible(told, self.now)
+        fingerprint = fingerprint_of(told.run_id)
+        if told.final:
+            self._add_final(told, run, fingerprint)
+        elif fingerprint in self.settled:
+            return  # a page that was read out of order: what has ended does not run again
+        else:
+            self._add_open(told, run, fingerprint)
+        self._note(run, fingerprint)
+
+    def _note(self, run: TaskRun, fingerprint: int) -> None:
+        latest = self.latest.get(run.task_type)
+        if latest is None:
+            known = self._ledger.latest.get(run.task_type)
+            latest = self.latest[run.task_type] = Latest() if known is None else replace(known)
+        latest.note(run, fingerprint)
+        if run.started is not None and (self.watermark is None or run.started > self.watermark):
+            # A start ahead of our own clock must not carry the watermark past runs that are yet to come.
+            self.watermark = max(self.watermark or 0.0, min(run.started, self.now))
+
+    def _add_final(self, told: TaskRun, run: TaskRun, fingerprint: int) -> None:
+        ledger = self._ledger
+        seen_open = self.open.pop(run.run_id, None)
+        before = ledger.finished.get(fingerprint)
+        packed = self.settled.get(fingerprint, before)
+        was_open = run.run_id in ledger.open or (before is not None and before & CODE_MASK == GONE)
+        if packed is not None and packed & CODE_MASK != GONE:
+            self._add_known(told, fingerprint, packed)
+            return
+        news = was_open or ledger.is_news(told)
+        if news:
+            if not was_open and seen_open is None:
+                self.started.append(run)
+            self.finished[fingerprint] = run
+        dated = self.now if told.dated is None else told.dated
+        if news or dated >= self.cutoff:
+            self.settled[fingerprint] = pack(dated, ledger.code(run))
+
+    def _add_known(self, told: TaskRun, fingerprint: int, packed: int) -> None:
+        code = self._ledger.code(told)
+        if packed & CODE_MASK != code and fingerprint not in self.settled:
+            self.recanted.append((told, self._ledger.cell(packed & CODE_MASK)[1]))
+        # Without a date its age is counted from the last sighting: it can come back as long as it is seen.
+        dated = max(self.now, started_of(packed)) if told.dated is None else told.dated
+        if pack(dated, code) != packed:
+            self.settled[fingerprint] = pack(dated, code)
+
+    def _add_open(self, told: TaskRun, run: TaskRun, fingerprint: int) -> None:
+        ledger = self._ledger
+        before = ledger.finished.get(fingerprint)
+        if before is not None and before & CODE_MASK != GONE:
+            self._add_known(told, fingerprint, before)
+            return
+        known = run.run_id in ledger.open or run.run_id in self.open or before is not None
+        if not known and ledger.is_news(told):
+            self.started.append(run)
+        self.open[run.run_id] = run
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the lookback is read."""
+        return self.since <= self.cutoff
+
+    def unseen(self) -> list[str]:
+        """Return the ids of the open runs that the listing did not show; each is to be looked up by itself."""
+        return [
+            run_id
+            for run_id in (*self._ledger.open, *self._ledger.gone)
+            if run_id not in self.open and fingerprint_of(run_id) not in self.settled
+        ]
+
+    def lost(self, run_id: str) -> None:
+        """Take note that Glue does not know an open run: it leaves the gauges, and counts if it comes back."""
+        if run_id in self._ledger.open:
+            self.gone[run_id] = self._ledger.open[run_id]
+        else:
+            self.missed.append(run_id)
+
+
+class Ledger:
+    """The runs of one transform: which are open, which have finished, and what all of them come to."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        """Take the upper bounds of both histograms, in ascending seconds, without +Inf."""
+        self.bounds = bounds
+        self.totals: dict[Series, Total] = {}
+        self.open: dict[str, TaskRun] = {}
+        self.gone: dict[str, TaskRun] = {}
+        """Open runs that Glue denied; asked for until a reading of the whole lookback misses them as well."""
+        self.finished: dict[int, int] = {}
+        self.latest: dict[str, Latest] = {}
+        self.floor = math.inf
+        self.began = -math.inf
+        self.watermark: float | None = None
+        self.foreign: list[Cell] = []
+        self._counts: dict[int, int] = {}
+        self._late: list[tuple[int, int]] = []
+        self._newest = 0
+        self._holes = 0
+
+    @classmethod
+    def restore(
+        cls,
+        bounds: tuple[float, ...],
+        *,
+        floor: float,
+        began: float,
+        watermark: float | None,
+        foreign: list[Cell],
+        latest: dict[str, Latest],
+        open_runs: Iterable[TaskRun],
+        gone: Iterable[TaskRun],
+        finished: Iterable[tuple[int, int]],
+    ) -> "Ledger":
+        """Return a ledger as it was; ``finished`` comes in the order of its packed values."""
+        ledger = cls(bounds)
+        ledger.floor, ledger.began, ledger.watermark = floor, began, watermark
+        ledger.foreign, ledger.latest = foreign, latest
+        ledger.open = {run.run_id: run for run in open_runs}
+        ledger.gone = {run.run_id: run for run in gone}
+        ledger._settle(dict(finished))
+        return ledger
+
+    def rebucket(self, bounds: tuple[float, ...]) -> None:
+        """Begin the histograms anew over other bounds; what was observed cannot be told apart again."""
+        self.bounds = bounds
+        self.totals = {series: total for series, total in self.totals.items() if isinstance(total, Count)}
+
+    # -- what to ask for --------------------------------------------------------------------------------------------
+
+    def since(self, cutoff: float, overlap: float, page_size: int) -> float:
+        """Return the StartedAfter (UTC seconds) of the cheapest poll that misses nothing.
+
+        Reading from the oldest open run shows all open runs, but a run that hangs for weeks would make every poll
+        re-read weeks. So each open run may also be looked up by itself, for one call: take the split that costs the
+        fewest calls. Never before ``cutoff``.
+        """
+        if self.watermark is None:
+            return cutoff
+        recent = max(self.watermark - overlap, cutoff)
+        starts = sorted((r.started for r in self.open.values() if r.started is not None), reverse=True)
+        older = [start for start in starts if cutoff <= start < recent]
+        best, fewest = recent, math.inf
+        pages = self._pages_since([recent, *older], page_size)
+        for looked_up, (start, calls) in zip(range(len(older), -1, -1), pages, strict=False):
+            if calls > fewest:
+                break
+            if calls + looked_up <= fewest:
+                best, fewest = start, calls + looked_up
+        return best
+
+    def _pages_since(self, starts: list[float], page_size: int) -> Iterator[tuple[float, int]]:
+        """Yield each of the descending ``starts`` with the pages that a listing from there takes."""
+        newest_first = (started_of(packed) for packed in reversed(self.finished.values()))
+        seen = len(self.open)
+        upcoming = next(newest_first, -math.inf)
+        for start in starts:
+            while upcoming >= start:
+                seen += 1
+                upcoming = next(newest_first, -math.inf)
+            yield start, seen // page_size + 1
+
+    # -- what a poll brings -----------------------------------------------------------------------------------------
+
+    def is_news(self, run: TaskRun) -> bool:
+        """Whether a run never met before is news, not history."""
+        if run.final and run.completed is not None and run.completed < self.began:
+            return False
+        return self.counting if run.dated is None else run.dated >= self.floor
+
+    @property
+    def counting(self) -> bool:
+        """Whether there was a first complete poll: from then on there are counters."""
+        return self.floor != math.inf
+
+    def commit(self, reading: Reading) -> Changes:
+        """Believe a complete reading: count what is new, forget what is too old, and tell what has changed."""
+        for run in reading.started:
+            self._count(Series("started", run.task_type, ""), None)
+        for run in reading.finished.values():
+            self._count_finish(run)
+        opened = self._replace_open(reading)
+        reopened = self._reopen(reading.open)
+        self._settle(reading.settled)
+        remembered = self._remember(reading)
+        forgotten = self._forget(reading.cutoff)
+        return Changes(
+            started=tuple(reading.started),
+            finished=tuple(reading.finished.values()),
+            recanted=tuple(reading.recanted),
+            gone=tuple(reading.gone.values()),
+            settled=reading.settled,
+            dropped=(*reopened, *forgotten),
+            remembered=opened or remembered,
+        )
+
+    def _remember(self, reading: Reading) -> bool:
+        """Take over how far the reading has looked and the newest facts; whether any of it is new."""
+        before = (self.watermark, self.floor, self.latest)
+        if not self.counting:
+            times = [time for facts in reading.latest.values() for time in (facts.start, facts.finish)]
+            self.began = max((time for time in times if time is not None), default=self.began)
+        self.watermark = reading.watermark
+        self.floor = min(self.floor, reading.since)
+        self.latest = self.latest | reading.latest
+        return before != (self.watermark, self.floor, self.latest)
+
+    def _replace_open(self, reading: Reading) -> bool:
+        before = dict(self.open)
+        for run_id, run in reading.gone.items():
+            del self.open[run_id]
+            reading.settled[fingerprint_of(run_id)] = pack(reading.now if run.started is None else run.started, GONE)
+        self.gone |= reading.gone
+        for run in reading.finished.values():
+            self.open.pop(run.run_id, None)
+            self.gone.pop(run.run_id, None)
+        for run_id in (*reading.open, *(reading.missed if reading.whole else ())):
+            self.gone.pop(run_id, None)
+        self.open.update(reading.open)
+        return before != self.open
+
+    def _reopen(self, run_ids: Iterable[str]) -> list[int]:
+        """Take the runs that were gone and have come back out of the finished ones."""
+        back = [fingerprint for run_id in run_ids if (fingerprint := fingerprint_of(run_id)) in self.finished]
+        for fingerprint in back:
+            del self.finished[fingerprint]
+        return back
+
+    def _settle(self, settled: dict[int, int]) -> None:
+        """Remember finished runs, in a dict whose order is that of the starts but for the ``_late`` ones."""
+        if self.finished:
+            for fingerprint, packed in settled.items():
+                before = self.finished.pop(fingerprint, None)
+                if before is not None:
+                    self._uncount(before)
+                self.finished[fingerprint] = packed
+        else:
+            # The first scan of a long history: take its dict over, two of them would double the peak of memory.
+            self.finished = settled
+        for fingerprint, packed in settled.items():
+            self._place(fingerprint, packed)
+
+    def _place(self, fingerprint: int, packed: int) -> None:
+        if packed >= self._newest:
+            self._newest = packed
+        else:
+            heapq.heappush(self._late, (packed, fingerprint))
+        code = packed & CODE_MASK
+        if code != GONE:
+            self._counts[code] = self._counts.get(code, 0) + 1
+
+    def _uncount(self, packed: int) -> None:
+        code = packed & CODE_MASK
+        if code != GONE:
+            self._counts[code] -= 1
+
+    def _forget(self, cutoff: float) -> list[int]:
+        """Forget the finished runs that started before ``cutoff`` and raise the floor above them.
+
+        The floor follows what was forgotten and not the cutoff: a host clock that jumps ahead for one poll would
+        otherwise turn weeks of news into history.
+        """
+        limit = int(cutoff * 1000) << CODE_BITS
+        forgotten = self._older_than(limit)
+        for fingerprint in forgotten:
+            packed = self.finished.pop(fingerprint)
+            self._uncount(packed)
+            # Two ticks: a start that lies on a tick may have been packed as the one before, floats being what they are.
+            self.floor = max(self.floor, started_of(packed) + 2 * TICK)
+        self._holes += len(forgotten)
+        if self._holes > 1000 + len(self.finished):
+            # A dict walks over its deleted entries at every look at the oldest one, until it is built anew.
+            self.finished, self._holes = dict(self.finished), 0
+        return forgotten
+
+    def _older_than(self, limit: int) -> list[int]:
+        older: dict[int, None] = {}
+        for fingerprint, packed in self.finished.items():
+            if packed >= limit:
+                break
+            older[fingerprint] = None
+        while self._late and self._late[0][0] < limit:
+            fingerprint = heapq.heappop(self._late)[1]
+            if self.finished.get(fingerprint, limit) < limit:
+                older[fingerprint] = None
+        return list(older)
+
+    # -- totals -----------------------------------------------------------------------------------------------------
+
+    def _count(self, series: Series, exemplar: Exemplar | None) -> None:
+        total = self.totals.get(series, Count())
+        if isinstance(total, Count):
+            self.totals[series] = total.plus_one(exemplar)
+
+    def _count_finish(self, run: TaskRun) -> None:
+        self._count(Series("finished", run.task_type, run.status), Exemplar(run.run_id, 1.0, run.completed))
+        self._observe("execution", run, run.execution)
+        self._observe("duration", run, run.duration)
+
+    def _observe(self, family: Family, run: TaskRun, seconds: float | None) -> None:
+        if seconds is None:
+            return
+        series = Series(family, run.task_type, run.status)
+        total = self.totals.get(series, Histogram.empty(self.bounds))
+        if isinstance(total, Histogram):
+            self.totals[series] = total.plus(Exemplar(run.run_id, seconds, run.completed), self.bounds)
+
+    # -- names and pictures -----------------------------------------------------------------------------------------
+
+    def code(self, run: TaskRun) -> int:
+        """Return the small number that stands for the run's type and status; the run is `named`."""
+        known = _CODE_OF.get((run.task_type, run.status))
+        if known is not None:
+            return known
+        return len(KNOWN_CELLS) + self.foreign.index((run.task_type, run.status))
+
+    def cell(self, code: int) -> Cell:
+        """Return the type and status that `code` stands for."""
+        return KNOWN_CELLS[code] if code < len(KNOWN_CELLS) else self.foreign[code - len(KNOWN_CELLS)]
+
+    def named(self, run: TaskRun) -> TaskRun:
+        """Return the run under the type and status by which it is counted, whatever Glue calls them."""
+        cell = (run.task_type, run.status)
+        if cell in _CODE_OF or cell in self.foreign:
+            return run
+        if len(self.foreign) < MAX_FOREIGN_CELLS:
+            self.foreign.append(cell)
+            return run
+        shared = (
+            run.task_type if run.task_type in TASK_TYPES else OTHER,
+            run.status if run.status in STATUSES else OTHER,
+        )
+        if shared not in self.foreign:
+            self.foreign.append(shared)
+        return run._replace(task_type=shared[0], status=shared[1])
+
+    @property
+    def tracked(self) -> int:
+        """How many runs are held in memory, open and finished."""
+        return len(self.open) + len(self.finished)
+
+    def view(self, cutoff: float) -> View:
+        """Return the picture for the gauges, with the runs started at or after ``cutoff`` (UTC seconds)."""
+        runs = dict.fromkeys(KNOWN_CELLS, 0)
+        for code, count in self._counts.items():
+            runs[self.cell(code)] = count
+        oldest: dict[str, float] = {}
+        for run in self.open.values():
+            if run.started is None or run.started >= cutoff:
+                cell = (run.task_type, run.status)
+                runs[cell] = runs.get(cell, 0) + 1
+            if run.started is not None:
+                oldest[run.task_type] = min(run.started, oldest.get(run.task_type, math.inf))
+        return View(runs, self.latest, oldest)

@@ -1,0 +1,76 @@
+"""Who may call AWS when: evenly spaced calls for each account and region, and a bounded number under way."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from exporter.errors import GlueError
+
+
+class Stopped(GlueError):  # noqa: N818 - an order to leave, not an error
+    """The exporter is stopping; nothing is wrong with AWS."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped", "the exporter is stopping")
+
+
+class Pacer:
+    """Spaces calls evenly, at most ``rate`` per second; there is no burst to save up for."""
+
+    def __init__(self, rate: float, stop: threading.Event, on_wait: Callable[[float], None]) -> None:
+        """Take calls per second, the event that ends all waiting, and who is told the seconds waited."""
+        self._spacing = 1 / rate
+        self._stop = stop
+        self._on_wait = on_wait
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def wait(self) -> None:
+        """Return when the caller's turn has come; raises `Stopped` when the exporter stops before."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._spacing
+        if turn > now:
+            self._on_wait(turn - now)
+            if self._stop.wait(turn - now):
+                raise Stopped
+
+
+class Slots:
+    """Bounds how many calls are under way, without letting the slow ones starve the rest.
+
+    A call that has had its slot for longer than ``lease`` seconds no longer counts: an account that hangs would
+    otherwise take every slot, and all the others would wait for its time-outs.
+    """
+
+    def __init__(self, size: int, *, lease: float = 2.0) -> None:
+        """Take how many calls may be under way."""
+        self._size = size
+        self._lease = lease
+        self._changed = threading.Condition()
+        self._taken: dict[object, float] = {}
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Wait for a slot and keep it for the body."""
+        ticket = object()
+        with self._changed:
+            while (patience := self._patience()) > 0:
+                self._changed.wait(patience)
+            self._taken[ticket] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._taken[ticket]
+                self._changed.notify()
+
+    def _patience(self) -> float:
+        """Return the seconds until a slot is free if no call ends before, 0 if one is free now."""
+        oldest_lease = time.monotonic() - self._lease
+        counting = sorted(since for since in self._taken.values() if since > oldest_lease)
+        if len(counting) < self._size:
+            return 0.0
+        return counting[0] - oldest_lease

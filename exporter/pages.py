@@ -1,0 +1,398 @@
+"""Pages of task runs, and whatever else is asked of AWS. The only module that touches botocore, the core of boto3.
+
+A `Glue` speaks to one account in one region. It keeps to the rate of its lane, counts every attempt, and turns every
+failure into a `GlueError` with the reason by which it is counted (`faults`). Glue has no paginators for these
+operations, so the loop over pages is here.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from botocore.config import Config as BotoConfig
+from botocore.credentials import CredentialProvider, CredentialResolver, DeferredRefreshableCredentials
+from botocore.exceptions import CredentialRetrievalError
+from botocore.loaders import Loader
+from botocore.parsers import ResponseParserError, ResponseParserFactory
+from botocore.session import Session
+from cachetools import TTLCache
+
+from exporter import __version__
+from exporter.attempts import Attempts
+from exporter.config import Account, Polling
+from exporter.errors import GlueError
+from exporter.faults import CREDENTIAL_REASONS, failure_of
+from exporter.logs import get_logger
+from exporter.pacing import Pacer, Slots, Stopped
+from exporter.runs import TaskRun
+from exporter.targets import Details, Lane, details_of, transform_arn
+from exporter.telemetry import GLUE_OPERATIONS, Telemetry
+from exporter.wire import convert_page, convert_run, decode_page, malformed
+
+MAX_PAGES = 100_000
+"""Pages of one listing, after which an endpoint is taken to page for ever."""
+
+SESSION_NAME = "glue-ml-exporter"
+
+RENEW_AFTER = 5.0
+"""Seconds for which credentials that are refused, or not there, are used at least before they are looked for again."""
+
+DETAILS_TTL = 600.0
+"""Seconds for which the answer of GetMLTransform is used, or its failure borne."""
+
+MAX_TRANSFORMS = 1_000_000
+
+Item = TypeVar("Item")
+
+_BODY = "__body__"
+_OLDEST_FIRST = {"Column": "STARTED", "SortDirection": "ASCENDING"}
+
+log = get_logger(__name__)
+
+# It tells of each attempt to refresh that fails, at every call and with a traceback; `journal` tells what comes of it.
+logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
+
+
+class _PageParser:
+    """Leaves a page of task runs as bytes, for `wire` to decode; any other answer is botocore's own to parse."""
+
+    def __init__(self, stock: Any) -> None:
+        self._stock = stock
+
+    def parse(self, response: dict[str, Any], shape: Any) -> Any:
+        if shape is None or shape.name != "GetMLTaskRunsResponse" or response["status_code"] != 200:
+            try:
+                return self._stock.parse(response, shape)
+            except LookupError as error:  # well-formed XML of another kind, from a proxy for instance
+                raise ResponseParserError(f"the answer has no {error}") from error
+        return {_BODY: response["body"], "ResponseMetadata": {"HTTPStatusCode": 200, "HTTPHeaders": {}}}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stock, name)
+
+
+class _PageParserFactory(ResponseParserFactory):  # type: ignore[misc] # botocore ships no types
+    """Registered with a session as its ``response_parser_factory``, botocore's own extension point."""
+
+    def create_parser(self, protocol_name: str) -> _PageParser:
+        return _PageParser(super().create_parser(protocol_name))
+
+
+class _Loader(Loader):  # type: ignore[misc] # botocore ships no types
+    """Loads botocore's models, that of Glue without the hundreds of operations that nobody calls here.
+
+    A client has a method for each operation of its model; without those it takes a third of the memory.
+    """
+
+    def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        model = super().load_service_model(service_name, type_name, api_version)
+        if (service_name, type_name) == ("glue", "service-2"):
+            return {**model, "operations": {name: model["operations"][name] for name in GLUE_OPERATIONS}}
+        return model
+
+
+class _AssumedRole(CredentialProvider):  # type: ignore[misc] # botocore ships no types
+    """Credentials of a role, fetched from STS at first use and again before they expire."""
+
+    METHOD = "assume-role"
+    CANONICAL_NAME = "custom-assume-role"
+
+    def __init__(self, sts: Any, account: Account) -> None:
+        super().__init__()
+        self._sts = sts
+        self._request = {"RoleArn": account.role_arn, "RoleSessionName": SESSION_NAME}
+        if account.external_id:
+            self._request["ExternalId"] = account.external_id
+
+    def load(self) -> Any:
+        return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=self._assume)
+
+    def _assume(self) -> dict[str, str]:
+        """Return the credentials under the names that botocore's refreshable credentials expect."""
+        answer = self._sts.assume_role(**self._request)
+        try:
+            credentials = answer["Credentials"]
+            return {
+                "access_key": credentials["AccessKeyId"],
+                "secret_key": credentials["SecretAccessKey"],
+                "token": credentials["SessionToken"],
+                "expiry_time": credentials["Expiration"].isoformat(),
+            }
+        except (KeyError, AttributeError) as error:
+            raise CredentialRetrievalError(provider=self.METHOD, error_msg=f"AssumeRole without {error}") from error
+
+
+class _Connection(NamedTuple):
+    """What a lane calls AWS with."""
+
+    session: Session
+    glue: Any
+    connect_sts: Callable[[], Any]
+    since: float
+    """When it was made (monotonic seconds)."""
+
+
+class Aws:
+    """All accounts and regions of a configuration; clients are made at first use and shared by the threads."""
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        polling: Polling,
+        *,
+        endpoint_url: str | None,
+        telemetry: Telemetry,
+        stop: threading.Event,
+    ) -> None:
+        """Take the accounts by name, and the endpoint of those that have none of their own."""
+        self._accounts = accounts
+        self._polling = polling
+        self._endpoint_url = endpoint_url
+        self._telemetry = telemetry
+        self._stop = stop
+        self._slots = Slots(polling.concurrency)
+        self._lock = threading.Lock()
+        self._lanes: dict[Lane, Glue] = {}
+        self._loader = _Loader()
+
+    def lane(self, lane: Lane) -> "Glue":
+        """Return what speaks to an account in a region; it connects at its first call."""
+        with self._lock:
+            if lane not in self._lanes:
+                delay = self._telemetry.api_request_delay.labels(*lane)
+                pacer = Pacer(self._polling.requests_per_second, self._stop, delay.inc)
+                attempts = Attempts(lane, pacer, self._telemetry)
+                connect = partial(self._connect, lane, attempts)
+                account_id = _account_id(self._accounts[lane.account])
+                self._lanes[lane] = Glue(lane, connect, attempts, self._slots, account_id)
+            return self._lanes[lane]
+
+    def close(self) -> None:
+        """Close the connections; a call under way ends by itself, and a later one would connect again."""
+        with self._lock:
+            lanes = list(self._lanes.values())
+        for glue in lanes:
+            glue.disconnect()
+
+    def _connect(self, lane: Lane, attempts: Attempts) -> _Connection:
+        """Return a new connection; raises whatever botocore raises when credentials or settings are no good.
+
+        Each lane has a session of its own, so that one whose credentials cannot be had delays no other. All share the
+        loader: its models are most of the memory.
+        """
+        account = self._accounts[lane.account]
+        session = self._session(account.profile)
+        if account.role_arn:
+            sts = attempts.count(session.create_client("sts", region_name=lane.region, config=self._client_config()))
+            session = self._session(None)
+            session.register_component("credential_provider", CredentialResolver([_AssumedRole(sts, account)]))
+        endpoint = account.endpoint_url or self._endpoint_url
+        connect = partial(session.create_client, region_name=lane.region, config=self._client_config())
+        glue = attempts.count(connect("glue", endpoint_url=endpoint))
+        return _Connection(session, glue, lambda: attempts.count(connect("sts")), time.monotonic())
+
+    def _session(self, profile: str | None) -> Session:
+        session = Session(profile=profile)
+        session.register_component("data_loader", self._loader)
+        session.register_component("response_parser_factory", _PageParserFactory())
+        return session
+
+    def _client_config(self) -> BotoConfig:
+        return BotoConfig(
+            connect_timeout=self._polling.request_timeout,
+            read_timeout=self._polling.request_timeout,
+            max_pool_connections=self._polling.concurrency,
+            retries={"mode": "adaptive", "total_max_attempts": self._polling.max_attempts},
+            # Every request is of our own making; checking it against the model again costs a third of the call.
+            parameter_validation=False,
+            tcp_keepalive=True,
+            user_agent_extra=f"glue-ml-exporter/{__version__}",
+        )
+
+
+def _account_id(account: Account) -> str | None:
+    return account.role_arn.split(":")[4] if account.role_arn else None
+
+
+class Glue:
+    """Glue in one account and region. Every method may raise `GlueError`, and `Stopped` while the exporter stops."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        connect: Callable[[], _Connection],
+        attempts: Attempts,
+        slots: Slots,
+        account_id: str | None,
+    ) -> None:
+        """Take what makes a connection, who counts its requests, and the process's bound of calls under way.
+
+        ``account_id`` is None when only the credentials can tell it.
+        """
+        self.lane = lane
+        self._connect = connect
+        self._attempts = attempts
+        self._slots = slots
+        self._account_id = account_id
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+        self._details: TTLCache[str, Details | GlueError] = TTLCache(MAX_TRANSFORMS, DETAILS_TTL)
+        self._stock_parser_noticed = False
+
+    # -- operations -------------------------------------------------------------------------------------------------
+
+    def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[list[TaskRun]]:
+        """Yield the pages of runs that started at or after ``since`` (UTC seconds), the oldest first.
+
+        Oldest first, since a new run would otherwise push runs from a page not read yet onto one already read. Raises
+        `GlueError` with reason "pagination" when a token comes twice or the pages do not end.
+        """
+        request = {
+            "TransformId": transform_id,
+            "MaxResults": page_size,
+            "Sort": _OLDEST_FIRST,
+            # The wire has whole seconds, and "after" may exclude the second itself.
+            "Filter": {"StartedAfter": datetime.fromtimestamp(max(int(since) - 1, 0), UTC)},
+        }
+        return _pages(lambda token: self._page(self._call("get_ml_task_runs", **request, **token)))
+
+    def task_run(self, transform_id: str, run_id: str) -> TaskRun:
+        """Return one run."""
+        return convert_run(self._call("get_ml_task_run", TransformId=transform_id, TaskRunId=run_id))
+
+    def transform_ids(self, tags: Mapping[str, str], *, page_size: int) -> list[str]:
+        """Return the ids of the transforms that carry all these tags, each once."""
+        request: dict[str, Any] = {"MaxResults": page_size, **({"Tags": dict(tags)} if tags else {})}
+        pages = _pages(lambda token: _ids(self._call("list_ml_transforms", **request, **token)))
+        return list(dict.fromkeys(transform_id for page in pages for transform_id in page))
+
+    def details(self, transform_id: str) -> Details:
+        """Return what Glue knows about the transform itself, as it was at most `DETAILS_TTL` seconds ago."""
+        with self._lock:
+            known = self._details.get(transform_id)
+        if known is None:
+            known = self._ask_details(transform_id)
+            if not isinstance(known, GlueError) or not known.retryable:
+                with self._lock:
+                    self._details[transform_id] = known
+        if isinstance(known, GlueError):
+            raise GlueError(known.reason, str(known), advice=known.advice, retryable=known.retryable)
+        return known
+
+    def _ask_details(self, transform_id: str) -> Details | GlueError:
+        try:
+            answer = self._call("get_ml_transform", TransformId=transform_id)
+            if "TransformId" not in answer:
+                raise malformed("GetMLTransform without TransformId")
+            return details_of(answer)
+        except Stopped:
+            raise
+        except GlueError as error:
+            # Kept for minutes, it must not keep what it was raised from.
+            return GlueError(error.reason, str(error), advice=error.advice, retryable=error.retryable)
+
+    def tags(self, transform_id: str) -> dict[str, str]:
+        """Return the tags of a transform."""
+        # STS tells everybody who they are: GetCallerIdentity needs no permission.
+        arn = transform_arn(self.lane.region, self._owner(), transform_id)
+        tags = self._call("get_tags", ResourceArn=arn).get("Tags")
+        if tags is None:
+            raise malformed("GetTags without Tags")
+        return dict(tags)
+
+    def _owner(self) -> str:
+        if not self.account_id:
+            # STS tells everybody who they are: GetCallerIdentity needs no permission.
+            answer = self._try(lambda connection: connection.connect_sts().get_caller_identity())
+            self._account_id = str(answer["Account"])
+        return self.account_id
+
+    @property
+    def account_id(self) -> str:
+        """The twelve digits of the account once role or credentials have told them, before that an empty string."""
+        return self._account_id or ""
+
+    # -- one call ---------------------------------------------------------------------------------------------------
+
+    def _page(self, answer: Mapping[str, Any]) -> tuple[list[TaskRun], str | None]:
+        if _BODY in answer:
+            return decode_page(answer[_BODY])
+        if not self._stock_parser_noticed:
+            self._stock_parser_noticed = True
+            log.warning("botocore did not use our parser; pages are parsed by its own, at many times the cost")
+        return convert_page({name: value for name, value in answer.items() if name != "ResponseMetadata"})
+
+    def _call(self, operation: str, **request: Any) -> Any:
+        return self._try(lambda connection: getattr(connection.glue, operation)(**request))
+
+    def _try(self, call: Callable[[_Connection], Any]) -> Any:
+        self._attempts.take_turn()
+        with self._slots.slot():
+            try:
+                connection = self._connected()
+                answer = call(connection)
+                self._learn_account(connection)
+                return answer
+            except GlueError:
+                raise
+            except Exception as error:  # providers of credentials raise anything: OSError, ValueError, RuntimeError
+                failure = failure_of(error)
+                self._attempts.lost(failure.reason)
+                self._renew_after(failure)
+                raise failure from error
+
+    def _learn_account(self, connection: _Connection) -> None:
+        if self._account_id is None:
+            credentials = connection.session.get_credentials()
+            self._account_id = (credentials and credentials.get_frozen_credentials().account_id) or ""
+
+    def _connected(self) -> _Connection:
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._connect()
+            return self._connection
+
+    def _renew_after(self, failure: GlueError) -> None:
+        """Look for credentials anew when those in use are refused: they may have been replaced where they come from."""
+        connection = self._connection
+        aged = connection is not None and time.monotonic() - connection.since > RENEW_AFTER
+        if aged and failure.reason in CREDENTIAL_REASONS:
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the connection; the next call makes a new one."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.glue.close()
+
+
+def _pages(ask: Callable[[dict[str, str]], tuple[list[Item], str | None]]) -> Iterator[list[Item]]:
+    """Yield the pages of a listing; ``ask`` takes the NextToken, or nothing, and returns a page with the next token."""
+    request: dict[str, str] = {}
+    tokens: set[str] = set()
+    for _ in range(MAX_PAGES):
+        page, token = ask(request)
+        yield page
+        if token is None:
+            return
+        if token in tokens:
+            raise _endless("the same NextToken came twice")
+        tokens.add(token)
+        request = {"NextToken": token}
+    raise _endless(f"no end after {MAX_PAGES} pages")
+
+
+def _endless(what: str) -> GlueError:
+    return GlueError("pagination", f"the pages of a listing do not end: {what}", advice="check endpoint_url")
+
+
+def _ids(answer: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    if "TransformIds" not in answer:
+        # Taken for an empty list, it would make all transforms leave.
+        raise malformed("ListMLTransforms without TransformIds")
+    return list(answer["TransformIds"]), answer.get("NextToken") or None

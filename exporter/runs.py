@@ -1,0 +1,93 @@
+"""One task run as Glue tells of it: what it is, whether it has ended, what of it can be believed.
+
+Names follow the GetMLTaskRuns document: ``TaskRunId``, ``Properties.TaskType``, ``Status``, ``StartedOn``,
+``CompletedOn``, ``ExecutionTime``, ``ErrorString``, ``LogGroupName``.
+"""
+
+from typing import NamedTuple
+
+TASK_TYPES = (
+    "EVALUATION",
+    "LABELING_SET_GENERATION",
+    "IMPORT_LABELS",
+    "EXPORT_LABELS",
+    "FIND_MATCHES",
+)
+"""The documented task types (``TaskType`` of the Glue service model)."""
+
+STATUSES = ("STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
+"""The documented statuses (``TaskStatusType``); the last four are final."""
+
+FINAL_STATUSES = STATUSES[3:]
+FAILURES = ("FAILED", "TIMEOUT")
+
+UNKNOWN = "UNKNOWN"
+"""Stands for a task type or a status that the answer leaves out."""
+
+MAX_CLOCK_SKEW = 900.0
+"""Seconds by which a time may lie ahead of our clock and still be believed.
+
+AWS refuses requests signed by a clock further off than this, so a later time is no skew but nonsense.
+"""
+
+_END_OF_TIME = 1e11
+"""The year 5138, in UTC seconds; what lies beyond is no date, and would not fit into the state file."""
+
+_ACTIVE = frozenset(STATUSES[:3])
+_FINAL = frozenset(FINAL_STATUSES)
+
+
+class TaskRun(NamedTuple):
+    """One run. Times are UTC seconds since 1970; whatever the answer left out is None."""
+
+    run_id: str
+    task_type: str
+    status: str
+    started: float | None = None
+    completed: float | None = None
+    execution: float | None = None
+    """Seconds for which the run consumed resources (``ExecutionTime``)."""
+    error: str | None = None
+    log_group: str | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether the run has ended; a status that Glue adds later has ended once there is a CompletedOn."""
+        return self.status in _FINAL or (self.completed is not None and self.status not in _ACTIVE)
+
+    @property
+    def dated(self) -> float | None:
+        """UTC seconds that tell how old the run is: its start, else its end; None when neither is a time.
+
+        As Glue has them, even ahead of our clock: which runs are news must not depend on a clock that jumps.
+        """
+        for time in (self.started, self.completed):
+            if time is not None and 0 < time < _END_OF_TIME:
+                return time
+        return None
+
+    @property
+    def duration(self) -> float | None:
+        """Wall-clock seconds from start to completion, waiting included; None when they do not tell."""
+        if self.started is None or self.completed is None or self.completed < self.started:
+            return None
+        return self.completed - self.started
+
+
+def credible(run: TaskRun, now: float) -> TaskRun:
+    """Return the run without the times that cannot be true at ``now`` (UTC seconds).
+
+    A time before 1970 or further ahead than ``MAX_CLOCK_SKEW`` is dropped, so is a negative execution time: a wrong
+    time would poison "latest" for years, a missing one is ordinary.
+    """
+    latest = now + MAX_CLOCK_SKEW
+    started, completed, execution = run.started, run.completed, run.execution
+    if started is not None and not 0 < started <= latest:
+        started = None
+    if completed is not None and not 0 < completed <= latest:
+        completed = None
+    if execution is not None and not 0 <= execution < float("inf"):
+        execution = None
+    if (started, completed, execution) == (run.started, run.completed, run.execution):
+        return run
+    return run._replace(started=started, completed=completed, execution=execution)

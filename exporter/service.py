@@ -1,0 +1,179 @@
+"""The exporter as one thing: built from a configuration, started, reloaded, asked, stopped."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from exporter.config import Config, masked_yaml
+from exporter.discovery import Finder, Search
+from exporter.document import ConfigError
+from exporter.errors import StateError
+from exporter.exposition import Exposition, Scrape
+from exporter.logs import get_logger
+from exporter.negotiation import Encoding, TextFormat
+from exporter.pages import Aws
+from exporter.poller import Poller
+from exporter.state import StateFile, open_state
+from exporter.targets import Target, configured_targets, merge_targets
+from exporter.telemetry import Telemetry
+
+log = get_logger(__name__)
+
+
+class Service:
+    """What the web server shows and the command line runs; see `endpoints.Site` for what the server asks."""
+
+    def __init__(self, load: Callable[[], Config], telemetry: Telemetry | None = None) -> None:
+        """Take what reads the configuration, now and at every reload.
+
+        Raises `ConfigError` and `StateError`.
+        """
+        self._load = load
+        self._config = load()
+        self._reloading = threading.Lock()
+        self._stop = threading.Event()
+        self.telemetry = telemetry or Telemetry()
+        self._state = self._open_state()
+        self._aws = self._connect(self._config)
+        self._exposition = Exposition(self.telemetry, self._state)
+        self._poller = Poller(self._config, self._aws, self._exposition, self.telemetry, self._state, stop=self._stop)
+        self._finder = Finder(self.telemetry, stop=self._stop, on_found=self._watch_found)
+        self._targets: tuple[Target, ...] = ()
+        self._began = time.monotonic()
+        self._ready = False
+        self._adopt(self._config)
+        self._loaded()
+
+    def _open_state(self) -> StateFile | None:
+        if self._config.state.path is None:
+            return None
+        self.telemetry.expect_state()
+        state, damaged = open_state(Path(self._config.state.path), time.time())
+        if damaged is not None:
+            log.error("the state file was damaged and is set aside; counters begin anew", kept_as=str(damaged))
+        return state
+
+    def _connect(self, config: Config) -> Aws:
+        return Aws(
+            {account.name: account for account in config.accounts},
+            config.polling,
+            endpoint_url=config.endpoint_url,
+            telemetry=self.telemetry,
+            stop=self._stop,
+        )
+
+    def _loaded(self) -> None:
+        self.telemetry.config_last_reload_successful.set(1)
+        self.telemetry.config_last_reload_success.set(time.time())
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to poll and to publish, in threads that do not keep the process from ending."""
+        for name, work in (
+            ("schedule", self._poller.run),
+            ("publish", self._exposition.run),
+            ("discovery", self._finder.run),
+        ):
+            threading.Thread(target=work, name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """End all polls between two of their calls and close the state file; a call that hangs is left behind."""
+        self._stop.set()
+        self._exposition.stop()
+        self._aws.close()
+        if self._state is not None:
+            self._state.close()
+
+    @property
+    def polled_all(self) -> bool:
+        """Whether every discovery and every transform has been tried once."""
+        return self._finder.tried_all and self._poller.polled_all
+
+    @property
+    def failing(self) -> list[str]:
+        """The ids of the transforms whose last poll failed, and where discovery has failed; or there was none yet."""
+        return [*self._poller.failing, *(f"discovery {lane.account} {lane.region}" for lane in self._finder.failing)]
+
+    # -- what the server asks (endpoints.Site) ----------------------------------------------------------------------
+
+    def scrape(self, format: TextFormat, encoding: Encoding) -> Scrape | None:  # noqa: A002 - the protocol's word
+        """Return an answer at once, or None when something has to be done first."""
+        return self._exposition.scrape(format, encoding)
+
+    def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Scrape:  # noqa: A002 - the protocol's word
+        """Return an answer, having rendered or written what it takes."""
+        return self._exposition.prepare_scrape(format, encoding)
+
+    def is_alive(self) -> bool:
+        """Whether the poll loop still comes round."""
+        return self._poller.alive
+
+    def is_ready(self) -> bool:
+        """Whether there is something to serve: a first cycle is over, or an earlier process has left its counters."""
+        if not self._ready:
+            waited = time.monotonic() - self._began
+            self._ready = self._poller.restored or self.polled_all or waited > self._config.polling.interval
+        return self._ready
+
+    def reload(self) -> str | None:
+        """Load the configuration again; return why the old one was kept, None if the new one is in force."""
+        with self._reloading:
+            try:
+                self._adopt(self._load())
+            except (ConfigError, StateError) as error:
+                self.telemetry.config_last_reload_successful.set(0)
+                log.error("configuration not reloaded; the old one stays in force", error=str(error))
+                return str(error)
+            self._loaded()
+            log.info("configuration reloaded", transforms=len(self._config.transforms))
+            return None
+
+    def _adopt(self, config: Config) -> None:
+        before, former = self._config, self._aws
+        if config.state != before.state:
+            raise StateError("state.path: cannot change while the exporter runs; expected a restart")
+        aws = former if _connection_of(config) == _connection_of(before) else self._connect(config)
+        searches = self._finder.plan(config)
+        self._watch(config, aws, searches)
+        self._finder.adopt(searches, config, aws)
+        self._config, self._aws = config, aws
+        if aws is not former:
+            former.close()
+
+    def _watch(self, config: Config, aws: Aws, searches: Iterable[Search]) -> None:
+        """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""
+        targets = _targets(config, searches)
+        self._poller.watch(config, aws, targets)
+        self._targets = targets
+
+    def _watch_found(self) -> None:
+        """Watch what a discovery has found, if that is news."""
+        with self._reloading:
+            searches = self._finder.searches
+            if _targets(self._config, searches) == self._targets:
+                return
+            try:
+                self._watch(self._config, self._aws, searches)
+            except StateError as error:
+                log.error("what was discovered is not watched yet", error=str(error))
+
+    def effective_config(self) -> str:
+        """Return the configuration in force, secrets masked."""
+        return masked_yaml(self._config)
+
+    def status_page(self) -> bytes | None:
+        """Return no page: people are served a list of links."""
+        return None
+
+
+def _connection_of(config: Config) -> tuple[object, ...]:
+    """Return what a change of needs new clients."""
+    polling = config.polling
+    rates = (polling.request_timeout, polling.max_attempts, polling.requests_per_second, polling.concurrency)
+    return config.accounts, config.endpoint_url, rates
+
+
+def _targets(config: Config, searches: Iterable[Search]) -> tuple[Target, ...]:
+    return merge_targets(configured_targets(config), (target for search in searches for target in search.found))

@@ -1,0 +1,164 @@
+"""The wire of AWS: JSON 1.1 for Glue, the Query protocol (XML answers) for STS, and the errors of both.
+
+An operation raises `AwsError` with a code of `ERROR_STATUS`; `json_error` and `xml_error` give it the form its
+protocol asks for.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from xml.sax.saxutils import escape
+
+JSON_1_1 = "application/x-amz-json-1.1"
+TARGET_PREFIX = "AWSGlue."
+STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+ERROR_STATUS: Mapping[str, int] = {
+    # documented for the operations
+    "EntityNotFoundException": 400,
+    "InvalidInputException": 400,
+    "OperationTimeoutException": 400,
+    "InternalServiceException": 500,
+    "ConcurrentRunsExceededException": 400,
+    "MLTransformNotReadyException": 400,
+    # common to all actions
+    "AccessDeniedException": 400,
+    "ExpiredTokenException": 400,
+    "IncompleteSignatureException": 400,
+    "MissingAuthenticationTokenException": 400,
+    "SerializationException": 400,
+    "ServiceUnavailableException": 503,
+    "ThrottlingException": 400,
+    "UnknownOperationException": 400,
+    "UnrecognizedClientException": 400,
+}
+
+_STS_CODES: Mapping[str, tuple[str, int]] = {
+    "AccessDeniedException": ("AccessDenied", 403),
+    "ExpiredTokenException": ("ExpiredToken", 403),
+    "IncompleteSignatureException": ("IncompleteSignature", 400),
+    "InternalServiceException": ("InternalFailure", 500),
+    "InvalidInputException": ("ValidationError", 400),
+    "MissingAuthenticationTokenException": ("MissingAuthenticationToken", 403),
+    "ServiceUnavailableException": ("ServiceUnavailable", 503),
+    "ThrottlingException": ("Throttling", 400),
+    "UnknownOperationException": ("InvalidAction", 400),
+    "UnrecognizedClientException": ("InvalidClientTokenId", 403),
+}
+
+_CREDENTIAL = re.compile(r"^AWS4-HMAC-SHA256\s+Credential=([^/\s,]+)/(\d{8})/([^/\s,]+)/([^/\s,]+)/aws4_request\s*,")
+
+
+class AwsError(Exception):
+    """An error answer: its documented code, its message, and the HTTP status that goes with the code."""
+
+    def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = ERROR_STATUS.get(code, 400) if status is None else status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON_1_1
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialScope:
+    """What a SigV4 Authorization header names: who signed, for which region and service."""
+
+    access_key_id: str
+    region: str
+    service: str
+
+
+def read_scope(authorization: str | None, service: str) -> CredentialScope:
+    """Read the credential scope of a request to `service`; the signature itself is not verified.
+
+    Raises:
+        AwsError: MissingAuthenticationTokenException without the header, IncompleteSignatureException if it is not
+            of SigV4 shape or was made for another service.
+    """
+    if not authorization:
+        raise AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token")
+    match = _CREDENTIAL.match(authorization)
+    signed = "SignedHeaders=" in authorization and "Signature=" in authorization
+    if match is None or not signed:
+        raise AwsError(
+            "IncompleteSignatureException",
+            "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters",
+        )
+    scope = CredentialScope(match[1], match[3], match[4])
+    if scope.service != service:
+        raise AwsError(
+            "IncompleteSignatureException",
+            f"Credential should be scoped to correct service: '{service}'.",
+        )
+    return scope
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """Read a JSON 1.1 request body; an empty one is an empty object.
+
+    Raises:
+        AwsError: SerializationException if it is not a JSON object.
+    """
+    try:
+        value = json.loads(body or b"{}")
+    except ValueError as error:
+        raise AwsError("SerializationException", "Request body is not valid JSON") from error
+    if not isinstance(value, dict):
+        raise AwsError("SerializationException", "Start of structure or map found where not expected.")
+    return value
+
+
+def json_answer(value: Mapping[str, Any]) -> Answer:
+    """Give a value as a successful JSON 1.1 answer."""
+    return Answer(200, json.dumps(value, separators=(",", ":")).encode())
+
+
+def json_error(error: AwsError) -> Answer:
+    """Give an error in the JSON 1.1 form: `__type` names it, and the header repeats the name."""
+    body = json.dumps({"__type": error.code, "Message": error.message, "message": error.message})
+    return Answer(error.status, body.encode(), headers={"x-amzn-ErrorType": error.code})
+
+
+def xml_answer(operation: str, result: Mapping[str, Any], request_id: str) -> Answer:
+    """Give a result as a successful Query protocol answer; nested mappings become nested elements."""
+    body = (
+        f'<{operation}Response xmlns="{STS_NAMESPACE}">'
+        f"<{operation}Result>{_xml(result)}</{operation}Result>"
+        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
+        f"</{operation}Response>"
+    )
+    return Answer(200, body.encode(), "text/xml")
+
+
+def xml_error(error: AwsError, request_id: str) -> Answer:
+    """Give an error in the Query protocol's form, under the name and status that STS uses for it."""
+    code, status = _STS_CODES.get(error.code, (error.code, error.status))
+    fault = {
+        "Type": "Receiver" if status >= 500 else "Sender",
+        "Code": code,
+        "Message": error.message,
+    }
+    body = (
+        f'<ErrorResponse xmlns="{STS_NAMESPACE}"><Error>{_xml(fault)}</Error>'
+        f"<RequestId>{request_id}</RequestId></ErrorResponse>"
+    )
+    return Answer(status, body.encode(), "text/xml")
+
+
+def _xml(value: Mapping[str, Any]) -> str:
+    return "".join(
+        f"<{name}>{_xml(inner) if isinstance(inner, Mapping) else escape(str(inner))}</{name}>"
+        for name, inner in value.items()
+    )

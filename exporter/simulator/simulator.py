@@ -1,0 +1,123 @@
+"""The simulator as a whole: a world, the wire to it, and the hand of a test on both."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from exporter.simulator.control import PREFIX, Control
+from exporter.simulator.faults import FaultBoard
+from exporter.simulator.gateway import Gateway, HttpRequest, Reaction
+from exporter.simulator.journal import RequestLog
+from exporter.simulator.protocol import Answer
+from exporter.simulator.scenario import BUILT_IN, Scenario, load_scenario
+from exporter.simulator.server import HttpServer
+from exporter.simulator.world import World
+
+
+class Simulator:
+    """An AWS Glue (and STS) that lives in this process and answers on a port of its own.
+
+    A context manager; `start` and `stop` may also be called by hand, again and again: the world lives on, and the
+    port stays the same. `scenario` is whatever `load_scenario` takes; `clock` gives epoch seconds.
+
+    `world`, `faults` and `requests` may be used from any thread, before, during and after serving.
+
+    Raises:
+        ScenarioError: the scenario is not valid.
+    """
+
+    def __init__(
+        self,
+        scenario: str | Path | Mapping[str, Any] | Scenario = BUILT_IN,
+        *,
+        clock: Callable[[], float] = time.time,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.scenario = load_scenario(scenario)
+        self.world = World(self.scenario, clock)
+        self.faults = FaultBoard(self.scenario.seed)
+        self.requests = RequestLog()
+        self._gateway = Gateway(self.world, self.faults, self.requests)
+        self._control = Control(self.world, self.faults, self.requests)
+        self._server = HttpServer(self._react, host, port)
+        for fault in self.scenario.faults:
+            self.faults.set(fault)
+
+    @property
+    def url(self) -> str:
+        """The endpoint URL for an AWS client, once started."""
+        host = self._server.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
+
+    def start(self) -> None:
+        """Start to answer; connections are accepted when this returns.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop to answer, and break off every connection."""
+        self._server.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _react(self, request: HttpRequest) -> Reaction:
+        if request.path.startswith(PREFIX):
+            return Reaction(self._control.answer(request))
+        if request.method != "POST":
+            return Reaction(Answer(200, self.usage().encode(), "text/plain; charset=utf-8"))
+        return self._gateway.react(request)
+
+    def usage(self) -> str:
+        """Say in a few lines how to talk to the simulator with the aws command line client."""
+        ids = self.world.transform_ids()
+        shown = ids[0] if ids else "tfm-..."
+        command = f"aws --endpoint-url {self.url} --region eu-west-1"
+        return "\n".join(
+            [
+                f"Simulated AWS Glue with {len(ids)} transforms at {self.url}",
+                "",
+                "Any credentials will do:",
+                "  export AWS_ACCESS_KEY_ID=simulated AWS_SECRET_ACCESS_KEY=simulated",
+                f"  {command} glue list-ml-transforms",
+                f"  {command} glue get-ml-task-runs --transform-id {shown}",
+                f"  {command} glue start-ml-evaluation-task-run --transform-id {shown}",
+                f"  {command} sts get-caller-identity",
+                "",
+            ]
+        )
+
+
+def serve(
+    scenario: str | Path | Mapping[str, Any] | Scenario,
+    *,
+    host: str,
+    port: int,
+    stop: threading.Event,
+    output: TextIO,
+) -> None:
+    """Run a simulator until `stop` is set; print to `output` where it answers and how to use it.
+
+    Raises:
+        ScenarioError: the scenario is not valid.
+        OSError: the address cannot be listened on.
+    """
+    with Simulator(scenario, host=host, port=port) as simulator:
+        print(simulator.usage(), file=output, flush=True)
+        stop.wait()

@@ -1,0 +1,68 @@
+"""Pagination tokens: an opaque offset, signed together with the query that it continues."""
+
+import hmac
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from exporter.simulator.protocol import AwsError
+
+DEFAULT_PAGE_SIZE = 100
+"""Page size without MaxResults. The documents name none; 100 is small enough that a client which does not page
+loses runs in plain sight.
+"""
+
+_SIGNATURE_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Makes and reads the tokens of one simulator.
+
+    A token holds an offset into the result, so what appears or goes
+    before that offset between two pages shifts the pages, as in life. It never begins with a dash, which the aws
+    command line client would take for an option.
+    """
+
+    secret: bytes
+
+    def make(self, offset: int, query: Sequence[object]) -> str:
+        """Give the token that continues `query` at `offset`."""
+        text = str(offset).encode()
+        return b64encode(self._sign(text, query) + text).decode()
+
+    def offset(self, token: str | None, query: Sequence[object]) -> int:
+        """Give the offset that a token stands for; 0 for none or an empty one.
+
+        Raises:
+            AwsError: InvalidInputException if the token is not one of ours, or continues another query.
+        """
+        if not token:
+            return 0
+        try:
+            raw = b64decode(token.encode("ascii"))
+        except ValueError:
+            raw = b""
+        signature, text = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+        canonical = b64encode(raw).decode() == token
+        if not canonical or not hmac.compare_digest(signature, self._sign(text, query)):
+            raise AwsError("InvalidInputException", "Invalid NextToken")
+        return int(text)
+
+    def _sign(self, text: bytes, query: Sequence[object]) -> bytes:
+        message = text + b"\0" + json.dumps(query, sort_keys=True).encode()
+        return hmac.digest(self.secret, message, sha256)[:_SIGNATURE_BYTES]
+
+
+def page_query(operation: str, caller: Sequence[str], request: Mapping[str, Any]) -> list[object]:
+    """Give what a token is bound to: operation, account, region and every member but the paging ones.
+
+    MaxResults may change from page to page.
+    """
+    members = {
+        name: value for name, value in request.items() if name not in ("NextToken", "MaxResults") and value is not None
+    }
+    return [operation, list(caller), members]

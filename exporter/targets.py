@@ -1,0 +1,115 @@
+"""Which transforms are watched, and what is known about each beside its runs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from exporter.config import Config
+
+
+class Lane(NamedTuple):
+    """An account and a region: what shares credentials, a client, a rate limit, and a fate."""
+
+    account: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One transform to poll."""
+
+    id: str
+    lane: Lane
+    name: str | None = None
+    """The configured name; it wins over the one that Glue knows."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What GetMLTransform tells; None or empty where it tells nothing. Ratios are between 0 and 1."""
+
+    name: str = ""
+    status: str = ""
+    transform_type: str = ""
+    glue_version: str = ""
+    worker_type: str = ""
+    label_count: int | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    area_under_pr_curve: float | None = None
+
+
+def details_of(answer: Mapping[str, Any]) -> Details:
+    """Return the details in an answer of GetMLTransform."""
+    quality = answer.get("EvaluationMetrics", {}).get("FindMatchesMetrics", {})
+    return Details(
+        name=answer.get("Name", ""),
+        status=answer.get("Status", ""),
+        transform_type=answer.get("Parameters", {}).get("TransformType", ""),
+        glue_version=answer.get("GlueVersion", ""),
+        worker_type=answer.get("WorkerType", ""),
+        label_count=answer.get("LabelCount"),
+        precision=quality.get("Precision"),
+        recall=quality.get("Recall"),
+        f1=quality.get("F1"),
+        area_under_pr_curve=quality.get("AreaUnderPRCurve"),
+    )
+
+
+def configured_targets(config: Config) -> tuple[Target, ...]:
+    """Return the transforms that the configuration names, in its order."""
+    return tuple(
+        Target(transform.id, Lane(transform.account, transform.region), transform.name, dict(transform.labels))
+        for transform in config.transforms
+    )
+
+
+def merge_targets(configured: Iterable[Target], discovered: Iterable[Target]) -> tuple[Target, ...]:
+    """Return all targets, one per transform id; what the configuration says of a transform wins.
+
+    Of two that were discovered the first wins; labels that only the other has are added.
+    """
+    merged: dict[str, Target] = {}
+    for target in (*configured, *discovered):
+        first = merged.setdefault(target.id, target)
+        if first.labels != target.labels:
+            merged[target.id] = replace(first, labels={**target.labels, **first.labels})
+    return tuple(merged.values())
+
+
+def spread(targets: Iterable[Target]) -> list[tuple[Target, float]]:
+    """Return the targets with their places in the polling interval, fractions in (0, 1].
+
+    Those of a lane are evenly spaced, since they share a rate limit, and the lanes lie between each other.
+    """
+    lanes: dict[Lane, list[Target]] = {}
+    for target in targets:
+        lanes.setdefault(target.lane, []).append(target)
+    return [
+        (target, (position + offset / len(lanes)) / len(members))
+        for offset, members in enumerate(lanes.values(), start=1)
+        for position, target in enumerate(members)
+    ]
+
+
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+    "eusc-": "aws-eusc",
+}
+
+
+def partition(region: str) -> str:
+    """Return the partition of AWS in which a region lies: the second part of every ARN there."""
+    return next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+
+
+def transform_arn(region: str, account_id: str, transform_id: str) -> str:
+    """Return the ARN of a transform, or a pattern of ARNs where a part is ``*``."""
+    return f"arn:{partition(region)}:glue:{region}:{account_id}:mlTransform/{transform_id}"

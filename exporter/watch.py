@@ -1,0 +1,112 @@
+"""One watched transform: a poll of it, from pages to ledger, and what its polls have shown."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exporter.births import Births
+from exporter.config import Polling
+from exporter.errors import GlueError
+from exporter.ledger import Changes, Ledger, Reading
+from exporter.metrics import Picture, Poll, shown_name
+from exporter.pages import Glue
+from exporter.schedule import Job
+from exporter.targets import Details, Target
+from exporter.totals import Series, Total
+
+CLOCK_TOLERANCE = 1.0
+"""Seconds by which the lookback may begin before what the ledger knows; clocks are adjusted by less all the time."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """A transform with its ledger. Only one thread at a time polls it; `Poller` sees to that."""
+
+    target: Target
+    ledger: Ledger
+    births: Births
+    account_id: str = ""
+    details: Details | None = None
+    poll: Poll | None = None
+    whole: float | None = None
+    """When the whole lookback was last read, or is taken to have been (UTC seconds)."""
+    job: Job | None = None
+    shown: tuple[Picture, dict[Series, Total]] | None = None
+    """What was last given to the exposition."""
+    watched: bool = False
+    """False before the transform is scheduled, and once it has left the configuration; it may come back."""
+    left: float = 0.0
+    """When it left (UTC seconds)."""
+    tracked: int = 0
+    """How many of its runs the exporter's own metrics know of."""
+
+    @property
+    def name(self) -> str:
+        """The name by which the transform is shown."""
+        return shown_name(self.target, self.details)
+
+    @property
+    def known_name(self) -> str:
+        """The name that Glue knows, empty if it has not told."""
+        return self.details.name if self.details else ""
+
+    @property
+    def phase(self) -> float:
+        """A fraction in [0, 1) of its own, to spread what all transforms do in the same period."""
+        return (zlib.crc32(self.target.id.encode("utf-8", "surrogatepass")) & 0xFFFF) / 0x10000
+
+    def read(self, glue: Glue, polling: Polling, now: float, keep_going: Callable[[], None]) -> Changes:
+        """Poll once at ``now`` (UTC seconds) and believe what came. Raises `GlueError`, the ledger then unchanged.
+
+        ``keep_going`` is called between the calls, and may raise.
+        """
+        cutoff = now - polling.lookback
+        whole = self._whole_is_due(now, cutoff, polling.resync_interval)
+        since = cutoff if whole else self.ledger.since(cutoff, polling.overlap, polling.page_size)
+        reading = Reading(self.ledger, now=now, since=since, cutoff=cutoff)
+        for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
+            for run in page:
+                reading.add(run)
+            keep_going()
+        for run_id in reading.unseen():
+            self._look_up(glue, reading, run_id)
+            keep_going()
+        changes = self.ledger.commit(reading)
+        if whole:
+            # The first one comes early, by a share of its own, so that the transforms do not re-read all at once.
+            early = self.phase / 2 * polling.resync_interval if self.whole is None else 0.0
+            self.whole = now - early
+        return changes
+
+    def _whole_is_due(self, now: float, cutoff: float, resync_interval: float) -> bool:
+        """Whether to read all from ``cutoff`` on: when the ledger does not know it all yet, and in turn."""
+        if cutoff < self.ledger.floor - CLOCK_TOLERANCE:
+            return True
+        if self.whole is None:
+            self.whole = now - self.phase * resync_interval
+        return not 0 <= now - self.whole < resync_interval
+
+    def _look_up(self, glue: Glue, reading: Reading, run_id: str) -> None:
+        try:
+            reading.add(glue.task_run(self.target.id, run_id))
+        except GlueError as error:
+            if error.reason != "EntityNotFoundException":
+                raise
+            reading.lost(run_id)
+
+    def picture(self, polling: Polling, now: float, *, created: bool) -> Picture:
+        """Return what is to be shown at ``now`` (UTC seconds)."""
+        succeeded = self.poll.succeeded if self.poll else None
+        fresh = succeeded is not None and now - succeeded <= polling.stale_after
+        return Picture(
+            target=self.target,
+            account_id=self.account_id,
+            poll=self.poll,
+            view=self.ledger.view(now - polling.lookback) if fresh else None,
+            latest=self.ledger.latest,
+            counting=self.ledger.counting,
+            births=self.births,
+            bounds=self.ledger.bounds,
+            created=created,
+            details=self.details,
+        )

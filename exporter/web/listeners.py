@@ -1,0 +1,111 @@
+"""Where the server listens: addresses in the form of Prometheus' flags, or the sockets that systemd passed.
+
+A socket unit of systemd takes the place of every address: where `LISTEN_PID` names this process, its `LISTEN_FDS`
+descriptors from 3 on are used and no address is bound (sd_listen_fds(3)).
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Mapping, Sequence
+
+from exporter.errors import ExporterError
+
+_FIRST_PASSED_DESCRIPTOR = 3
+_BACKLOG = 1024
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
+
+class ListenError(ExporterError):
+    """The server cannot listen; the text is one line that says where and why."""
+
+
+def open_listeners(addresses: Sequence[str], environ: Mapping[str, str]) -> list[socket.socket]:
+    """Return listening stream sockets for every address such as `:10210`, `127.0.0.1:0`, `[::1]:10210`, `host:10210`.
+
+    Without a host, or with `[::]`, IPv4 and IPv6 are both served. Either all addresses are bound or none.
+
+    Raises:
+        ListenError: an address cannot be read or bound, or systemd passed something that is no stream socket.
+    """
+    if environ.get("LISTEN_PID") == str(os.getpid()) and (passed := environ.get("LISTEN_FDS")):
+        return _adopt(passed)
+    listeners: list[socket.socket] = []
+    try:
+        listeners.extend(_bind(address) for address in addresses)
+    except ListenError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return where a socket is bound, as `127.0.0.1:10210`, `[::]:10210` or the path of a Unix socket."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_INET6:
+        return f"[{name[0]}]:{name[1]}"
+    return f"{name[0]}:{name[1]}" if listener.family == socket.AF_INET else os.fsdecode(name)
+
+
+def _adopt(count: str) -> list[socket.socket]:
+    if not (count.isascii() and count.isdigit() and int(count) > 0):
+        raise ListenError(f"LISTEN_FDS: {count!r} is not a number of sockets")
+    return [_adopt_one(_FIRST_PASSED_DESCRIPTOR + offset) for offset in range(int(count))]
+
+
+def _adopt_one(descriptor: int) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ListenError(f"descriptor {descriptor} passed by systemd: {error.strerror}; expected a socket") from error
+    listener.set_inheritable(False)
+    if listener.type != socket.SOCK_STREAM:
+        raise ListenError(f"descriptor {descriptor} passed by systemd is no stream socket; expected ListenStream=")
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _bind(address: str) -> socket.socket:
+    host, port = _parse(address)
+    try:
+        if host in {"", "::"}:
+            return _bind_both_families(port)
+        # an address of the older family first, where a name has both: what Go does, so `localhost` means the same
+        found = sorted(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), key=lambda entry: entry[0])
+        return _bind_to(found[0][0], found[0][4])
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+
+
+def _parse(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or (":" in host and not bracketed):
+        raise ListenError(f"listen address {address!r}: expected host:port, :port or [IPv6 address]:port")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ListenError(f"listen address {address!r}: {port!r} is not a port; expected 0 to 65535")
+    return host.strip("[]"), int(port)
+
+
+def _bind_both_families(port: int) -> socket.socket:
+    try:
+        return _bind_to(socket.AF_INET6, ("::", port))
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise
+        return _bind_to(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - `:port` means every interface
+
+
+def _bind_to(family: socket.AddressFamily, name: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if name[0] == "::" else 1)
+        listener.bind(name)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener

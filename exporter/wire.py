@@ -1,0 +1,99 @@
+"""The bytes of a GetMLTaskRuns answer to task runs, straight: no dict, no datetime in between.
+
+AWS JSON 1.1: times are epoch numbers, a member without a value is left out. Source: the GetMLTaskRuns document.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from exporter.errors import GlueError
+from exporter.runs import UNKNOWN, TaskRun
+
+
+class _Properties(msgspec.Struct, rename="pascal", gc=False):
+    task_type: str | None = None
+
+
+class _Run(msgspec.Struct, rename="pascal", gc=False):
+    task_run_id: Annotated[str, msgspec.Meta(min_length=1)]
+    status: str | None = None
+    properties: _Properties | None = None
+    started_on: float | None = None
+    completed_on: float | None = None
+    execution_time: float | None = None
+    error_string: str | None = None
+    log_group_name: str | None = None
+
+
+class _Page(msgspec.Struct, rename="pascal"):
+    task_runs: list[_Run]
+    next_token: str | None = None
+
+
+_PAGE = msgspec.json.Decoder(_Page)
+
+
+def decode_page(body: bytes) -> tuple[list[TaskRun], str | None]:
+    """Return the runs and the NextToken of a page.
+
+    Raises `GlueError` (malformed_response) unless the body is a JSON object with a ``TaskRuns`` array of runs that
+    have a ``TaskRunId``: an answer without it is no empty history.
+    """
+    try:
+        page = _PAGE.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise malformed(str(error)) from error
+    return [_task_run(run) for run in page.task_runs], page.next_token or None
+
+
+def convert_page(parsed: Mapping[str, Any]) -> tuple[list[TaskRun], str | None]:
+    """Do the same with an answer that botocore has parsed to dicts and datetimes."""
+    try:
+        page = msgspec.convert({name: _plain(value) for name, value in parsed.items()}, _Page)
+    except msgspec.MsgspecError as error:
+        raise malformed(str(error)) from error
+    return [_task_run(run) for run in page.task_runs], page.next_token or None
+
+
+def convert_run(parsed: Mapping[str, Any]) -> TaskRun:
+    """Return the run of a GetMLTaskRun answer that botocore has parsed."""
+    try:
+        return _task_run(msgspec.convert(_plain(parsed), _Run))
+    except msgspec.MsgspecError as error:
+        raise malformed(str(error)) from error
+
+
+def malformed(what: str) -> GlueError:
+    """Return the error for an answer that has not the documented shape."""
+    return GlueError(
+        "malformed_response",
+        f"the answer has not the documented shape: {what}",
+        advice="check endpoint_url and any proxy between the exporter and Glue",
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(member) for member in value]
+    return value
+
+
+def _task_run(run: _Run) -> TaskRun:
+    properties = run.properties
+    return TaskRun(
+        run.task_run_id,
+        (properties.task_type if properties is not None else None) or UNKNOWN,
+        run.status or UNKNOWN,
+        run.started_on,
+        run.completed_on,
+        run.execution_time,
+        run.error_string,
+        run.log_group_name,
+    )

@@ -1,0 +1,21 @@
+"""How many random worlds are tried: some in the fast tests, many in the slow ones, always the same ones.
+
+`HYPOTHESIS_PROFILE=explore` tries other ones at each run.
+"""
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+_COMMON = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+settings.register_profile("worlds", _COMMON)
+settings.register_profile("mutants", _COMMON, phases=[Phase.explicit, Phase.generate])
+settings.register_profile("explore", _COMMON, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "worlds"))

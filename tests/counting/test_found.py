@@ -1,0 +1,81 @@
+"""Shrunk examples of mistakes that random worlds have found; each stays."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.counting.world import DAY, HOUR, Exporter, Run, World, configuration
+
+
+@pytest.fixture
+def world() -> World:
+    """A world in which nothing has happened yet."""
+    return World()
+
+
+def test_a_start_on_a_millisecond_is_not_counted_again_when_it_was_forgotten(world: World) -> None:
+    """A run that a leap of the host clock made the ledger forget is history when it is seen again."""
+    exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
+    world.add(Run("tsk-0", world.now - 2, world.now - 2))
+    exporter.poll()
+    world.add(Run("tsk-1", world.now - 1.483, world.now - 1.383))
+    exporter.poll()
+    world.skew = DAY
+    exporter.poll()
+    world.skew = 0.0
+    exporter.poll()
+    assert exporter.totals() == {("FIND_MATCHES", "SUCCEEDED"): 1}
+
+
+def test_an_open_run_that_glue_denies_once_is_back_with_the_next_poll(world: World) -> None:
+    """A run that Glue does not know for one poll is asked for again, though the listing does not reach back to it."""
+    exporter = Exporter(world, configuration("tfm-a", overlap=600, page_size=1))
+    exporter.poll()
+    hung = world.add(Run("tsk-0", world.now, world.now + 10 * HOUR))
+    exporter.poll()
+    world.now += HOUR
+    world.add(Run("tsk-1", world.now, world.now))
+    exporter.poll()
+    hung.hidden = True
+    exporter.poll()
+    assert not exporter.watch_of("tfm-a").ledger.open
+    hung.hidden = False
+    exporter.poll()
+    assert list(exporter.watch_of("tfm-a").ledger.open) == ["tsk-0"]
+    world.now += 10 * HOUR
+    exporter.poll()
+    assert exporter.totals() == {("FIND_MATCHES", "SUCCEEDED"): 2}
+
+
+def test_an_open_run_that_was_denied_is_asked_for_again_after_a_restart(world: World, tmp_path: Path) -> None:
+    """That Glue has denied an open run survives the process, so its end is counted by the next one."""
+    config = configuration("tfm-a", overlap=600, page_size=1)
+    first = Exporter(world, config, tmp_path / "state.db")
+    first.poll()
+    hung = world.add(Run("tsk-0", world.now, world.now + 10 * HOUR))
+    first.poll()
+    world.now += HOUR
+    world.add(Run("tsk-1", world.now, world.now))
+    hung.hidden = True
+    first.poll()
+    first.kill()
+    hung.hidden = False
+    world.now += 10 * HOUR
+    second = Exporter(world, config, tmp_path / "state.db")
+    second.poll()
+    assert second.totals() == {("FIND_MATCHES", "SUCCEEDED"): 2}
+    second.close()
+
+
+def test_a_lookback_that_grew_while_the_exporter_was_down_is_read_at_once(world: World, tmp_path: Path) -> None:
+    """After a restart with a longer lookback the gauges show all of it, and none of it is news."""
+    world.add(Run("tsk-0", world.now - 3.5 * HOUR, world.now - 3 * HOUR))
+    first = Exporter(world, configuration("tfm-a", lookback=3 * HOUR), tmp_path / "state.db")
+    first.poll()
+    first.close()
+    second = Exporter(world, configuration("tfm-a", lookback=4 * HOUR), tmp_path / "state.db")
+    second.poll()
+    view = second.watch_of("tfm-a").ledger.view(world.now - 4 * HOUR)
+    assert view.runs["FIND_MATCHES", "SUCCEEDED"] == 1
+    assert second.totals() == {}
+    second.close()

@@ -1,0 +1,396 @@
+"""A made-up Glue that knows the truth, an exporter around it without threads or network, and a scraper's arithmetic."""
+
+import re
+import shutil
+import sqlite3
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+from exporter.config import Config, load_config
+from exporter.errors import GlueError
+from exporter.exposition import Exposition, Scrape
+from exporter.negotiation import Encoding, TextFormat
+from exporter.poller import Poller
+from exporter.runs import MAX_CLOCK_SKEW, TaskRun
+from exporter.state import StateFile, open_state
+from exporter.targets import Lane, configured_targets
+from exporter.telemetry import Telemetry
+from exporter.watch import Watch
+
+NOW = 1_790_000_000.0
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+BOUNDS = (60.0, 600.0)
+
+FINISHED = "glue_ml_task_runs_finished_total"
+STARTED = "glue_ml_task_runs_started_total"
+RUNS = "glue_ml_task_runs"
+EXECUTION = "glue_ml_task_run_execution_seconds"
+DURATION = "glue_ml_task_run_duration_seconds"
+
+Cell = tuple[str, str]
+
+_SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def configuration(
+    *transforms: str,
+    buckets: tuple[float, ...] = BOUNDS,
+    births: int = 1,
+    lookback: float = 30 * DAY,
+    overlap: float = 15 * MINUTE,
+    resync_interval: float = 6 * HOUR,
+    page_size: int = 1000,
+) -> Config:
+    """Give a configuration with these transforms and settings, in seconds; a held series waits for scrapes alone."""
+    config = _plain_configuration(transforms)
+    polling = replace(
+        config.polling, lookback=lookback, overlap=overlap, resync_interval=resync_interval, page_size=page_size
+    )
+    metrics = replace(config.metrics, execution_buckets=buckets, birth_scrapes=births, birth_timeout=DAY)
+    return replace(config, polling=polling, metrics=metrics)
+
+
+@cache
+def _plain_configuration(transforms: tuple[str, ...]) -> Config:
+    text = f"{{region: eu-west-1, transforms: {list(transforms)}, transform_details: false}}"
+    return load_config(text, source="test", environ={})
+
+
+@dataclass(eq=False)
+class Run:
+    """The truth about one run; all times in UTC seconds of the world."""
+
+    id: str
+    started: float
+    ends: float
+    task_type: str = "FIND_MATCHES"
+    status: str = "SUCCEEDED"
+    """The one that it ends with."""
+    execution: float | None = None
+    visible: float = 0.0
+    """When Glue begins to show it."""
+    shows_start: bool = True
+    hidden: bool = False
+    """Whether Glue denies it just now."""
+    first_final: str = ""
+    """Its status when it was over, if it has changed it since."""
+
+    def at(self, now: float) -> TaskRun:
+        """Give the run as Glue shows it at ``now``."""
+        started = self.started if self.shows_start else None
+        if now < self.ends:
+            return TaskRun(self.id, self.task_type, "RUNNING", started)
+        return TaskRun(self.id, self.task_type, self.status, started, self.ends, self.execution)
+
+
+@dataclass
+class World:
+    """All transforms with their runs, and the moods of the server that lists them. Passed in as `pages.Glue`."""
+
+    now: float = NOW
+    skew: float = 0.0
+    """By how much the exporter's host clock is ahead."""
+    order: str = "ascending"
+    """How the server sorts: as asked, the other way round, or by id."""
+    duplicates: int = 0
+    """How many runs of a page come on the next one again."""
+    drift: float = 0.0
+    """Seconds that go by with each call."""
+    fails_after: int | None = None
+    """How many calls work before each one fails."""
+    calls: list[str] = field(default_factory=list)
+    runs: dict[str, dict[str, Run]] = field(default_factory=lambda: defaultdict(dict))
+    shown_final: set[str] = field(default_factory=set)
+    """The ids of the runs that were shown final since it was last emptied."""
+    seen: set[str] = field(default_factory=set)
+    """The ids of the runs that were shown at all since it was last emptied."""
+    account_id: str = ""
+    newest: float = 0.0
+    """The newest time shown, of those that the exporter's clock lets it believe, since it was last set to 0."""
+
+    def add(self, run: Run, transform_id: str = "tfm-a") -> Run:
+        """Let a run happen."""
+        self.runs[transform_id][run.id] = run
+        return run
+
+    def host_time(self) -> float:
+        """Give the time that the exporter's host believes in."""
+        return self.now + self.skew
+
+    # -- as pages.Aws ---------------------------------------------------------------------------------------------
+
+    def lane(self, _lane: Lane) -> "World":
+        """Give the Glue of any account and region: this."""
+        return self
+
+    # -- as pages.Glue --------------------------------------------------------------------------------------------
+
+    def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[list[TaskRun]]:
+        """Yield the pages, each cut from the list as it is at that moment, as a server with offsets for tokens does."""
+        offset, more = 0, True
+        while more:
+            self._call("GetMLTaskRuns")
+            listed = self._listed(transform_id, int(since) - 1)
+            page = listed[max(0, offset - self.duplicates) : offset + page_size]
+            yield [self._show(run) for run in page]
+            offset += page_size
+            more = offset < len(listed)
+
+    def task_run(self, transform_id: str, run_id: str) -> TaskRun:
+        """Give one run."""
+        self._call("GetMLTaskRun")
+        run = self.runs[transform_id][run_id]
+        if run.hidden:
+            raise GlueError("EntityNotFoundException", "there is no such run")
+        return self._show(run)
+
+    def _listed(self, transform_id: str, after: float) -> list[Run]:
+        runs = [run for run in self.visible(transform_id) if run.started > after]
+        if self.order == "by id":
+            return sorted(runs, key=lambda run: run.id)
+        return sorted(runs, key=lambda run: (run.started, run.id), reverse=self.order == "descending")
+
+    def _show(self, run: Run) -> TaskRun:
+        shown = run.at(self.now)
+        self.seen.add(run.id)
+        if shown.final:
+            self.shown_final.add(run.id)
+        believed = (
+            time for time in (shown.started, shown.completed) if time and time <= self.host_time() + MAX_CLOCK_SKEW
+        )
+        self.newest = max([self.newest, *believed])
+        return shown
+
+    def _call(self, operation: str) -> None:
+        if self.calls:
+            self.now += self.drift
+        self.calls.append(operation)
+        if self.fails_after is not None and len(self.calls) > self.fails_after:
+            raise GlueError("connection", "the connection was reset")
+
+    # -- the truth ------------------------------------------------------------------------------------------------
+
+    def visible(self, transform_id: str) -> list[Run]:
+        """Give the runs that Glue shows now."""
+        return [run for run in self.runs[transform_id].values() if run.visible <= self.now and not run.hidden]
+
+    def over(self, transform_id: str) -> list[Run]:
+        """Give the runs that Glue shows as final now."""
+        return [run for run in self.visible(transform_id) if run.ends <= self.now]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What one scrape has shown: value by metric name and labels."""
+
+    values: Mapping[str, float]
+
+    def of(self, name: str, transform_id: str = "tfm-a") -> dict[tuple[str, ...], float]:
+        """Give one metric of one transform by the values of its other labels, in the order of their names."""
+        found = {}
+        for key, value in self.values.items():
+            metric, _, labels = key.partition("{")
+            pairs = dict(_LABEL.findall(labels))
+            if metric == name and pairs.pop("transform_id", "") == transform_id:
+                del pairs["transform_name"]
+                found[tuple(pairs[label] for label in sorted(pairs))] = value
+        return found
+
+    def finished(self, transform_id: str = "tfm-a") -> dict[Cell, int]:
+        """Give the counters of finished runs that are not 0, by type and status."""
+        of = self.of(FINISHED, transform_id)
+        return {(task_type, status): int(value) for (status, task_type), value in of.items() if value}
+
+
+class Exporter:
+    """One process of the exporter, its threads' work done when the test says so."""
+
+    def __init__(
+        self,
+        world: World,
+        config: Config,
+        state: Path | StateFile | None = None,
+    ) -> None:
+        """Start it; ``state`` is the path of the state file, or an open one."""
+        self.world = world
+        self.config = config
+        self.telemetry = Telemetry(process=False)
+        self.state = open_state(state, world.host_time())[0] if isinstance(state, Path) else state
+        if self.state is not None:
+            self.telemetry.expect_state()
+        self.exposition = Exposition(self.telemetry, self.state)
+        self.poller = Poller(
+            config,
+            world,  # type: ignore[arg-type] # the world is all the AWS there is
+            self.exposition,
+            self.telemetry,
+            self.state,
+            stop=threading.Event(),
+            now=world.host_time,
+        )
+        self.reload(config)
+
+    def reload(self, config: Config) -> None:
+        """Take another configuration."""
+        self.config = config
+        self.poller.watch(config, self.world, configured_targets(config))  # type: ignore[arg-type] # see above
+
+    def watch_of(self, transform_id: str) -> Watch:
+        """Give a transform as the poller holds it."""
+        return self.poller._watches[transform_id]
+
+    def poll(self, transform_id: str = "tfm-a") -> bool:
+        """Poll once and publish what that has shown; whether the poll succeeded."""
+        up = self.poll_quietly(transform_id)
+        self.exposition.publish()
+        return up
+
+    def poll_quietly(self, transform_id: str = "tfm-a") -> bool:
+        """Poll once, the publication of it still to come."""
+        self.world.calls.clear()
+        watch = self.watch_of(transform_id)
+        assert watch.job is not None
+        watch.job.work()
+        return watch.poll is not None and watch.poll.up
+
+    def scrape(self) -> Samples:
+        """Scrape, and take the whole answer."""
+        samples, scrape = self.begin_scrape()
+        scrape.sent()
+        self.exposition.publish()
+        return samples
+
+    def begin_scrape(self) -> tuple[Samples, Scrape]:
+        """Scrape, the last byte still to come."""
+        variant = (TextFormat.TEXT, Encoding.IDENTITY)
+        scrape = self.exposition.scrape(*variant) or self.exposition.prepare_scrape(*variant)
+        text = b"".join(scrape.chunks).decode()
+        values = {
+            f"{name}{{{labels}}}": float(value)
+            for name, labels, value in _SAMPLE.findall(text)
+            if not name.startswith("glue_ml_exporter_")
+        }
+        return Samples(values), scrape
+
+    def totals(self, transform_id: str = "tfm-a") -> dict[Cell, int]:
+        """Give the true counters of finished runs, held back or not."""
+        ledger = self.watch_of(transform_id).ledger
+        return {
+            (series.task_type, series.status): total.value  # type: ignore[union-attr] # that family is counters
+            for series, total in ledger.totals.items()
+            if series.family == "finished"
+        }
+
+    def close(self) -> None:
+        """Stop it in good order."""
+        if self.state is not None:
+            self.state.close()
+
+    def kill(self) -> None:
+        """Stop it as kill -9 does: the files stay as they are, nothing is tidied up."""
+        if self.state is not None:
+            left = _as_left(self.state.path)
+            self.state.close()
+            for name, content in left.items():
+                path = self.state.path.with_name(name)
+                path.unlink(missing_ok=True)
+                if content is not None:
+                    path.write_bytes(content)
+
+
+def _as_left(path: Path) -> dict[str, bytes | None]:
+    names = [path.name, f"{path.name}-wal"]
+    return {name: file.read_bytes() if (file := path.with_name(name)).exists() else None for name in names}
+
+
+def copy_state(path: Path, to: Path) -> Path:
+    """Copy a state file as it lies there, with what is not checkpointed yet."""
+    to.parent.mkdir(exist_ok=True)
+    for suffix in ("", "-wal"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            shutil.copyfile(part, to.with_name(to.name + suffix))
+    return to
+
+
+class Prometheus:
+    """What a scraper has stored, and what it makes of it."""
+
+    def __init__(self) -> None:
+        self.samples: dict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def take(self, instance: str, samples: Samples) -> None:
+        """Store one scrape of a target."""
+        for series, value in samples.values.items():
+            self.samples[instance, series].append(value)
+
+    def increase(self, name: str) -> Counter[str]:
+        """Give `sum without (instance) (increase(name))` over the raw samples of all time, by series.
+
+        A fall is a reset, after which the value counts from 0; the first sample of a series counts nothing.
+        """
+        total: Counter[str] = Counter()
+        for (_, series), values in self.samples.items():
+            if series.partition("{")[0] == name:
+                pairs = pairwise(values)
+                total[series] += sum(after - before if after >= before else after for before, after in pairs)
+        return +total
+
+    def falls(self) -> list[str]:
+        """Give the counters and buckets that have ever gone down under one instance label."""
+        return [
+            series
+            for (_, series), values in self.samples.items()
+            if series.partition("{")[0].endswith(("_total", "_bucket", "_count"))
+            and any(after < before for before, after in pairwise(values))
+        ]
+
+
+def by_cell(increase: Mapping[str, float], transform_id: str = "tfm-a") -> dict[Cell, int]:
+    """Give increases of finished runs by type and status."""
+    return {cell: int(value) for cell, value in Samples(increase).finished(transform_id).items()}
+
+
+def cells(runs: Sequence[Run]) -> dict[Cell, int]:
+    """Give how many of the runs ended how, by type and status."""
+    return dict(Counter((run.task_type, run.first_final or run.status) for run in runs))
+
+
+class Connection:
+    """A connection to the state file that tells of each statement before and after it is carried out."""
+
+    def __init__(self, connection: sqlite3.Connection, on_statement: Callable[[str, bool], None]) -> None:
+        """Take what is told: the statement, and whether it is done."""
+        self._connection = connection
+        self._on_statement = on_statement
+
+    def cursor(self) -> "Connection":
+        return self
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def execute(self, statement: str, *parameters: object) -> sqlite3.Cursor:
+        self._on_statement(statement, False)
+        cursor = self._connection.execute(statement, *parameters)
+        self._on_statement(statement, True)
+        return cursor
+
+    def executemany(self, statement: str, rows: Sequence[object]) -> None:
+        for row in rows:
+            self.execute(statement, row)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def through(state: StateFile, on_statement: Callable[[str, bool], None]) -> StateFile:
+    """Give the same open state file, each of its statements told."""
+    return StateFile(state.path, Connection(state._connection, on_statement))  # type: ignore[arg-type] # acts like one

@@ -1,0 +1,193 @@
+"""The same families, put together with prometheus_client from a reading of the interface's table. No tests here."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import exposition as text
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.samples import Exemplar as ClientExemplar
+from prometheus_client.utils import floatToGoString
+
+from exporter.metrics import METRICS, Picture
+from exporter.negotiation import TextFormat
+from exporter.runs import FINAL_STATUSES, STATUSES, TASK_TYPES
+from exporter.totals import Count, Exemplar, Histogram, Series
+
+HELP = {metric.name: metric.help for metric in METRICS}
+ORDER = [metric.name for metric in METRICS]
+
+Sample = tuple[dict[str, str], float]
+
+
+class Families:
+    """A registry, as far as prometheus_client's generators ask."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self.families = list(families)
+
+    def collect(self) -> list[Metric]:
+        return self.families
+
+
+def rendered(pictures: list[Picture], text_format: TextFormat) -> str:
+    """Give what prometheus_client prints for these pictures."""
+    if text_format is TextFormat.OPENMETRICS:
+        return openmetrics.generate_latest(Families(families(pictures, created=True))).decode()
+    return text.generate_latest(Families(families(pictures, created=False))).decode()
+
+
+def families(pictures: list[Picture], *, created: bool) -> Iterator[Metric]:
+    """Yield the families in their order; with `created` the `_created` samples of the pictures that want them."""
+    for name in ORDER:
+        if name.endswith("_total"):
+            yield counters(name, pictures, created=created)
+        elif name in ("glue_ml_task_run_execution_seconds", "glue_ml_task_run_duration_seconds"):
+            yield histograms(name, pictures, created=created)
+        else:
+            yield gauges(name, pictures)
+
+
+def identity(picture: Picture) -> dict[str, str]:
+    target, details = picture.target, picture.details
+    known = details.name if details is not None else ""
+    return {"transform_id": target.id, "transform_name": target.name or known or target.id}
+
+
+def gauges(name: str, pictures: list[Picture]) -> Metric:
+    family = GaugeMetricFamily(name, HELP[name])
+    for picture in pictures:
+        for labels, value in gauge_samples(name, picture):
+            family.add_sample(name, labels | identity(picture), value)
+    return family
+
+
+def gauge_samples(name: str, picture: Picture) -> Iterator[Sample]:
+    view, details, poll = picture.view, picture.details, picture.poll
+    short = name.removeprefix("glue_ml_")
+    if short == "transform_info":
+        yield info(picture), 1
+    elif short.startswith("task_run_last_"):
+        yield from times(short, picture)
+    elif short.startswith(("transform_up", "transform_last_", "transform_poll_")):
+        facts = {} if poll is None else poll_facts(poll)
+        if facts.get(short) is not None:
+            yield {}, facts[short]
+    elif view is None:
+        return
+    elif short == "task_runs":
+        yield from ((cell(*key), count) for key, count in view.runs.items())
+    elif short == "task_run_latest_status":
+        for task_type, latest in view.latest.items():
+            if latest.status is not None:
+                for status in dict.fromkeys((*STATUSES, latest.status)):
+                    yield cell(task_type, status), float(status == latest.status)
+    elif short == "task_run_latest_execution_seconds":
+        yield from ((cell(t), latest.execution) for t, latest in view.latest.items() if latest.execution is not None)
+    elif short == "task_run_oldest_active_start_timestamp_seconds":
+        yield from ((cell(task_type), start) for task_type, start in view.oldest_active.items())
+    elif details is None:
+        return
+    elif short == "transform_status":
+        if details.status:
+            for status in ("NOT_READY", "READY", "DELETING"):
+                yield {"status": status}, float(status == details.status)
+    else:
+        fact = {
+            "transform_training_labels": details.label_count,
+            "transform_precision_ratio": details.precision,
+            "transform_recall_ratio": details.recall,
+            "transform_f1_ratio": details.f1,
+            "transform_area_under_pr_curve_ratio": details.area_under_pr_curve,
+        }[short]
+        if fact is not None:
+            yield {}, fact
+
+
+def poll_facts(poll: Any) -> Mapping[str, float | None]:
+    return {
+        "transform_up": poll.up,
+        "transform_last_poll_timestamp_seconds": poll.tried,
+        "transform_last_successful_poll_timestamp_seconds": poll.succeeded,
+        "transform_poll_duration_seconds": poll.duration,
+    }
+
+
+def info(picture: Picture) -> dict[str, str]:
+    target, details = picture.target, picture.details
+    return {
+        **target.labels,
+        "aws_account": target.lane.account,
+        "aws_account_id": picture.account_id,
+        "aws_region": target.lane.region,
+        "transform_type": details.transform_type if details else "",
+        "glue_version": details.glue_version if details else "",
+        "worker_type": details.worker_type if details else "",
+    }
+
+
+def times(short: str, picture: Picture) -> Iterator[Sample]:
+    outcomes = {
+        "task_run_last_start_timestamp_seconds": [("start", "")],
+        "task_run_last_success_timestamp_seconds": [("success", "")],
+        "task_run_last_failure_timestamp_seconds": [("failed", "FAILED"), ("timeout", "TIMEOUT")],
+    }[short]
+    for fact, status in outcomes:
+        for task_type, latest in picture.latest.items():
+            if getattr(latest, fact) is not None:
+                yield cell(task_type, status), getattr(latest, fact)
+
+
+def cell(task_type: str, status: str = "") -> dict[str, str]:
+    return {"task_type": task_type} | ({"status": status} if status else {})
+
+
+def served_series(picture: Picture, family: str) -> list[Series]:
+    if not picture.counting:
+        return []
+    first = {
+        "started": [Series("started", task_type, "") for task_type in TASK_TYPES],
+        "finished": [Series("finished", t, status) for t in TASK_TYPES for status in sorted(FINAL_STATUSES)],
+    }.get(family, [])
+    return first + sorted(s for s in picture.births.served if s.family == family and s not in first)
+
+
+def client_exemplar(exemplar: Exemplar | None) -> ClientExemplar | None:
+    if exemplar is None or len("task_run_id" + exemplar.run_id) > 128:
+        return None
+    return ClientExemplar({"task_run_id": exemplar.run_id}, exemplar.value, exemplar.time)
+
+
+def counters(name: str, pictures: list[Picture], *, created: bool) -> Metric:
+    kind = name.removeprefix("glue_ml_task_runs_").removesuffix("_total")
+    family = CounterMetricFamily(name, HELP[name])
+    for picture in pictures:
+        for series in served_series(picture, kind):
+            total = picture.births.served.get(series, Count())
+            labels = cell(series.task_type, series.status) | identity(picture)
+            family.add_sample(name, labels, total.value, exemplar=client_exemplar(total.exemplar))
+            if created and picture.created:
+                family.add_sample(f"{family.name}_created", labels, picture.births.created(series))
+    return family
+
+
+def histograms(name: str, pictures: list[Picture], *, created: bool) -> Metric:
+    kind = name.removeprefix("glue_ml_task_run_").removesuffix("_seconds")
+    family = HistogramMetricFamily(name, HELP[name], labels=("task_type", "status", "transform_id", "transform_name"))
+    for picture in pictures:
+        for series in served_series(picture, kind):
+            labels = cell(series.task_type, series.status) | identity(picture)
+            histogram = picture.births.served[series]
+            assert isinstance(histogram, Histogram)
+            family.add_metric(tuple(labels.values()), buckets(histogram, picture.bounds), histogram.sum)
+            if created and picture.created:
+                family.add_sample(f"{name}_created", labels, picture.births.created(series))
+    return family
+
+
+def buckets(histogram: Histogram, bounds: tuple[float, ...]) -> list[Any]:
+    found, cumulative = [], 0
+    for bound, count, exemplar in zip((*bounds, float("inf")), histogram.counts, histogram.exemplars, strict=True):
+        cumulative += count
+        found.append([floatToGoString(bound), cumulative, client_exemplar(exemplar)])
+    return found

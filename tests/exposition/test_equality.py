@@ -1,0 +1,136 @@
+import re
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.blocks import BLOCK
+from exporter.metrics import METRICS, Picture
+from exporter.negotiation import TextFormat
+from exporter.targets import Details
+from exporter.textformat import MAX_EXEMPLAR_RUNES, exemplar_text, number
+from exporter.totals import Count, Exemplar, Series, Total
+from tests.exposition import reference
+from tests.exposition.pictures import (
+    EXECUTION,
+    FAILED,
+    LANE,
+    body,
+    exposition,
+    free_births,
+    observed,
+    picture,
+    shown,
+    shows,
+)
+
+Shows = list[tuple[Picture, dict[Series, Total]]]
+
+EXEMPLAR_WITH_QUOTE = re.compile(r'# \{task_run_id="[^"]*\\"')
+"""The OpenMetrics parser of prometheus_client does not read back what its own writer makes of these."""
+
+some_shows = st.lists(shows(), max_size=3, unique_by=lambda drawn: drawn[0].target.id)
+
+
+def served(drawn: Shows, text_format: TextFormat) -> str:
+    exposed = exposition()
+    for each, totals in drawn:
+        exposed.update(each, totals)
+    return body(exposed, text_format)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(some_shows)
+def test_openmetrics_is_what_prometheus_client_prints(drawn: Shows) -> None:
+    """Whatever is shown, OpenMetrics is byte for byte that of prometheus_client, exemplars and _created included."""
+    got = served(drawn, TextFormat.OPENMETRICS)
+    assert got == reference.rendered([each for each, _ in drawn], TextFormat.OPENMETRICS)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(some_shows)
+def test_text_is_what_prometheus_client_prints(drawn: Shows) -> None:
+    """Whatever is shown, the text format is byte for byte that of prometheus_client without _created."""
+    got = served(drawn, TextFormat.TEXT)
+    assert got == reference.rendered([each for each, _ in drawn], TextFormat.TEXT)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(some_shows)
+def test_both_parsers_read_what_is_served(drawn: Shows) -> None:
+    """Whatever is shown, both parsers of prometheus_client find every family, and every transform's labels as given."""
+    openmetrics = served(drawn, TextFormat.OPENMETRICS)
+    assume(not EXEMPLAR_WITH_QUOTE.search(openmetrics))
+    in_text = {family.name: family for family in parse_text(served(drawn, TextFormat.TEXT))}
+    in_openmetrics = {family.name: family for family in parse_openmetrics(openmetrics)}
+    assert set(in_text) == set(in_openmetrics) == {metric.family for metric in METRICS}
+    for families in (in_text, in_openmetrics):
+        labels = [sample.labels for sample in families["glue_ml_transform_info"].samples]
+        assert [each["transform_id"] for each in labels] == [each.target.id for each, _ in drawn]
+        assert [each["transform_name"] for each in labels] == [each.name for each, _ in drawn]
+        assert all(each.target.labels.items() <= found.items() for found, (each, _) in zip(labels, drawn, strict=True))
+
+
+@pytest.mark.parametrize("text_format", TextFormat)
+def test_more_transforms_than_a_block_takes(text_format: TextFormat) -> None:
+    """Transforms of several blocks stand in the order in which they came, all of a family together."""
+    pictures = [picture(f"tfm-{number}", births=free_births()) for number in range(2 * BLOCK + 3)]
+    exposed = shown(*pictures, totals={FAILED: Count(3), EXECUTION: observed(1.0, 99.0)})
+    assert body(exposed, text_format) == reference.rendered(pictures, text_format)
+
+
+def test_nothing_watched_is_a_valid_exposition() -> None:
+    """Without transforms there are the families without samples, which both parsers accept."""
+    exposed = exposition()
+    assert len(list(parse_text(body(exposed)))) == len(METRICS)
+    assert len(list(parse_openmetrics(body(exposed, TextFormat.OPENMETRICS)))) == len(METRICS)
+
+
+def test_exemplars_are_for_openmetrics() -> None:
+    """The run behind an increment is named in OpenMetrics, on the counter and on the bucket, and not in text."""
+    exposed = shown(picture(), totals={FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)})
+    in_openmetrics = body(exposed, TextFormat.OPENMETRICS)
+    assert '} 1.0 # {task_run_id="tsk-9"} 1.0 5.5\n' in in_openmetrics
+    assert '} 1.0 # {task_run_id="tsk-0"} 31.0 1000.0\n' in in_openmetrics
+    assert " # {" not in body(exposed, TextFormat.TEXT)
+
+
+def test_an_exemplar_has_at_most_128_characters() -> None:
+    """A run id that would make an exemplar longer than OpenMetrics allows gets none."""
+    longest = MAX_EXEMPLAR_RUNES - len("task_run_id")
+    assert exemplar_text(Exemplar("é" * longest, 1.0, None)) == f' # {{task_run_id="{"é" * longest}"}} 1.0'
+    assert exemplar_text(Exemplar("é" * (longest + 1), 1.0, None)) == ""
+
+
+def test_created_lines_are_for_openmetrics_and_on_request() -> None:
+    """Lines with _created are in OpenMetrics if they are turned on, and never in text, where they would be gauges."""
+    totals: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
+    without, wanting = shown(picture(), totals=totals), shown(picture(created=True), totals=totals)
+    assert "_created" not in body(without, TextFormat.OPENMETRICS) + body(without) + body(wanting)
+    assert body(wanting, TextFormat.OPENMETRICS).count("_created{") == 5 + 20 + 1
+
+
+def test_zero_has_no_sign() -> None:
+    """Minus zero is printed as zero, and does not rub off on the zeros that come after it."""
+    assert (number(-0.0), number(0.0), number(0), number(False)) == ("0.0",) * 4
+
+
+def test_a_lone_surrogate_does_not_stop_the_exposition() -> None:
+    """A name that JSON can spell and UTF-8 cannot is shown with question marks."""
+    exposed = shown(picture(details=Details(name="half \ud800 a pair"), target=picture().target))
+    assert 'transform_name="half ? a pair"' in body(exposed)
+
+
+@pytest.mark.parametrize("text_format", TextFormat)
+def test_no_sample_carries_a_timestamp(text_format: TextFormat) -> None:
+    """Every line ends with its value, or with an exemplar: when a sample was true, a timestamp family tells."""
+    totals: dict[Series, Total] = {FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)}
+    parse = parse_text if text_format is TextFormat.TEXT else parse_openmetrics
+    text = body(shown(picture(details=Details(name="x", status="READY")), totals=totals), text_format)
+    assert LANE.region in text
+    assert {sample.timestamp for family in parse(text) for sample in family.samples} == {None}

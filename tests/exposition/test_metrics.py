@@ -1,0 +1,291 @@
+"""The table of metrics, read as its users read it: names, types, labels, and when a series is there."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from exporter.facts import Latest, View
+from exporter.metrics import METRICS, Metric, Picture, Poll
+from exporter.negotiation import TextFormat
+from exporter.runs import STATUSES, TASK_TYPES
+from exporter.targets import Details, Lane, Target
+from exporter.totals import Count, Series, Total
+from tests.exposition.pictures import EXECUTION, FAILED, NO_RUNS, body, observed, picture, samples, shown, value
+from tests.support import run, tool
+
+INTERFACE = """
+glue_ml_task_runs gauge task_type status
+glue_ml_task_runs_started_total counter task_type
+glue_ml_task_runs_finished_total counter task_type status
+glue_ml_task_run_execution_seconds histogram task_type status
+glue_ml_task_run_duration_seconds histogram task_type status
+glue_ml_task_run_last_start_timestamp_seconds gauge task_type
+glue_ml_task_run_last_success_timestamp_seconds gauge task_type
+glue_ml_task_run_last_failure_timestamp_seconds gauge task_type status
+glue_ml_task_run_latest_status gauge task_type status
+glue_ml_task_run_latest_execution_seconds gauge task_type
+glue_ml_task_run_oldest_active_start_timestamp_seconds gauge task_type
+glue_ml_transform_info gauge aws_account aws_account_id aws_region transform_type glue_version worker_type
+glue_ml_transform_status gauge status
+glue_ml_transform_training_labels gauge
+glue_ml_transform_precision_ratio gauge
+glue_ml_transform_recall_ratio gauge
+glue_ml_transform_f1_ratio gauge
+glue_ml_transform_area_under_pr_curve_ratio gauge
+glue_ml_transform_up gauge
+glue_ml_transform_last_poll_timestamp_seconds gauge
+glue_ml_transform_last_successful_poll_timestamp_seconds gauge
+glue_ml_transform_poll_duration_seconds gauge
+"""
+"""The public promise: name, type, labels beside transform_id and transform_name. A change here is BREAKING."""
+
+LATEST = Latest(start=1.0, status="FAILED", success=2.0, failed=3.0, timeout=4.0, finish=4.0, execution=5.0)
+FULL = picture(
+    account_id="123456789012",
+    target=Target("tfm-1", Lane("prod", "eu-west-1"), "customers", {"team": "data"}),
+    view=View(NO_RUNS.runs, {"FIND_MATCHES": LATEST}, {"FIND_MATCHES": 6.0}),
+    latest={"FIND_MATCHES": LATEST},
+    details=Details("n", "READY", "FIND_MATCHES", "3.0", "G.2X", 7, 0.1, 0.2, 0.3, 0.4),
+)
+SERVED: dict[Series, Total] = {
+    FAILED: Count(1),
+    EXECUTION: observed(1.0),
+    EXECUTION._replace(family="duration"): observed(2.0),
+}
+
+
+def full(**changes: object) -> str:
+    return body(shown(replace(FULL, **changes), totals=SERVED))
+
+
+def names(text: str) -> set[str]:
+    """Give the names of the families that have samples."""
+    return {family.name for family in parse(text) if family.samples}
+
+
+def test_the_table_is_the_interface() -> None:
+    """Names, types and labels of all metrics are those that were promised."""
+    assert [" ".join((metric.name, metric.kind, *metric.labels)) for metric in METRICS] == INTERFACE.split("\n")[1:-1]
+
+
+def test_every_metric_of_the_interface_is_served() -> None:
+    """A transform about which everything is known shows every metric, with exactly its labels and those of identity."""
+    text = full()
+    assert names(text) == {metric.family for metric in METRICS}
+    families = {family.name: family for family in parse(text)}
+    for metric in METRICS:
+        family = families[metric.family]
+        assert family.type == metric.kind
+        extra = {"team"} if metric.name == "glue_ml_transform_info" else set()
+        expected = {*metric.labels, "transform_id", "transform_name"} | extra
+        assert {frozenset(sample.labels) - {"le"} for sample in family.samples} == {frozenset(expected)}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_help_says_when_a_value_was_true(metric: Metric) -> None:
+    """Every HELP text is one line of whole sentences that ends by saying that the value comes from the last poll."""
+    assert re.fullmatch(r"[A-Z0-9][^\n]+\. As of the last poll\.", metric.help)
+
+
+def test_a_transform_has_its_counters_from_the_first_poll() -> None:
+    """After one good poll without any run there are 35 gauges, 5 counters of starts and 20 of finishes, all 0."""
+    text = body(shown(picture()))
+    assert Counter(line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")) == {
+        "glue_ml_task_runs": 35,
+        "glue_ml_task_runs_started_total": 5,
+        "glue_ml_task_runs_finished_total": 20,
+        "glue_ml_transform_info": 1,
+        "glue_ml_transform_up": 1,
+        "glue_ml_transform_last_poll_timestamp_seconds": 1,
+        "glue_ml_transform_last_successful_poll_timestamp_seconds": 1,
+        "glue_ml_transform_poll_duration_seconds": 1,
+    }
+    for name in ("glue_ml_task_runs", "glue_ml_task_runs_started_total", "glue_ml_task_runs_finished_total"):
+        assert set(samples(text, name).values()) == {0.0}
+
+
+def test_before_the_first_good_poll_there_are_no_runs() -> None:
+    """A transform whose polls have all failed shows that it is down, and claims nothing about its runs."""
+    failing = Poll(up=False, tried=1000.0, succeeded=None, duration=0.5)
+    text = body(shown(picture(poll=failing, view=None, counting=False)))
+    assert names(text) == {
+        "glue_ml_transform_info",
+        "glue_ml_transform_up",
+        "glue_ml_transform_last_poll_timestamp_seconds",
+        "glue_ml_transform_poll_duration_seconds",
+    }
+    assert value(text, "glue_ml_transform_up") == 0
+
+
+def test_what_was_restored_is_shown_before_the_first_poll() -> None:
+    """Counters and times of an earlier process are there before this one has polled; what tells of polls is not."""
+    text = body(shown(replace(FULL, poll=None, view=None), totals=SERVED))
+    assert value(text, "glue_ml_task_runs_finished_total", "FAILED", "FIND_MATCHES") == 1
+    assert "glue_ml_task_run_last_success_timestamp_seconds" in names(text)
+    assert not {name for name in names(text) if "poll" in name or name.endswith(("_up", "task_runs"))}
+
+
+def test_a_stale_transform_keeps_what_stays_true() -> None:
+    """Without a good poll for too long the gauges go; counters, times, info and the state of polling stay."""
+    exposed = shown(FULL, totals=SERVED)
+    body(exposed)
+    exposed.withdraw("tfm-1")
+    gone = names(full()) - names(body(exposed))
+    assert gone == {
+        "glue_ml_task_runs",
+        "glue_ml_task_run_latest_status",
+        "glue_ml_task_run_latest_execution_seconds",
+        "glue_ml_task_run_oldest_active_start_timestamp_seconds",
+        "glue_ml_transform_status",
+        "glue_ml_transform_training_labels",
+        "glue_ml_transform_precision_ratio",
+        "glue_ml_transform_recall_ratio",
+        "glue_ml_transform_f1_ratio",
+        "glue_ml_transform_area_under_pr_curve_ratio",
+    }
+    assert gone == names(full()) - names(full(view=None))
+
+
+def test_gauges_of_a_stale_transform_come_back() -> None:
+    """The next good poll shows the withdrawn gauges again."""
+    exposed = shown(FULL, totals=SERVED)
+    before = body(exposed)
+    exposed.withdraw("tfm-1")
+    assert body(exposed) != before
+    exposed.update(FULL, SERVED)
+    assert body(exposed) == before
+
+
+def test_a_removed_transform_leaves_nothing() -> None:
+    """A transform that leaves the configuration takes all its series with it, and no other's."""
+    exposed = shown(FULL, picture("tfm-2"), totals=SERVED)
+    body(exposed)
+    exposed.remove("tfm-1")
+    exposed.remove("tfm-1")
+    text = body(exposed)
+    assert "tfm-1" not in text
+    assert len(samples(text, "glue_ml_task_runs")) == 35
+
+
+@pytest.mark.parametrize("status", [*STATUSES, "PAUSED"])
+def test_latest_status_is_a_state_set(status: str) -> None:
+    """Exactly one status of the run started last is 1 and the rest 0; one that Glue adds later joins the seven."""
+    view = replace(NO_RUNS, latest={"EVALUATION": replace(LATEST, status=status)})
+    found = samples(body(shown(picture(view=view))), "glue_ml_task_run_latest_status")
+    assert len(found) == len({*STATUSES, status})
+    assert [labels for labels, number in found.items() if number == 1] == [
+        f'status="{status}",task_type="EVALUATION",transform_id="tfm-1",transform_name="tfm-1"'
+    ]
+    assert sorted(found.values()) == [0.0] * (len(found) - 1) + [1.0]
+
+
+@pytest.mark.parametrize(("status", "ones"), [("NOT_READY", 1), ("READY", 1), ("DELETING", 1), ("NEW_STATUS", 0)])
+def test_transform_status_is_a_state_set(status: str, ones: int) -> None:
+    """At most one of the three statuses of a transform is 1: none if Glue adds another one."""
+    found = samples(full(details=Details(status=status)), "glue_ml_transform_status")
+    assert sorted(found.values()) == [0.0] * (3 - ones) + [1.0] * ones
+
+
+def test_a_status_that_glue_adds_later_is_shown() -> None:
+    """Runs of an unknown type or status are counted under the names that Glue gives them, beside the 35 known pairs."""
+    view = replace(NO_RUNS, runs=NO_RUNS.runs | {("NEW_TYPE", "NEW_STATUS"): 2})
+    totals: dict[Series, Total] = {
+        Series("finished", "NEW_TYPE", "NEW_STATUS"): Count(3),
+        Series("started", "NEW_TYPE", ""): Count(4),
+    }
+    text = body(shown(picture(view=view), totals=totals))
+    assert value(text, "glue_ml_task_runs", "NEW_TYPE", "NEW_STATUS") == 2
+    assert value(text, "glue_ml_task_runs_finished_total", "NEW_TYPE", "NEW_STATUS") == 3
+    assert value(text, "glue_ml_task_runs_started_total", "NEW_TYPE") == 4
+    assert len(samples(text, "glue_ml_task_runs")) == 36
+
+
+def test_info_has_the_same_labels_whatever_is_known() -> None:
+    """The labels of the info metric are all there without details and without an account id, as empty ones."""
+    (bare,) = samples(body(shown(picture())), "glue_ml_transform_info")
+    assert bare == (
+        'aws_account="default",aws_account_id="",aws_region="eu-west-1",glue_version="",'
+        'transform_id="tfm-1",transform_name="tfm-1",transform_type="",worker_type=""'
+    )
+    (known,) = samples(full(), "glue_ml_transform_info")
+    assert known == (
+        'aws_account="prod",aws_account_id="123456789012",aws_region="eu-west-1",glue_version="3.0",team="data",'
+        'transform_id="tfm-1",transform_name="customers",transform_type="FIND_MATCHES",worker_type="G.2X"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("configured", "details", "name"),
+    [
+        ("mine", Details(name="glue's"), "mine"),
+        (None, Details(name="glue's"), "glue's"),
+        (None, Details(name=""), "tfm-1"),
+        (None, None, "tfm-1"),
+        ("", Details(name="glue's"), "glue's"),
+    ],
+)
+def test_transform_name(configured: str | None, details: Details | None, name: str) -> None:
+    """A transform is shown under its configured name, else under the one that Glue knows, else under its id."""
+    each = picture(target=Target("tfm-1", Lane("default", "eu-west-1"), configured), details=details)
+    found = re.findall('transform_name="([^"]*)"', body(shown(each)))
+    assert set(found) == {name}
+
+
+def test_a_renamed_transform_has_one_name() -> None:
+    """When the name changes, all series bear the new one at once: no series is left under the old name."""
+    exposed = shown(FULL, totals=SERVED)
+    body(exposed)
+    exposed.update(replace(FULL, target=replace(FULL.target, name="renamed")), SERVED)
+    assert set(re.findall('transform_name="([^"]*)"', body(exposed))) == {"renamed"}
+
+
+def test_times_are_absent_until_there_is_one() -> None:
+    """A time or an execution that nothing is known of is left out, not shown as 0."""
+    nothing = {"FIND_MATCHES": Latest(start=5.0, status="RUNNING")}
+    text = body(shown(picture(view=replace(NO_RUNS, latest=nothing), latest=nothing)))
+    assert value(text, "glue_ml_task_run_last_start_timestamp_seconds") == 5
+    assert not {"success", "failure", "execution"} & set(
+        re.findall(r"^glue_ml_task_run_(?:last|latest)_(\w+?)_", text, re.MULTILINE)
+    )
+
+
+def test_failures_are_told_apart() -> None:
+    """The last FAILED run and the last that ended in TIMEOUT are separate series, so that neither hides the other."""
+    found = samples(full(), "glue_ml_task_run_last_failure_timestamp_seconds")
+    assert {re.search('status="([^"]*)"', labels)[1]: number for labels, number in found.items()} == {  # type: ignore[index]
+        "FAILED": 3.0,
+        "TIMEOUT": 4.0,
+    }
+
+
+def test_histograms_are_cumulative() -> None:
+    """Each bucket counts what is at most its bound, the bound included; count and sum are those of all observations."""
+    text = body(shown(picture(), totals={EXECUTION: observed(30.0, 30.5, 3600.0, 4000.0)}))
+    found = samples(text, "glue_ml_task_run_execution_seconds_bucket")
+    assert list(found.values()) == [1, 2, 3, 4]
+    assert [re.search('le="([^"]*)"', labels)[1] for labels in found] == ["30.0", "60.0", "3600.0", "+Inf"]  # type: ignore[index]
+    assert value(text, "glue_ml_task_run_execution_seconds_count") == 4
+    assert value(text, "glue_ml_task_run_execution_seconds_sum") == 7660.5
+
+
+def test_histograms_are_born_with_their_first_run() -> None:
+    """A histogram of 14 series per type and status is there only for what has happened."""
+    text = full()
+    assert len(samples(text, "glue_ml_task_run_execution_seconds_count")) == 1
+    assert len(TASK_TYPES) == 5
+    assert not samples(body(shown(picture())), "glue_ml_task_run_execution_seconds_count")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["2", "3"])
+@pytest.mark.parametrize("shown_picture", [picture(), FULL], ids=["bare", "full"])
+def test_promtool_has_nothing_to_say(version: str, shown_picture: Picture, tmp_path) -> None:
+    """The linter of Prometheus finds nothing to improve in our metrics, and reads hostile labels."""
+    hostile = picture('tfm-2 "\\\n{}#', details=Details(name='} 1\n# {a="b"} \U0001f40d', status="READY"))
+    (tmp_path / "metrics.txt").write_text(body(shown(shown_picture, hostile, totals=SERVED), TextFormat.TEXT))
+    promtool = tool("promtool", version=version)
+    linted = run("sh", "-c", f"'{promtool}' check metrics < metrics.txt", folder=tmp_path)
+    assert (linted.exit_code, linted.stderr, linted.stdout) == (0, "", "")

@@ -1,0 +1,162 @@
+"""The exporter's own metrics: joined at each scrape, printed as prometheus_client would."""
+
+import gzip
+import re
+from collections.abc import Iterable
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.exposition import Exposition
+from exporter.faults import REASONS
+from exporter.metrics import METRICS
+from exporter.negotiation import Encoding, TextFormat
+from exporter.targets import Lane
+from exporter.telemetry import OPERATIONS, Telemetry
+from exporter.textformat import EOF, render_metrics
+from tests.exposition.pictures import HOSTILE, LANE, VARIANTS, body, picture, samples, value
+from tests.exposition.reference import Families
+from tests.support import wait_for
+
+GENERATE = {TextFormat.TEXT: generate_latest, TextFormat.OPENMETRICS: generate_openmetrics}
+PARSE = {TextFormat.TEXT: parse_text, TextFormat.OPENMETRICS: parse_openmetrics}
+
+
+def without_created(families: Iterable[Metric]) -> Families:
+    """Give the families without the samples that count time from birth."""
+    kept = []
+    for family in families:
+        copied = Metric(family.name, family.documentation, family.type)
+        copied.samples = [sample for sample in family.samples if sample.name != f"{family.name}_created"]
+        kept.append(copied)
+    return Families(kept)
+
+
+def busy() -> Telemetry:
+    telemetry = Telemetry()
+    telemetry.expect_state()
+    telemetry.expect([LANE, Lane('"q"\\\n', "us-east-1")])
+    telemetry.count_log_message("error")
+    telemetry.api_requests.labels(*LANE, "GetMLTaskRuns", "OK").inc(1234567)
+    telemetry.api_request_duration.labels("GetMLTaskRuns").observe(0.3)
+    return telemetry
+
+
+@pytest.mark.parametrize("text_format", TextFormat)
+def test_own_metrics_are_what_prometheus_client_prints(text_format: TextFormat) -> None:
+    """The exporter's own metrics are byte for byte those of prometheus_client, without _created."""
+    families = list(busy().registry.collect())
+    expected = GENERATE[text_format](without_created(families))
+    assert render_metrics(families, text_format) + EOF[text_format] == expected
+
+
+@pytest.mark.parametrize("text_format", TextFormat)
+def test_any_ordinary_registry_is_printed_as_prometheus_client_would(text_format: TextFormat) -> None:
+    """Escapes in help and labels, families without samples and unlabelled metrics are printed as the client does."""
+    registry = CollectorRegistry()
+    Gauge("plain", 'help with "quotes", a \\ and a\nnew line', registry=registry).set(float("nan"))
+    Gauge("empty", "no children", ("label",), registry=registry)
+    labelled = Counter("hostile", "", ("z", "a"), registry=registry)
+    for text in HOSTILE:
+        labelled.labels(text, text * 2).inc(1e7)
+    Histogram("seconds", "of something", registry=registry).observe(float("inf"))
+    families = list(registry.collect())
+    assert render_metrics(families, text_format) + EOF[text_format] == GENERATE[text_format](without_created(families))
+
+
+@pytest.mark.parametrize(("text_format", "encoding"), VARIANTS)
+def test_glue_and_own_metrics_are_one_exposition(text_format: TextFormat, encoding: Encoding) -> None:
+    """What is polled and what is counted here are joined to one valid exposition that ends as its format demands."""
+    exposed = Exposition(busy(), None)
+    exposed.update(picture(), {})
+    text = body(exposed, text_format, encoding)
+    families = [family.name for family in PARSE[text_format](text)]
+    assert len(families) == len(set(families))
+    assert {metric.family for metric in METRICS} < set(families)
+    assert {"glue_ml_exporter_build_info", "process_cpu_seconds"} < set(families)
+    assert text.count("# EOF") == (text_format is TextFormat.OPENMETRICS)
+
+
+def test_own_metrics_are_live() -> None:
+    """What the exporter counts about itself shows within a second, without a publication in between."""
+    telemetry = busy()
+    exposed = Exposition(telemetry, None)
+    exposed.update(picture(), {})
+    exposed.prepare_scrape(TextFormat.TEXT, Encoding.GZIP)
+
+    def overruns() -> list[str]:
+        scrape = exposed.scrape(TextFormat.TEXT, Encoding.GZIP)
+        assert scrape is not None
+        text = gzip.decompress(b"".join(scrape.chunks)).decode()
+        return re.findall(r"^glue_ml_exporter_poll_cycle_overruns_total (\S+)$", text, re.MULTILINE)
+
+    assert overruns() == ["0.0"]
+    telemetry.poll_cycle_overruns.inc()
+    wait_for(lambda: overruns() == ["1.0"], timeout=1)
+
+
+def all_sizes(text: str) -> dict[str, float] | None:
+    found = samples(text, "glue_ml_exporter_exposition_bytes")
+    return found if len(found) == len(VARIANTS) else None
+
+
+def test_size_of_what_is_served() -> None:
+    """The size of each variant in use is told as it was published, by format and encoding."""
+    telemetry = busy()
+    exposed = Exposition(telemetry, None)
+    exposed.update(picture(), {})
+    for variant in VARIANTS:
+        exposed.prepare_scrape(*variant)
+    sizes = wait_for(lambda: all_sizes(body(exposed)), timeout=1)
+    text = body(exposed)
+    assert set(sizes) == {f'encoding="{e}",format="{f}"' for e in ("identity", "gzip") for f in ("text", "openmetrics")}
+    about_glue = text.partition("# HELP glue_ml_exporter_poll_errors_total")[0]
+    assert sizes['encoding="identity",format="text"'] == len(about_glue.encode())
+    assert 0 < sizes['encoding="gzip",format="text"'] < sizes['encoding="identity",format="text"']
+
+
+def test_known_series_begin_at_zero() -> None:
+    """Errors by reason, log messages by level and durations by operation are there at 0 before anything happens."""
+    telemetry = Telemetry(process=False)
+    telemetry.expect([LANE])
+    text = render_metrics(telemetry.registry.collect(), TextFormat.TEXT).decode()
+    errors = samples(text, "glue_ml_exporter_poll_errors_total")
+    assert len(errors) == len(REASONS)
+    assert all(f'reason="{reason}"' in "".join(errors) for reason in (*REASONS, "timeout", "pagination"))
+    durations = samples(text, "glue_ml_exporter_api_request_duration_seconds_count")
+    assert len(durations) == len(OPERATIONS)
+    levels = samples(text, "glue_ml_exporter_log_messages_total")
+    assert set(levels) == {f'level="{level}"' for level in ("debug", "info", "warn", "error")}
+    assert {*errors.values(), *durations.values(), *levels.values()} == {0.0}
+
+
+def test_state_metrics_need_a_state_file() -> None:
+    """The metrics of the state file are there only with a state file."""
+    without, having = Telemetry(process=False), Telemetry(process=False)
+    having.expect_state()
+    texts = [render_metrics(each.registry.collect(), TextFormat.TEXT).decode() for each in (without, having)]
+    assert [("state" in text) for text in texts] == [False, True]
+
+
+def test_process_metrics_can_be_left_out() -> None:
+    """Without process metrics only what the exporter itself counts is left, build info included."""
+    text = render_metrics(Telemetry(process=False).registry.collect(), TextFormat.TEXT).decode()
+    assert not [
+        line
+        for line in text.splitlines()
+        if not line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith("glue_ml_exporter_")
+    ]
+    assert value(text, "glue_ml_exporter_build_info", 'version="', 'revision="', 'pythonversion="') == 1
+
+
+def test_an_unknown_log_level_does_not_make_a_series() -> None:
+    """A level that is none of the four counts as an error."""
+    telemetry = Telemetry(process=False)
+    telemetry.count_log_message("critical")
+    text = render_metrics(telemetry.registry.collect(), TextFormat.TEXT).decode()
+    assert value(text, "glue_ml_exporter_log_messages_total", "error") == 1
+    assert len(samples(text, "glue_ml_exporter_log_messages_total")) == 4

@@ -1,0 +1,142 @@
+import json
+
+import pytest
+
+from exporter.simulator import Simulator
+from exporter.simulator.control import Control
+from exporter.simulator.gateway import HttpRequest
+from tests.simulator.clients import Clock, client
+from tests.support import fetch
+
+
+@pytest.fixture
+def simulator():
+    with Simulator({"transforms": [{"name": "t", "id": "t"}]}, clock=Clock()) as one:
+        yield one
+
+
+def control(simulator, method, path, **parameters):
+    """Send a control request and give the status and the JSON answer."""
+    body = json.dumps(parameters).encode() if parameters else None
+    answer = fetch(f"{simulator.url}/_simulator/{path}", method=method, body=body)
+    return answer.status, json.loads(answer.body)
+
+
+def test_another_process_can_make_a_run_live(simulator):
+    """Over HTTP a run is added, altered, finished and removed, as by the methods of the world."""
+    status, answer = control(simulator, "POST", "runs", transform_id="t", task_type="EVALUATION", run_id="mine")
+    assert (status, answer) == (200, {"run_id": "mine"})
+    control(simulator, "PATCH", "runs", transform_id="t", run_id="mine", fields={"LogGroupName": "/x"})
+    control(simulator, "POST", "runs/finish", transform_id="t", run_id="mine", status="FAILED")
+    record = client(simulator).get_ml_task_run(TransformId="t", TaskRunId="mine")
+    assert (record["Status"], record["LogGroupName"]) == ("FAILED", "/x")
+    assert control(simulator, "DELETE", "runs", transform_id="t", run_id="mine")[0] == 200
+    assert simulator.world.runs("t") == []
+
+
+def test_another_process_can_start_and_cancel_a_run(simulator):
+    """A run that lives on its own can be started, cancelled and listed over HTTP."""
+    run_id = control(simulator, "POST", "runs/start", transform_id="t", task_type="IMPORT_LABELS")[1]["run_id"]
+    answer = control(simulator, "POST", "runs/cancel", transform_id="t", run_id=run_id)[1]
+    assert answer == {"status": "STOPPING"}
+    listed = json.loads(fetch(f"{simulator.url}/_simulator/runs?transform_id=t").body)
+    assert listed["runs"] == simulator.world.runs("t")
+
+
+def test_another_process_can_read_the_truth(simulator):
+    """GET truth gives the same as the world's own method, `since` included."""
+    simulator.world.add_run("t", status="SUCCEEDED", started=simulator.world.start - 60)
+    old = simulator.world.start - 500
+    simulator.world.add_run("t", status="FAILED", started=old - 1, completed=old)
+    assert control(simulator, "GET", "truth")[1] == simulator.world.truth()
+    since = control(simulator, "GET", f"truth?since={old}")[1]["transforms"]["t"]
+    assert [one["status"] for one in since["completions"]] == ["FAILED", "SUCCEEDED"]
+
+
+def test_another_process_can_set_and_clear_faults(simulator):
+    """Faults are set, counted and cleared over HTTP."""
+    number = control(simulator, "POST", "faults", kind="throttle", operations=["GetMLTransform"])[1]["number"]
+    glue = client(simulator)
+    with pytest.raises(glue.exceptions.ClientError, match="ThrottlingException"):
+        glue.get_ml_transform(TransformId="t")
+    assert control(simulator, "GET", "faults")[1] == {"hits": {str(number): 1}}
+    control(simulator, "DELETE", "faults", number=number)
+    assert glue.get_ml_transform(TransformId="t")
+
+
+def test_another_process_can_change_the_transforms(simulator):
+    """Transforms are added, altered, listed and removed over HTTP."""
+    status, answer = control(simulator, "POST", "transforms", name="new", count=2, tags={"a": "b"})
+    assert status == 200
+    first, second = answer["transform_ids"]
+    control(simulator, "PATCH", "transforms", transform_id=first, fields={"Status": "DELETING"})
+    control(simulator, "DELETE", "transforms", transform_id=second)
+    assert control(simulator, "GET", "transforms")[1] == {"transform_ids": ["t", first]}
+    assert client(simulator).get_ml_transform(TransformId=first)["Status"] == "DELETING"
+
+
+def test_another_process_can_read_the_request_log(simulator):
+    """The log and its counters are read and cleared over HTTP."""
+    client(simulator).get_ml_task_runs(TransformId="t", MaxResults=7)
+    answer = control(simulator, "GET", "requests?operation=GetMLTaskRuns")[1]
+    assert answer["counts"] == {"GetMLTaskRuns": {"OK": 1}}
+    assert answer["requests"][0]["params"] == {"TransformId": "t", "MaxResults": 7}
+    control(simulator, "DELETE", "requests")
+    assert simulator.requests.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "parameters", "status"),
+    [
+        ("POST", "runs", {"transform_id": "t", "colour": "red"}, 400),
+        ("POST", "runs", {"transform_id": "t", "started": "soon"}, 400),
+        ("POST", "runs", {"transform_id": "nowhere"}, 404),
+        ("POST", "runs/finish", {"transform_id": "t", "run_id": "nothing"}, 404),
+        ("POST", "runs/finish", {"transform_id": "t", "run_id": "nothing", "status": "RUNNING"}, 400),
+        ("POST", "transforms", {"name": "x", "id": "t"}, 400),
+        ("POST", "faults", {"kind": "gremlin"}, 400),
+        ("PUT", "runs", {"transform_id": "t"}, 404),
+        ("GET", "secrets", {}, 404),
+    ],
+)
+def test_a_mistaken_control_request_says_why(simulator, method, path, parameters, status):
+    """A wrong parameter is a 400, an unknown transform, run or path a 404, each with its reason."""
+    got, answer = control(simulator, method, path, **parameters)
+    assert (got, bool(answer["error"])) == (status, True)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"7"])
+def test_a_control_body_that_is_no_object_is_refused(simulator, body):
+    """A body that is not a JSON object is a 400."""
+    assert fetch(f"{simulator.url}/_simulator/runs", method="POST", body=body).status == 400
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("::ffff:127.0.0.1", {}, 200),
+        ("10.0.0.7", {}, 404),
+        ("fe80::1%eth0", {}, 404),
+        ("127.0.0.1", {"origin": "https://elsewhere.example"}, 404),
+    ],
+)
+def test_control_is_for_this_machine_only(simulator, peer, headers, status):
+    """Control answers loopback peers, and no page in a browser."""
+    surface = Control(simulator.world, simulator.faults, simulator.requests)
+    request = HttpRequest("GET", "/_simulator/truth", headers, b"", peer)
+    assert surface.answer(request).status == status
+
+
+def test_the_request_log_counts_by_operation_and_code(simulator):
+    """Counters add up over operations and codes, and know what succeeded."""
+    glue = client(simulator)
+    glue.list_ml_transforms()
+    glue.get_ml_transform(TransformId="t")
+    with pytest.raises(glue.exceptions.EntityNotFoundException):
+        glue.get_ml_transform(TransformId="u")
+    log = simulator.requests
+    assert (log.count(), log.count("GetMLTransform"), log.count("GetMLTransform", "OK")) == (3, 2, 1)
+    assert log.counts()["GetMLTransform"] == {"EntityNotFoundException": 1, "OK": 1}
+    assert [one.transform_id for one in log.all("GetMLTransform")] == ["t", "u"]

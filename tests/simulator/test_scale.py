@@ -1,0 +1,75 @@
+import sys
+
+import pytest
+
+from exporter.simulator import World, load_scenario
+from exporter.simulator.api import Caller, GlueApi
+from tests.simulator.clients import OLDEST_FIRST, Clock
+
+CALLER = Caller("123456789012", "eu-west-1")
+SCENARIO = {
+    "transforms": [
+        {
+            "name": "big",
+            "id": "big",
+            "history": "300d",
+            "tasks": {"FIND_MATCHES": {"history_runs": 1_000_000, "outcomes": {"FAILED": 0.1}}},
+        },
+        {"name": "many", "count": 10_000, "history": "30d", "tasks": {"EVALUATION": {"every": "1d"}}},
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World(load_scenario(SCENARIO), Clock())
+
+
+def page(world, transform_id, **request):
+    """Give one page of 1000 runs, oldest first."""
+    request = {"TransformId": transform_id, "MaxResults": 1000, "Sort": OLDEST_FIRST, **request}
+    return GlueApi(world).call("GetMLTaskRuns", CALLER, request)
+
+
+@pytest.mark.slow
+def test_a_million_runs_page_to_their_end_exactly(world):
+    """A transform of 1,000,000 runs is walked in 1000 pages, in order and without loss."""
+    starts = []
+    answer = page(world, "big")
+    while "NextToken" in answer:
+        starts += [run["StartedOn"] for run in answer["TaskRuns"]]
+        answer = page(world, "big", NextToken=answer["NextToken"])
+    starts += [run["StartedOn"] for run in answer["TaskRuns"]]
+    assert len(starts) == 1_000_000
+    assert starts == sorted(starts)
+
+
+@pytest.mark.slow
+def test_a_million_runs_are_found_by_their_start(world):
+    """StartedAfter and StartedBefore cut the right piece out of a million runs."""
+    after, before = world.start - 100 * 86400, world.start - 100 * 86400 + 20_000
+    found = page(world, "big", Filter={"StartedAfter": after, "StartedBefore": before})["TaskRuns"]
+    assert 0 < len(found) < 1000
+    assert after < found[0]["StartedOn"] <= found[-1]["StartedOn"] < before
+    edge = page(world, "big", Filter={"StartedAfter": found[-1]["StartedOn"]})["TaskRuns"]
+    assert edge[0]["StartedOn"] >= before
+
+
+@pytest.mark.slow
+def test_a_run_takes_about_fifty_bytes(world):
+    """The columns of a million runs take less than 60 bytes per run."""
+    page(world, "big")
+    columns = (
+        getattr(world.resident("big").history, name)
+        for name in ("started", "running", "stopping", "ended", "task_types", "outcomes", "order", "notes")
+    )
+    assert sum(map(sys.getsizeof, columns)) < 60_000_000
+
+
+def test_ten_thousand_transforms_cost_nothing_until_they_are_asked_for():
+    """Runs are drawn for the transforms that are asked about, and for no other."""
+    world = World(load_scenario(SCENARIO), Clock())
+    ids = GlueApi(world).call("ListMLTransforms", CALLER, {"MaxResults": 1000})
+    assert len(ids["TransformIds"]) == 1000
+    assert page(world, ids["TransformIds"][-1])["TaskRuns"]
+    assert sum(one.history is not None for one in world.residents(*CALLER)) == 1

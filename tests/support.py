@@ -1,0 +1,227 @@
+"""What many tests share: waiting with a deadline, our command as a process, outside programs, HTTP.
+
+There are no fakes here: a fake lives in the test file that passes it in.
+"""
+
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ROOT / ".tools"
+EXPORTER = (sys.executable, "-m", "exporter")
+
+T = TypeVar("T")
+
+
+def wait_for(
+    condition: Callable[[], T | None],
+    *,
+    timeout: float = 10.0,
+    describe: str | Callable[[], object] = "",
+    interval: float = 0.02,
+) -> T:
+    """Call `condition` every `interval` seconds until it gives something truthy, and return that.
+
+    After `timeout` seconds: AssertionError with `describe`, or, if that is a function, with what it then returns
+    (the log of a process, for instance).
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() >= deadline:
+            what = describe() if callable(describe) else describe
+            raise AssertionError(f"not within {timeout:g} s: {what or condition}; last value: {value!r}")
+        threading.Event().wait(interval)
+    return value
+
+
+def free_port() -> int:
+    """Give a TCP port of 127.0.0.1 that was free a moment ago, for programs that cannot tell which one they took."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def tool(name: str, *, version: str | None = None) -> Path:
+    """Give the path of an outside program that `make test` puts into `.tools/`, or skip the test if it is not there.
+
+    `version` is the major version of the Prometheus that the program came with ("2" or "3": prometheus, promtool,
+    prometheus-alertmanager, amtool); without it, the newest. Under CI=true a skip is a failure (see conftest.py).
+    """
+    folders = sorted(TOOLS.glob(f"*-{version}" if version else "*"), reverse=True)
+    for folder in folders:
+        for place in ("usr/bin", "usr/sbin", "bin"):
+            if (program := folder / place / name).is_file():
+                return program
+    wanted = name if version is None else f"{name} {version}"
+    pytest.skip(f"{wanted} is not in .tools/: run `make tools` and read what it says")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an HTTP server answered; header names are case-insensitive."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8 text."""
+        return self.body.decode()
+
+
+def fetch(
+    url: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    timeout: float = 10.0,
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
+    """Send one HTTP request, past any proxy, and give the answer whatever its status; OSError if there is none.
+
+    The body comes as it was sent: nothing is decompressed.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+    request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)  # noqa: S310 - tests name their own URLs
+    try:
+        response = opener.open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        return Answer(response.status, response.headers, response.read())
+
+
+def wait_for_answer(url: str, *, status: int = 200, timeout: float = 10.0) -> Answer:
+    """Ask for `url` until it answers with `status`, and give that answer; AssertionError after `timeout` seconds."""
+
+    def answer() -> Answer | None:
+        try:
+            got = fetch(url)
+        except OSError:
+            return None
+        return got if got.status == status else None
+
+    return wait_for(answer, timeout=timeout, describe=f"{url} answers {status}")
+
+
+class Process:
+    r"""A program in a process of its own, killed with its children when the `with` block ends.
+
+    Takes the command line, a folder (the working directory and HOME; stdout and stderr go to files in it, so that
+    nobody has to drain a pipe) and extra environment variables. Nothing else of the environment but PATH is passed on:
+    no credentials, proxies or settings of the machine. Example::
+
+        with Process(*EXPORTER, "serve", "--web.listen-address=127.0.0.1:0", folder=tmp_path) as exporter:
+            address = exporter.wait_for_output(r"address=(\S+)")[1]
+            exporter.send(signal.SIGTERM)
+            assert exporter.wait() == 0
+    """
+
+    def __init__(self, *command: str | Path, folder: Path, environ: Mapping[str, str] | None = None) -> None:
+        self._stdout = _empty_file(folder, "stdout-")
+        self._stderr = _empty_file(folder, "stderr-")
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self._popen = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also the id of its process group."""
+        return self._popen.pid
+
+    @property
+    def stdout(self) -> str:
+        """What it wrote to stdout so far."""
+        return self._stdout.read_text(errors="backslashreplace")
+
+    @property
+    def stderr(self) -> str:
+        """What it wrote to stderr so far: our command logs there."""
+        return self._stderr.read_text(errors="backslashreplace")
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, minus the signal's number if a signal ended it; None while it runs."""
+        return self._popen.poll()
+
+    def wait_for_output(self, pattern: str, *, timeout: float = 10.0) -> re.Match[str]:
+        """Wait until stdout or stderr has a line that matches the regular expression, and give the first match.
+
+        AssertionError, with all it wrote, when `timeout` seconds are over or the process ended without the match.
+        """
+
+        def match() -> re.Match[str] | None:
+            ended = self.exit_code is not None
+            output = f"{self.stderr}\n{self.stdout}"
+            found = re.search(pattern, output, re.MULTILINE)
+            if ended and not found:
+                raise AssertionError(f"exit code {self.exit_code} without {pattern!r} in:\n{output}")
+            return found
+
+        return wait_for(match, timeout=timeout, describe=lambda: f"{pattern!r} in:\n{self.stderr}\n{self.stdout}")
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process alone, not to its children."""
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill -9 the process and all its children, and wait for its end; harmless if it ended before."""
+        if self._popen.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+
+    def wait(self, *, timeout: float = 10.0) -> int:
+        """Wait for its end and give the exit code; AssertionError, with its log, after `timeout` seconds."""
+        try:
+            return self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {timeout:g} s:\n{self.stderr}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+def run(*command: str | Path, folder: Path, environ: Mapping[str, str] | None = None, timeout: float = 30.0) -> Process:
+    """Run a program to its end and give it, for its exit code and output; AssertionError after `timeout` seconds."""
+    with Process(*command, folder=folder, environ=environ) as process:
+        process.wait(timeout=timeout)
+    return process
+
+
+def _empty_file(folder: Path, prefix: str) -> Path:
+    descriptor, path = tempfile.mkstemp(prefix=prefix, suffix=".log", dir=folder)
+    os.close(descriptor)
+    return Path(path)

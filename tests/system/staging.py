@@ -1,0 +1,297 @@
+"""What the tests of the whole system share: the exporter and Prometheus as real processes, and what they answer."""
+
+import json
+import random
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tests.support import EXPORTER, Process, fetch, wait_for, wait_for_answer
+
+TASK_TYPES = ("EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES")
+FINAL_STATUSES = ("STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
+STATUSES = ("STARTING", "RUNNING", "STOPPING", *FINAL_STATUSES)
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "AKIATEST",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+FINISHED = "glue_ml_task_runs_finished_total"
+STARTED = "glue_ml_task_runs_started_total"
+
+Labels = frozenset[tuple[str, str]]
+Cell = tuple[str, str]
+"""(task type, status)"""
+
+
+def pause(seconds: float) -> None:
+    """Let `seconds` pass, where passing time is the point and not a hope that something happens meanwhile."""
+    threading.Event().wait(seconds)
+
+
+def dice(seed: int) -> random.Random:
+    """Give random numbers that are the same in every run of the test."""
+    return random.Random(seed)  # noqa: S311 - nothing secret about it
+
+
+def steady_port() -> int:
+    """Give a free port that no outgoing connection will be given while the program on it restarts."""
+    for port in random.sample(range(10_300, 32_000), 200):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port in 200 tries")
+
+
+def configuration(
+    glue: str, transforms: Iterable[str | Mapping[str, Any]], polling: Mapping[str, Any] | None = None, **sections: Any
+) -> dict[str, Any]:
+    """Give a configuration that polls `glue` ten times a second; `polling` and the other sections come on top."""
+    fast = {"interval": "100ms", "requests_per_second": 1000, "max_attempts": 1}
+    return {
+        "region": "eu-west-1",
+        "endpoint_url": glue,
+        "transforms": list(transforms),
+        "polling": {**fast, **(polling or {})},
+        **sections,
+    }
+
+
+class Samples:
+    """The samples of one exposition."""
+
+    def __init__(self, text: str, *, openmetrics: bool = False) -> None:
+        parse = parse_openmetrics if openmetrics else parse_text
+        self.families = list(parse(text))
+        self._values = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in self.families
+            for sample in family.samples
+        }
+
+    def select(self, name: str, **labels: str) -> dict[Labels, float]:
+        """Give the samples of this name that have these labels, by all their labels."""
+        wanted = labels.items()
+        return {its: value for (one, its), value in self._values.items() if one == name and wanted <= set(its)}
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Give the value of the one sample of this name that has these labels; None if there is none."""
+        found = self.select(name, **labels)
+        assert len(found) < 2, f"several samples {name} with {labels}"
+        return next(iter(found.values()), None)
+
+    def cells(self, name: str, **labels: str) -> dict[Cell, float]:
+        """Give the values of the samples of this name that have these labels, by task type and status."""
+        return {cell_of(its): value for its, value in self.select(name, **labels).items()}
+
+
+def cell_of(labels: Labels) -> Cell:
+    """Give a sample's task type and status; the latter is empty if it has none."""
+    its = dict(labels)
+    return its["task_type"], its.get("status", "")
+
+
+class Exporter(Process):
+    """`glue-ml-exporter serve` in a process of its own, with its configuration in a file.
+
+    It runs in `folder`, where relative paths of the configuration begin; it listens on a port of its choice unless
+    `port` is given.
+    """
+
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any] | None, *flags: str, port: int = 0, file: str = "config.yaml"
+    ) -> None:
+        self.config_file = folder / file
+        if config is not None:
+            self.configure(config)
+        listen = f"--web.listen-address=127.0.0.1:{port}"
+        command = (*EXPORTER, "serve", f"--config.file={file}", listen, *flags)
+        super().__init__(*command, folder=folder, environ=CREDENTIALS)
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Replace the configuration file; whether the exporter reads it again is another matter."""
+        new = self.config_file.with_suffix(".new")
+        new.write_text(yaml.safe_dump(dict(config)))
+        new.replace(self.config_file)
+
+    @cached_property
+    def address(self) -> str:
+        """Where it listens, as host:port; waits until it does."""
+        return self.wait_for_output(r"msg\W+listening\W.*addresses\W+([\d.:]+)")[1]
+
+    def url(self, path: str = "/metrics") -> str:
+        """Give the URL of one of its pages."""
+        return f"http://{self.address}{path}"
+
+    def metrics(self) -> Samples:
+        """Scrape it once, for the classic text format."""
+        return Samples(fetch(self.url()).text)
+
+    def wait_for_value(self, wanted: float | None, name: str, *, timeout: float = 10.0, **labels: str) -> Samples:
+        """Scrape until the one sample of this name and these labels has a value, None for no sample."""
+
+        def scraped() -> Samples | None:
+            nonlocal samples
+            samples = self.metrics()
+            return samples if samples.value(name, **labels) == wanted else None
+
+        samples: Samples | None = None
+        return wait_for(
+            scraped,
+            timeout=timeout,
+            describe=lambda: f"{name}{labels} is {wanted}; it is {samples and samples.value(name, **labels)}",
+        )
+
+    def wait_for_polls(self, transform_id: str, count: int = 1) -> None:
+        """Wait until `count` further polls of a transform have ended, well or not; 0: until the first one has."""
+        name = "glue_ml_transform_last_poll_timestamp_seconds"
+        wait_for(lambda: self.metrics().value(name, transform_id=transform_id), describe=f"a poll of {transform_id}")
+        for number in range(count):
+            before = self.metrics().value(name, transform_id=transform_id)
+            wait_for(
+                lambda before=before: self.metrics().value(name, transform_id=transform_id) != before,
+                describe=f"poll {number + 1} of {count}",
+            )
+
+    def log(self) -> list[dict[str, Any]]:
+        """Give the lines of its log so far; it has to run with --log.format=json."""
+        return [json.loads(line) for line in self.stderr.split("\n")[:-1]]
+
+
+@dataclass(frozen=True)
+class Track:
+    """The raw samples of one series in Prometheus: (time in epoch seconds, value), in the order of time."""
+
+    labels: Labels
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def increase(self) -> float:
+        """What the counter has risen from its first to its last sample; a fall is a reset to 0."""
+        values = [value for _, value in self.points]
+        return sum(after - before if after >= before else after for before, after in pairwise(values))
+
+    @property
+    def falls(self) -> int:
+        """How often the value fell: what Prometheus takes for a reset."""
+        values = [value for _, value in self.points]
+        return sum(after < before for before, after in pairwise(values))
+
+
+class Prometheus(Process):
+    """A real Prometheus server with one job, `glue`, whose targets are read from a file.
+
+    `interval` is that of its scrapes, in seconds; `replica` an external label, which also moves the instant in the
+    interval at which it scrapes.
+    """
+
+    def __init__(self, program: Path, folder: Path, *, interval: float, replica: str = "a") -> None:
+        self.interval = interval
+        self._targets = folder / "targets.json"
+        self.point_at({})
+        config = folder / "prometheus.yml"
+        period = f"{round(interval * 1000)}ms"
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "global": {
+                        "scrape_interval": period,
+                        "scrape_timeout": period,
+                        "external_labels": {"replica": replica},
+                    },
+                    "scrape_configs": [{"job_name": "glue", "file_sd_configs": [{"files": [self._targets.name]}]}],
+                }
+            )
+        )
+        super().__init__(
+            program,
+            f"--config.file={config.name}",
+            "--storage.tsdb.path=data",
+            "--web.listen-address=127.0.0.1:0",
+            "--enable-feature=exemplar-storage",
+            folder=folder,
+        )
+
+    @cached_property
+    def address(self) -> str:
+        """Where it listens, as host:port; waits until it is ready."""
+        address = self.wait_for_output(r'msg="Listening on".* address=([\d.:]+)', timeout=30)[1]
+        wait_for_answer(f"http://{address}/-/ready", timeout=30)
+        return address
+
+    def point_at(self, targets: Mapping[str, str]) -> None:
+        """Scrape these addresses from now on, each under its `instance` label."""
+        groups = [{"targets": [address], "labels": {"instance": label}} for label, address in targets.items()]
+        new = self._targets.with_suffix(".new")
+        new.write_text(json.dumps(groups))
+        new.replace(self._targets)
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Call its HTTP API and give the `data` of the answer."""
+        query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
+        answer = fetch(f"http://{self.address}/api/v1/{path}?{query}")
+        content = json.loads(answer.body)
+        assert content["status"] == "success", content
+        return content["data"]
+
+    def number(self, promql: str) -> float:
+        """Give the value of an expression that has one series at most, 0 if it has none."""
+        result = self.ask("query", query=promql)["result"]
+        assert len(result) < 2, result
+        return float(result[0]["value"][1]) if result else 0.0
+
+    def tracks(self, selector: str) -> list[Track]:
+        """Give the raw samples of all series that match the selector, of the last ten minutes."""
+        result = self.ask("query", query=f"{selector}[10m]")["result"]
+        return [
+            Track(
+                frozenset((name, value) for name, value in series["metric"].items() if name != "__name__"),
+                tuple((float(time), float(value)) for time, value in series["values"]),
+            )
+            for series in result
+        ]
+
+    def scrapes(self, instance: str) -> list[tuple[float, bool]]:
+        """Give the scrapes of a target so far: when each began (epoch seconds) and whether it was good."""
+        return [
+            (time, value == 1) for track in self.tracks(f'up{{instance="{instance}"}}') for time, value in track.points
+        ]
+
+    def wait_for_scrapes(self, instance: str, count: int = 1, *, timeout: float = 20.0) -> None:
+        """Wait for `count` further good scrapes of a target."""
+        before = self.good_scrapes(instance)
+        wait_for(
+            lambda: self.good_scrapes(instance) >= before + count,
+            timeout=timeout,
+            describe=lambda: f"{count} scrapes of {instance}; {self.ask('targets')['activeTargets']}",
+        )
+
+    def good_scrapes(self, instance: str) -> int:
+        """Give how many scrapes of a target were good so far."""
+        return sum(good for _, good in self.scrapes(instance))
+
+
+def increases(tracks: Iterable[Track]) -> Counter[Cell]:
+    """Give by how much the counters have risen, by task type and status, over all other labels; no zeros."""
+    total: Counter[Cell] = Counter()
+    for track in tracks:
+        total[cell_of(track.labels)] += round(track.increase)
+    return +total

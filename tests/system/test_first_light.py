@@ -1,0 +1,304 @@
+"""The whole way once: a history in Glue, the exporter as a process, and what it serves."""
+
+import signal
+import time
+from collections import Counter
+from datetime import datetime
+
+import pytest
+
+from exporter.simulator import Simulator
+from tests.support import EXPORTER, Process, fetch, wait_for
+from tests.system.otherglue import OtherGlue, serving
+from tests.system.staging import (
+    FINAL_STATUSES,
+    FINISHED,
+    STARTED,
+    STATUSES,
+    TASK_TYPES,
+    Exporter,
+    configuration,
+    dice,
+)
+
+pytestmark = pytest.mark.slow
+
+ID = "tfm-0123456789abcdef0123456789abcdef01234567"
+RUNS = 2500
+PAGE = 1000
+DAY = 86400.0
+
+
+def history(now):
+    """Give 2,500 runs of all types and statuses within the last three weeks, as they are on the wire."""
+    rng = dice(25)
+    runs = []
+    for number in range(RUNS):
+        status = rng.choice(STATUSES) if number > RUNS - 20 else rng.choice(FINAL_STATUSES)
+        started = round(now - 20 * DAY + number * 600 + rng.random() * 60, 3)
+        run = {
+            "TransformId": ID,
+            "TaskRunId": f"tsk-{number:040x}",
+            "Status": status,
+            "LogGroupName": "/aws-glue/mlTransforms",
+            "Properties": {"TaskType": rng.choice(TASK_TYPES)},
+            "StartedOn": started,
+            "LastModifiedOn": started,
+        }
+        if status in FINAL_STATUSES:
+            run |= {"CompletedOn": round(started + rng.uniform(60, 500), 3), "ExecutionTime": rng.randrange(30, 60)}
+        runs.append(run)
+    return runs
+
+
+def cell(run):
+    """Give a run's task type and status."""
+    return run["Properties"]["TaskType"], run["Status"]
+
+
+def add(world, run):
+    """Add a run, given as on the wire, to a simulator's world."""
+    world.add_run(
+        ID,
+        run["Properties"]["TaskType"],
+        status=run["Status"],
+        started=run["StartedOn"],
+        completed=run.get("CompletedOn"),
+        run_id=run["TaskRunId"],
+        fields={"ExecutionTime": run.get("ExecutionTime")},
+    )
+
+
+@pytest.fixture(params=["simulator", "another server"])
+def glue(request):
+    """Give the runs and the URL of a Glue that has them: our simulator, and one that is not ours."""
+    runs = history(time.time())
+    if request.param == "simulator":
+        with Simulator({"transforms": [{"name": "customers", "id": ID}]}) as simulator:
+            for run in runs:
+                add(simulator.world, run)
+            yield runs, simulator.url
+    else:
+        with serving(OtherGlue(list(runs))) as other:
+            yield runs, other.url
+
+
+def test_a_history_of_three_pages_is_shown_exactly_and_not_counted(glue, tmp_path):
+    """2,500 runs over three pages are in 35 gauges by type and status, the 25 counters stand at 0, and TERM exits 0."""
+    runs, url = glue
+    with Exporter(tmp_path, configuration(url, [{"id": ID, "name": "customers-dedup"}])) as exporter:
+        exporter.wait_for_polls(ID, 2)
+        metrics = exporter.metrics()
+
+        shown = metrics.cells("glue_ml_task_runs", transform_id=ID, transform_name="customers-dedup")
+        assert shown == {(t, s): 0 for t in TASK_TYPES for s in STATUSES} | Counter(map(cell, runs))
+        assert len(shown) == 35
+        assert sum(shown.values()) == RUNS
+        assert metrics.cells(STARTED, transform_id=ID) == {(t, ""): 0 for t in TASK_TYPES}
+        assert metrics.cells(FINISHED, transform_id=ID) == {(t, s): 0 for t in TASK_TYPES for s in FINAL_STATUSES}
+        assert not metrics.select("glue_ml_task_run_execution_seconds_count")
+
+        latest = {task_type: [run for run in runs if cell(run)[0] == task_type][-1] for task_type in TASK_TYPES}
+        last_start = {(t, ""): run["StartedOn"] for t, run in latest.items()}
+        assert metrics.cells("glue_ml_task_run_last_start_timestamp_seconds") == last_start
+        shown = metrics.cells("glue_ml_task_run_latest_status")
+        assert shown == {(t, s): s == run["Status"] for t, run in latest.items() for s in STATUSES}
+        ends = {key: max(run["CompletedOn"] for run in runs if cell(run) == key) for key in last_failures()}
+        assert metrics.cells("glue_ml_task_run_last_failure_timestamp_seconds") == ends
+        active = [run for run in runs if run["Status"] not in FINAL_STATUSES]
+        oldest = {(t, ""): min(r["StartedOn"] for r in active if cell(r)[0] == t) for t, _ in map(cell, active)}
+        assert metrics.cells("glue_ml_task_run_oldest_active_start_timestamp_seconds") == oldest
+        assert metrics.value("glue_ml_transform_up", transform_id=ID) == 1
+
+        exporter.send(signal.SIGTERM)
+        assert exporter.wait(timeout=5) == 0
+
+
+def last_failures():
+    """Give the cells whose latest end is shown as a failure."""
+    return [(task_type, status) for task_type in TASK_TYPES for status in ("FAILED", "TIMEOUT")]
+
+
+def test_the_transform_is_shown_under_the_name_that_glue_knows(tmp_path):
+    """Without a configured name the series carry Glue's; where GetMLTransform does not answer, the id."""
+    with Simulator({"transforms": [{"name": "customers", "id": "tfm-1"}]}) as simulator:
+        with Exporter(tmp_path, configuration(simulator.url, ["tfm-1"])) as exporter:
+            exporter.wait_for_value(1, "glue_ml_transform_up", transform_id="tfm-1", transform_name="customers")
+        simulator.faults.set({"kind": "access_denied", "operations": ["GetMLTransform"]})
+        with Exporter(tmp_path, configuration(simulator.url, ["tfm-1"])) as exporter:
+            exporter.wait_for_value(1, "glue_ml_transform_up", transform_id="tfm-1", transform_name="tfm-1")
+
+
+def test_the_demo_serves_metrics_within_two_seconds(tmp_path):
+    """`demo` needs no configuration and no credentials, and serves all it knows of the runs 2 s after its start."""
+    assert min(seconds_to_metrics_of_the_demo(tmp_path) for _ in range(3)) < 2
+
+
+def seconds_to_metrics_of_the_demo(folder):
+    """Start the demo and give how long it took until it served the runs of a dozen transforms."""
+    began = time.monotonic()
+    with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=folder) as demo:
+        address = demo.wait_for_output(r"addresses=([\d.:]+)")[1]
+        wait_for(lambda: fetch(f"http://{address}/metrics").text.count("\nglue_ml_transform_up") >= 12)
+        return time.monotonic() - began
+
+
+# -- what a poll costs ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_history():
+    """Give a simulator whose only transform has 2,500 runs behind it, the open ones among them ended."""
+    with Simulator({"transforms": [{"name": "customers", "id": ID}]}) as simulator:
+        for run in history(time.time()):
+            if run["Status"] in FINAL_STATUSES:
+                add(simulator.world, run)
+        yield simulator
+
+
+SPACED = {"interval": "700ms"}
+
+
+def calls_by_poll(simulator, polls):
+    """Wait for further polls, well apart in time, and give the operations that each of them has called."""
+    simulator.requests.clear()
+    wait_for(lambda: simulator.requests.count("GetMLTaskRuns") > polls, describe=f"{polls + 1} polls")
+    calls: list[list[str]] = []
+    last = 0.0
+    for request in simulator.requests.all():
+        assert "NextToken" not in request.params
+        if request.time - last > 0.35:
+            calls.append([])
+        last = request.time
+        calls[-1].append(request.operation)
+    return calls[:polls]
+
+
+def test_a_steady_poll_costs_one_call_whatever_the_history(long_history, tmp_path):
+    """After the first poll, which reads three pages, each poll of a transform calls GetMLTaskRuns once and no more."""
+    with Exporter(tmp_path, configuration(long_history.url, [ID], SPACED)) as exporter:
+        exporter.wait_for_polls(ID, 1)
+        assert calls_by_poll(long_history, 4) == [["GetMLTaskRuns"]] * 4
+
+
+def test_a_run_that_hangs_for_weeks_costs_one_call_more_and_its_end_is_seen_by_the_next_poll(long_history, tmp_path):
+    """An open run older than a page of later runs is looked up by GetMLTaskRun; the poll after its end counts it."""
+    hung = long_history.world.add_run(ID, "EVALUATION", started=time.time() - 29 * DAY)
+    with Exporter(tmp_path, configuration(long_history.url, [ID], SPACED), "--log.format=json") as exporter:
+        exporter.wait_for_polls(ID, 1)
+        assert calls_by_poll(long_history, 4) == [["GetMLTaskRuns", "GetMLTaskRun"]] * 4
+
+        ended = time.time()
+        long_history.world.finish_run(ID, hung, "TIMEOUT")
+        exporter.wait_for_value(1, FINISHED, task_type="EVALUATION", status="TIMEOUT")
+        [line] = [line for line in exporter.log() if line["msg"] == "run finished"]
+        assert line["run_id"] == hung
+        polls = [request.time for request in long_history.requests.all("GetMLTaskRuns") if request.time > ended]
+        assert len([began for began in polls if began < parsed(line["ts"])]) <= 1
+
+        assert calls_by_poll(long_history, 3) == [["GetMLTaskRuns"]] * 3
+
+
+def parsed(timestamp):
+    """Give the epoch seconds of a time in RFC 3339."""
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+# -- a server that is not ours, and answers it should not give --------------------------------------------------------
+
+MALFORMED = {
+    "empty object": b"{}",
+    "HTML": b"<html><body>Welcome to the guest network</body></html>",
+    "truncated": b'{"TaskRuns": [{"TaskRunId": "tsk-1", "Sta',
+    "nothing": b"",
+    "a list": b"[]",
+    "runs without id": b'{"TaskRuns": [{"Status": "RUNNING"}]}',
+    "null": b'{"TaskRuns": null}',
+}
+
+
+@pytest.fixture
+def other():
+    """Give a Glue that is not ours, with one run that was stopped an hour ago."""
+    with serving(OtherGlue([a_run("tsk-1", "STOPPED")])) as glue:
+        yield glue
+
+
+def a_run(run_id, status, task_type="FIND_MATCHES", **fields):
+    """Give a run that started an hour ago, as it is on the wire."""
+    started = time.time() - 3600
+    ended = {} if status in STATUSES[:3] else {"CompletedOn": started + 60, "ExecutionTime": 50}
+    common = {"TaskRunId": run_id, "TransformId": ID, "Status": status, "StartedOn": started, **ended, **fields}
+    return common | {"Properties": {"TaskType": task_type}}
+
+
+def assert_polls_fail(exporter, reason):
+    """Assert that polls fail for this reason and no other, that the transform is down, and that all else stays."""
+    before = exporter.metrics()
+    failed = before.value("glue_ml_exporter_poll_errors_total", reason=reason)
+    exporter.wait_for_value(0, "glue_ml_transform_up")
+    exporter.wait_for_polls(ID, 2)
+    after = exporter.metrics()
+    assert after.value("glue_ml_exporter_poll_errors_total", reason=reason) >= failed + 2
+    others = [
+        {r: n for r, n in m.select("glue_ml_exporter_poll_errors_total").items() if ("reason", reason) not in r}
+        for m in (before, after)
+    ]
+    assert others[0] == others[1]
+    for name in ("glue_ml_task_runs", FINISHED, STARTED):
+        assert after.select(name) == before.select(name)
+
+
+def test_answers_of_another_shape_are_failed_polls_and_no_empty_history(other, tmp_path):
+    """`{}`, HTML, truncated JSON and the like are poll errors malformed_response; what was known stays."""
+    with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
+        for what, body in MALFORMED.items():
+            exporter.wait_for_value(1, "glue_ml_transform_up")
+            other.spoil = body
+            try:
+                assert_polls_fail(exporter, "malformed_response")
+            except AssertionError as error:
+                raise AssertionError(what) from error
+            other.spoil = None
+        exporter.wait_for_value(1, "glue_ml_transform_up")
+
+
+def test_pages_that_do_not_end_are_failed_polls(other, tmp_path):
+    """A NextToken that comes twice ends the poll as a failure with reason pagination, and nothing is counted."""
+    with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
+        exporter.wait_for_value(1, "glue_ml_transform_up")
+        other.runs.append(a_run("tsk-2", "FAILED"))
+        other.repeat_token = True
+        exporter.wait_for_value(0, "glue_ml_transform_up")
+        assert_polls_fail(exporter, "pagination")
+        other.repeat_token = False
+        exporter.wait_for_value(1, "glue_ml_transform_up")
+
+
+def test_what_glue_may_add_later_is_passed_through(other, tmp_path):
+    """An undocumented status or type is shown and, once there is a CompletedOn, counted under its own name."""
+    other.runs.append(a_run("tsk-2", "PAUSED", "TRAINING", CompletedOn=None, ExecutionTime=None))
+    with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
+        exporter.wait_for_value(1, "glue_ml_task_runs", task_type="TRAINING", status="PAUSED")
+        other.runs[1] = a_run("tsk-2", "EXPLODED", "TRAINING")
+        samples = exporter.wait_for_value(1, FINISHED, task_type="TRAINING", status="EXPLODED")
+        assert samples.value("glue_ml_task_runs", task_type="TRAINING", status="EXPLODED") == 1
+        assert samples.value("glue_ml_task_runs", task_type="TRAINING", status="PAUSED") is None
+        assert samples.value("glue_ml_task_run_latest_status", task_type="TRAINING", status="EXPLODED") == 1
+
+
+def test_members_that_are_left_out_are_normal(other, tmp_path):
+    """A run without StartedOn, ExecutionTime or Properties is shown, counted once, and given no invented number."""
+    bare = {"TaskRunId": "tsk-2", "Status": "STARTING", "TransformId": ID}
+    other.runs.append(bare)
+    with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
+        exporter.wait_for_value(1, "glue_ml_task_runs", task_type="UNKNOWN", status="STARTING")
+        assert exporter.metrics().value("glue_ml_task_run_last_start_timestamp_seconds", task_type="UNKNOWN") is None
+        other.runs[1] = bare | {"Status": "FAILED"}
+        exporter.wait_for_value(1, FINISHED, task_type="UNKNOWN", status="FAILED")
+        exporter.wait_for_polls(ID, 2)
+        samples = exporter.metrics()
+        assert samples.value(FINISHED, task_type="UNKNOWN", status="FAILED") == 1
+        for name in ("execution", "duration"):
+            assert not samples.select(f"glue_ml_task_run_{name}_seconds_count", task_type="UNKNOWN")
+        assert samples.value("glue_ml_task_run_last_failure_timestamp_seconds", task_type="UNKNOWN") is None

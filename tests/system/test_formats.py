@@ -1,0 +1,99 @@
+"""What is served at /metrics, as Prometheus' own tools read it."""
+
+import subprocess
+
+import pytest
+
+from exporter.metrics import METRICS
+from exporter.simulator import Simulator
+from exporter.telemetry import Telemetry
+from tests.support import fetch, tool, wait_for
+from tests.system.staging import (
+    FINAL_STATUSES,
+    FINISHED,
+    OPENMETRICS,
+    TASK_TYPES,
+    Exporter,
+    Samples,
+    configuration,
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Give an exporter that has every metric to show: all types, all ends, a state file, and names that hurt."""
+    folder = tmp_path_factory.mktemp("served")
+    with Simulator() as simulator:
+        world = simulator.world
+        [busy] = world.add_transform({"name": 'quo"te\\back\nline', "id": "busy", "labels": 7, "quality": {"f1": 0.5}})
+        opened = [(t, s, world.add_run(busy, t)) for t in TASK_TYPES for s in FINAL_STATUSES]
+        config = configuration(simulator.url, world.transform_ids(), state={"path": "state.db"})
+        with Exporter(folder, config, "--web.disable-exporter-metrics") as exporter:
+            exporter.wait_for_polls(busy, 1)
+            for _, status, run_id in opened:
+                world.finish_run(busy, run_id, status)
+            counted = {(task_type, status): 1 for task_type, status, _ in opened}
+            wait_for(lambda: exporter.metrics().cells(FINISHED, transform_id=busy) == counted)
+            buckets = "glue_ml_task_run_duration_seconds_count"
+            wait_for(lambda: exporter.metrics().cells(buckets, transform_id=busy) == counted)
+            yield exporter
+
+
+def text_of(exporter, accept="text/plain"):
+    """Give the exposition in the format that is asked for."""
+    return fetch(exporter.url(), headers={"Accept": accept}).text
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_promtool_has_nothing_to_say_about_our_metrics(served, version):
+    """`promtool check metrics` of Prometheus 2 and 3 exits 0 without a word."""
+    command = [tool("promtool", version=version), "check", "metrics"]
+    done = subprocess.run(command, input=text_of(served).encode(), capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_promtool_does_find_what_is_wrong(served):
+    """A counter without _total would not pass: promtool's silence means something."""
+    text = text_of(served).replace("glue_ml_task_runs_finished_total", "glue_ml_task_runs_finished")
+    done = subprocess.run([tool("promtool"), "check", "metrics"], input=text.encode(), capture_output=True, check=False)
+    assert b"glue_ml_task_runs_finished" in done.stderr + done.stdout
+    assert done.returncode != 0
+
+
+def test_both_parsers_of_the_python_client_read_both_formats_alike(served):
+    """Both texts parse and hold the same series about Glue; in OpenMetrics each finish has its run as exemplar."""
+    classic = Samples(text_of(served))
+    modern = Samples(text_of(served, OPENMETRICS), openmetrics=True)
+    for metric in METRICS:
+        names = [metric.name] if metric.kind != "histogram" else [f"{metric.name}{end}" for end in HISTOGRAM_ENDS]
+        for name in names:
+            assert classic.select(name).keys() == modern.select(name).keys(), name
+    [finished] = [family for family in modern.families if f"{family.name}_total" == FINISHED]
+    exemplars = [sample.exemplar for sample in finished.samples if sample.value]
+    assert len(exemplars) >= 20
+    assert all(exemplar and exemplar.labels["task_run_id"] and exemplar.timestamp for exemplar in exemplars)
+
+
+HISTOGRAM_ENDS = ("_bucket", "_count", "_sum")
+
+
+def test_every_family_served_is_in_the_tables_and_every_family_in_the_tables_is_served(served):
+    """/metrics has the families of `metrics.METRICS` and of `Telemetry`, no other, each with its type and HELP."""
+    telemetry = Telemetry(process=False)
+    telemetry.expect_state()
+    wanted = {metric.name.removesuffix("_total"): metric.kind for metric in METRICS}
+    wanted |= {family.name: family.type for family in telemetry.registry.collect()}
+    for text, openmetrics in ((text_of(served), False), (text_of(served, OPENMETRICS), True)):
+        families = Samples(text, openmetrics=openmetrics).families
+        assert {family.name: family.type for family in families} == wanted
+        assert len(families) == len(wanted)
+        assert all(family.documentation for family in families)
+
+
+def test_a_hostile_name_stays_within_its_label(served):
+    """Quotes, backslashes and line ends in a transform's name come out of the parser as they went in."""
+    for accept in ("text/plain", OPENMETRICS):
+        samples = Samples(text_of(served, accept), openmetrics=accept == OPENMETRICS)
+        assert samples.value("glue_ml_transform_up", transform_name='quo"te\\back\nline', transform_id="busy") == 1

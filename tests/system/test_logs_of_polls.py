@@ -1,0 +1,185 @@
+"""What the log of a running exporter tells: each end once, each trouble once, and nothing that others have written."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from exporter.simulator import Simulator
+from tests.support import wait_for
+from tests.system.staging import FINISHED, Exporter, configuration
+
+pytestmark = pytest.mark.slow
+
+JSON = "--log.format=json"
+
+
+@pytest.fixture
+def simulator():
+    """Give a simulator with one transform."""
+    with Simulator({"transforms": [{"name": "customers", "id": "tfm-a"}]}) as one:
+        yield one
+
+
+def lines(exporter, msg):
+    """Give the lines of the log that say `msg`."""
+    return [line for line in exporter.log() if line["msg"] == msg]
+
+
+def rfc3339(seconds):
+    """Give a time in UTC and whole seconds, as RFC 3339 writes it."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_each_end_is_one_line_with_all_that_a_label_must_not_carry(simulator, tmp_path):
+    """A finished run is one line with transform, run id, type, status, times, error and log group."""
+    now = simulator.world.now()
+    with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
+        exporter.wait_for_polls("tfm-a", 1)
+        failed = simulator.world.add_run(
+            "tfm-a",
+            "EVALUATION",
+            status="FAILED",
+            started=now - 90,
+            completed=now - 30,
+            fields={"ErrorString": "no labels", "LogGroupName": "/glue/x", "ExecutionTime": 42},
+        )
+        simulator.world.add_run("tfm-a", "FIND_MATCHES", status="SUCCEEDED")
+        wait_for(lambda: len(lines(exporter, "run finished")) == 2, describe=lambda: exporter.stderr)
+        exporter.wait_for_polls("tfm-a", 3)
+        finished = {line["run_id"]: line for line in lines(exporter, "run finished")}
+        assert len(lines(exporter, "run finished")) == len(finished) == 2
+        line = finished.pop(failed)
+        assert {key: line[key] for key in line if key not in {"ts", "logger"}} == {
+            "level": "warn",
+            "msg": "run finished",
+            "transform_id": "tfm-a",
+            "transform_name": "customers",
+            "run_id": failed,
+            "task_type": "EVALUATION",
+            "status": "FAILED",
+            "started": rfc3339(now - 90),
+            "completed": rfc3339(now - 30),
+            "execution_seconds": 42,
+            "error": "no labels",
+            "log_group": "/glue/x",
+        }
+        [succeeded] = finished.values()
+        assert (succeeded["level"], succeeded["error"]) == ("info", None)
+
+
+def test_history_is_not_news_in_the_log_either(simulator, tmp_path):
+    """Runs that had ended before the first poll get no line."""
+    for _ in range(5):
+        simulator.world.add_run("tfm-a", status="FAILED")
+    with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
+        exporter.wait_for_polls("tfm-a", 2)
+        assert not lines(exporter, "run finished")
+
+
+FAULTS = {
+    "ThrottlingException": {"kind": "throttle"},
+    "InternalServiceException": {"kind": "server_error"},
+    "timeout": {"kind": "hang"},
+    "connection": {"kind": "reset"},
+    "AccessDeniedException": {"kind": "access_denied"},
+    "ExpiredTokenException": {"kind": "expired_credentials"},
+    "malformed_response": {"kind": "garbage"},
+    "EntityNotFoundException": {"kind": "not_found"},
+}
+
+
+def test_a_fault_that_lasts_is_one_line_when_it_begins_and_one_when_it_ends(simulator, tmp_path):
+    """However many polls fail for one reason, the log has one error with advice, and one line when it is over."""
+    config = configuration(simulator.url, ["tfm-a"], {"request_timeout": "100ms"})
+    with Exporter(tmp_path, config, JSON) as exporter:
+        for number, (reason, fault) in enumerate(FAULTS.items(), start=1):
+            exporter.wait_for_value(1, "glue_ml_transform_up")
+            before = len(exporter.log())
+            simulator.faults.set({**fault, "operations": ["GetMLTaskRuns"]})
+            wait_for_failures(exporter, reason, 4)
+            simulator.faults.clear()
+            exporter.wait_for_value(1, "glue_ml_transform_up")
+            exporter.wait_for_polls("tfm-a", 1)
+            told = exporter.log()[before:]
+            assert [(line["level"], line["reason"]) for line in told] == [("error", reason), ("info", reason)]
+            assert told[0]["advice"]
+            assert exporter.metrics().value("glue_ml_exporter_log_messages_total", level="error") == number
+
+
+def wait_for_failures(exporter, reason, count):
+    """Wait until so many polls have failed for this reason."""
+
+    def failures():
+        samples = exporter.metrics().select("glue_ml_exporter_poll_errors_total", reason=reason)
+        return sum(samples.values())
+
+    wait_for(lambda: failures() >= count, describe=lambda: f"{count} polls fail for {reason}: {exporter.stderr}")
+
+
+def test_a_reason_that_turns_into_another_is_told(simulator, tmp_path):
+    """When polls that failed for one reason fail for another, that is one line more."""
+    with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
+        exporter.wait_for_value(1, "glue_ml_transform_up")
+        first = simulator.faults.set({"kind": "expired_credentials"})
+        wait_for(lambda: len(lines(exporter, "polls fail")) == 1)
+        simulator.faults.set({"kind": "access_denied"})
+        simulator.faults.clear(first)
+        wait_for(lambda: len(lines(exporter, "polls fail")) == 2, describe=lambda: exporter.stderr)
+        exporter.wait_for_polls("tfm-a", 3)
+        told = [line["reason"] for line in lines(exporter, "polls fail")]
+        assert told == ["ExpiredTokenException", "AccessDeniedException"]
+
+
+def test_one_account_in_trouble_is_one_line_however_many_transforms_it_has(simulator, tmp_path):
+    """A trouble of the whole account and region is told once and not once per transform; so is its end."""
+    ids = ["tfm-a", *simulator.world.add_transform({"name": "more", "count": 30})]
+    simulator.faults.set({"kind": "access_denied"})
+    with Exporter(tmp_path, configuration(simulator.url, ids), JSON) as exporter:
+        wait_for(
+            lambda: (
+                set(exporter.metrics().select("glue_ml_transform_up").values()) == {0}
+                and len(exporter.metrics().select("glue_ml_transform_up")) == 31
+            ),
+            timeout=20,
+        )
+        assert len(lines(exporter, "polls fail")) == 1
+        simulator.faults.clear()
+        wait_for(lambda: set(exporter.metrics().select("glue_ml_transform_up").values()) == {1}, timeout=20)
+        assert len(lines(exporter, "polls fail")) == 1
+        assert len(lines(exporter, "polls succeed again")) == 1
+
+
+HOSTILE = 'x\nts=2026-11-23T00:00:00Z level=error msg="disk full"\r\n\x1b[2J\x1b[31m\u2028{"level":"error"}\x00\x9b"'
+
+
+@pytest.mark.parametrize("log_format", ["logfmt", "json"])
+def test_an_error_string_cannot_forge_a_line(simulator, log_format, tmp_path):
+    """Line ends, escape sequences and quotes in Glue's texts stay within their field: one printable line per run."""
+    config = configuration(simulator.url, ["tfm-a"])
+    simulator.world.alter_transform("tfm-a", {"Name": HOSTILE})
+    with Exporter(tmp_path, config, f"--log.format={log_format}") as exporter:
+        exporter.wait_for_polls("tfm-a", 1)
+        fields = {"ErrorString": HOSTILE, "LogGroupName": HOSTILE}
+        simulator.world.add_run("tfm-a", status="FAILED", run_id=f"tsk-{HOSTILE}", fields=fields)
+        exporter.wait_for_value(1, FINISHED, task_type="FIND_MATCHES", status="FAILED")
+        written = exporter.wait_for_output("run finished.*\n") and exporter.stderr
+        told = written.splitlines()
+        assert len(told) == 2, told
+        assert "listening" in told[0]
+        assert "disk full" in told[1]
+        assert all(char.isprintable() for char in written.replace("\n", ""))
+        if log_format == "json":
+            line = exporter.log()[1]
+            assert (line["error"], line["log_group"], line["run_id"]) == (HOSTILE, HOSTILE, f"tsk-{HOSTILE}")
+
+
+def test_an_error_message_of_the_endpoint_cannot_forge_a_line(simulator, tmp_path):
+    """What an endpoint writes into an error's code and message stays within one line, and becomes no label."""
+    simulator.faults.set({"kind": "error", "code": HOSTILE.replace("\x00", ""), "message": HOSTILE, "status": 400})
+    with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
+        exporter.wait_for_value(0, "glue_ml_transform_up")
+        assert [line["msg"] for line in exporter.log()] == ["listening", "polls fail"]
+        samples = exporter.metrics()
+        for name in ("glue_ml_exporter_poll_errors_total", "glue_ml_exporter_api_requests_total"):
+            for labels in samples.select(name):
+                assert not [value for _, value in labels if "disk" in value or not value.isprintable()]

@@ -1,0 +1,97 @@
+"""`glue-ml-exporter once` and `check-config`, as a shell sees them."""
+
+import pytest
+import yaml
+
+from exporter.simulator import Simulator
+from tests.support import EXPORTER, run
+from tests.system.staging import CREDENTIALS, FINISHED, Samples, configuration
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def simulator():
+    """Give a simulator with two transforms, one of them with a failed run."""
+    with Simulator({"transforms": [{"name": "a", "id": "tfm-a"}, {"name": "b", "id": "tfm-b"}]}) as one:
+        one.world.add_run("tfm-a", status="FAILED", started=one.world.start - 60)
+        yield one
+
+
+def call(folder, command, config, *flags):
+    """Run a command on a configuration to its end."""
+    (folder / "config.yaml").write_text(config if isinstance(config, str) else yaml.safe_dump(config))
+    return run(*EXPORTER, command, "--config.file=config.yaml", *flags, folder=folder, environ=CREDENTIALS)
+
+
+def test_once_prints_what_a_scrape_would_show(simulator, tmp_path):
+    """`once` polls every transform, prints the exposition of all of them on stdout and exits 0."""
+    done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-b"]))
+    assert done.exit_code == 0, done.stderr
+    samples = Samples(done.stdout)
+    up = {dict(labels)["transform_id"]: value for labels, value in samples.select("glue_ml_transform_up").items()}
+    assert up == {"tfm-a": 1, "tfm-b": 1}
+    assert samples.value("glue_ml_task_runs", transform_id="tfm-a", task_type="FIND_MATCHES", status="FAILED") == 1
+    assert set(samples.select(FINISHED).values()) == {0}
+
+
+def test_once_exits_1_when_a_transform_cannot_be_polled(simulator, tmp_path):
+    """When one transform fails, `once` still prints the others, says on stderr what is wrong, and exits 1."""
+    done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-gone"]))
+    assert done.exit_code == 1
+    samples = Samples(done.stdout)
+    assert samples.value("glue_ml_transform_up", transform_id="tfm-a") == 1
+    assert samples.value("glue_ml_transform_up", transform_id="tfm-gone") == 0
+    assert samples.value("glue_ml_exporter_poll_errors_total", reason="EntityNotFoundException") >= 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "tfm-gone" in done.stderr
+
+
+def test_once_polls_each_transform_once(simulator, tmp_path):
+    """However long one transform takes, `once` reads each one's runs a single time, so that no counter moves."""
+    simulator.faults.set({"kind": "delay", "seconds": "1s", "transforms": ["tfm-b"], "times": 1})
+    done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-b"]))
+    assert done.exit_code == 0
+    asked = [request.transform_id for request in simulator.requests.all("GetMLTaskRuns")]
+    assert sorted(asked) == ["tfm-a", "tfm-b"]
+
+
+def test_once_exits_1_when_glue_is_not_there(simulator, tmp_path):
+    """With nothing at the endpoint, `once` exits 1 with one line that names the reason."""
+    simulator.stop()
+    done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-b"]))
+    assert done.exit_code == 1
+    assert [line for line in done.stderr.splitlines() if "reason=connection" in line] == done.stderr.splitlines()
+    assert len(done.stderr.splitlines()) == 1
+
+
+GOOD = "region: eu-west-1\ntransforms: [tfm-a]\n"
+BAD = "region: eu-west-1\ntransforms: [tfm-a, tfm-a]\npolling: {interval: 5 minutes, intervall: 5m}\n"
+
+
+@pytest.mark.parametrize(("command", "flags"), [("check-config", ()), ("serve", ("--config.check",))])
+def test_a_configuration_is_checked_without_being_run(command, flags, tmp_path):
+    """check-config and --config.check exit 0 for a good file; for a bad one 1, every mistake with line and column."""
+    good = call(tmp_path, command, GOOD, *flags)
+    assert (good.exit_code, good.stderr) == (0, "")
+    bad = call(tmp_path, command, BAD, *flags)
+    assert bad.exit_code == 1
+    places = [line.split(": ")[0] for line in bad.stderr.splitlines()]
+    assert places == ["config.yaml:2:21", "config.yaml:3:21", "config.yaml:3:32"]
+
+
+@pytest.mark.parametrize("command", ["serve", "once", "check-config"])
+def test_a_file_that_is_not_there_is_one_line(command, tmp_path):
+    """Without its configuration file every command exits 1 with one line that names the file."""
+    done = run(*EXPORTER, command, "--config.file=missing.yaml", folder=tmp_path, environ=CREDENTIALS)
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("missing.yaml: ")
+    assert done.stdout == ""
+
+
+def test_a_wrong_call_exits_2(tmp_path):
+    """A flag that does not exist is one line on stderr and exit code 2."""
+    done = run(*EXPORTER, "serve", "--config.fil=x", folder=tmp_path)
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,323 @@
+"""The counters as a real Prometheus sees them: what finished is what increase() tells, whatever dies in between.
+
+Prometheus 2 and 3 scrape the exporter, which polls the simulator; the exporter is killed with SIGKILL again and again.
+The raw samples are then compared with the simulator's own count.
+"""
+
+import signal
+import time
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from exporter.simulator import Simulator
+from tests.support import tool, wait_for
+from tests.system.staging import (
+    FINISHED,
+    STARTED,
+    Exporter,
+    Prometheus,
+    cell_of,
+    configuration,
+    dice,
+    increases,
+    pause,
+    steady_port,
+)
+from tests.system.traffic import Traffic
+
+pytestmark = pytest.mark.slow
+
+ID = "tfm-0123456789abcdef0123456789abcdef01234567"
+SCRAPES = 0.3
+SECONDS = 12
+"""How long runs keep coming, and exporters dying."""
+OBSERVED = ("glue_ml_task_run_execution_seconds_count", "glue_ml_task_run_duration_seconds_count")
+COUNTED = (FINISHED, STARTED, *OBSERVED)
+
+VERSIONS = pytest.mark.parametrize("version", ["2", "3"])
+
+
+@pytest.fixture
+def simulator():
+    """Give a simulator with one transform."""
+    with Simulator({"transforms": [{"name": "customers", "id": ID}]}) as one:
+        yield one
+
+
+@pytest.fixture
+def prometheus(version, tmp_path):
+    """Give a running Prometheus that scrapes nothing yet."""
+    with Prometheus(tool("prometheus", version=version), tmp_path, interval=SCRAPES) as server:
+        yield server
+
+
+@pytest.fixture
+def traffic(simulator):
+    """Give the runs of the transform: 300 that are over, and 20 that end while the test runs."""
+    one = Traffic(simulator.world, ID, seed=3)
+    one.past(over=300, unfinished=20, seconds=SECONDS)
+    return one
+
+
+def settings(simulator, **sections):
+    """Give a configuration with a state file that polls five times a second."""
+    return configuration(simulator.url, [ID], {"interval": "200ms"}, state={"path": "state.db"}, **sections)
+
+
+def wait_until_all_is_counted(prometheus, traffic, allowed=lambda _: Counter()):
+    """Wait until the increases in Prometheus come to what finished, and assert that they stay there.
+
+    `allowed` gives what may be missing, by metric.
+    """
+    traffic.wait_for_the_end()
+    wanted = {FINISHED: traffic.finished(), STARTED: traffic.started(), **dict.fromkeys(OBSERVED, traffic.finished())}
+
+    def seen():
+        return {name: increases(prometheus.tracks(name)) + allowed(name) for name in wanted}
+
+    def difference():
+        now = seen()
+        cells = {(name, cell) for name in wanted for cell in now[name].keys() | wanted[name].keys()}
+        return {
+            key: (now[key[0]][key[1]], wanted[key[0]][key[1]])
+            for key in cells
+            if now[key[0]][key[1]] != wanted[key[0]][key[1]]
+        }
+
+    wait_for(lambda: seen() == wanted, timeout=10, interval=0.1, describe=lambda: f"(seen, true): {difference()}")
+    newest = max(track.points[-1][0] for track in prometheus.tracks("up"))
+    wait_for(lambda: max(track.points[-1][0] for track in prometheus.tracks("up")) > newest + 3 * SCRAPES)
+    assert seen() == wanted
+
+
+def assert_promql_agrees(prometheus):
+    """Assert that PromQL's own increase() is what the raw samples say, but for its extrapolation, which only adds."""
+    for name in COUNTED:
+        tracks = prometheus.tracks(name)
+        exact = sum(track.increase for track in tracks)
+        assert prometheus.number(f"sum(resets({name}[10m]))") == sum(track.falls for track in tracks) == 0
+        assert prometheus.number(f"sum(max_over_time({name}[10m]) - min_over_time({name}[10m]))") == exact
+        # increase() stretches the range it saw by at most 1.1 scrapes at either end.
+        most = sum(track.increase * (1 + 2.2 / (len(track.points) - 1)) for track in tracks if track.increase)
+        assert exact * 0.999 <= prometheus.number(f"sum(increase({name}[10m]))") <= most * 1.001
+
+
+# -- the same instance label ------------------------------------------------------------------------------------------
+
+
+@VERSIONS
+def test_under_one_instance_label_no_kill_loses_or_doubles_anything(simulator, prometheus, traffic, tmp_path):
+    """Killed at random instants, half of them within a scrape, the exporter's counters tell exactly what finished."""
+    rng = dice(11)
+    port = steady_port()
+    prometheus.point_at({"glue": f"127.0.0.1:{port}"})
+    kills = 0
+    with Exporter(tmp_path, settings(simulator), port=port) as exporter:
+        assert exporter.address
+        prometheus.wait_for_scrapes("glue", 2)
+        traffic.future(count=300, seconds=SECONDS)
+    while simulator.world.now() < traffic.begin + SECONDS:
+        with Exporter(tmp_path, settings(simulator), port=port) as exporter:
+            if rng.random() < 0.5:
+                prometheus.wait_for_scrapes("glue")
+                pause(rng.randrange(3) * SCRAPES)
+                wait_for_a_scrape_to_begin(prometheus)
+                pause(rng.uniform(0, 0.01))
+            else:
+                pause(rng.uniform(0.2, 2))
+            exporter.kill()
+            kills += 1
+    with Exporter(tmp_path, settings(simulator), port=port):
+        wait_until_all_is_counted(prometheus, traffic)
+    assert_promql_agrees(prometheus)
+    assert kills >= 5
+
+
+def wait_for_a_scrape_to_begin(prometheus):
+    """Wait until the next scrape of a target is due: they keep to their beat, whatever they meet."""
+    last = prometheus.scrapes("glue")[-1][0]
+    beats = (time.time() - last) // SCRAPES + 1
+    pause(max(0.0, last + beats * SCRAPES - time.time()))
+
+
+# -- another instance label each time ---------------------------------------------------------------------------------
+
+
+@VERSIONS
+def test_under_new_instance_labels_only_a_scrape_cut_short_may_lose_its_step(simulator, prometheus, traffic, tmp_path):
+    """Killed at random and back under a new label each time, the exporter loses no finish but in a scrape cut short.
+
+    What each process shows first is what the last one showed last, and the increases come to what finished.
+    """
+    rng = dice(12)
+    lives = []
+
+    def live(exporter):
+        label = f"glue-{len(lives)}"
+        prometheus.point_at({label: exporter.address})
+        lives.append(label)
+        return label
+
+    died = {}
+    with Exporter(tmp_path, settings(simulator)) as exporter:
+        label = live(exporter)
+        prometheus.wait_for_scrapes(label, 2)
+        traffic.future(count=300, seconds=SECONDS)
+        exporter.kill()
+        died[label] = time.time()
+    while simulator.world.now() < traffic.begin + SECONDS:
+        with Exporter(tmp_path, settings(simulator)) as exporter:
+            pause(rng.choice([0, 0, rng.uniform(0, 1)]))
+            label = live(exporter)
+            pause(rng.uniform(0.2, 2.5))
+            if rng.random() < 0.2:
+                exporter.send(signal.SIGTERM)
+                assert exporter.wait(timeout=5) == 0
+            exporter.kill()
+            died[label] = time.time()
+    with Exporter(tmp_path, settings(simulator)) as exporter:
+        live(exporter)
+        wait_until_all_is_counted(prometheus, traffic, lambda name: lost(prometheus, name, lives, died))
+    assert_promql_agrees(prometheus)
+    assert len(lives) >= 6
+
+
+def lost(prometheus, name, lives, died):
+    """Give the steps between what one process showed last and the next one first; assert that each is excused.
+
+    A step may be lost where a scrape was under way when the process died: one that began before, and failed.
+    """
+    tracks = prometheus.tracks(name)
+    shown = [
+        {cell_of(track.labels): track.points for track in tracks if ("instance", label) in track.labels}
+        for label in lives
+    ]
+    # A process that was never scraped well showed nothing.
+    pairs = pairwise([(label, series) for label, series in zip(lives, shown, strict=True) if series])
+    steps = Counter()
+    for (before, its), (after, others) in pairs:
+        gap = {
+            cell: round(points[0][1] - its[cell][-1][1] if cell in its else points[0][1])
+            for cell, points in others.items()
+        }
+        excused = [began for began, good in prometheus.scrapes(before) if not good and began <= died[before] + 0.01]
+        assert excused or not any(gap.values()), f"{name}: {after} begins off where {before} ended: {gap}"
+        steps.update(gap)
+    assert not [cell for cell, step in steps.items() if step < 0]
+    return +steps
+
+
+# -- without state, with reloads, with two servers --------------------------------------------------------------------
+
+
+FAILED = ("FIND_MATCHES", "FAILED")
+ONE_VERSION = pytest.mark.parametrize("version", ["3"])
+
+
+@ONE_VERSION
+def test_without_a_state_file_history_is_never_news(simulator, prometheus, tmp_path):
+    """Without state each process counts from 0 what ends after its first poll; what ended before moves nothing."""
+    port = steady_port()
+    prometheus.point_at({"glue": f"127.0.0.1:{port}"})
+    counted = 0
+    for news in (3, 0, 2, 0, 1):
+        for _ in range(5):
+            simulator.world.add_run(ID, status="FAILED", started=simulator.world.start - 60)
+        with Exporter(tmp_path, configuration(simulator.url, [ID]), port=port) as exporter:
+            assert exporter.address
+            prometheus.wait_for_scrapes("glue", 2)
+            for _ in range(news):
+                simulator.world.add_run(ID, status="FAILED")
+            counted += news
+            wait_for_increases(prometheus, {FAILED: counted})
+            prometheus.wait_for_scrapes("glue", 2)
+            exporter.kill()
+    assert increases(prometheus.tracks(FINISHED)) == {FAILED: counted}
+    assert increases(prometheus.tracks(STARTED)) == {("FIND_MATCHES", ""): counted}
+
+
+def wait_for_increases(prometheus, wanted, **labels):
+    """Wait until what Prometheus has seen of runs finished, with these labels, is exactly this."""
+    selector = ",".join(f'{name}="{value}"' for name, value in labels.items())
+
+    def seen():
+        return increases(prometheus.tracks(f"{FINISHED}{{{selector}}}"))
+
+    wait_for(lambda: seen() == wanted, describe=lambda: f"{labels} {wanted}; {seen()}", interval=0.05)
+
+
+@ONE_VERSION
+@pytest.mark.parametrize("state", [None, "state.db"])
+def test_a_transform_added_by_a_reload_is_counted_from_its_first_run_on(simulator, prometheus, state, tmp_path):
+    """A transform comes by a reload, goes and returns: neither its first end is lost nor those while it was away."""
+    other = "tfm-other"
+    simulator.world.add_transform({"name": "other", "id": other})
+    for _ in range(50):
+        simulator.world.add_run(other, status="FAILED", started=simulator.world.start - 60)
+    one, both = (
+        configuration(simulator.url, ids, metrics={"birth_timeout": "1m"}, state={"path": state})
+        for ids in ([ID], [ID, other])
+    )
+
+    def fail(transform_id):
+        simulator.world.add_run(transform_id, status="FAILED")
+
+    def reload(config):
+        exporter.configure(config)
+        exporter.send(signal.SIGHUP)
+
+    def polls():
+        return len([request for request in simulator.requests.all("GetMLTaskRuns") if request.transform_id == other])
+
+    with Exporter(tmp_path, one) as exporter:
+        prometheus.point_at({"glue": exporter.address})
+        prometheus.wait_for_scrapes("glue", 2)
+        fail(ID)
+        reload(both)
+        wait_for(lambda: polls() >= 2, describe="the first poll of the other transform is over")
+        fail(other)
+        fail(ID)
+        wait_for_increases(prometheus, {FAILED: 1}, transform_id=other)
+        wait_for_increases(prometheus, {FAILED: 2}, transform_id=ID)
+
+        reload(one)
+        wait_for(lambda: not prometheus.ask("query", query=f'{FINISHED}{{transform_id="{other}"}}')["result"])
+        fail(other)
+        fail(other)
+        reload(both)
+        wait_for_increases(prometheus, {FAILED: 3}, transform_id=other)
+        fail(other)
+        fail(ID)
+        wait_for_increases(prometheus, {FAILED: 4}, transform_id=other)
+        wait_for_increases(prometheus, {FAILED: 3}, transform_id=ID)
+    for track in prometheus.tracks(FINISHED):
+        assert track.falls == 0
+
+
+def test_two_prometheus_servers_both_see_every_end(simulator, traffic, tmp_path):
+    """With birth_scrapes 2 both servers see every series at its base first, and every end, also after a kill."""
+    port = steady_port()
+    config = settings(simulator, metrics={"birth_scrapes": 2})
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+    with (
+        Prometheus(tool("prometheus", version="2"), folders[0], interval=SCRAPES, replica="a") as first,
+        Prometheus(tool("prometheus", version="3"), folders[1], interval=SCRAPES, replica="b") as second,
+    ):
+        servers = (first, second)
+        for server in servers:
+            assert server.address
+            server.point_at({"glue": f"127.0.0.1:{port}"})
+        with Exporter(tmp_path, config, port=port) as exporter:
+            assert exporter.address
+            for server in servers:
+                server.wait_for_scrapes("glue", 2)
+            traffic.future(count=100, seconds=5)
+            pause(3)
+            exporter.kill()
+        with Exporter(tmp_path, config, port=port):
+            for server in servers:
+                wait_until_all_is_counted(server, traffic)

@@ -1,0 +1,147 @@
+"""A changed configuration while the exporter runs: what stays, what goes, what comes back."""
+
+import signal
+
+import pytest
+import yaml
+
+from exporter.simulator import Simulator
+from tests.support import fetch, wait_for
+from tests.system.staging import FINISHED, STARTED, Exporter, configuration
+
+pytestmark = pytest.mark.slow
+
+FAILED = {"task_type": "FIND_MATCHES", "status": "FAILED"}
+LOADED = "glue_ml_exporter_config_last_reload_successful"
+LOADED_AT = "glue_ml_exporter_config_last_reload_success_timestamp_seconds"
+
+
+@pytest.fixture
+def simulator():
+    """Give a simulator with two transforms."""
+    with Simulator({"transforms": [{"name": "a", "id": "tfm-a"}, {"name": "b", "id": "tfm-b"}]}) as one:
+        yield one
+
+
+def fail(simulator, exporter, transform_id, total):
+    """Let a run of the transform fail, and wait until the counter of failures has that total."""
+    simulator.world.add_run(transform_id, status="FAILED")
+    exporter.wait_for_value(total, FINISHED, transform_id=transform_id, **FAILED)
+
+
+def reload(exporter, config):
+    """Replace the configuration, send SIGHUP, and wait until it was loaded."""
+    before = exporter.metrics().value(LOADED_AT)
+    exporter.configure(config)
+    exporter.send(signal.SIGHUP)
+    wait_for(lambda: exporter.metrics().value(LOADED_AT) > before, describe=lambda: exporter.stderr)
+
+
+def test_a_reload_keeps_the_counters_of_the_transforms_that_stay(simulator, tmp_path):
+    """SIGHUP adds a transform, whose history is not counted, and takes one away with all its series, and only those."""
+    one, both = (configuration(simulator.url, ids) for ids in (["tfm-a"], ["tfm-a", "tfm-b"]))
+    simulator.world.add_run("tfm-b", status="FAILED", started=simulator.world.start - 60)
+    with Exporter(tmp_path, one) as exporter:
+        exporter.wait_for_polls("tfm-a", 1)
+        fail(simulator, exporter, "tfm-a", 1)
+
+        reload(exporter, both)
+        exporter.wait_for_polls("tfm-b", 1)
+        samples = exporter.metrics()
+        assert samples.value(FINISHED, transform_id="tfm-b", **FAILED) == 0
+        assert samples.value("glue_ml_task_runs", transform_id="tfm-b", **FAILED) == 1
+        assert samples.value(FINISHED, transform_id="tfm-a", **FAILED) == 1
+        fail(simulator, exporter, "tfm-a", 2)
+        fail(simulator, exporter, "tfm-b", 1)
+
+        reload(exporter, one)
+        samples = exporter.metrics()
+        assert "tfm-b" not in fetch(exporter.url()).text
+        assert samples.value(FINISHED, transform_id="tfm-a", **FAILED) == 2
+
+
+def test_a_transform_that_returns_continues_where_it_was(simulator, tmp_path):
+    """Taken out and put back, a transform has its old counters, and what finished meanwhile is counted on top."""
+    one, both = (configuration(simulator.url, ids) for ids in (["tfm-a"], ["tfm-a", "tfm-b"]))
+    with Exporter(tmp_path, both) as exporter:
+        exporter.wait_for_polls("tfm-b", 1)
+        fail(simulator, exporter, "tfm-b", 1)
+        reload(exporter, one)
+        assert not exporter.metrics().select(FINISHED, transform_id="tfm-b")
+        simulator.world.add_run("tfm-b", status="FAILED")
+
+        exporter.configure(both)
+        exporter.send(signal.SIGHUP)
+        seen = []
+
+        def last():
+            value = exporter.metrics().value(FINISHED, transform_id="tfm-b", **FAILED)
+            seen.append(value)
+            return value == 2
+
+        wait_for(last, describe=lambda: seen)
+        assert [value for value in dict.fromkeys(seen) if value is not None] == [1, 2]
+        assert exporter.metrics().value(STARTED, transform_id="tfm-b", task_type="FIND_MATCHES") == 2
+
+
+def test_a_bad_file_keeps_the_old_configuration(simulator, tmp_path):
+    """A reload of a bad file is one error in the log and a metric at 0; polls go on, and a good file puts it right."""
+    config = configuration(simulator.url, ["tfm-a"])
+    with Exporter(tmp_path, config) as exporter:
+        exporter.wait_for_polls("tfm-a", 1)
+        fail(simulator, exporter, "tfm-a", 1)
+        loaded_at = exporter.metrics().value(LOADED_AT)
+        exporter.configure({**config, "polling": {"interval": "soon"}})
+        exporter.send(signal.SIGHUP)
+        exporter.wait_for_value(0, LOADED)
+        fail(simulator, exporter, "tfm-a", 2)
+        assert exporter.metrics().value(LOADED_AT) == loaded_at
+        [line] = [line for line in exporter.stderr.splitlines() if "level=error" in line]
+        assert "polling.interval" in line
+
+        reload(exporter, config)
+        samples = exporter.metrics()
+        assert samples.value(LOADED) == 1
+        assert samples.value(FINISHED, transform_id="tfm-a", **FAILED) == 2
+
+
+def test_a_reload_over_http_tells_why_it_kept_the_old_configuration(simulator, tmp_path):
+    """POST /-/reload answers 200, or 500 with every mistake; without --web.enable-lifecycle it is 403."""
+    config = configuration(simulator.url, ["tfm-a"])
+    with Exporter(tmp_path, config, "--web.enable-lifecycle") as exporter:
+        exporter.configure(configuration(simulator.url, ["tfm-a", "tfm-b"]))
+        assert fetch(exporter.url("/-/reload"), method="POST").status == 200
+        exporter.wait_for_value(1, "glue_ml_transform_up", transform_id="tfm-b")
+        exporter.configure({**config, "polling": {"interval": "soon"}})
+        answer = fetch(exporter.url("/-/reload"), method="POST")
+        assert answer.status == 500
+        assert "polling.interval" in answer.text
+        exporter.wait_for_value(0, LOADED)
+    with Exporter(tmp_path, config) as exporter:
+        assert fetch(exporter.url("/-/reload"), method="POST").status == 403
+
+
+def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tmp_path):
+    """With auto-reload a ConfigMap's way of changing, a swap of the link to the file's folder, is a reload."""
+    for folder, ids in (("v1", ["tfm-a"]), ("v2", ["tfm-a", "tfm-b"]), ("v3", ["tfm-b"])):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.yaml").write_text(yaml.safe_dump(configuration(simulator.url, ids)))
+    point(tmp_path / "..data", "v1")
+    (tmp_path / "config.yaml").symlink_to("..data/config.yaml")
+    flags = ("--config.enable-auto-reload", "--config.auto-reload-interval=100ms")
+    with Exporter(tmp_path, None, *flags) as exporter:
+        exporter.wait_for_polls("tfm-a", 1)
+        fail(simulator, exporter, "tfm-a", 1)
+        point(tmp_path / "..data", "v2")
+        exporter.wait_for_value(1, "glue_ml_transform_up", transform_id="tfm-b")
+        assert exporter.metrics().value(FINISHED, transform_id="tfm-a", **FAILED) == 1
+        point(tmp_path / "..data", "v3")
+        exporter.wait_for_value(None, "glue_ml_transform_up", transform_id="tfm-a")
+        assert exporter.stderr.count("configuration reloaded") == 2
+
+
+def point(link, target):
+    """Let a symbolic link point to something else in one step."""
+    new = link.with_name("..new")
+    new.symlink_to(target)
+    new.replace(link)

@@ -1,0 +1,68 @@
+"""Runs that come and go while exporters die: planned beforehand, so that nobody has to keep the beat."""
+
+from collections import Counter
+
+from exporter.simulator import World
+from tests.support import wait_for
+from tests.system.staging import FINAL_STATUSES, TASK_TYPES, Cell, dice
+
+
+class Traffic:
+    """Puts runs of all types and ends on a simulated transform, from before now until `seconds` from now.
+
+    There is a history that has ended, runs that are open, runs still to come, some of them over before the next poll,
+    some listed only after they have ended.
+    """
+
+    def __init__(self, world: World, transform_id: str, *, seed: int) -> None:
+        self._world = world
+        self._id = transform_id
+        self._dice = dice(seed)
+        self._opened = 0
+        self.begin = world.now()
+        self.end = self.begin
+
+    def past(self, *, over: int, unfinished: int, seconds: float) -> None:
+        """Add `over` runs that have ended and `unfinished` ones, which end within `seconds` from now but not soon."""
+        now = self._world.now()
+        for number in range(over):
+            started = now - self._dice.uniform(600, 20 * 86400)
+            self._add(f"over-{number}", started=started, completed=started + self._dice.uniform(1, 500))
+        for number in range(unfinished):
+            started = now - self._dice.uniform(600, 20 * 86400)
+            completed = now + self._dice.uniform(seconds / 2, seconds)
+            self._add(f"unfinished-{number}", started=started, completed=completed)
+
+    def future(self, *, count: int, seconds: float) -> None:
+        """Add runs that start within `seconds` from now; what ends from now on is what `finished` counts."""
+        self.begin = self._world.now()
+        for number in range(count):
+            started = self.begin + self._dice.uniform(0.01, seconds)
+            completed = started + self._dice.choice([0.0, self._dice.uniform(0, 1), self._dice.uniform(0, 3)])
+            appears = started + self._dice.choice([0.0, 0.0, self._dice.uniform(0, 2)])
+            self._add(f"new-{number}", started=started, completed=completed, appears=appears)
+        self._opened = count
+
+    def _add(self, run_id: str, *, started: float, completed: float, appears: float | None = None) -> None:
+        task_type = self._dice.choice(TASK_TYPES)
+        [status] = self._dice.choices(FINAL_STATUSES, weights=(1, 5, 3, 1))
+        visible = started if appears is None else appears
+        self.end = max(self.end, completed, visible)
+        self._world.add_run(
+            self._id, task_type, status=status, started=started, completed=completed, appears=visible, run_id=run_id
+        )
+
+    def wait_for_the_end(self) -> None:
+        """Wait until the last run has ended and is listed."""
+        wait_for(lambda: self._world.now() > self.end, timeout=self.end - self._world.now() + 5)
+
+    def finished(self) -> Counter[Cell]:
+        """Give what the world says has finished since the future began, by task type and status."""
+        truth = self._world.truth(self.begin)["transforms"][self._id]["completions"]
+        return Counter((run["task_type"], run["status"]) for run in truth)
+
+    def started(self) -> Counter[Cell]:
+        """Give what the world says has started since the future began, by task type and an empty status."""
+        new = [run for run in self._world.runs(self._id) if run["TaskRunId"].startswith("new-")]
+        assert len(new) == self._opened
+        return Counter((run["Properties"]["TaskType"], "") for run in new)

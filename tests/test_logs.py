@@ -1,0 +1,260 @@
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter import logs
+
+EARLY = logs.get_logger("exporter.early")
+PAIR = re.compile(r'([A-Za-z0-9_.\-]+)=("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*"|[^\s"=\\]+)(?: |$)')
+
+
+def parse_logfmt(line: str) -> dict[str, str]:
+    """Return the fields of a logfmt line; fail on anything that is not strictly logfmt."""
+    fields, position = {}, 0
+    while position < len(line):
+        match = PAIR.match(line, position)
+        assert match, f"not logfmt at {position}: {line!r}"
+        key, value = match.groups()
+        assert key not in fields
+        fields[key] = json.loads(value) if value.startswith('"') else value
+        position = match.end()
+    return fields
+
+
+class Status(Enum):
+    FAILED = "FAILED"
+
+
+class Output:
+    """A stream, what was counted, and the loggers configured for them."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+        self.counted: list[str] = []
+
+    def configure(self, level: str = "debug", format: str = "logfmt") -> None:  # noqa: A002  as in the code under test
+        logs.configure(level, format, self.stream, self.counted.append)
+
+    def lines(self) -> list[str]:
+        text = self.stream.getvalue()
+        self.stream.seek(0)
+        self.stream.truncate()
+        assert not text or text.endswith("\n")
+        return text.split("\n")[:-1]
+
+    def line(self) -> str:
+        (line,) = self.lines()
+        return line
+
+
+@pytest.fixture
+def output() -> Iterator[Output]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield Output()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_logfmt_line(output: Output) -> None:
+    """A line has time, level, message and logger, then the event's own fields as they were given."""
+    output.configure()
+    before = datetime.now(UTC)
+    logs.get_logger("exporter.poller").info(
+        "run finished", run_id="tsk-1", took=1.25, error=None, tries=3, retried=True
+    )
+    line = output.line()
+    stamp, rest = line.split(" ", 1)
+    assert rest == (
+        'level=info msg="run finished" logger=exporter.poller run_id=tsk-1 took=1.25 error=null tries=3 retried=true'
+    )
+    assert re.fullmatch(r"ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", stamp)
+    assert abs((datetime.fromisoformat(stamp.removeprefix("ts=")) - before).total_seconds()) < 60
+
+
+def test_json_line(output: Output) -> None:
+    """The same line as JSON keeps the order and the kinds of its values."""
+    output.configure(format="json")
+    logs.get_logger("exporter.poller").warning("slow", took=1.5, tags=["a", 1], detail={"b": None}, when=float("nan"))
+    fields = json.loads(output.line())
+    assert list(fields) == ["ts", "level", "msg", "logger", "took", "tags", "detail", "when"]
+    assert fields["level"] == "warn"
+    assert (fields["took"], fields["tags"], fields["detail"], fields["when"]) == (1.5, ["a", 1], {"b": None}, "NaN")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", '""'),
+        ("plain-text/1", "plain-text/1"),
+        ("two words", '"two words"'),
+        ("a=b", '"a=b"'),
+        ('say "hi"', '"say \\"hi\\""'),
+        ("back\\slash", '"back\\\\slash"'),
+        ("line\r\nbreak\tand tab", '"line\\r\\nbreak\\tand tab"'),
+        ("\x1b[31mred\x7f\x9b", '"\\u001b[31mred\\u007f\\u009b"'),
+        ("\u2028\u2029\u202e\u2066\ufeff", '"\\u2028\\u2029\\u202e\\u2066\\ufeff"'),
+        ("Müller → 日本", '"Müller → 日本"'),
+        ("\ud800", '"\\ud800"'),
+        (5.0, "5"),
+        (0.1 + 0.2, "0.3"),
+        (1e300, "1e+300"),
+        (float("inf"), "+Inf"),
+        (float("-inf"), "-Inf"),
+        (Status.FAILED, "FAILED"),
+        (datetime(2026, 11, 23, 9, 0, tzinfo=UTC), "2026-11-23T09:00:00+00:00"),
+        (ValueError("a b"), '"a b"'),
+        ([1, "x"], '"[1,\\"x\\"]"'),
+    ],
+)
+def test_logfmt_values(output: Output, value: object, text: str) -> None:
+    """A value is bare where that is unambiguous, else quoted with every unprintable character escaped."""
+    output.configure()
+    logs.get_logger("x").info("m", field=value)
+    assert output.line().split(" field=", 1)[1] == text
+
+
+@given(text=st.text(), field=st.text(), name=st.text(min_size=1), ours=st.booleans())
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_no_text_can_forge_a_line(form: str, text: str, field: str, name: str, *, ours: bool) -> None:
+    """Whatever goes in as message, field or logger, exactly one printable line comes out and reads back the same."""
+    output = Output()
+    output.configure(format=form)
+    try:
+        if ours:
+            logs.get_logger(name).info(text, error_string=field)
+        else:
+            logging.getLogger(name).info("%s", text)
+        line = output.line()
+    finally:
+        logging.getLogger().handlers.pop()
+    assert line.isprintable()
+    fields = parse_logfmt(line) if form == "logfmt" else json.loads(line)
+    assert fields["msg"] == text
+    assert fields["logger"] == logging.getLogger(name).name
+    assert not ours or fields["error_string"] == field
+
+
+def test_long_values_are_cut(output: Output) -> None:
+    """A very long text is cut, and says so, on its own, within a list and as a message."""
+    output.configure(format="json")
+    logs.get_logger("x").info("m" * 3000, text="t" * 2048, inner=["i" * 2049], logger="mine")
+    fields = json.loads(output.line())
+    assert fields["msg"] == "m" * 2048 + "... (952 characters more)"
+    assert fields["text"] == "t" * 2048
+    assert fields["inner"] == ["i" * 2048 + "... (1 characters more)"]
+
+
+def test_long_lists_are_cut(output: Output) -> None:
+    """A list of many values is cut in logfmt, too, and one nested without end does not hang the logger."""
+    output.configure()
+    endless: list[object] = []
+    endless.append(endless)
+    logs.get_logger("x").info("m", many=list(range(10_000)), endless=endless)
+    fields = parse_logfmt(output.line())
+    assert len(fields["many"]) < 2100
+    assert len(fields["endless"]) < 2100
+
+
+def test_own_fields_cannot_be_replaced(output: Output) -> None:
+    """A field named like one of ours gets an underscore; a key that is no logfmt key is made one."""
+    output.configure()
+    fields: dict[str, Any] = {"level": "error", "ts": "then", "msg": "other", "a b=c\n": "x", "": "y"}
+    logs.get_logger("x").info("m", **fields)
+    parsed = parse_logfmt(output.line())
+    assert (parsed["level"], parsed["msg"], parsed["level_"], parsed["ts_"]) == ("info", "m", "error", "then")
+    assert (parsed["a_b_c_"], parsed["_"]) == ("x", "y")
+
+
+def test_secrets_are_masked(output: Output) -> None:
+    """A field named for a secret never shows its value, however deep it stands; without a value it says so."""
+    output.configure(format="json")
+    credentials = {"SecretAccessKey": "hunter2", "SessionToken": "hunter2", "AccessKeyId": "AKIA"}
+    headers = [{"Authorization": "hunter2"}]
+    logs.get_logger("x").info("m", credentials=credentials, headers=headers, db_password="hunter2", next_token=None)
+    line = output.line()
+    assert "hunter2" not in line
+    fields = json.loads(line)
+    assert fields["credentials"] == {"SecretAccessKey": "<secret>", "SessionToken": "<secret>", "AccessKeyId": "AKIA"}
+    assert (fields["db_password"], fields["next_token"]) == ("<secret>", None)
+
+
+def test_tracebacks_are_one_line(output: Output) -> None:
+    """An exception is a field of the line, for our loggers and for those of libraries."""
+    output.configure()
+    for logger in (logs.get_logger("ours"), logging.getLogger("theirs")):
+        try:
+            raise ValueError("broken\nlevel=info msg=forged")
+        except ValueError:
+            logger.exception("failed")
+    for line in output.lines():
+        fields = parse_logfmt(line)
+        assert (fields["level"], fields["msg"]) == ("error", "failed")
+        assert fields["exception"].startswith("Traceback (most recent call last):\n")
+        assert fields["exception"].endswith("ValueError: broken\nlevel=info msg=forged")
+
+
+@pytest.mark.parametrize(("level", "written"), [("debug", 4), ("info", 3), ("warn", 2), ("error", 1)])
+def test_levels(output: Output, level: str, written: int) -> None:
+    """From each level on, the levels are debug, info, warn, error; each line written is counted."""
+    output.configure(level)
+    log = logs.get_logger("x")
+    log.debug("m"), log.info("m"), log.warning("m"), log.error("m")
+    expected = ["debug", "info", "warn", "error"][-written:]
+    assert [parse_logfmt(line)["level"] for line in output.lines()] == expected
+    assert output.counted == expected
+
+
+def test_critical_is_an_error(output: Output) -> None:
+    """Levels that only libraries use are shown, and counted, as the nearest of ours."""
+    output.configure()
+    logging.getLogger("x").critical("m")
+    logging.getLogger("x").log(25, "m")
+    assert [parse_logfmt(line)["level"] for line in output.lines()] == ["error", "info"]
+    assert output.counted == ["error", "info"]
+
+
+@pytest.mark.parametrize("name", ["botocore.auth", "boto3", "urllib3.connectionpool", "s3transfer.utils"])
+def test_aws_libraries_are_quiet(output: Output, name: str) -> None:
+    """The AWS libraries never log below warn, because their debug output carries credentials."""
+    output.configure("debug")
+    logging.getLogger(name).debug("SessionToken=hunter2")
+    logging.getLogger(name).info("hunter2")
+    assert output.lines() == []
+    logging.getLogger(name).warning("retrying")
+    assert parse_logfmt(output.line())["level"] == "warn"
+    output.configure("error")
+    logging.getLogger(name).warning("retrying")
+    assert output.lines() == []
+
+
+def test_configure_again(output: Output) -> None:
+    """A later call replaces level, format and stream; a logger made before any call follows."""
+    output.configure("error", "json")
+    EARLY.info("unheard")
+    output.configure("info", "logfmt")
+    EARLY.info("heard")
+    assert parse_logfmt(output.line())["msg"] == "heard"
+    second = Output()
+    second.configure("info", "json")
+    EARLY.info("elsewhere")
+    assert output.lines() == []
+    assert json.loads(second.line())["msg"] == "elsewhere"
+
+
+def test_arguments_of_the_message(output: Output) -> None:
+    """A percent sign is only a percent sign; the arguments of a library's message are filled in."""
+    output.configure()
+    logs.get_logger("x").info("100% of %s {}")
+    logging.getLogger("x").info("%d of %s", 5, "six")
+    logging.getLogger("x").info({"a": "dict"})
+    assert [parse_logfmt(line)["msg"] for line in output.lines()] == ["100% of %s {}", "5 of six", "{'a': 'dict'}"]

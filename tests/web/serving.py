@@ -1,0 +1,165 @@
+"""A site with nothing behind it, a server around it, and a client that can misbehave."""
+
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter.negotiation import Encoding, TextFormat
+from exporter.server import WebServer
+
+
+class Body:
+    """A scrape that counts how often it was sent."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.chunks: Sequence[bytes] = chunks
+        self.length = sum(len(chunk) for chunk in chunks)
+        self.times_sent = 0
+
+    def sent(self) -> None:
+        self.times_sent += 1
+
+
+@dataclass
+class FakeSite:
+    """Answers what it is told to; notes what it was asked."""
+
+    body: Body = field(default_factory=lambda: Body(b"up 1\n"))
+    alive: bool = True
+    ready: bool = True
+    reload_reason: str | None = None
+    page: bytes | None = None
+    broken: bool = False
+    hold: threading.Event | None = None
+    asked: list[tuple[TextFormat, Encoding]] = field(default_factory=list)
+    reloads: int = 0
+    preparing: int = 0
+
+    def scrape(self, format: TextFormat, encoding: Encoding) -> Body | None:  # noqa: A002
+        self.asked.append((format, encoding))
+        if self.broken:
+            raise RuntimeError("inner detail")
+        return None if self.hold else self.body
+
+    def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Body:  # noqa: A002, ARG002
+        self.preparing += 1
+        if self.hold:
+            self.hold.wait(30)
+        return self.body
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+    def reload(self) -> str | None:
+        self.reloads += 1
+        return self.reload_reason
+
+    def effective_config(self) -> str:
+        return "region: <eu-west-1>\n"
+
+    def status_page(self) -> bytes | None:
+        return self.page
+
+
+@dataclass
+class Served:
+    """A running server, its site, and where it listens."""
+
+    server: WebServer
+    site: FakeSite
+    port: int
+    thread: threading.Thread
+
+    def ask(
+        self,
+        path: str = "/metrics",
+        *,
+        method: str = "GET",
+        tls: ssl.SSLContext | None = None,
+        body: bytes | None = None,
+        **headers: str,
+    ) -> http.client.HTTPResponse:
+        """Send one request on a connection of its own; the body is in `.content`, `_` in header names is `-`."""
+        connection = (
+            http.client.HTTPSConnection("localhost", self.port, context=tls, timeout=10)
+            if tls
+            else http.client.HTTPConnection("localhost", self.port, timeout=10)
+        )
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            response: Any = connection.getresponse()
+            response.content = response.read()
+            return response
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def send(self, request: bytes) -> bytes:
+        """Send raw bytes and return all that comes until the server closes the connection."""
+        with self.connect() as connection:
+            with suppress(OSError):
+                connection.sendall(request)
+            return read_all(connection)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = b""
+    with suppress(ConnectionResetError):
+        while data := connection.recv(1 << 20):
+            received += data
+    return received
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    """Read one answer with a one-line body from a connection that stays open."""
+    received = b""
+    while b"\r\n\r\n" not in received or not received.endswith(b"\n") or received.endswith(b"\r\n"):
+        data = connection.recv(65536)
+        if not data:
+            break
+        received += data
+    return received
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+@contextmanager
+def serving(site: FakeSite | None = None, **options: Any) -> Iterator[Served]:
+    """Give a server that runs in a thread; it is stopped at the end of the block."""
+    site = site or FakeSite()
+    options.setdefault("addresses", ["127.0.0.1:0"])
+    server = WebServer(site, environ={}, **options)
+    server.start()
+    thread = threading.Thread(target=server.run, name="server")
+    thread.start()
+    try:
+        yield Served(server, site, int(server.addresses[0].rpartition(":")[2]), thread)
+    finally:
+        server.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def wait_until_closed(connection: socket.socket, timeout: float = 10.0) -> bool:
+    """Tell whether the server ends this connection in time; what it sends before is thrown away."""
+    connection.settimeout(timeout)
+    try:
+        while connection.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,60 @@
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+from exporter.web.application import Application
+from exporter.web.endpoints import Endpoints
+from exporter.web.gate import Gate
+from exporter.web.webconfig import PLAIN
+from tests.web.serving import Body, FakeSite
+
+
+class FakeTransport:
+    def is_closing(self) -> bool:
+        return False
+
+
+class FakeConnection:
+    """A connection whose client vanishes unnoticed, or takes everything."""
+
+    def __init__(self, takes: int) -> None:
+        self.transport = FakeTransport()
+        self.answered = 0
+        self.messages: list[MutableMapping[str, Any]] = []
+        self._takes = takes
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self.messages.append(message)
+        if len(self.messages) <= self._takes and message.get("more_body") is False:
+            self.answered += 1
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        raise AssertionError("nobody asks for the body of a request")
+
+
+def scrape(connection: FakeConnection, body: Body) -> None:
+    application = Application(
+        Endpoints(FakeSite(body), "/metrics", enable_lifecycle=False), Gate(1), lambda: PLAIN, patience=1
+    )
+    scope = {"method": "GET", "path": "/metrics", "headers": [], "state": {"connection": connection}}
+    asyncio.run(application(scope, connection.receive, connection.send))
+
+
+def test_a_scrape_counts_as_sent_when_its_answer_is_complete() -> None:
+    """The last message decides: without it nobody knows what the client has got."""
+    complete, cut_short = Body(b"a", b"b"), Body(b"a", b"b")
+    scrape(FakeConnection(takes=4), complete)
+    scrape(FakeConnection(takes=3), cut_short)
+    assert (complete.times_sent, cut_short.times_sent) == (1, 0)
+
+
+def test_large_chunks_are_handed_over_piece_by_piece_without_a_copy() -> None:
+    """A chunk of megabytes is sent as views of the same memory."""
+    chunk = bytes(1_000_000)
+    connection = FakeConnection(takes=100)
+    scrape(connection, Body(b"small", chunk))
+    pieces = [message["body"] for message in connection.messages if message["type"] == "http.response.body"]
+    assert b"".join(pieces) == b"small" + chunk
+    views = [piece for piece in pieces if isinstance(piece, memoryview)]
+    assert all(view.obj is chunk and len(view) <= 128 * 1024 for view in views)
+    assert sum(len(view) for view in views) == len(chunk)

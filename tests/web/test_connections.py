@@ -1,0 +1,305 @@
+import inspect
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httptools
+import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from exporter.web.limits import Limits
+from tests.support import wait_for
+from tests.web.serving import Body, FakeSite, Served, answer_of, read_all, serving, status_of, wait_until_closed
+
+GET = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+LARGE = Body(*[b"x" * 1_000_000] * 20)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Served]:
+    """A server that no test changes."""
+    with serving() as served:
+        yield served
+
+
+def test_connections_are_kept_alive(running: Served) -> None:
+    """Several requests are answered on one connection, also when they are sent at once."""
+    with running.connect() as connection:
+        for _ in range(3):
+            connection.sendall(GET)
+            assert status_of(answer_of(connection)) == 200
+        connection.sendall(GET * 3 + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert read_all(connection).count(b"HTTP/1.1 200 OK") == 4
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"garbage\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET /metrics HTTP/9.9\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\n folded: b\r\nbad header\r\n\r\n", 400),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 1_000_000, 431),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 10_000 + b"\r\n", 431),
+        (b"POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", 413),
+        (b"POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999999999999\r\n\r\n", 413),
+    ],
+)
+def test_what_cannot_be_read_is_refused(running: Served, request_: bytes, status: int) -> None:
+    """Malformed and oversized requests get an answer that says so, with security headers, and the connection ends."""
+    answer = running.send(request_)
+    assert status_of(answer) == status
+    assert b"x-content-type-options: nosniff" in answer
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_body_is_thrown_away(running: Served) -> None:
+    """A request with a body that nobody wants is answered as if it had none, and the next one too."""
+    with running.connect() as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000)
+            assert status_of(answer_of(connection)) == 200
+
+
+def test_an_endless_body_ends_the_connection(running: Served) -> None:
+    """A chunked body beyond the limit is not read to its end."""
+    with running.connect() as connection:
+        connection.sendall(b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+        assert status_of(answer_of(connection)) == 405
+        connection.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+        assert wait_until_closed(connection)
+
+
+def test_an_upgrade_is_not_taken_up(running: Served) -> None:
+    """A client that offers a WebSocket gets plain HTTP, and a connection that ends after it."""
+    answer = running.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert status_of(answer) == 200
+    assert answer.endswith(b"up 1\n")
+
+
+def test_too_many_pipelined_requests_end_the_connection(running: Served) -> None:
+    """A client that sends request after request without reading does not fill the memory."""
+    with running.connect() as connection:
+        connection.sendall(GET * 5000)
+        assert wait_until_closed(connection)
+
+
+def test_garbage_behind_a_request_is_no_part_of_its_answer() -> None:
+    """An error on the connection ends the answer under way and never lands in the middle of it."""
+    body = Body(*LARGE.chunks)
+    with serving(FakeSite(body)) as served, served.connect() as connection:
+        connection.sendall(GET)
+        assert connection.recv(1) == b"H"
+        connection.sendall(b"garbage\r\n\r\n")
+        answer = read_all(connection)
+    assert b"HTTP/1.1 400" not in answer
+    assert len(answer) < body.length
+    assert body.times_sent == 0
+
+
+def test_a_refusal_is_not_lost_because_the_client_still_sends(running: Served) -> None:
+    """After a refusal the server listens for a while, instead of resetting the connection under the client's hands."""
+    with running.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000)
+        assert status_of(read_all(connection)) == 431
+        for _ in range(3):
+            connection.sendall(b"a" * 1000)
+            threading.Event().wait(0.02)
+        assert wait_until_closed(connection)
+
+
+def test_an_unfinished_head_has_a_deadline() -> None:
+    """A silent client is disconnected; one that began to speak is told why."""
+    with serving(limits=Limits(head=0.2)) as served, served.connect() as silent, served.connect() as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost")
+        assert read_all(silent) == b""
+        assert status_of(read_all(slow)) == 408
+
+
+def test_an_unfinished_body_has_a_deadline() -> None:
+    """A body that never ends does not keep the connection for long after the answer."""
+    with serving(limits=Limits(head=0.2)) as served, served.connect() as connection:
+        connection.sendall(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nxx")
+        assert read_all(connection).count(b"HTTP/1.1") == 1
+
+
+def test_an_idle_connection_has_a_deadline() -> None:
+    """A connection without requests is closed after a while, quietly."""
+    with serving(limits=Limits(idle=1)) as served, served.connect() as connection:
+        connection.sendall(GET)
+        assert status_of(answer_of(connection)) == 200
+        assert read_all(connection) == b""
+
+
+def test_blank_lines_do_not_keep_a_connection() -> None:
+    """Only a request counts as one."""
+    with serving(limits=Limits(head=0.2)) as served, served.connect() as connection:
+        connection.sendall(GET)
+        answer_of(connection)
+        connection.sendall(b"\r\n")
+        assert wait_until_closed(connection, 5)
+
+
+def test_a_client_that_stops_reading_is_cut_off() -> None:
+    """Without progress the transfer ends; the scrape does not count as sent."""
+    body = Body(*LARGE.chunks)
+    with serving(FakeSite(body), limits=Limits(stall=0.5)) as served, served.connect() as connection:
+        connection.sendall(GET)
+        assert connection.recv(1) == b"H"
+        wait_for(lambda: not served_connections(served), timeout=8)
+        assert len(read_all(connection)) < body.length
+    assert body.times_sent == 0
+
+
+def test_an_answer_has_a_deadline_however_it_progresses() -> None:
+    """A client that reads all the time, but too slowly, is cut off in the end."""
+    with serving(FakeSite(LARGE), limits=Limits(answer=0.5)) as served, served.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.sendall(GET)
+        wait_for(lambda: connection.recv(4096) and not served_connections(served), timeout=8, interval=0.01)
+
+
+def served_connections(served: Served) -> int:
+    """The number of connections that the server has open."""
+    return len(served.server._uvicorn.server_state.connections)
+
+
+def test_requests_under_way_are_bounded() -> None:
+    """Beyond --web.max-requests there is a 503; idle connections and probes do not count; free places are used."""
+    site = FakeSite(hold=threading.Event())
+    with serving(site, max_requests=2) as served:
+        idle = [served.connect() for _ in range(5)]
+        scrapers = [threading.Thread(target=served.ask) for _ in range(2)]
+        for scraper in scrapers:
+            scraper.start()
+        wait_for(lambda: site.preparing == 2)
+        refused = served.ask()
+        assert served.ask("/-/ready").status == 200
+        site.hold.set()
+        for scraper in scrapers:
+            scraper.join(10)
+        assert served.ask().status == 200
+        for connection in idle:
+            connection.close()
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+
+
+def test_max_requests_0_is_no_bound() -> None:
+    """With --web.max-requests=0 any number of requests is let in."""
+    with serving(max_requests=0) as served:
+        assert served.ask().status == 200
+
+
+def test_readers_that_do_not_read_count_at_first_and_then_no_more() -> None:
+    """A stalled reader takes a place for a short time only, so it cannot lock the scraper out."""
+    site = FakeSite(LARGE)
+    with serving(site, max_requests=1) as served, served.connect() as reader:
+        reader.sendall(GET)
+        assert reader.recv(1) == b"H"
+        assert served.ask().status == 503
+        assert wait_for(lambda: served.ask().status == 200, timeout=5)
+
+
+def test_the_number_of_connections_is_bounded() -> None:
+    """For each connection beyond the limit, the one that has waited longest is closed."""
+    with serving(limits=Limits(connections=20)) as served:
+        old = [served.connect() for _ in range(20)]
+        wait_for(lambda: served_connections(served) == 20)
+        new = [served.connect() for _ in range(40)]
+        assert all(wait_until_closed(connection, 5) for connection in old)
+        new[-1].sendall(GET)
+        assert status_of(answer_of(new[-1])) == 200
+        assert served_connections(served) <= 20
+        for connection in old + new:
+            connection.close()
+
+
+def test_a_scrape_under_way_is_finished_before_the_end() -> None:
+    """On stop, whoever is being answered gets all of it; idle connections are closed and no new ones accepted."""
+    site = FakeSite(LARGE)
+    with serving(site) as served, served.connect() as idle, served.connect() as reader:
+        reader.sendall(GET)
+        assert reader.recv(1) == b"H"
+        began = time.monotonic()
+        served.server.stop()
+        assert wait_until_closed(idle)
+        with pytest.raises(OSError, match="refused"):
+            wait_for(lambda: served.connect().close(), timeout=2)
+        assert len(read_all(reader)) > LARGE.length
+        served.thread.join(5)
+        assert time.monotonic() - began < 4
+        assert not served.thread.is_alive()
+
+
+@pytest.mark.slow
+def test_nothing_holds_up_the_end() -> None:
+    """On stop, hung work and readers that do not read are left behind after less than 4 seconds."""
+    site = FakeSite(LARGE)
+    with serving(site) as served, served.connect() as reader:
+        reader.sendall(GET)
+        assert reader.recv(1) == b"H"
+        site.hold = threading.Event()
+        hung = served.connect()
+        hung.sendall(GET)
+        wait_for(lambda: site.preparing)
+        began = time.monotonic()
+        served.server.stop()
+        served.thread.join(10)
+        assert time.monotonic() - began < 4
+        site.hold.set()
+        hung.close()
+
+
+def test_stop_before_run() -> None:
+    """A server that was stopped before it ran comes to its end at once."""
+    with serving() as served:
+        served.server.stop()
+        served.thread.join(5)
+        assert not served.thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        (HttpToolsProtocol.__init__, ["self", "config", "server_state", "app_state", "_loop"]),
+        (HttpToolsProtocol.connection_made, ["self", "transport"]),
+        (HttpToolsProtocol.connection_lost, ["self", "exc"]),
+        (HttpToolsProtocol.data_received, ["self", "data"]),
+        (HttpToolsProtocol.send_400_response, ["self", "msg"]),
+        (HttpToolsProtocol.on_message_begin, ["self"]),
+        (HttpToolsProtocol.on_url, ["self", "url"]),
+        (HttpToolsProtocol.on_header, ["self", "name", "value"]),
+        (HttpToolsProtocol.on_headers_complete, ["self"]),
+        (HttpToolsProtocol.on_body, ["self", "body"]),
+        (HttpToolsProtocol.on_message_complete, ["self"]),
+        (HttpToolsProtocol.on_response_complete, ["self"]),
+        (uvicorn.Server.startup, ["self", "sockets"]),
+        (uvicorn.Server.shutdown, ["self", "sockets"]),
+        (uvicorn.Server.on_tick, ["self", "counter"]),
+        (uvicorn.Server.capture_signals, ["self"]),
+    ],
+)
+def test_uvicorn_has_the_methods_that_we_extend(method: object, parameters: list[str]) -> None:
+    """A release of uvicorn that renames or changes what we hang on is noticed here."""
+    assert list(inspect.signature(method).parameters) == parameters  # type: ignore[arg-type]
+
+
+def test_uvicorn_has_the_attributes_that_we_use() -> None:
+    """A release of uvicorn that renames what we read is noticed here."""
+    protocol = inspect.getsource(HttpToolsProtocol)
+    for name in ("self.pipeline", "self.cycle", "self.parser", "self.transport", "self.loop", "app_state.copy()"):
+        assert name in protocol
+    assert "self.on_response_complete" in protocol
+    assert "self.send_400_response(" in protocol
+    assert "self.keep_alive" in inspect.getsource(RequestResponseCycle)
+    assert issubclass(httptools.HttpParserCallbackError, httptools.HttpParserError)

@@ -1,0 +1,165 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
+
+from exporter.negotiation import Encoding, TextFormat, choose_encoding, choose_format
+
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROMETHEUS_3_PROTOBUF_FIRST = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,"
+    "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4,*/*;q=0.1"
+)
+FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+OPENMETRICS = "application/openmetrics-text"
+
+
+@pytest.mark.parametrize("accept", [PROMETHEUS_2, PROMETHEUS_3])
+def test_prometheus_gets_openmetrics(accept: str) -> None:
+    """What Prometheus 2.42 and 3.5 send by default asks for OpenMetrics before anything else."""
+    assert choose_format(accept) is TextFormat.OPENMETRICS
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        None,
+        "",
+        " ",
+        "*/*",
+        "*",
+        "text/*",
+        "text/plain",
+        "text/plain;version=0.0.4",
+        "text/plain;version=1.0.0;escaping=allow-utf-8",
+        FIREFOX,
+        PROMETHEUS_3_PROTOBUF_FIRST,
+        f"{OPENMETRICS};q=0",
+        f"{OPENMETRICS};q=0,*/*",
+        f"{OPENMETRICS};q=0.1,text/plain;q=0.2",
+        f"{OPENMETRICS};version=1.0.0;q=0.1,*/*;q=0.2",
+        f"text/plain,{OPENMETRICS}",
+    ],
+)
+def test_text_is_the_default(accept: str | None) -> None:
+    """Whoever does not want OpenMetrics more than text gets text 0.0.4."""
+    assert choose_format(accept) is TextFormat.TEXT
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/json", "image/*;q=0.5", "*/*;q=0", "text/plain;q=0", "text/html", ";;;,,,", "text", "\x00\xff"],
+)
+def test_nothing_acceptable_still_gets_text(accept: str) -> None:
+    """Text 0.0.4 is the last resort of Prometheus' negotiation, and what garbage gets."""
+    assert choose_format(accept) is TextFormat.TEXT
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        OPENMETRICS,
+        "Application/OpenMetrics-Text;Version=1.0.0",
+        "application/*",
+        f"{OPENMETRICS};q=1.000,text/plain;q=0.999",
+        f"{OPENMETRICS},*/*",
+        f"*/*,{OPENMETRICS}",
+        f"{OPENMETRICS};q=.5,text/plain;q=.4",
+        f'{OPENMETRICS};version="1.0.0";note="a,b;q=0\\"";q=0.5,text/plain;q=0.4',
+        "text/plain;q=0,*/*",
+        f"{OPENMETRICS};q=0.2,{OPENMETRICS};q=0.8,text/plain;q=0.5",
+    ],
+)
+def test_openmetrics_by_the_rules_of_rfc_9110(accept: str) -> None:
+    """q-values, specificity, letter case, quoted strings and wildcards are read as RFC 9110 has them."""
+    assert choose_format(accept) is TextFormat.OPENMETRICS
+
+
+@pytest.mark.parametrize("version", ["0.0.1", "1.0.0", "1.1.0", "2.0.0", "9.9.9", "abc", "", "1.0.0-rc.1", "-1"])
+def test_any_version_of_openmetrics_is_answered_with_1_0_0(version: str) -> None:
+    """Older, unknown and malformed versions are clamped; the answer says 1.0.0."""
+    assert choose_format(f"{OPENMETRICS};version={version}") is TextFormat.OPENMETRICS
+    assert "version=1.0.0;" in TextFormat.OPENMETRICS.content_type
+
+
+def test_excluding_a_version_that_is_not_served_excludes_nothing() -> None:
+    """`q=0` for OpenMetrics 2.0.0 leaves 1.0.0 acceptable."""
+    assert choose_format(f"{OPENMETRICS};version=2.0.0;q=0,application/*;q=0.5") is TextFormat.OPENMETRICS
+
+
+def test_the_served_version_speaks_for_itself() -> None:
+    """The quality of version 1.0.0 counts, whatever another version's is."""
+    assert choose_format(f"{OPENMETRICS};version=1.0.0;q=0.2,{OPENMETRICS};q=0.9,text/plain;q=0.5") is TextFormat.TEXT
+
+
+@pytest.mark.parametrize("quality", ["abc", "2", "-1", "1.1", "NaN", "inf", "0x1", "1e0", ""])
+def test_an_element_with_a_malformed_quality_is_not_there(quality: str) -> None:
+    """A q-value that cannot be read takes its element out."""
+    assert choose_format(f"{OPENMETRICS};q={quality},text/plain;q=0.1") is TextFormat.TEXT
+    assert choose_encoding(f"gzip;q={quality}") is Encoding.IDENTITY
+
+
+def test_content_types() -> None:
+    """The content types are those of the formats; from 1.0.0 on they name the escaping scheme."""
+    assert TextFormat.TEXT.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert TextFormat.OPENMETRICS.content_type == f"{OPENMETRICS}; version=1.0.0; charset=utf-8; escaping=underscores"
+    assert CONTENT_TYPE_LATEST.startswith(f"{OPENMETRICS}; version=1.0.0; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, Encoding.IDENTITY),
+        ("", Encoding.IDENTITY),
+        ("gzip", Encoding.GZIP),
+        ("GZIP", Encoding.GZIP),
+        ("x-gzip", Encoding.GZIP),
+        ("gzip, deflate, br, zstd", Encoding.GZIP),
+        ("deflate, br", Encoding.IDENTITY),
+        ("identity", Encoding.IDENTITY),
+        ("gzip;q=0", Encoding.IDENTITY),
+        ("gzip;q=0.000, *;q=0.5", Encoding.IDENTITY),
+        ("gzip;q=0.5, identity", Encoding.IDENTITY),
+        ("gzip;q=0.5, identity;q=0.5", Encoding.GZIP),
+        ("gzip;q=0.001", Encoding.GZIP),
+        ("*", Encoding.GZIP),
+        ("identity, *;q=0", Encoding.IDENTITY),
+        ("identity;q=0, gzip", Encoding.GZIP),
+        ("*;q=0, gzip;q=0.1", Encoding.GZIP),
+        ("identity;q=0", None),
+        ("*;q=0", None),
+        ("br, *;q=0", None),
+        ("gzip;q=0, identity;q=0", None),
+    ],
+)
+def test_encodings(header: str | None, expected: Encoding | None) -> None:
+    """Gzip where it is liked at least as much as identity; nothing where both are excluded."""
+    assert choose_encoding(header) is expected
+
+
+WORDS = f'text/plain {OPENMETRICS} */* gzip identity * ;q= 0 0.5 1 , ;version= 1.0.0 " \\'.split()
+GRAMMAR = st.lists(st.sampled_from(WORDS), max_size=30).map("".join)
+
+
+@given(st.text() | GRAMMAR)
+def test_no_header_is_an_error(header: str) -> None:
+    """Every text whatsoever gets a decision."""
+    assert choose_format(header) in TextFormat
+    assert choose_encoding(header) in {*Encoding, None}
+
+
+@given(st.sampled_from([0.1, 0.2, 0.3, 0.9]), st.sampled_from([0.1, 0.2, 0.3, 0.9]), st.booleans())
+def test_the_higher_quality_wins_in_any_order(text: float, openmetrics: float, swapped: bool) -> None:
+    """Where both formats are named, only their q-values decide, not their order."""
+    ranges = [f"text/plain;q={text}", f"{OPENMETRICS};q={openmetrics}"]
+    chosen = choose_format(",".join(reversed(ranges) if swapped else ranges))
+    if text != openmetrics:
+        assert chosen is (TextFormat.TEXT if text > openmetrics else TextFormat.OPENMETRICS)

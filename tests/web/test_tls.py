@@ -1,0 +1,195 @@
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from exporter.web.limits import Limits
+from exporter.web.tls import is_allowed, names_in
+from exporter.web.webconfig import WebConfig
+from tests.support import wait_for
+from tests.web.serving import answer_of, serving, status_of, wait_until_closed
+from tests.web.test_webconfig import issue, write
+
+MUTUAL = """
+tls_server_config:
+  cert_file: cert.pem
+  key_file: key.pem
+  client_ca_file: ca.pem
+  client_auth_type: {}
+"""
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, ca: trustme.CA) -> Path:
+    issue(ca, tmp_path)
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return tmp_path
+
+
+@pytest.fixture
+def client(ca: trustme.CA) -> Callable[..., ssl.SSLContext]:
+    """Make a client that trusts the server, with a certificate of its own for `identity`."""
+
+    def make(identity: str | None = None, issuer: trustme.CA = ca) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        ca.configure_trust(context)
+        if identity is not None:
+            issuer.issue_cert(identity).configure_cert(context)
+        return context
+
+    return make
+
+
+def is_refused(ask: Callable[[], object]) -> bool:
+    """Tell whether the connection fails, in the handshake or after it (TLS 1.3)."""
+    try:
+        ask()
+    except (ssl.SSLError, ConnectionError):
+        return True
+    return False
+
+
+def test_metrics_over_tls(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """With a certificate the server speaks TLS 1.3 and nothing in the clear."""
+    web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
+    with serving(web_config=web) as served:
+        assert served.ask(tls=client()).content == b"up 1\n"
+        with client().wrap_socket(served.connect(), server_hostname="localhost") as connection:
+            assert connection.version() == "TLSv1.3"
+        assert b"HTTP/1.1 200" not in served.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+def test_the_maximum_version_is_kept(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """max_version: TLS12 means TLS 1.2."""
+    web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem, max_version: TLS12}"))
+    with (
+        serving(web_config=web) as served,
+        client().wrap_socket(served.connect(), server_hostname="localhost") as connection,
+    ):
+        assert connection.version() == "TLSv1.2"
+
+
+def test_client_certificates_are_required(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """Without a certificate of the right authority nobody is answered, on no path."""
+    web = WebConfig(write(folder, MUTUAL.format("RequireAndVerifyClientCert")))
+    with serving(web_config=web) as served:
+        assert served.ask(tls=client("prometheus")).status == 200
+        assert is_refused(lambda: served.ask(tls=client()))
+        assert is_refused(lambda: served.ask("/-/healthy", tls=client()))
+        assert is_refused(lambda: served.ask(tls=client("prometheus", trustme.CA())))
+        assert served.ask(tls=client("prometheus")).status == 200
+
+
+def test_client_certificates_are_optional(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """VerifyClientCertIfGiven lets in who has none, and refuses who has a wrong one."""
+    web = WebConfig(write(folder, MUTUAL.format("VerifyClientCertIfGiven")))
+    with serving(web_config=web) as served:
+        assert served.ask(tls=client()).status == 200
+        assert served.ask(tls=client("prometheus")).status == 200
+        assert is_refused(lambda: served.ask(tls=client("prometheus", trustme.CA())))
+
+
+@pytest.mark.parametrize("identity", ["prometheus", "10.0.0.1", "::1"])
+def test_only_allowed_names_come_in(folder: Path, client: Callable[..., ssl.SSLContext], identity: str) -> None:
+    """client_allowed_sans is an exact match of one of the certificate's names."""
+    allowed = "  client_allowed_sans: [prometheus, 10.0.0.1, '0:0:0:0:0:0:0:1']\n"
+    web = WebConfig(write(folder, MUTUAL.format("RequireAndVerifyClientCert") + allowed))
+    with serving(web_config=web) as served:
+        assert served.ask(tls=client(identity)).status == 200
+        assert is_refused(lambda: served.ask(tls=client("prometheus.example")))
+
+
+def test_names_of_a_certificate() -> None:
+    """DNS names, addresses, e-mail addresses and URIs count; directory names do not."""
+    certificate = {
+        "subjectAltName": (
+            ("DNS", "a"),
+            ("IP Address", "0:0:0:0:0:0:0:1\n"),
+            ("email", "a@b"),
+            ("URI", "spiffe://x"),
+            ("DirName", "no"),
+        )
+    }
+    assert names_in(certificate) == {"a", "::1", "a@b", "spiffe://x"}
+    assert names_in(None) == set()
+    assert is_allowed(None, frozenset())
+    assert not is_allowed({}, {"a"})
+
+
+@pytest.mark.slow
+def test_certificates_rotate_without_a_restart(
+    folder: Path, ca: trustme.CA, client: Callable[..., ssl.SSLContext]
+) -> None:
+    """A renewed certificate is shown to new connections, and open ones go on."""
+    web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
+    context = client()
+
+    def serial() -> object:
+        with context.wrap_socket(served.connect(), server_hostname="localhost") as connection:
+            return (connection.getpeercert() or {}).get("serialNumber")
+
+    with (
+        serving(web_config=web) as served,
+        context.wrap_socket(served.connect(), server_hostname="localhost") as old,
+    ):
+        old.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status_of(answer_of(old)) == 200
+        before = serial()
+        issue(ca, folder)
+        wait_for(lambda: serial() != before, timeout=5)
+        old.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status_of(answer_of(old)) == 200
+
+
+@pytest.mark.slow
+def test_client_authorities_rotate_without_a_restart(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """After the client CA was replaced, the new one's certificates are taken and the old one's refused."""
+    web = WebConfig(write(folder, MUTUAL.format("RequireAndVerifyClientCert")))
+    other = trustme.CA()
+    with serving(web_config=web) as served:
+        old, new = client("prometheus"), client("prometheus", other)
+        assert served.ask(tls=old).status == 200
+        other.cert_pem.write_to_path(folder / "ca.pem")
+        wait_for(lambda: not is_refused(lambda: served.ask(tls=new)), timeout=5)
+        assert is_refused(lambda: served.ask(tls=old))
+
+
+def test_a_silent_handshake_has_a_deadline(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """Who connects and says nothing is disconnected, and delays nobody."""
+    web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
+    with serving(web_config=web, limits=Limits(handshake=0.3)) as served:
+        silent = [served.connect() for _ in range(20)]
+        silent[0].sendall(b"\x16\x03\x01")
+        assert served.ask(tls=client()).status == 200
+        assert all(wait_until_closed(connection, 5) for connection in silent)
+        for connection in silent:
+            connection.close()
+
+
+def test_silent_handshakes_are_bounded(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """Connections whose handshake is not done count like others: the oldest make room."""
+    web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
+    with serving(web_config=web, limits=Limits(connections=10)) as served:
+        silent = [served.connect() for _ in range(40)]
+        assert served.ask(tls=client()).status == 200
+        assert all(wait_until_closed(connection, 5) for connection in silent[:30])
+        for connection in silent:
+            connection.close()
+
+
+def test_stop_does_not_wait_for_handshakes(folder: Path) -> None:
+    """A handshake under way is given up at the end."""
+    web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
+    with serving(web_config=web) as served:
+        silent: socket.socket = served.connect()
+        served.server.stop()
+        assert wait_until_closed(silent, 3)
+        silent.close()
