@@ -101,10 +101,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: a client that is killed is how some benchmarks end."""
+
+
 def serve_glue(port: Connection, total: int) -> None:
     """Serve a history of so many runs; for `servers.served`."""
     handler = type("_Handler", (_Handler,), {"total": total})
-    server = ThreadingHTTPServer((HOST, 0), handler)
+    server = _Server((HOST, 0), handler)
     port.send(server.server_port)
     server.serve_forever()
 

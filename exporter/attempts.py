@@ -34,13 +34,18 @@ class Attempts:
         self._thread.sent = None
 
     def lost(self, reason: str) -> None:
-        """Count an attempt whose answer could not be read: botocore tells of no end."""
+        """Count an attempt whose answer could not be read: botocore tells of no end.
+
+        Raises `Stopped` when the exporter stops: what fails then is no news.
+        """
+        self._pacer.check_stop()
         if self._thread.sent is not None:
             self._note_end(self._thread.operation, reason)
 
     def _begin(self, event_name: str, **_: Any) -> None:
         if not self._thread.turn_taken:
             self._pacer.wait()
+        self._pacer.check_stop()
         self._thread.turn_taken = False
         self._thread.operation = event_name.rpartition(".")[2]
         self._thread.sent = time.perf_counter()

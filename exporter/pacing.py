@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 from exporter.errors import GlueError
@@ -28,21 +28,28 @@ class Pacer:
 
     def wait(self) -> None:
         """Return when the caller's turn has come; raises `Stopped` when the exporter stops before."""
+        self.check_stop()
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)
             self._next = turn + self._spacing
         if turn > now:
             self._on_wait(turn - now)
-            if self._stop.wait(turn - now):
-                raise Stopped
+            self._stop.wait(turn - now)
+            self.check_stop()
+
+    def check_stop(self) -> None:
+        """Raise `Stopped` when the exporter stops."""
+        if self._stop.is_set():
+            raise Stopped
 
 
 class Slots:
     """Bounds how many calls are under way, without letting the slow ones starve the rest.
 
     A call that has had its slot for longer than ``lease`` seconds no longer counts: an account that hangs would
-    otherwise take every slot, and all the others would wait for its time-outs.
+    otherwise take every slot, and all the others would wait for its time-outs. For as long as its calls do count, a
+    quarter of the slots is not for it, if there is anybody else.
     """
 
     def __init__(self, size: int, *, lease: float = 2.0) -> None:
@@ -50,27 +57,33 @@ class Slots:
         self._size = size
         self._lease = lease
         self._changed = threading.Condition()
-        self._taken: dict[object, float] = {}
+        self._users: set[Hashable] = set()
+        self._taken: dict[object, tuple[Hashable, float]] = {}
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Wait for a slot and keep it for the body."""
+    def slot(self, user: Hashable) -> Iterator[None]:
+        """Wait for a slot and keep it for the body; ``user`` is the account and region that wants it."""
         ticket = object()
         with self._changed:
-            while (patience := self._patience()) > 0:
+            self._users.add(user)
+            while (patience := self._patience(user)) > 0:
                 self._changed.wait(patience)
-            self._taken[ticket] = time.monotonic()
+            self._taken[ticket] = user, time.monotonic()
         try:
             yield
         finally:
             with self._changed:
                 del self._taken[ticket]
-                self._changed.notify()
+                self._changed.notify_all()
 
-    def _patience(self) -> float:
-        """Return the seconds until a slot is free if no call ends before, 0 if one is free now."""
+    def _patience(self, user: Hashable) -> float:
+        """Return the seconds until a slot is free for the user if no call ends before, 0 if one is free now."""
         oldest_lease = time.monotonic() - self._lease
-        counting = sorted(since for since in self._taken.values() if since > oldest_lease)
-        if len(counting) < self._size:
-            return 0.0
-        return counting[0] - oldest_lease
+        counting = [(holder, since) for holder, since in self._taken.values() if since > oldest_lease]
+        own = [since for holder, since in counting if holder == user]
+        share = self._size if len(self._users) == 1 else max(1, self._size - max(1, self._size // 4))
+        if len(own) >= share:
+            return min(own) - oldest_lease
+        if len(counting) >= self._size:
+            return min(since for _, since in counting) - oldest_lease
+        return 0.0

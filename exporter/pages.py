@@ -331,7 +331,7 @@ class Glue:
 
     def _try(self, call: Callable[[_Connection], Any]) -> Any:
         self._attempts.take_turn()
-        with self._slots.slot():
+        with self._slots.slot(self.lane):
             try:
                 connection = self._connected()
                 answer = call(connection)

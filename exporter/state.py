@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -324,8 +324,8 @@ def open_state(path: Path, now: float) -> tuple[StateFile, Path | None]:
 def _connect(path: Path) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size and not os.access(path, os.W_OK):
         raise StateError(f"{path}: the state file is read-only; expected a file that this user may write")
-    if _is_foreign(path):
-        raise StateError(f"{path}: not a state file of glue-ml-exporter; expected one, or a path where none is yet")
+    if path.exists() and path.stat().st_size:
+        _check_ours(path)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         # Exclusive from the first read to the last: a second exporter on this file would count on stale totals.
@@ -343,11 +343,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application_id != APPLICATION_ID and (tables or application_id):
-        raise StateError(f"{path}: a database of another program; expected a state file of glue-ml-exporter")
     if version > len(MIGRATIONS):
         raise StateError(
             f"{path}: written by a newer glue-ml-exporter (state version {version}); this one reads {len(MIGRATIONS)}"
@@ -361,12 +357,16 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
         )
 
 
-def _is_foreign(path: Path) -> bool:
-    """Whether the file is there and begins like no SQLite database; renaming it would hurt whoever owns it."""
-    if not path.exists() or not path.stat().st_size:
-        return False
+def _check_ours(path: Path) -> None:
+    """Raise `StateError` if the file is somebody else's; to look at it changes nothing in it."""
     with path.open("rb") as file:
-        return file.read(16) != b"SQLite format 3\x00"
+        if file.read(16) != b"SQLite format 3\x00":
+            raise StateError(f"{path}: not a state file of glue-ml-exporter; expected one, or a path where none is yet")
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application_id != APPLICATION_ID and (tables or application_id):
+        raise StateError(f"{path}: a database of another program; expected a state file of glue-ml-exporter")
 
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:

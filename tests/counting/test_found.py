@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.totals import Count, Series
 from tests.counting.world import DAY, HOUR, Exporter, Run, World, configuration
 
 
@@ -79,3 +80,30 @@ def test_a_lookback_that_grew_while_the_exporter_was_down_is_read_at_once(world:
     assert view.runs["FIND_MATCHES", "SUCCEEDED"] == 1
     assert second.totals() == {}
     second.close()
+
+
+def test_what_finishes_just_before_the_host_clock_leaps_is_counted(world: World) -> None:
+    """A run that the poll of a wrong clock has missed is still news for the next one."""
+    exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
+    world.add(Run("tsk-0", world.now - 60, world.now - 60))
+    exporter.poll()
+    world.now += 60
+    world.add(Run("tsk-1", world.now - 10, world.now - 5))
+    world.skew = DAY
+    exporter.poll()
+    world.skew = 0.0
+    exporter.poll()
+    assert exporter.totals() == {("FIND_MATCHES", "SUCCEEDED"): 1}
+
+
+def test_a_run_on_two_pages_starts_and_ends_once(world: World) -> None:
+    """New runs that come again on the next page count one start and one end each."""
+    exporter = Exporter(world, configuration("tfm-a", page_size=2))
+    exporter.poll()
+    for number in range(3):
+        world.add(Run(f"tsk-{number}", world.now + number, world.now + number))
+    world.now += 10
+    world.duplicates = 1
+    exporter.poll()
+    assert exporter.totals() == {("FIND_MATCHES", "SUCCEEDED"): 3}
+    assert exporter.watch_of("tfm-a").ledger.totals[Series("started", "FIND_MATCHES", "")] == Count(3)

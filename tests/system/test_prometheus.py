@@ -147,10 +147,8 @@ def wait_for_a_scrape_to_begin(prometheus):
 
 @VERSIONS
 def test_under_new_instance_labels_only_a_scrape_cut_short_may_lose_its_step(simulator, prometheus, traffic, tmp_path):
-    """Killed at random and back under a new label each time, the exporter loses no finish but in a scrape cut short.
-
-    What each process shows first is what the last one showed last, and the increases come to what finished.
-    """
+    """Killed at random and back under a new label each time, the exporter loses no finish but in a scrape cut short."""
+    # What each process shows first is what the last one showed last, and the increases come to what finished.
     rng = dice(12)
     lives = []
 

@@ -1,0 +1,153 @@
+"""The process is killed at every statement boundary of what it writes; the promise holds at each."""
+
+import copy
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from exporter.state import open_state
+from tests.counting.world import (
+    FINISHED,
+    HOUR,
+    Exporter,
+    Prometheus,
+    Run,
+    World,
+    by_cell,
+    cells,
+    configuration,
+    copy_state,
+    through,
+)
+
+CONFIG = configuration("tfm-a")
+
+
+@dataclass
+class Kill:
+    """What a kill at one instant leaves behind."""
+
+    at: str
+    state: Path
+    world: World
+    prometheus: Prometheus
+    scraping: bool
+    """Whether a scrape had begun and its answer was still to come."""
+
+
+class Recorder:
+    """An exporter whose every statement is an instant at which it may be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kills: list[Kill] = []
+        self.folder = folder
+        self.world = World()
+        self.prometheus = Prometheus()
+        self.scraping = False
+        self.path = folder / "state.db"
+        state = through(open_state(self.path, self.world.now)[0], self.remember)
+        self.exporter = Exporter(self.world, CONFIG, state)
+
+    def remember(self, statement: str, done: bool) -> None:
+        """Keep what a kill at this instant would leave."""
+        number = len(self.kills)
+        self.kills.append(
+            Kill(
+                f"{number}: {'after' if done else 'before'} {statement[:60]}",
+                copy_state(self.path, self.folder / str(number) / "state.db"),
+                copy.deepcopy(self.world),
+                copy.deepcopy(self.prometheus),
+                self.scraping,
+            )
+        )
+
+    def scrape(self) -> None:
+        """Scrape once, to the end."""
+        self.scraping = True
+        samples = self.exporter.scrape()
+        self.scraping = False
+        self.prometheus.take("first", samples)
+
+    def happen(self, name: str, status: str, *, lasts: float = 1.0) -> None:
+        """Let a run start now."""
+        self.world.add(Run(name, self.world.now, self.world.now + lasts, status=status, execution=lasts))
+
+    def poll(self) -> None:
+        """Poll after a while."""
+        self.world.now += 60
+        self.exporter.poll()
+
+
+@pytest.fixture(scope="module")
+def kills(tmp_path_factory: pytest.TempPathFactory) -> list[Kill]:
+    """Every instant of a life with history, a first failure, a run that takes long, and several scrapes."""
+    recorder = Recorder(tmp_path_factory.mktemp("life"))
+    recorder.happen("old", "FAILED")
+    recorder.poll()
+    recorder.scrape()
+    recorder.happen("first", "FAILED")
+    recorder.happen("long", "TIMEOUT", lasts=2 * HOUR)
+    recorder.poll()
+    recorder.scrape()
+    recorder.poll()
+    recorder.scrape()
+    recorder.happen("second", "FAILED")
+    recorder.happen("fine", "SUCCEEDED")
+    recorder.poll()
+    recorder.world.now += 2 * HOUR
+    recorder.poll()
+    recorder.scrape()
+    recorder.scrape()
+    recorder.exporter.close()
+    return recorder.kills
+
+
+def live_on(kill: Kill, instance: str, folder: Path) -> tuple[Counter[tuple[str, str]], Prometheus]:
+    """Start again after a kill, let another run fail, and give what Prometheus has counted in the end."""
+    exporter = Exporter(kill.world, CONFIG, copy_state(kill.state, folder / "state.db"))
+    prometheus = copy.deepcopy(kill.prometheus)
+    prometheus.take(instance, exporter.scrape())
+    exporter.poll()
+    prometheus.take(instance, exporter.scrape())
+    prometheus.take(instance, exporter.scrape())
+    exporter.close()
+    return Counter(by_cell(prometheus.increase(FINISHED))), prometheus
+
+
+def happened(kill: Kill) -> Counter[tuple[str, str]]:
+    """Give what has finished since the first poll."""
+    return Counter(cells([run for run in kill.world.over("tfm-a") if run.id != "old"]))
+
+
+def test_every_write_is_an_instant(kills: list[Kill]) -> None:
+    """The life that is cut short has dozens of instants, with marks of served values among them."""
+    assert len(kills) > 100
+    assert any(kill.scraping for kill in kills)
+
+
+def test_under_the_same_label_no_kill_loses_or_doubles(kills: list[Kill], tmp_path: Path) -> None:
+    """Whenever it is killed, the next process under the same instance label makes the counts whole."""
+    for number, kill in enumerate(kills):
+        counted, prometheus = live_on(copy.deepcopy(kill), "first", tmp_path / str(number))
+        if kill.prometheus.samples:
+            assert counted == happened(kill), kill.at
+        else:
+            assert not counted, kill.at
+        assert not prometheus.falls(), kill.at
+
+
+def test_under_a_new_label_only_the_scrape_under_way_may_lose_its_step(kills: list[Kill], tmp_path: Path) -> None:
+    """Under another instance label nothing is doubled, and nothing lost but by a kill in the middle of a scrape."""
+    lost = 0
+    for number, kill in enumerate(kills):
+        counted, _ = live_on(copy.deepcopy(kill), "second", tmp_path / str(number))
+        if not kill.prometheus.samples:
+            assert not counted, kill.at
+        elif kill.scraping:
+            assert counted <= happened(kill), kill.at
+            lost += counted != happened(kill)
+        else:
+            assert counted == happened(kill), kill.at
+    assert lost, "no kill has hit the moment between the record and the bytes, so this has shown nothing"

@@ -1,0 +1,174 @@
+"""Plausible mistakes in the counting core, made on purpose: the tests find each of them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support import ROOT
+
+FINDERS = ("tests/counting", "tests/exposition/test_births.py")
+"""The tests that have to find every mistake; the slow ones are not needed."""
+
+
+class Mutant(NamedTuple):
+    """One mistake: in which module of the package, and the text that it puts in the place of another."""
+
+    mistake: str
+    module: str
+    right: str
+    wrong: str
+
+
+MUTANTS = (
+    Mutant(
+        "skip the overlap",
+        "ledger",
+        "recent = max(self.watermark - overlap, cutoff)",
+        "recent = max(self.watermark, cutoff)",
+    ),
+    Mutant(
+        "forget too early",
+        "ledger",
+        "limit = int(cutoff * 1000) << CODE_BITS",
+        "limit = int((cutoff + 3600) * 1000) << CODE_BITS",
+    ),
+    Mutant(
+        "take the first poll for news",
+        "ledger",
+        "self.floor = math.inf",
+        "self.floor = 0.0",
+    ),
+    Mutant(
+        "count a run at first sight and again at its end",
+        "ledger",
+        "        self.open[run.run_id] = run\n\n    @property",
+        "        self.open[run.run_id] = run\n        self.finished[fingerprint] = run\n\n    @property",
+    ),
+    Mutant(
+        "let the floor follow the cutoff",
+        "ledger",
+        "self.floor = min(self.floor, reading.since)",
+        "self.floor = max(min(self.floor, reading.since), reading.cutoff)",
+    ),
+    Mutant(
+        "not raise the floor above what is forgotten",
+        "ledger",
+        "self.floor = max(self.floor, started_of(packed) + 2 * TICK)",
+        "pass",
+    ),
+    Mutant(
+        "count again when a finished run changes its status",
+        "ledger",
+        "            self.recanted.append((told, self._ledger.cell(packed & CODE_MASK)[1]))",
+        "            self.recanted.append((told, self._ledger.cell(packed & CODE_MASK)[1]))\n"
+        "            self.finished[fingerprint] = told",
+    ),
+    Mutant(
+        "not look up the open runs that the listing does not show",
+        "ledger",
+        "for run_id in (*self._ledger.open, *self._ledger.gone)",
+        "for run_id in ()",
+    ),
+    Mutant(
+        "count a page's duplicates",
+        "ledger",
+        "packed = self.settled.get(fingerprint, before)",
+        "packed = before",
+    ),
+    Mutant(
+        "not remember what the first poll missed as history",
+        "ledger",
+        "if run.final and run.completed is not None and run.completed < self.began:",
+        "if run.final and run.completed is None:",
+    ),
+    Mutant(
+        "let a wrong start carry the watermark ahead",
+        "ledger",
+        "self.watermark = max(self.watermark or 0.0, min(run.started, self.now))",
+        "self.watermark = run.started + 86400",
+    ),
+    Mutant(
+        "put what lies on a bound into the next bucket",
+        "totals",
+        "place = bisect_left(bounds, exemplar.value)",
+        "place = min(sum(bound <= exemplar.value for bound in bounds), len(bounds))",
+    ),
+    Mutant(
+        "let a series move at once",
+        "births",
+        "return self.scrapes <= 0 or tick >= self.until",
+        "return True",
+    ),
+    Mutant(
+        "take a scrape of an older publication for one of this",
+        "births",
+        "if hold is not None and hold.scrapes > 0 and hold.publication <= publication:",
+        "if hold is not None and hold.scrapes > 0:",
+    ),
+    Mutant(
+        "serve the true value first after a restart",
+        "births",
+        "self.served: dict[Series, Total] = dict(marked)",
+        "self.served: dict[Series, Total] = {}",
+    ),
+    Mutant(
+        "serve before the value is recorded",
+        "exposition",
+        "if body is None or (self._state is not None and publication.marks and not publication.marked):",
+        "if body is None:",
+    ),
+    Mutant(
+        "store what was forgotten",
+        "state",
+        'cursor.executemany("DELETE FROM finished_run WHERE transform = ? AND fingerprint = ?", batch)',
+        "pass",
+    ),
+    Mutant(
+        "leave a failed poll out of the file for good",
+        "state",
+        "        self._incomplete.add(transform_id)\n",
+        "",
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake.replace(" ", "-"))
+def test_the_tests_find(mutant: Mutant, tmp_path: Path) -> None:
+    """A counting core with this mistake in it fails the tests."""
+    for folder in ("exporter", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "config.example.yaml"):
+        shutil.copy(ROOT / file, tmp_path)
+    module = tmp_path / "exporter" / f"{mutant.module}.py"
+    source = module.read_text(encoding="utf-8")
+    assert source.count(mutant.right) == 1, "the mistake no longer fits the code; make it anew"
+    module.write_text(source.replace(mutant.right, mutant.wrong), encoding="utf-8")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            *FINDERS,
+            "-m",
+            "not slow",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "HYPOTHESIS_PROFILE": "mutants", "CI": ""},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]

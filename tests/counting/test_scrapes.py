@@ -1,0 +1,258 @@
+"""Random worlds, seen by a scraper: what `increase()` makes of the scrapes is what has finished."""
+
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from exporter.config import Config
+from exporter.runs import FINAL_STATUSES
+from exporter.state import open_state
+from exporter.totals import Count
+from tests.counting.world import (
+    BOUNDS,
+    FINISHED,
+    HOUR,
+    Cell,
+    Exporter,
+    Prometheus,
+    Run,
+    Samples,
+    World,
+    by_cell,
+    cells,
+    configuration,
+    through,
+)
+
+IDS = ("tfm-a", "tfm-b")
+OTHER_BOUNDS = (5.0, 50.0, 500.0)
+
+
+class Scrapes(RuleBasedStateMachine):
+    """Two transforms, polled, scraped, stopped and started; at the end all that has finished must have been seen.
+
+    What a scrape that was cut short has shown counts as seen only once a later one shows it: when the process is
+    killed in between and comes back under another instance label, that step, and no other, may be lost.
+    """
+
+    @initialize(
+        with_state=st.booleans(),
+        births=st.sampled_from([1, 1, 1, 2]),
+        renamed=st.booleans(),
+        history=st.integers(0, 3),
+    )
+    def begin(self, with_state: bool, births: int, renamed: bool, history: int) -> None:
+        self.world = World()
+        self.folder = Path(tempfile.mkdtemp())
+        self.with_state = with_state
+        self.births = births
+        self.renamed = renamed
+        self.disk_full = False
+        self.bounds = BOUNDS
+        self.watched: frozenset[str] = frozenset(IDS)
+        self.prometheus = Prometheus()
+        self.starts = 0
+        self.known: dict[str, set[str]] = {}
+        self.missed: dict[str, set[str]] = {name: set() for name in IDS}
+        self.reached: Counter[tuple[str, Cell]] = Counter()
+        self.lost: Counter[tuple[str, Cell]] = Counter()
+        self.cut_short = False
+        self.rebucketed = False
+        for _ in range(history):
+            for name in IDS:
+                self._happen(name, lasts=0.0, status="FAILED")
+        self._start()
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            try:
+                self._finish()
+            finally:
+                self.exporter.close()
+                shutil.rmtree(self.folder)
+
+    # -- what happens in the world ----------------------------------------------------------------------------------
+
+    def _happen(self, name: str, *, lasts: float, status: str) -> None:
+        number = sum(map(len, self.world.runs.values()))
+        run = Run(f"tsk-{number}", self.world.now, self.world.now + lasts, status=status, execution=lasts)
+        self.world.add(run, name)
+
+    @rule(
+        name=st.sampled_from(IDS),
+        lasts=st.sampled_from([0.0, 7.0, 70.0, 700.0]),
+        status=st.sampled_from(FINAL_STATUSES[1:]),
+    )
+    def a_run_starts(self, name: str, lasts: float, status: str) -> None:
+        self._happen(name, lasts=lasts, status=status)
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 300.0, HOUR]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += seconds
+
+    @precondition(lambda self: self.with_state)
+    @rule(full=st.booleans())
+    def the_disk_is_full(self, full: bool) -> None:
+        self.disk_full = full
+
+    # -- what the exporter does -------------------------------------------------------------------------------------
+
+    def _configuration(self) -> Config:
+        return configuration(*sorted(self.watched), buckets=self.bounds, births=self.births)
+
+    def _start(self) -> None:
+        state = None
+        if self.with_state:
+            path = self.folder / f"state-{self.starts}.db"
+            state = through(open_state(path, self.world.now)[0], self._on_statement)
+            state._connection.execute("PRAGMA synchronous = OFF")
+        else:
+            self.known.clear()
+        self.starts += 1
+        self.exporter = Exporter(self.world, self._configuration(), state)
+
+    def _on_statement(self, statement: str, done: bool) -> None:
+        if self.disk_full and not done and statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    @property
+    def instance(self) -> str:
+        return str(self.starts) if self.renamed else "always the same"
+
+    @rule(name=st.sampled_from(IDS), publish=st.booleans(), fails=st.sampled_from([False, False, False, True]))
+    def poll(self, name: str, publish: bool, fails: bool) -> None:
+        if name not in self.watched:
+            return
+        before = self.exporter.watch_of(name).ledger.counting
+        if not before:
+            self.missed[name] = {run.id for run in self.world.over(name)}
+        self.world.fails_after = 0 if fails else None
+        assert self.exporter.poll_quietly(name) is not fails
+        self.world.fails_after = None
+        if publish:
+            self.exporter.exposition.publish()
+        if not fails:
+            assert self.exporter.totals(name) == self.truth(name)
+
+    @rule()
+    def publish(self) -> None:
+        self.exporter.exposition.publish()
+
+    @rule(publish=st.booleans())
+    def scrape(self, publish: bool) -> None:
+        samples, scrape = self.exporter.begin_scrape()
+        self.check_marks(samples)
+        self.prometheus.take(self.instance, samples)
+        scrape.sent()
+        self.cut_short = False
+        for name in self.watched:
+            for cell, value in samples.finished(name).items():
+                self.reached[name, cell] = value
+        if publish:
+            self.exporter.exposition.publish()
+        if not self.rebucketed:
+            assert not self.prometheus.falls()
+
+    @rule()
+    def a_scrape_is_cut_short(self) -> None:
+        self.check_marks(self.exporter.begin_scrape()[0])
+        self.cut_short = True
+
+    @rule()
+    def the_process_is_killed(self) -> None:
+        before = self.starts - 1
+        if self.with_state and self.renamed:
+            self._account_for_marks()
+        self.exporter.kill()
+        if self.with_state:
+            for suffix in ("", "-wal"):
+                left = self.folder / f"state-{before}.db{suffix}"
+                if left.exists():
+                    left.rename(self.folder / f"state-{before + 1}.db{suffix}")
+        self.disk_full = False
+        self._start()
+
+    def _account_for_marks(self) -> None:
+        """Note what was recorded as seen, and seen by nobody: the new instance begins there."""
+        state = self.exporter.state
+        assert state is not None
+        for name in IDS:
+            restored = state.load(name, self.bounds)
+            for series, total in (restored.served if restored else {}).items():
+                if series.family == "finished" and isinstance(total, Count):
+                    cell = (series.task_type, series.status)
+                    step = total.value - self.reached[name, cell]
+                    assert step == 0 or self.cut_short
+                    self.lost[name, cell] += step
+                    self.reached[name, cell] = total.value
+
+    @rule(watched=st.frozensets(st.sampled_from(IDS), min_size=1))
+    def the_configuration_is_reloaded(self, watched: frozenset[str]) -> None:
+        self.watched = watched
+        self.exporter.reload(self._configuration())
+
+    @rule()
+    def the_buckets_change(self) -> None:
+        self.rebucketed = True
+        self.bounds = OTHER_BOUNDS if self.bounds == BOUNDS else BOUNDS
+        self.exporter.reload(self._configuration())
+
+    # -- what must hold ---------------------------------------------------------------------------------------------
+
+    def truth(self, name: str) -> dict[Cell, int]:
+        return cells([run for run in self.world.over(name) if run.id not in self.missed[name]])
+
+    def check_marks(self, samples: Samples) -> None:
+        """No value is served that a restart would not serve again."""
+        state = self.exporter.state
+        if state is None:
+            return
+        for name in self.watched:
+            restored = state.load(name, self.bounds)
+            marked = {} if restored is None else restored.served
+            recorded = {
+                (series.task_type, series.status): total.value
+                for series, total in marked.items()
+                if series.family == "finished" and isinstance(total, Count)
+            }
+            for cell, value in samples.finished(name).items():
+                assert recorded.get(cell, 0) >= value
+
+    def _finish(self) -> None:
+        """Let all troubles end, and poll and scrape until everything must have been seen."""
+        self.disk_full = False
+        self.watched = frozenset(IDS)
+        self.exporter.reload(self._configuration())
+        self.world.now += HOUR
+        for _ in range(2 + 2 * self.births):
+            for name in IDS:
+                self.poll(name, publish=True, fails=False)
+            self.scrape(publish=True)
+        last = self.exporter.scrape()
+        for name in IDS:
+            truth = self.truth(name)
+            assert last.finished(name) == truth
+            if self.with_state:
+                increase = Counter(by_cell(self.prometheus.increase(FINISHED), name))
+                lost = Counter({cell: count for (of, cell), count in self.lost.items() if of == name})
+                assert increase + lost == Counter(truth)
+
+
+class TestScrapes(Scrapes.TestCase):
+    """Some worlds."""
+
+    settings = settings(max_examples=60, stateful_step_count=30)
+
+
+@pytest.mark.slow
+class TestManyScrapes(Scrapes.TestCase):
+    """More worlds, that last longer."""
+
+    settings = settings(max_examples=600, stateful_step_count=50)
