@@ -70,6 +70,8 @@ class Finder:
         """Make these searches, planned for this configuration, from now on."""
         with self._lock:
             gone = {search.lane for search in self._searches} - {search.lane for search in searches}
+            for search in set(self._searches) - set(searches):
+                self._journal.forget_discovery(search.lane, search)
             self._searches, self._aws = searches, aws
             self._retry_after, self._page_size = config.polling.interval, config.polling.page_size
             for lane in gone:

@@ -173,6 +173,10 @@ class Journal:
         for scope in (target.id, target.lane, ("details", target.lane)):
             self._resolved(scope, target.id)
 
+    def forget_discovery(self, lane: Lane, who: Hashable) -> None:
+        """Expect no more of the search ``who`` to succeed: it is no longer made."""
+        self._resolved(("discovery", lane), who)
+
     def _begins(self, scope: Hashable, who: Hashable, reason: str) -> bool:
         """Note a trouble of ``who``; whether the reason is new to the scope, which others may share."""
         with self._lock:

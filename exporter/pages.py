@@ -95,6 +95,10 @@ class _Loader(Loader):  # type: ignore[misc] # botocore ships no types
         return model
 
 
+_LOADER = _Loader()
+"""The one of this process: the models that it holds are most of what a session takes."""
+
+
 class _AssumedRole(CredentialProvider):  # type: ignore[misc] # botocore ships no types
     """Credentials of a role, fetched from STS at first use and again before they expire."""
 
@@ -131,7 +135,9 @@ class _Connection(NamedTuple):
 
     session: Session
     glue: Any
-    connect_sts: Callable[[], Any]
+    sts: Callable[[], Any]
+    """Gives a client of STS with the same credentials."""
+    close: Callable[[], None]
     since: float
     """When it was made (monotonic seconds)."""
 
@@ -157,7 +163,6 @@ class Aws:
         self._slots = Slots(polling.concurrency)
         self._lock = threading.Lock()
         self._lanes: dict[Lane, Glue] = {}
-        self._loader = _Loader()
 
     def lane(self, lane: Lane) -> "Glue":
         """Return what speaks to an account in a region; it connects at its first call."""
@@ -181,23 +186,32 @@ class Aws:
     def _connect(self, lane: Lane, attempts: Attempts) -> _Connection:
         """Return a new connection; raises whatever botocore raises when credentials or settings are no good.
 
-        Each lane has a session of its own, so that one whose credentials cannot be had delays no other. All share the
-        loader: its models are most of the memory.
+        Each lane has a session of its own, so that one whose credentials cannot be had delays no other.
         """
         account = self._accounts[lane.account]
+        clients: list[Any] = []
+
+        def connect(session: Session, service: str, endpoint_url: str | None = None) -> Any:
+            config = self._client_config()
+            client = session.create_client(service, lane.region, endpoint_url=endpoint_url, config=config)
+            clients.append(client)
+            return attempts.count(client)
+
+        def close() -> None:
+            for client in clients:
+                client.close()
+
         session = self._session(account.profile)
         if account.role_arn:
-            sts = attempts.count(session.create_client("sts", region_name=lane.region, config=self._client_config()))
+            role = _AssumedRole(connect(session, "sts"), account)
             session = self._session(None)
-            session.register_component("credential_provider", CredentialResolver([_AssumedRole(sts, account)]))
-        endpoint = account.endpoint_url or self._endpoint_url
-        connect = partial(session.create_client, region_name=lane.region, config=self._client_config())
-        glue = attempts.count(connect("glue", endpoint_url=endpoint))
-        return _Connection(session, glue, lambda: attempts.count(connect("sts")), time.monotonic())
+            session.register_component("credential_provider", CredentialResolver([role]))
+        glue = connect(session, "glue", account.endpoint_url or self._endpoint_url)
+        return _Connection(session, glue, partial(connect, session, "sts"), close, time.monotonic())
 
     def _session(self, profile: str | None) -> Session:
         session = Session(profile=profile)
-        session.register_component("data_loader", self._loader)
+        session.register_component("data_loader", _LOADER)
         session.register_component("response_parser_factory", _PageParserFactory())
         return session
 
@@ -307,7 +321,7 @@ class Glue:
     def _owner(self) -> str:
         if not self.account_id:
             # STS tells everybody who they are: GetCallerIdentity needs no permission.
-            answer = self._try(lambda connection: connection.connect_sts().get_caller_identity())
+            answer = self._try(lambda connection: connection.sts().get_caller_identity())
             self._account_id = str(answer["Account"])
         return self.account_id
 
@@ -368,7 +382,7 @@ class Glue:
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
-            connection.glue.close()
+            connection.close()
 
 
 def _pages(ask: Callable[[dict[str, str]], tuple[list[Item], str | None]]) -> Iterator[list[Item]]:
