@@ -38,6 +38,11 @@ format: $(VENV)/.dev ## format the code and fix what can be fixed without thinki
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: generate
+generate: $(VENV)/.dev ## write the files that are made from code: alert rules, references of metrics and flags
+	$(BIN)/python -m alerts.generate
+	$(BIN)/python docs/generate.py
+
 .PHONY: bench
 bench: $(VENV)/.dev ## measure memory, speed and scrapes
 	$(BIN)/python tests/tools/install.py nginx prometheus-3

@@ -17,7 +17,7 @@ READERS = 16
 
 def run(*, quick: bool) -> Iterator[Row]:
     """Yield the one row."""
-    with served(serve_ours, 30 if quick else 760) as server:
+    with served(serve_ours, 30 if quick else 505) as server:
         size = _read_slowly(server.port, pause=0)
         peaks = in_turns(
             1 if quick else 3,

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from exporter.negotiation import Encoding, TextFormat
 from exporter.service import Service
 from exporter.simulator import Simulator
 from exporter.telemetry import Telemetry
-from tests.support import wait_for
+from tests import support
 
 REGION = "eu-west-1"
+
+wait_for = partial(support.wait_for, timeout=30.0)
+"""Waits longer than others do: here everything runs in one process, and the machine may be busy."""
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
 
@@ -79,7 +83,7 @@ class Running:
             if "transform_id" in labels
         }
 
-    def wait_until_up(self, *transform_ids: str, timeout: float = 10.0) -> None:
+    def wait_until_up(self, *transform_ids: str, timeout: float = 30.0) -> None:
         """Wait until the last polls of all these have succeeded."""
         wait_for(
             lambda: all(self.up(transform_id) == 1 for transform_id in transform_ids),
@@ -118,7 +122,7 @@ def polled_times(exporter: Running, transform_id: str) -> float:
     return exporter.value("glue_ml_transform_last_successful_poll_timestamp_seconds", transform_id=transform_id) or 0.0
 
 
-def keeps_polling(exporter: Running, transform_id: str, *, times: int = 3, timeout: float = 10.0) -> None:
+def keeps_polling(exporter: Running, transform_id: str, *, times: int = 3, timeout: float = 30.0) -> None:
     """Wait until a transform was polled successfully so many times more."""
     for _ in range(times):
         before = polled_times(exporter, transform_id)

@@ -10,8 +10,7 @@ import pytest
 from exporter import pages
 from exporter.simulator import Simulator
 from tests.aws.conftest import ONE, TWO
-from tests.aws.running import keeps_polling, longest_gap, pause, running, write_credentials
-from tests.support import wait_for
+from tests.aws.running import keeps_polling, longest_gap, pause, running, wait_for, write_credentials
 
 ROLE_ONE = f"arn:aws:iam::{ONE}:role/team/watcher"
 ROLE_TWO = f"arn:aws:iam::{TWO}:role/watcher"

@@ -1,7 +1,6 @@
 """GetMLTransform: an ornament that may be missing."""
 
-from tests.aws.running import keeps_polling, running
-from tests.support import wait_for
+from tests.aws.running import keeps_polling, running, wait_for
 
 INFO = "glue_ml_transform_info"
 

@@ -6,9 +6,8 @@ import pytest
 
 from exporter.simulator import Simulator
 from tests.aws.conftest import ONE
-from tests.aws.running import REGION, keeps_polling, running
+from tests.aws.running import REGION, keeps_polling, running, wait_for
 from tests.aws.tagging import tagging
-from tests.support import wait_for
 
 UP = "glue_ml_exporter_discovery_up"
 FOUND = "glue_ml_exporter_discovered_transforms"

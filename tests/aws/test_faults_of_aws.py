@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.aws.conftest import ONE
-from tests.aws.running import keeps_polling, longest_gap, running
-from tests.support import free_port, wait_for
+from tests.aws.running import keeps_polling, longest_gap, running, wait_for
+from tests.support import free_port
 
 ACCOUNTS = [{"name": "one", "profile": "one"}, {"name": "two", "profile": "two"}]
 TRANSFORMS = [{"id": "tfm-one", "account": "one"}, {"id": "tfm-two", "account": "two"}]

@@ -9,8 +9,7 @@ import pytest
 from exporter.pacing import Pacer, Slots, Stopped
 from exporter.simulator import Simulator
 from exporter.targets import Lane, Target, spread
-from tests.aws.running import gaps, longest_gap, pause, running
-from tests.support import wait_for
+from tests.aws.running import gaps, longest_gap, pause, running, wait_for
 
 REGIONS = [f"{place}-{number}" for place in ("eu-west", "us-east", "us-west", "ap-south") for number in (1, 2)]
 OVERRUNS = "glue_ml_exporter_poll_cycle_overruns_total"

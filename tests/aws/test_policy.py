@@ -10,9 +10,9 @@ from exporter.config import load_config
 from exporter.policy import OWN_IDENTITY, policies, printable
 from exporter.simulator import Simulator
 from tests.aws.conftest import ONE, TWO
-from tests.aws.running import running
+from tests.aws.running import running, wait_for
 from tests.aws.tagging import tagging
-from tests.support import EXPORTER, run, wait_for
+from tests.support import EXPORTER, run
 
 ID = "tfm-0123456789abcdef0123456789abcdef01234567"
 ROLE = f"arn:aws:iam::{ONE}:role/glue-ml-exporter"

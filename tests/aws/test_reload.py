@@ -5,8 +5,7 @@ import threading
 import pytest
 
 from tests.aws.conftest import ONE
-from tests.aws.running import keeps_polling, running, write_credentials
-from tests.support import wait_for
+from tests.aws.running import keeps_polling, running, wait_for, write_credentials
 
 FINISHED = "glue_ml_task_runs_finished_total"
 BUCKETS = "glue_ml_task_run_execution_seconds_bucket"

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.aws.running import running
-from tests.support import wait_for
+from tests.aws.running import running, wait_for
 
 GAUGES = ("glue_ml_task_runs", "glue_ml_task_run_latest_status", "glue_ml_transform_status")
 LASTING = (

@@ -90,13 +90,13 @@ FAULTS = {
 
 def test_a_fault_that_lasts_is_one_line_when_it_begins_and_one_when_it_ends(simulator, tmp_path):
     """However many polls fail for one reason, the log has one error with advice, and one line when it is over."""
-    config = configuration(simulator.url, ["tfm-a"], {"request_timeout": "100ms"})
+    config = configuration(simulator.url, ["tfm-a"], {"request_timeout": "1s"})
     with Exporter(tmp_path, config, JSON) as exporter:
         for number, (reason, fault) in enumerate(FAULTS.items(), start=1):
             exporter.wait_for_value(1, "glue_ml_transform_up")
             before = len(exporter.log())
             simulator.faults.set({**fault, "operations": ["GetMLTaskRuns"]})
-            wait_for_failures(exporter, reason, 4)
+            wait_for_failures(exporter, reason, 3)
             simulator.faults.clear()
             exporter.wait_for_value(1, "glue_ml_transform_up")
             exporter.wait_for_polls("tfm-a", 1)
