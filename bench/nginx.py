@@ -16,9 +16,9 @@ from bench.tables import Row, at_most, megabytes, seconds
 
 TITLE = "Sending: nginx against ours, same bytes"
 NOTE = (
-    f"CPU time of the server per request, and requests per second, over {CONNECTIONS} keep-alive connections; load from\n"
-    f"{load_client()}. One nginx worker sends a file; ours also renders and compresses its own live metrics, anew every\n"
-    "few milliseconds. The CPU has the target: what else runs on the machine distorts the requests per second."
+    f"CPU time of the server per request, and requests per second, {CONNECTIONS} keep-alive connections, load from\n"
+    f"{load_client()}. One nginx worker sends a file; ours also renders and compresses its own live metrics, anew\n"
+    "every few milliseconds. The CPU has the target: what else runs here distorts the requests per second."
 )
 
 SECONDS = 2

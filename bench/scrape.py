@@ -11,8 +11,8 @@ from bench.tables import Row, at_least, megabytes, seconds
 TITLE = "Scrape: ours against the stock client, same samples"
 NOTE = (
     "Wall time of one scrape over HTTP, each server in its own process; Prometheus asks for gzip. The stock client is\n"
-    "handed prebuilt families, so that it only renders and compresses. Without compression nearly all of our time is\n"
-    "the kernel's, copying through the socket: see how long nginx takes for the same bytes (`nginx`)."
+    "handed prebuilt families, so that it only renders and compresses. Without compression most of our time goes\n"
+    "into copying through the socket: the table of nginx shows the limit."
 )
 
 FORMATS = {"text": TEXT, "OpenMetrics": OPENMETRICS}

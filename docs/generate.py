@@ -3,20 +3,25 @@
 `python docs/generate.py` writes; with `--check` it names each page that differs and exits 1.
 """
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import yaml
 from prometheus_client import Metric as Family
 
 from exporter.facts import KNOWN_CELLS
 from exporter.flags import COMMANDS, FLAGS
-from exporter.metrics import LAST_POLL, METRICS, Metric
+from exporter.metrics import LAST_POLL, METRICS, TRANSFORM_STATUSES, Metric
+from exporter.runs import FAILURES, STATUSES, TASK_TYPES
 from exporter.targets import Lane
 from exporter.telemetry import Telemetry
 from exporter.totals import FIRST_SERIES
 
 DOCS = Path(__file__).parent
+EXAMPLE = DOCS.parent / "config.example.yaml"
 
 BORN_LATER = "with the first finished run"
 SERIES = {
@@ -25,15 +30,20 @@ SERIES = {
     "glue_ml_task_runs_finished_total": str(sum(series.family == "finished" for series in FIRST_SERIES)),
     "glue_ml_task_run_execution_seconds": f"buckets + 3 for each type and status, {BORN_LATER}",
     "glue_ml_task_run_duration_seconds": f"buckets + 3 for each type and status, {BORN_LATER}",
-    "glue_ml_task_run_latest_status": "7 for each type that has run",
-    "glue_ml_transform_status": "3",
+    "glue_ml_task_run_last_failure_timestamp_seconds": f"up to {len(FAILURES)} for each type that has run",
+    "glue_ml_task_run_latest_status": f"{len(STATUSES)} for each type that has run",
+    "glue_ml_transform_status": str(len(TRANSFORM_STATUSES)),
 }
-"""Series per transform, where it is not one (without own labels) or one for each value of the labels seen."""
+"""Series per transform, where it is not one, or up to one for each task type."""
 
 
 def main(arguments: list[str]) -> int:
     """Write or check all pages; return the exit code."""
-    pages = {DOCS / "metrics.md": metrics_page(), DOCS / "command-line.md": command_line_page()}
+    pages = {
+        DOCS / "metrics.md": metrics_page(),
+        DOCS / "configuration.md": configuration_page(),
+        DOCS / "command-line.md": command_line_page(),
+    }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in arguments:
         for path in stale:
@@ -89,7 +99,7 @@ def _names(labels: Iterable[str]) -> str:
 
 
 def _series(name: str, labels: tuple[str, ...]) -> str:
-    return SERIES.get(name) or ("1" if not labels or name.endswith("_info") else "up to 1 for each label value")
+    return SERIES.get(name) or (f"up to {len(TASK_TYPES)}, one for each type" if labels == ("task_type",) else "1")
 
 
 def _own_families() -> list[Family]:
@@ -113,6 +123,67 @@ def own_labels(name: str) -> tuple[str, ...]:
         if getattr(collector, "_name", None) == name.removesuffix("_total"):
             return tuple(collector._labelnames)  # noqa: SLF001 - a metric without samples tells them nowhere else
     return ("version", "revision", "pythonversion") if name.endswith("build_info") else ()
+
+
+class Key(NamedTuple):
+    """One key of the example: where it stands, what is written there, and the comment beside it."""
+
+    path: str
+    value: str
+    meaning: str
+
+
+OF_ONE_USER = re.compile(r"region|(accounts|transforms|discovery)\b(?!\[\]\.interval$)")
+"""Keys whose value in the example is somebody's; that of the others is the default, which a test sees to."""
+
+
+def configuration_page() -> str:
+    """Return the reference of all keys of the configuration, which is made from the example."""
+    lines = [
+        "# Configuration",
+        "",
+        "Made by `docs/generate.py` from [config.example.yaml](../config.example.yaml), which has all of it in one",
+        "file; a test keeps both equal.",
+        "",
+        "Only `transforms` or `discovery` is needed, and a region. Unknown keys are errors; an empty value is the same",
+        "as leaving the key out. Durations are those of Prometheus: `90s`, `5m`, `1h30m`, `7d`. `${NAME}` and",
+        "`${NAME:-default}` are replaced from the environment in every value, and `$$` is a literal `$`.",
+        "",
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{key.path}` | {_default(key)} | {key.meaning} |" for key in _example_keys()]
+    return "\n".join((*lines, ""))
+
+
+def _default(key: Key) -> str:
+    if not key.value:
+        return ""
+    return f"e.g. `{key.value}`" if OF_ONE_USER.match(key.path) else f"`{key.value}`"
+
+
+def _example_keys() -> Iterator[Key]:
+    """Yield each key of the example once, in its order, but for those that are only the name of a section."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    seen = set()
+    for path, line in _key_lines(yaml.compose(text)):
+        match = re.fullmatch(r"[ -]*\w+:\s*(.*?)\s*(?:#\s*(.*))?", lines[line])
+        if match and (match[1] or match[2]) and path not in seen:
+            seen.add(path)
+            yield Key(path, match[1], match[2] or "")
+
+
+def _key_lines(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the path and the line of every key that has a line of its own."""
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style:
+        for item in node.value:
+            yield from _key_lines(item, f"{path}[]")
+    elif isinstance(node, yaml.MappingNode) and not node.flow_style:
+        for key, value in node.value:
+            inner = f"{path}.{key.value}".removeprefix(".")
+            yield inner, key.start_mark.line
+            yield from _key_lines(value, inner)
 
 
 def command_line_page() -> str:

@@ -129,7 +129,8 @@ class Births:
 
     def mark(self, served: Mapping[Series, Total]) -> None:
         """Take note that ``served`` is recorded."""
-        self.marked |= served
+        # A new dict, for another thread may be reading the old one.
+        self.marked = {**self.marked, **served}
 
     def retract(self) -> None:
         """Show again what is marked: what cannot be recorded must not be seen, or a restart would look like a reset."""

@@ -285,7 +285,7 @@ class Ledger:
         return before != (self.watermark, self.floor, self.latest)
 
     def _replace_open(self, reading: Reading) -> bool:
-        before = dict(self.open)
+        before = (dict(self.open), dict(self.gone))
         for run_id, run in reading.gone.items():
             del self.open[run_id]
             reading.settled[fingerprint_of(run_id)] = pack(reading.now if run.started is None else run.started, GONE)
@@ -296,7 +296,7 @@ class Ledger:
         for run_id in (*reading.open, *(reading.missed if reading.whole else ())):
             self.gone.pop(run_id, None)
         self.open.update(reading.open)
-        return before != self.open
+        return before != (self.open, self.gone)
 
     def _reopen(self, run_ids: Iterable[str]) -> list[int]:
         """Take the runs that were gone and have come back out of the finished ones."""

@@ -121,6 +121,7 @@ class StateFile:
         self._lock = threading.Lock()
         self._incomplete: set[str] = set()
         self._names: dict[str, str] = {}
+        self._kept: frozenset[str] = frozenset()
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -263,12 +264,15 @@ class StateFile:
                 )
 
     def keep(self, transform_ids: Iterable[str], now: float, lookback: float) -> int:
-        """Note which transforms are configured now and drop those that have not been for ``lookback`` seconds.
+        """Note which transforms are configured from now on and drop those that have not been for ``lookback`` seconds.
 
-        Returns how many were dropped.
+        Those of the last call were configured until now. Returns how many were dropped.
         """
+        before, self._kept = self._kept, frozenset(transform_ids)
         with self._transaction() as cursor:
-            cursor.executemany("UPDATE transform SET seen = ? WHERE id = ?", [(now, name) for name in transform_ids])
+            cursor.executemany(
+                "UPDATE transform SET seen = ? WHERE id = ?", [(now, name) for name in before | self._kept]
+            )
             return cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
 
     def close(self) -> None:
@@ -299,7 +303,7 @@ class StateFile:
     def _reported(self, act: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, TypeError, LookupError) as error:
             raise StateError(f"{self.path}: cannot {act} the state: {error}") from error
 
 
@@ -383,6 +387,8 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> str:
 
 def _set_aside(path: Path, now: float) -> Path:
     aside = path.with_name(f"{path.name}.damaged-{int(now)}")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.name}-again")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.totals import Count, Series
-from tests.counting.world import DAY, HOUR, Exporter, Run, World, configuration
+from tests.counting.world import DAY, HOUR, Exporter, Prometheus, Run, World, configuration
 
 
 @pytest.fixture
@@ -94,6 +94,32 @@ def test_what_finishes_just_before_the_host_clock_leaps_is_counted(world: World)
     world.skew = 0.0
     exporter.poll()
     assert exporter.totals() == {("FIND_MATCHES", "SUCCEEDED"): 1}
+
+
+def test_a_quiet_transform_that_leaves_is_stored_for_the_whole_lookback(world: World, tmp_path: Path) -> None:
+    """The lookback of a transform that leaves begins when it leaves, not when its last run was stored."""
+    both, other = configuration("tfm-a", "tfm-b"), configuration("tfm-b")
+    path, prometheus = tmp_path / "state.db", Prometheus()
+    exporter = Exporter(world, both, path)
+    exporter.poll()
+    exporter.scrape()
+    world.add(Run("tsk-0", world.now, world.now))
+    exporter.poll()
+    prometheus.take("one", exporter.scrape())
+    world.now += 20 * DAY
+    exporter.reload(other)
+    world.now += 11 * DAY
+    exporter.reload(other)
+    exporter.reload(both)
+    world.add(Run("tsk-1", world.now, world.now + HOUR))
+    exporter.poll()
+    prometheus.take("one", exporter.scrape())
+    exporter.kill()
+    again = Exporter(world, both, path)
+    again.poll()
+    prometheus.take("one", again.scrape())
+    again.close()
+    assert not prometheus.falls()
 
 
 def test_a_run_on_two_pages_starts_and_ends_once(world: World) -> None:

@@ -146,6 +146,49 @@ def test_a_damaged_file_is_set_aside(path: Path, world: World, damage: str) -> N
     exporter.close()
 
 
+def test_a_file_that_is_damaged_again_replaces_no_older_one(path: Path, world: World) -> None:
+    """Two damaged files of the same second are both kept."""
+    kept = set()
+    for _ in range(2):
+        counted_file(path, world)
+        path.write_bytes(path.read_bytes()[:5000])
+        state, aside = open_state(path, NOW)
+        state.close()
+        path.unlink()
+        kept.add(aside)
+    assert len(kept) == 2
+    assert all(aside is not None and aside.stat().st_size == 5000 for aside in kept)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE series SET total = '[\"count\", 7'",
+        "UPDATE series SET total = '[\"count\"]'",
+        "UPDATE series SET served = '[]' WHERE served IS NOT NULL",
+        'UPDATE transform SET latest = \'{"FIND_MATCHES": {"strat": 1}}\'',
+        "UPDATE transform SET bounds = '[60.0'",
+        "UPDATE transform SET foreign_cells = '[[]]'",
+        "INSERT INTO open_run (transform, run_id, run, gone) SELECT key, 'tsk-x', 'flipped', 0 FROM transform",
+        "UPDATE finished_run SET packed = 'flipped'",
+    ],
+)
+def test_a_damage_that_the_database_does_not_see_is_an_error(path: Path, world: World, damage: str) -> None:
+    """Rows that say nothing sensible end the start with one line, and the file stays for somebody to look at."""
+    counted_file(path, world)
+    database = sqlite3.connect(path)
+    database.execute(damage)
+    database.commit()
+    database.close()
+    before = path.read_bytes()
+    state, aside = open_state(path, NOW)
+    with pytest.raises(StateError, match=r"state\.db: cannot read the state"):
+        state.load("tfm-a", BOUNDS)
+    state.close()
+    assert aside is None
+    assert path.read_bytes() == before
+
+
 def test_a_second_process_is_refused(path: Path) -> None:
     """One file serves one process, until that has ended."""
     state, _ = open_state(path, NOW)

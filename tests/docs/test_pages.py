@@ -1,6 +1,7 @@
 """What is written for people is true of the program."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,31 @@ import pytest
 import yaml
 
 from exporter.config import load_config
-from exporter.flags import COMMANDS, FLAGS
+from exporter.flags import COMMANDS, FLAGS, parse
 from exporter.metrics import METRICS
+from exporter.schema import (
+    AccountEntry,
+    DiscoveryEntry,
+    File,
+    MetricsSection,
+    PollingSection,
+    StateSection,
+    TransformEntry,
+    WebSection,
+)
 from exporter.targets import Lane
 from exporter.telemetry import Telemetry
-from tests.support import ROOT, tool
+from tests.support import ROOT, run, tool
 
+SECTIONS = {
+    "accounts[]": AccountEntry,
+    "transforms[]": TransformEntry,
+    "discovery[]": DiscoveryEntry,
+    "polling": PollingSection,
+    "metrics": MetricsSection,
+    "web": WebSection,
+    "state": StateSection,
+}
 PAGES = sorted(
     path for pattern in ("*.md", "docs/**/*.md", "alerts/**/*.md") for path in ROOT.glob(pattern) if path.is_file()
 )
@@ -39,7 +59,7 @@ def exposed() -> set[str]:
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    """The references of metrics and of the command line are what the code makes of them today."""
+    """The references of metrics, configuration and command line are what the code makes of them today."""
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -68,22 +88,45 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     assert not [target for target in targets if not (page.parent / target).exists()]
 
 
-def test_configurations_in_the_readme_load() -> None:
-    """Each configuration in the README is one that the exporter takes."""
-    configurations = [text for text in blocks(ROOT / "README.md", "yaml") if "transforms:" in text]
-    assert len(configurations) == 2
-    for text in configurations:
-        assert load_config(text, source="README.md", environ={}).transforms
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_configurations_load(page: Path) -> None:
+    """Each configuration in a page is one that the exporter takes, once a fragment has a region and a transform."""
+    for text in blocks(page, "yaml"):
+        keys = yaml.safe_load(text).keys()
+        if keys <= File.model_fields.keys():
+            missing = {"region": "region: eu-west-1", "transforms": "transforms: [{id: tfm-1, account: prod}]"}
+            rest = [line for key, line in missing.items() if key not in keys]
+            assert load_config("\n".join([text, *rest]), source=page.name, environ={"GLUE_EXTERNAL_ID": "some-id"})
 
 
-def test_commands_in_the_readme_exist() -> None:
-    """Each command and flag of ours in the README is one of the program."""
-    for text in blocks(ROOT / "README.md", "sh"):
-        for line in text.splitlines():
-            words = line.split()
-            if words and words[0] == "glue-ml-exporter":
-                known = {f"--{flag.name}" for flag in FLAGS} | {command.name for command in COMMANDS}
-                assert {word.partition("=")[0] for word in words[1:]} <= known, line
+def test_the_readme_shows_configurations() -> None:
+    """The README has the smallest configuration, and one with a state file."""
+    keys = [set(yaml.safe_load(text)) for text in blocks(ROOT / "README.md", "yaml")]
+    assert {"region", "transforms"} in keys
+    assert {"region", "transforms", "state"} in keys
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_can_be_typed(page: Path) -> None:
+    """Each line of a page that calls our command is one that the command takes."""
+    for line in re.findall(r"^ *glue-ml-exporter(?:$| (?=[a-z-]).*)", page.read_text(encoding="utf-8"), re.MULTILINE):
+        parse(shlex.split(re.split("[|>;]", line)[0])[1:], {})
+
+
+def test_every_key_of_the_configuration_is_documented() -> None:
+    """The reference of the configuration has each key of each section of the schema."""
+    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE))
+    plain = {"region", "endpoint_url", "transform_details", "accounts", "transforms", "discovery"}
+    expected = plain | {f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields}
+    assert documented == expected
+
+
+def test_every_flag_and_command_is_documented() -> None:
+    """The reference of the command line has each command and each flag with its variable."""
+    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    assert not [command.name for command in COMMANDS if f"`glue-ml-exporter {command.name}`" not in text]
+    assert not [flag.name for flag in FLAGS if f"`--{flag.name}" not in text or f"`{flag.variable}`" not in text]
 
 
 @pytest.mark.slow
@@ -122,3 +165,39 @@ def test_prometheus_understands_the_recommended_queries() -> None:
                 check=False,
             )
             assert done.returncode == 0, query + done.stdout + done.stderr
+
+
+README_ALERTS = """
+rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+- interval: 1m
+  input_series:
+  - {series: 'glue_ml_task_runs_finished_total{transform_id="a",transform_name="n",task_type="FIND_MATCHES",status="FAILED"}', values: '0x20 1x180'}
+  - {series: 'glue_ml_task_run_last_failure_timestamp_seconds{transform_id="a",transform_name="n",task_type="FIND_MATCHES",status="FAILED"}', values: '_x20 1200x180'}
+  - {series: 'glue_ml_task_run_last_success_timestamp_seconds{transform_id="a",transform_name="n",task_type="FIND_MATCHES"}', values: '_x60 3600x140'}
+  - {series: 'glue_ml_transform_up{transform_id="a",transform_name="n"}', values: '1x180'}
+  alert_rule_test:
+  - {eval_time: 15m, alertname: GlueMLTaskRunFailed}
+  - {eval_time: 15m, alertname: GlueMLTaskRunFailedSinceSuccess}
+  - eval_time: 25m
+    alertname: GlueMLTaskRunFailed
+    exp_alerts: [{exp_labels: {severity: warning, transform_id: a, transform_name: n, task_type: FIND_MATCHES, status: FAILED}, exp_annotations: {summary: A FIND_MATCHES run of n ended as FAILED.}}]
+  - {eval_time: 50m, alertname: GlueMLTaskRunFailed}
+  - eval_time: 50m
+    alertname: GlueMLTaskRunFailedSinceSuccess
+    exp_alerts: [{exp_labels: {severity: critical, transform_id: a, transform_name: n, task_type: FIND_MATCHES}, exp_annotations: {summary: n has not succeeded since its last FIND_MATCHES run failed.}}]
+  - {eval_time: 70m, alertname: GlueMLTaskRunFailedSinceSuccess}
+  - {eval_time: 70m, alertname: GlueMLTransformDown}
+"""  # noqa: E501 - one series, one line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_the_alerts_of_the_readme_work(version: str, tmp_path: Path) -> None:
+    """The first alert of the README tells of a failure and ends; the second, even without a success before, lasts."""
+    (rules,) = [text for text in blocks(ROOT / "README.md", "yaml") if "groups:" in text]
+    (tmp_path / "rules.yml").write_text(rules, encoding="utf-8")
+    (tmp_path / "tests.yml").write_text(README_ALERTS, encoding="utf-8")
+    done = run(tool("promtool", version=version), "test", "rules", "tests.yml", folder=tmp_path)
+    assert done.exit_code == 0, done.stdout + done.stderr

@@ -117,6 +117,7 @@ def test_created_lines_are_for_openmetrics_and_on_request() -> None:
 
 def test_zero_has_no_sign() -> None:
     """Minus zero is printed as zero, and does not rub off on the zeros that come after it."""
+    number.cache_clear()
     assert (number(-0.0), number(0.0), number(0), number(False)) == ("0.0",) * 4
 
 

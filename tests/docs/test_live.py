@@ -1,0 +1,96 @@
+"""What a running exporter serves and what the reference of metrics says are the same."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.flags import DEFAULT_PORT
+from tests.support import EXPORTER, ROOT, Process, fetch, wait_for
+
+pytestmark = pytest.mark.slow
+
+ONLY_WITH_STATE = {
+    "glue_ml_exporter_state_write_errors_total",
+    "glue_ml_exporter_state_last_write_timestamp_seconds",
+}
+
+
+class Row(NamedTuple):
+    kind: str
+    labels: frozenset[str]
+
+
+def documented() -> dict[str, Row]:
+    """Give the rows of the reference, by metric."""
+    found = {}
+    for line in (ROOT / "docs/metrics.md").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"\| `(\w+)` \| (\w+) \| ([^|]*) \|", line):
+            labels = set(re.findall(r"`(\w+)`", match[3]))
+            about_glue = not match[1].startswith("glue_ml_exporter_")
+            found[match[1]] = Row(
+                match[2], frozenset(labels | ({"transform_id", "transform_name"} if about_glue else set()))
+            )
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a demo that has polled everything and counted a finish."""
+    with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=tmp_path_factory.mktemp("demo")) as demo:
+        port = demo.wait_for_output(r"Metrics: +http://localhost:(\d+)/metrics")[1]
+        url = f"http://127.0.0.1:{port}/metrics"
+
+        def busy() -> bool:
+            text = fetch(url).text
+            return re.search(r"^glue_ml_task_run_duration_seconds_count\{.*\} [1-9]", text, re.MULTILINE) is not None
+
+        wait_for(busy, timeout=60, describe=lambda: demo.stderr)
+        yield url
+
+
+def test_everything_served_is_documented_and_vice_versa(demo: str) -> None:
+    """The names and types that a live exporter serves are those of the reference, but for what needs a state file."""
+    served = {family.name: family.type for family in parse_text(fetch(demo).text) if family.name.startswith("glue_ml_")}
+    rows = {name.removesuffix("_total"): row.kind for name, row in documented().items() if name not in ONLY_WITH_STATE}
+    assert served == rows
+    assert documented().keys() >= ONLY_WITH_STATE
+
+
+def test_labels_are_as_documented(demo: str) -> None:
+    """Each live sample has exactly the labels that the reference gives its metric."""
+    rows = {name.removesuffix("_total"): row for name, row in documented().items()}
+    labels = defaultdict(set)
+    for family in parse_text(fetch(demo).text):
+        for sample in family.samples:
+            labels[family.name].add(frozenset(sample.labels) - {"le"})
+    found = {name: sets for name, sets in labels.items() if name.startswith("glue_ml_")}
+    assert len(found) > 30
+    assert found == {name: {rows[name].labels} for name in found}
+
+
+def test_a_demo_shows_every_metric_about_glue(demo: str) -> None:
+    """Nothing that is documented about transforms is missing from the demo."""
+    with_samples = {family.name for family in parse_text(fetch(demo).text) if family.samples}
+    about_glue = {name for name in documented() if not name.startswith("glue_ml_exporter_")}
+    assert not {name for name in about_glue if name.removesuffix("_total") not in with_samples}
+
+
+def test_openmetrics_of_a_demo_names_runs(demo: str) -> None:
+    """A live exporter speaks OpenMetrics to who asks, and names the run behind an increment."""
+    answer = fetch(demo, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    families = {family.name: family for family in parse_openmetrics(answer.text)}
+    exemplars = [sample.exemplar for sample in families["glue_ml_task_runs_finished"].samples if sample.exemplar]
+    assert all(exemplar.labels["task_run_id"].startswith("tsk-") for exemplar in exemplars)
+    assert exemplars
+
+
+def test_the_readme_names_the_default_port() -> None:
+    """Where the README says that metrics are is where the exporter serves them by default."""
+    text = Path(ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"localhost:(\d+)", text)) == {str(DEFAULT_PORT)}
