@@ -269,4 +269,4 @@ class TestPolls(Polls.TestCase):
 class TestManyPolls(Polls.TestCase):
     """More worlds, that last longer."""
 
-    settings = settings(max_examples=200, stateful_step_count=50)
+    settings = settings(max_examples=120, stateful_step_count=50)
