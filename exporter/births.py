@@ -56,17 +56,31 @@ class Births:
         self.born: dict[Series, float] = dict(born)
         self._scrapes = scrapes
         self._timeout = timeout
+        self._former: Births | None = None
+        self._keeps_histograms = True
         self._first: _Hold | None = None
         self._later: dict[Series, _Hold] = {}
 
     def again(self, *, scrapes: int, timeout: float, histograms: bool = True) -> "Births":
-        """Return the births of the same series when their transform comes back: what was served comes first.
+        """Return births of the same series, for when their transform comes back: what was served comes first.
 
-        Without ``histograms`` these begin anew, over other buckets.
+        They take over what these have served at their own first publication and not now: until then these are the ones
+        that scrapes see, and whatever that is must not be gone back behind. Without ``histograms`` these begin anew,
+        over other buckets.
         """
-        marked = {s: total for s, total in self.marked.items() if histograms or isinstance(total, Count)}
-        born = {s: time for s, time in self.born.items() if histograms or isinstance(self.served.get(s), Count)}
-        return Births(scrapes=scrapes, timeout=timeout, born_at=self.born_at, marked=marked, born=born)
+        births = Births(scrapes=scrapes, timeout=timeout, born_at=self.born_at)
+        births._former, births._keeps_histograms = self, histograms
+        return births
+
+    def _take_over(self) -> None:
+        former, self._former = self._former, None
+        if former is not None:
+            former._take_over()  # noqa: SLF001 - another of this class
+            kept = {
+                s: total for s, total in former.marked.items() if self._keeps_histograms or isinstance(total, Count)
+            }
+            self.served, self.marked = dict(kept), dict(kept)
+            self.born = {s: time for s, time in former.born.items() if s in kept}
 
     def publish(
         self, totals: Mapping[Series, Total], *, now: float, tick: float, publication: int, still: bool = False
@@ -76,6 +90,7 @@ class Births:
         ``now`` is UTC seconds, ``tick`` a monotonic clock's; a ``still`` publication shows no movement at all.
         """
         if self._first is None:
+            self._take_over()
             self._first = self._hold(tick, publication)
         before = len(self.served)
         moved = False

@@ -30,8 +30,11 @@ UNUSED_AFTER = 600.0
 _REST = 10.0
 """After a publication, rest for this many times the time it took: thousands of polls share a few of them.
 
-The same goes for collecting the exporter's own metrics: a flood of scrapes shares them for some milliseconds.
+The exporter's own metrics are used again for as long, so a flood of scrapes does not spend its time on them.
 """
+
+_LONGEST_REST = 1.0
+"""Seconds; a process that was frozen while it published has not worked all that time."""
 
 log = get_logger(__name__)
 
@@ -96,7 +99,6 @@ class Exposition:
         self._unmarked: set[str] = set()
         self._waiting: set[str] = set()
         self._scraped: deque[Publication] = deque()
-        self._newest_scraped = 0
         self._recording_fails = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -120,12 +122,17 @@ class Exposition:
             before = None if shown is None else shown.picture
             if shown is None:
                 shown = self._shown[transform_id] = _Shown(self._block_with_space(), picture, totals)
-            elif shown.picture.births is not picture.births:
+            if self._chosen_by_others(picture) or (before is not None and before.births is not picture.births):
                 # What is published is the choice of births that are over; no scrape may see it from now on.
                 self._publication = Publication(self._publication.number, {}, {})
             shown.picture, shown.totals = picture, totals
             moved = self._choose(shown)
             self._render(shown, _changed_parts(before, picture) | ({"counters"} if moved else set()))
+
+    def _chosen_by_others(self, picture: Picture) -> bool:
+        """Whether what is published of a transform that has left and is back was chosen by its former births."""
+        births, _ = self._publication.marks.get(picture.target.id, (picture.births, {}))
+        return births is not picture.births
 
     def withdraw(self, transform_id: str) -> None:
         """Take out what a transform's gauges say; counters and times stay."""
@@ -193,7 +200,7 @@ class Exposition:
             self._wake.clear()
             began = time.monotonic()
             self.publish()
-            self._stopping.wait(_REST * (time.monotonic() - began))
+            self._stopping.wait(_rest(time.monotonic() - began))
 
     def stop(self) -> None:
         """End `run`."""
@@ -210,11 +217,6 @@ class Exposition:
     def _take_scrapes(self) -> None:
         while self._scraped:
             publication = self._scraped.popleft()
-            if publication.number > self._newest_scraped:
-                # A slow reader may end after a quick one that has seen more.
-                self._newest_scraped = publication.number
-                if self._state is None:
-                    _mark(publication)
             for transform_id in list(self._waiting):
                 self._release(transform_id, publication.number)
 
@@ -259,7 +261,7 @@ class Exposition:
         self._use.note(variant)
         publication = self._publication
         body = publication.bodies.get(variant)
-        if body is None or (self._state is not None and publication.marks and not publication.marked):
+        if body is None or (publication.marks and not publication.marked):
             return None
         chunks = body.followed_by(self._own_metrics(text_format))
         return Scrape(chunks, sum(map(len, chunks)), lambda: self._note_sent(publication))
@@ -271,7 +273,7 @@ class Exposition:
         if began >= until:
             text = render_metrics(self._telemetry.registry.collect(), text_format) + EOF[text_format]
             now = time.monotonic()
-            self._own[text_format] = (now + _REST * (now - began), text)
+            self._own[text_format] = (now + _rest(now - began), text)
         return text
 
     def prepare_scrape(self, text_format: TextFormat, encoding: Encoding) -> Scrape:
@@ -286,17 +288,23 @@ class Exposition:
         return scrape or self.prepare_scrape(text_format, encoding)
 
     def _note_sent(self, publication: Publication) -> None:
-        if self._waiting or publication.number > self._newest_scraped:
+        if self._waiting:
             self._scraped.append(publication)
             self._wake.set()
 
     def _record(self) -> None:
-        """Write the values of the present publication down; show the recorded ones again if that fails."""
+        """Note the values of the present publication, on disk if there is state; if that fails, show the noted ones.
+
+        Under the lock, and before a byte leaves: births that begin again take over what is noted, so no scrape may
+        have seen more than that.
+        """
         publication = self._publication
-        if self._state is None or not publication.marks or publication.marked:
+        if not publication.marks or publication.marked:
             return
         try:
-            self._state.mark({name: (served, births.born) for name, (births, served) in publication.marks.items()})
+            if self._state is not None:
+                served = {name: (served, births.born) for name, (births, served) in publication.marks.items()}
+                self._state.mark(served)
         except StateError as error:
             self._hold_back(error)
         else:
@@ -317,6 +325,11 @@ class Exposition:
             shown.picture.births.retract()
             self._render(shown, {"counters"})
         self._build()
+
+
+def _rest(seconds: float) -> float:
+    """Return the seconds to rest after so many of work."""
+    return min(_REST * seconds, _LONGEST_REST)
 
 
 def _mark(publication: Publication) -> None:

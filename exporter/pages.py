@@ -29,9 +29,9 @@ from exporter.faults import CREDENTIAL_REASONS, failure_of
 from exporter.logs import get_logger
 from exporter.pacing import Pacer, Slots, Stopped
 from exporter.runs import TaskRun
-from exporter.targets import Details, Lane, details_of, transform_arn
+from exporter.targets import Details, Lane, transform_arn
 from exporter.telemetry import GLUE_OPERATIONS, Telemetry
-from exporter.wire import convert_page, convert_run, decode_page, malformed
+from exporter.wire import convert_details, convert_page, convert_run, decode_page, malformed
 
 MAX_PAGES = 100_000
 """Pages of one listing, after which an endpoint is taken to page for ever."""
@@ -252,8 +252,9 @@ class Glue:
         self._attempts = attempts
         self._slots = slots
         self._account_id = account_id
-        self._lock = threading.Lock()
+        self._connecting = threading.Lock()
         self._connection: _Connection | None = None
+        self._lock = threading.Lock()
         self._details: TTLCache[str, Details | GlueError] = TTLCache(MAX_TRANSFORMS, DETAILS_TTL)
         self._stock_parser_noticed = False
 
@@ -300,9 +301,7 @@ class Glue:
     def _ask_details(self, transform_id: str) -> Details | GlueError:
         try:
             answer = self._call("get_ml_transform", TransformId=transform_id)
-            if "TransformId" not in answer:
-                raise malformed("GetMLTransform without TransformId")
-            return details_of(answer)
+            return convert_details(answer)
         except Stopped:
             raise
         except GlueError as error:
@@ -365,10 +364,12 @@ class Glue:
             self._account_id = (credentials and credentials.get_frozen_credentials().account_id) or ""
 
     def _connected(self) -> _Connection:
-        with self._lock:
-            if self._connection is None:
-                self._connection = self._connect()
-            return self._connection
+        connection = self._connection
+        if connection is None:
+            with self._connecting:
+                connection = self._connection or self._connect()
+                self._connection = connection
+        return connection
 
     def _renew_after(self, failure: GlueError) -> None:
         """Look for credentials anew when those in use are refused: they may have been replaced where they come from."""
@@ -378,9 +379,8 @@ class Glue:
             self.disconnect()
 
     def disconnect(self) -> None:
-        """Close the connection; the next call makes a new one."""
-        with self._lock:
-            connection, self._connection = self._connection, None
+        """Close the connection; the next call makes a new one. Waits for nothing, not even for one being made."""
+        connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 

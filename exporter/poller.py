@@ -129,6 +129,9 @@ class Poller:
         watch.ledger.rebucket(self._config.metrics.execution_buckets)
         watch.births = self._reborn(watch, histograms=False)
         self._journal.rebucketed(watch.target)
+        if watch.shown is not None:
+            # At once, and not after this poll: what it stores knows the new buckets only.
+            self._show(watch)
 
     def _leave(self, watch: Watch) -> None:
         watch.watched = False

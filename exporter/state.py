@@ -95,11 +95,15 @@ def _exemplar(value: list[Any] | None) -> Exemplar | None:
     return None if value is None else Exemplar(*value)
 
 
-def _load(text: str) -> Total:
+def _load(text: str, bounds: tuple[float, ...]) -> Total:
+    """Return what `_dump` wrote; raises ValueError for a histogram that is not over these bounds."""
     kind, *fields = json.loads(text)
     if kind == "count":
         return Count(fields[0], _exemplar(fields[1]))
-    return Histogram(tuple(fields[0]), fields[1], tuple(_exemplar(value) for value in fields[2]))
+    counts, exemplars = tuple(fields[0]), tuple(_exemplar(value) for value in fields[2])
+    if not len(counts) == len(exemplars) == len(bounds) + 1:
+        raise ValueError(f"a histogram of {len(counts)} buckets where {len(bounds) + 1} are")
+    return Histogram(counts, fields[1], exemplars)
 
 
 def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
@@ -120,7 +124,7 @@ class StateFile:
         self._connection = connection
         self._lock = threading.Lock()
         self._incomplete: set[str] = set()
-        self._names: dict[str, str] = {}
+        self._stored: dict[str, tuple[str, tuple[float, ...]]] = {}
         self._kept: frozenset[str] = frozenset()
 
     # -- reading ----------------------------------------------------------------------------------------------------
@@ -157,12 +161,12 @@ class StateFile:
                 if rebucketed and family in ("execution", "duration"):
                     continue
                 if total is not None:
-                    ledger.totals[series] = _load(total)
+                    ledger.totals[series] = _load(total, bounds)
                 if shown is not None:
-                    served[series] = _load(shown)
+                    served[series] = _load(shown, bounds)
                 if birth is not None:
                     born[series] = birth
-            self._names[transform_id] = name
+            self._stored[transform_id] = (name, tuple(json.loads(stored_bounds)))
             return Restored(name, ledger, born_at, served, born, rebucketed)
 
     def _open_runs(self, key: int, *, gone: bool) -> list[TaskRun]:
@@ -187,7 +191,7 @@ class StateFile:
         After a failure (`StateError`) the transform is behind until a later poll of it is stored, whole.
         """
         whole = transform_id in self._incomplete
-        if not (whole or changes or name != self._names.get(transform_id)):
+        if not (whole or changes or self._stored.get(transform_id) != (name, ledger.bounds)):
             return False
         self._incomplete.add(transform_id)
         with self._transaction() as cursor:
@@ -202,7 +206,7 @@ class StateFile:
                 [(key, *series, _dump(total)) for series, total in ledger.totals.items()],
             )
         self._incomplete.discard(transform_id)
-        self._names[transform_id] = name
+        self._stored[transform_id] = (name, ledger.bounds)
         return True
 
     def _save_transform(self, cursor: sqlite3.Cursor, transform_id: str, name: str, ledger: Ledger, now: float) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from exporter.config import Config
 
@@ -39,23 +39,6 @@ class Details:
     recall: float | None = None
     f1: float | None = None
     area_under_pr_curve: float | None = None
-
-
-def details_of(answer: Mapping[str, Any]) -> Details:
-    """Return the details in an answer of GetMLTransform."""
-    quality = answer.get("EvaluationMetrics", {}).get("FindMatchesMetrics", {})
-    return Details(
-        name=answer.get("Name", ""),
-        status=answer.get("Status", ""),
-        transform_type=answer.get("Parameters", {}).get("TransformType", ""),
-        glue_version=answer.get("GlueVersion", ""),
-        worker_type=answer.get("WorkerType", ""),
-        label_count=answer.get("LabelCount"),
-        precision=quality.get("Precision"),
-        recall=quality.get("Recall"),
-        f1=quality.get("F1"),
-        area_under_pr_curve=quality.get("AreaUnderPRCurve"),
-    )
 
 
 def configured_targets(config: Config) -> tuple[Target, ...]:

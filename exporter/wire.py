@@ -11,6 +11,7 @@ import msgspec
 
 from exporter.errors import GlueError
 from exporter.runs import UNKNOWN, TaskRun
+from exporter.targets import Details
 
 
 class _Properties(msgspec.Struct, rename="pascal", gc=False):
@@ -26,6 +27,32 @@ class _Run(msgspec.Struct, rename="pascal", gc=False):
     execution_time: float | None = None
     error_string: str | None = None
     log_group_name: str | None = None
+
+
+class _Quality(msgspec.Struct, rename="pascal"):
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    area_under_pr_curve: float | None = msgspec.field(name="AreaUnderPRCurve", default=None)
+
+
+class _Evaluation(msgspec.Struct, rename="pascal"):
+    find_matches_metrics: _Quality = msgspec.field(default_factory=_Quality)
+
+
+class _Parameters(msgspec.Struct, rename="pascal"):
+    transform_type: str = ""
+
+
+class _Transform(msgspec.Struct, rename="pascal"):
+    transform_id: str
+    name: str = ""
+    status: str = ""
+    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+    glue_version: str = ""
+    worker_type: str = ""
+    label_count: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    evaluation_metrics: _Evaluation = msgspec.field(default_factory=_Evaluation)
 
 
 class _Page(msgspec.Struct, rename="pascal"):
@@ -66,6 +93,27 @@ def convert_run(parsed: Mapping[str, Any]) -> TaskRun:
         raise malformed(str(error)) from error
 
 
+def convert_details(parsed: Mapping[str, Any]) -> Details:
+    """Return what a GetMLTransform answer that botocore has parsed tells of the transform."""
+    try:
+        transform = msgspec.convert(_plain(parsed), _Transform)
+    except msgspec.MsgspecError as error:
+        raise malformed(str(error)) from error
+    quality = transform.evaluation_metrics.find_matches_metrics
+    return Details(
+        name=transform.name,
+        status=transform.status,
+        transform_type=transform.parameters.transform_type,
+        glue_version=transform.glue_version,
+        worker_type=transform.worker_type,
+        label_count=transform.label_count,
+        precision=quality.precision,
+        recall=quality.recall,
+        f1=quality.f1,
+        area_under_pr_curve=quality.area_under_pr_curve,
+    )
+
+
 def malformed(what: str) -> GlueError:
     """Return the error for an answer that has not the documented shape."""
     return GlueError(
@@ -78,11 +126,21 @@ def malformed(what: str) -> GlueError:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.timestamp()
+    if isinstance(value, str) and not value.isascii():
+        _check_unicode(value)
     if isinstance(value, Mapping):
         return {name: _plain(member) for name, member in value.items()}
     if isinstance(value, list):
         return [_plain(member) for member in value]
     return value
+
+
+def _check_unicode(text: str) -> None:
+    """Raise `GlueError` for half of a surrogate pair: it can be neither stored nor sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise malformed(f"text that is no Unicode: {error.reason}") from error
 
 
 def _task_run(run: _Run) -> TaskRun:

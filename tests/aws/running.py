@@ -106,6 +106,8 @@ def running(simulator: Simulator | None = None, **config: Any) -> Iterator[Runni
         yield exporter
     finally:
         exporter.service.stop()
+        # A connection that is being made just when the simulator stops would be left behind there, unclosed.
+        pause(0.05)
 
 
 def _text(value: Any) -> Any:

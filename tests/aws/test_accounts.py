@@ -1,6 +1,7 @@
 """Credentials: where they come from, how long they live, and what happens when they are not there."""
 
 import http.server
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -237,6 +238,25 @@ def test_pod_identity_gives_the_ambient_credentials(environment, simulator, tmp_
             exporter.wait_until_up("tfm-one")
             assert shown == ["pod-token"]
             assert {one.access_key_id for one in simulator.requests.all()} == {"AKIAONE"}
+
+
+def test_a_source_of_credentials_that_hangs_delays_nobody_else(environment, simulator):
+    """While the ambient credentials cannot be had, another account is polled, a reload is done, and a stop is quick."""
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    environment.delenv("AWS_SECRET_ACCESS_KEY")
+    accounts = [{"name": "ambient"}, {"name": "one", "profile": "one"}]
+    transforms = [{"id": "tfm-a", "account": "ambient"}, {"id": "tfm-one", "account": "one"}]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        with running(simulator, accounts=accounts, transforms=transforms) as exporter:
+            keeps_polling(exporter, "tfm-one")
+            began = time.monotonic()
+            polling = {**exporter.config["polling"], "request_timeout": "9s"}
+            assert exporter.reload(polling=polling) is None
+            keeps_polling(exporter, "tfm-one", times=1)
+            assert exporter.up("tfm-a") != 1
+            exporter.service.stop()
+            assert time.monotonic() - began < 4
 
 
 @contextmanager

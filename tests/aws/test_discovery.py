@@ -125,7 +125,8 @@ def test_a_discovery_that_fails_keeps_the_last_good_list_and_says_so(simulator, 
         wait_for(lambda: exporter.value(UP) == 0)
         failed = simulator.requests.count("ListMLTransforms")
         wait_for(lambda: simulator.requests.count("ListMLTransforms") > failed + 2, timeout=20)
-        keeps_polling(exporter, "tfm-a", times=1, timeout=20)
+        assert exporter.reload(web={"status_page": "false"}) is None
+        keeps_polling(exporter, "tfm-a", times=1)
         assert exporter.watched() == {"tfm-a", "tfm-b"}
         assert not exporter.errors()
         assert caplog.text.count("discovery fails") == 1
@@ -171,14 +172,16 @@ def test_ready_waits_for_the_first_discovery_but_not_for_ever(simulator):
         wait_for(exporter.service.is_ready)
 
 
+@pytest.mark.slow
 def test_a_reload_changes_discovery_without_a_gap(simulator):
     """An unchanged discovery keeps its transforms over a reload, a changed one until its answer, a removed one none."""
     with running(simulator, discovery=[QUICK]) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
-        simulator.faults.set({"kind": "delay", "seconds": 0.5, "operations": ["ListMLTransforms"]})
+        simulator.faults.set({"kind": "delay", "seconds": 1.5, "operations": ["ListMLTransforms"]})
         assert exporter.reload(polling={**exporter.config["polling"], "interval": "150ms"}) is None
         assert exporter.watched() == {"tfm-a", "tfm-b"}
         assert exporter.reload(discovery=[{**QUICK, "tags": {"team": "red"}}]) is None
+        keeps_polling(exporter, "tfm-a", times=1)
         assert exporter.watched() == {"tfm-a", "tfm-b"}
         watches(exporter, "tfm-b")
         assert exporter.reload(discovery=[], transforms=["tfm-a"]) is None

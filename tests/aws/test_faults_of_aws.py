@@ -85,6 +85,23 @@ def test_a_fault_of_one_transform_spares_the_others_of_its_account(simulator, fa
         assert set(exporter.errors()) == {reason}
 
 
+@pytest.mark.slow
+def test_more_hanging_transforms_than_threads_leave_the_sound_ones_theirs(simulator):
+    """Once they have failed, ten hanging transforms take turns on one thread, and a sound one keeps its interval."""
+    hanging = simulator.world.add_transform({"name": "hanging", "count": 10})
+    polling = {"concurrency": 4, "request_timeout": "700ms"}
+    with running(simulator, transforms=[*hanging, "tfm-a", "tfm-b"], polling=polling) as exporter:
+        exporter.wait_until_up(*hanging, "tfm-a", "tfm-b")
+        simulator.faults.set({"kind": "hang", "transforms": hanging, "operations": ["GetMLTaskRuns"]})
+        wait_for(lambda: all(exporter.up(transform_id) == 0 for transform_id in hanging))
+        before = simulator.requests.all("GetMLTaskRuns")[-1].time
+        keeps_polling(exporter, "tfm-b", times=12)
+        polls = [one for one in simulator.requests.all("GetMLTaskRuns") if one.time >= before]
+        assert longest_gap([one.time for one in polls if one.transform_id == "tfm-b"]) < 0.6
+        simulator.faults.clear()
+        exporter.wait_until_up(*hanging)
+
+
 def test_an_outage_of_the_endpoint_is_a_connection_error_until_it_is_back(simulator):
     """A refused connection is counted as "connection", and polls go on when the endpoint listens again."""
     with running(simulator, transforms=["tfm-a"]) as exporter:

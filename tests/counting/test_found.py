@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.totals import Count, Series
-from tests.counting.world import DAY, HOUR, Exporter, Prometheus, Run, World, configuration
+from tests.counting.world import DAY, HOUR, Exporter, Prometheus, Run, Samples, World, configuration
 
 
 @pytest.fixture
@@ -133,3 +133,51 @@ def test_a_run_on_two_pages_starts_and_ends_once(world: World) -> None:
     exporter.poll()
     assert exporter.totals() == {("FIND_MATCHES", "SUCCEEDED"): 3}
     assert exporter.watch_of("tfm-a").ledger.totals[Series("started", "FIND_MATCHES", "")] == Count(3)
+
+
+def scraped_without_publishing(exporter: Exporter) -> Samples:
+    """Scrape to the end, before the thread that publishes has come round."""
+    samples, scrape = exporter.begin_scrape()
+    scrape.sent()
+    return samples
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("scraped", [False, True])
+def test_a_transform_that_leaves_and_is_back_at_once_does_not_go_down(
+    world: World, tmp_path: Path, stored: bool, scraped: bool
+) -> None:
+    """Two reloads before the next publication take no counter back that a scrape has seen or may still see."""
+    both, other = configuration("tfm-a", "tfm-b"), configuration("tfm-b")
+    exporter = Exporter(world, both, tmp_path / "state.db" if stored else None)
+    exporter.poll()
+    exporter.scrape()
+    world.add(Run("tsk-0", world.now, world.now))
+    exporter.poll()
+    prometheus = Prometheus()
+    if scraped:
+        prometheus.take("one", scraped_without_publishing(exporter))
+    exporter.reload(other)
+    exporter.reload(both)
+    for _ in range(3):
+        prometheus.take("one", scraped_without_publishing(exporter))
+        exporter.poll()
+    exporter.close()
+    assert not prometheus.falls()
+
+
+def test_a_counter_that_was_just_scraped_does_not_go_down_when_the_buckets_change(world: World) -> None:
+    """What a scrape has seen is the base of the births that follow it, though nothing was published in between."""
+    exporter = Exporter(world, configuration("tfm-a"))
+    exporter.poll()
+    exporter.scrape()
+    world.add(Run("tsk-0", world.now, world.now))
+    exporter.poll()
+    prometheus = Prometheus()
+    prometheus.take("one", scraped_without_publishing(exporter))
+    exporter.reload(configuration("tfm-a", buckets=(5.0, 50.0)))
+    for _ in range(3):
+        exporter.poll_quietly()
+        prometheus.take("one", scraped_without_publishing(exporter))
+        exporter.exposition.publish()
+    assert not prometheus.falls()

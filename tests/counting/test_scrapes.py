@@ -59,10 +59,11 @@ class Scrapes(RuleBasedStateMachine):
         self.watched: frozenset[str] = frozenset(IDS)
         self.prometheus = Prometheus()
         self.starts = 0
-        self.known: dict[str, set[str]] = {}
         self.missed: dict[str, set[str]] = {name: set() for name in IDS}
         self.reached: Counter[tuple[str, Cell]] = Counter()
         self.lost: Counter[tuple[str, Cell]] = Counter()
+        self.ended: Counter[tuple[str, Cell]] = Counter()
+        """What processes without state had shown when they were killed."""
         self.cut_short = False
         self.rebucketed = False
         for _ in range(history):
@@ -113,8 +114,6 @@ class Scrapes(RuleBasedStateMachine):
             path = self.folder / f"state-{self.starts}.db"
             state = through(open_state(path, self.world.now)[0], self._on_statement)
             state._connection.execute("PRAGMA synchronous = OFF")
-        else:
-            self.known.clear()
         self.starts += 1
         self.exporter = Exporter(self.world, self._configuration(), state)
 
@@ -168,7 +167,10 @@ class Scrapes(RuleBasedStateMachine):
     @rule()
     def the_process_is_killed(self) -> None:
         before = self.starts - 1
-        if self.with_state and self.renamed:
+        if not self.with_state:
+            self.ended += self.reached
+            self.reached.clear()
+        elif self.renamed:
             self._account_for_marks()
         self.exporter.kill()
         if self.with_state:
@@ -239,10 +241,13 @@ class Scrapes(RuleBasedStateMachine):
         for name in IDS:
             truth = self.truth(name)
             assert last.finished(name) == truth
-            if self.with_state:
-                increase = Counter(by_cell(self.prometheus.increase(FINISHED), name))
-                lost = Counter({cell: count for (of, cell), count in self.lost.items() if of == name})
-                assert increase + lost == Counter(truth)
+            increase = Counter(by_cell(self.prometheus.increase(FINISHED), name))
+            assert increase + of_transform(self.lost, name) == Counter(truth) + of_transform(self.ended, name)
+
+
+def of_transform(counts: Counter[tuple[str, Cell]], name: str) -> Counter[Cell]:
+    """Give the counts of one transform."""
+    return Counter({cell: count for (of, cell), count in counts.items() if of == name})
 
 
 class TestScrapes(Scrapes.TestCase):

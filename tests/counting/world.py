@@ -311,7 +311,7 @@ def _as_left(path: Path) -> dict[str, bytes | None]:
 
 def copy_state(path: Path, to: Path) -> Path:
     """Copy a state file as it lies there, with what is not checkpointed yet."""
-    to.parent.mkdir(exist_ok=True)
+    to.parent.mkdir(parents=True, exist_ok=True)
     for suffix in ("", "-wal"):
         part = path.with_name(path.name + suffix)
         if part.exists():

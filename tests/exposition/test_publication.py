@@ -245,6 +245,8 @@ def test_a_format_is_prepared_once_somebody_asks() -> None:
         assert exposed.scrape(*variant) is not None
     exposed.update(picture(), {FAILED: Count(1)})
     exposed.publish()
+    assert VARIANTS[0] in exposed._publication.bodies
+    exposed.prepare_scrape(*VARIANTS[0])  # notes what is about to be shown, for all of them
     assert all(exposed.scrape(*variant) is not None for variant in VARIANTS)
 
 
