@@ -12,11 +12,19 @@ PYTEST = $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 .PHONY: help
 help: ## print this help
 	@echo 'usage: make TARGET [PYTHON=python3.12] [ARGS="-k ledger"]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.package ## run the exporter against the embedded Glue simulator: no AWS, no credentials
 	$(BIN)/glue-ml-exporter demo $(ARGS)
+
+.PHONY: demo-prometheus
+demo-prometheus: $(VENV)/.package ## run the demo with a Prometheus and an Alertmanager of this machine, alerts loaded
+	$(BIN)/python demo-stack/local.py $(ARGS)
+
+.PHONY: demo-stack
+demo-stack: ## run the demo with Prometheus, Alertmanager and Grafana, all in Docker
+	docker compose -f demo-stack/compose.yaml up --build $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.dev tools ## run every test, also against real Prometheus and the aws command line
@@ -39,14 +47,38 @@ format: $(VENV)/.dev ## format the code and fix what can be fixed without thinki
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(VENV)/.dev ## write the files that are made from code: alert rules, references of metrics and flags
+generate: $(VENV)/.dev ## write the files that are made from code: alert rules, dashboards, references of metrics and flags
 	$(BIN)/python -m alerts.generate
+	$(BIN)/python -m dashboards.generate
 	$(BIN)/python docs/generate.py
 
 .PHONY: bench
 bench: $(VENV)/.dev ## measure memory, speed and scrapes
 	$(BIN)/python tests/tools/install.py nginx prometheus-3
 	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: packages
+packages: $(VENV)/.package ## build the wheel and the sdist into dist/
+	$(BIN)/python -m hatchling build --target wheel --target sdist --directory dist
+
+.PHONY: image
+image: ## build the container image with docker, as glue-ml-exporter
+	docker build --build-arg REVISION=$$(git rev-parse HEAD) --tag glue-ml-exporter .
+
+.PHONY: chart
+chart: $(VENV)/.package ## write what the Helm chart takes from exporter/, alerts/ and dashboards/
+	$(BIN)/python -m helm.generate
+
+.PHONY: sbom
+sbom: $(VENV)/.dev packages ## write the bill of materials into dist/, and docs/licences.md
+	$(BIN)/python packaging/licences.py
+	$(BIN)/python tests/tools/install.py shipping
+	rm -rf build/sbom && $(BIN)/python -m venv --without-pip build/sbom
+	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --disable-pip-version-check \
+		--require-hashes --only-binary :all: -r locks/runtime.txt
+	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	.tools/shipping/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file dist/sbom.cdx.json build/sbom/bin/python
 
 .PHONY: tools
 tools: $(VENV)/.dev ## install the outside programs that the tests run into .tools/
@@ -58,6 +90,7 @@ lock: $(VENV)/.dev ## refresh all locked dependencies to the newest that pyproje
 	$(UV_LOCK) pyproject.toml --constraint locks/dev.txt --output-file locks/runtime.txt
 	$(UV_LOCK) --group build --constraint locks/dev.txt --output-file locks/build.txt
 	tests/tools/install-awscli --lock
+	tests/tools/install-shipping --lock
 
 .PHONY: clean
 clean: ## remove everything that make put here: .venv/, .tools/, caches

@@ -1,0 +1,234 @@
+"""The dashboard about the exporter itself."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from dashboards.parts import (
+    BYTES,
+    NONE_IS_GOOD,
+    PER_SECOND,
+    SECONDS,
+    SHORT,
+    AnyPanel,
+    fill,
+    graph,
+    new_dashboard,
+    number_panel,
+    place_variables,
+    query,
+    rows,
+    variable,
+)
+
+THIS = 'job=~"$job",instance=~"$instance"'
+LANE = f'{THIS},aws_account=~"$account",aws_region=~"$region"'
+
+
+def exporter() -> Dashboard:
+    """Return the dashboard."""
+    built = new_dashboard(
+        "glue-ml-exporter",
+        "Glue ML / Exporter",
+        "Whether the exporter sees all it should, in time, and what it takes for that.",
+    )
+    choices = (
+        *place_variables(),
+        variable("job", "Job", "label_values(glue_ml_exporter_build_info, job)"),
+        variable("instance", "Instance", 'label_values(glue_ml_exporter_build_info{job=~"$job"}, instance)'),
+    )
+    for choice in choices:
+        built = built.with_variable(choice)
+    return fill(
+        built, (("Now", _now()), ("AWS", _aws()), ("Polls", _polls()), ("What it serves and takes", _process()))
+    )
+
+
+def _now() -> tuple[AnyPanel, ...]:
+    return (
+        number_panel(
+            "Instances up",
+            "Exporters that Prometheus can scrape.",
+            f"sum(up{{{THIS}}})",
+            SHORT,
+            steps=((None, "red"), (1, "green")),
+        ),
+        number_panel(
+            "Oldest data",
+            "Time since the last successful poll of the transform that has waited for the longest.",
+            f"time() - min(glue_ml_transform_last_successful_poll_timestamp_seconds{{{THIS}}})",
+            SECONDS,
+            steps=((None, "green"), (300, "yellow"), (900, "red")),
+        ),
+        number_panel(
+            "Cannot be polled",
+            "Transforms of which the last poll failed.",
+            f"count(glue_ml_transform_up{{{THIS}}} == 0) or vector(0)",
+            SHORT,
+            steps=NONE_IS_GOOD,
+        ),
+        number_panel(
+            "Old configuration",
+            "Exporters that could not load their configuration the last time.",
+            f"count(glue_ml_exporter_config_last_reload_successful{{{THIS}}} == 0) or vector(0)",
+            SHORT,
+            steps=NONE_IS_GOOD,
+        ),
+        number_panel(
+            "Failed writes",
+            "Writes to the state file that failed within the time range of the dashboard.",
+            f"round(sum(increase(glue_ml_exporter_state_write_errors_total{{{THIS}}}[$__range])))",
+            SHORT,
+            steps=NONE_IS_GOOD,
+        ),
+        number_panel(
+            "Failing discovery",
+            "Accounts and regions in which the last search for transforms failed.",
+            f"count(glue_ml_exporter_discovery_up{{{THIS}}} == 0) or vector(0)",
+            SHORT,
+            steps=NONE_IS_GOOD,
+        ),
+    )
+
+
+def _aws() -> tuple[AnyPanel, ...]:
+    latency = f"rate(glue_ml_exporter_api_request_duration_seconds_bucket{{{THIS}}}[$__rate_interval])"
+    return (
+        graph(
+            "Requests",
+            "Requests to AWS, retries included, by operation and answer.",
+            PER_SECOND,
+            query(
+                f"sum by (operation, code) (rate(glue_ml_exporter_api_requests_total{{{LANE}}}[$__rate_interval]))",
+                "{{operation}} {{code}}",
+            ),
+        ),
+        graph(
+            "Failed polls",
+            "Polls of a transform that failed, by reason.",
+            SHORT,
+            query(
+                f"sum by (reason) (increase(glue_ml_exporter_poll_errors_total{{{LANE}}}[$__rate_interval])) > 0"
+                f"\nor sum(increase(glue_ml_exporter_poll_errors_total{{{LANE}}}[$__rate_interval]))",
+                "{{reason}}",
+            ),
+            bars=True,
+        ),
+        graph(
+            "Answer time",
+            "95th percentile of the time that AWS takes to answer, by operation.",
+            SECONDS,
+            query(f"histogram_quantile(0.95, sum by (operation, le) ({latency}))", "{{operation}}"),
+        ),
+        graph(
+            "Held back",
+            "Seconds per second that requests wait for the exporter's own rate limit, by account and region.",
+            SECONDS,
+            query(
+                "sum by (aws_account, aws_region)"
+                f" (rate(glue_ml_exporter_api_request_delay_seconds_total{{{LANE}}}[$__rate_interval]))",
+                "{{aws_account}} {{aws_region}}",
+            ),
+        ),
+    )
+
+
+def _polls() -> tuple[AnyPanel, ...]:
+    return (
+        graph(
+            "Poll cycle",
+            "How long after it was due the last poll of a cycle had ended. Above the polling interval it overruns.",
+            SECONDS,
+            query(f"glue_ml_exporter_poll_cycle_duration_seconds{{{THIS}}}", "{{instance}}"),
+        ),
+        graph(
+            "Overruns",
+            "Poll cycles that took longer than the polling interval.",
+            SHORT,
+            query(f"increase(glue_ml_exporter_poll_cycle_overruns_total{{{THIS}}}[$__rate_interval])", "{{instance}}"),
+            bars=True,
+        ),
+        graph(
+            "Slowest polls",
+            "Duration of the last poll of the ten transforms that are polled most slowly.",
+            SECONDS,
+            query(
+                f"topk(10, max by (transform_id, transform_name) (glue_ml_transform_poll_duration_seconds{{{THIS}}}))"
+                "\nand on (transform_id)\n"
+                f"topk(10, max by (transform_id) (glue_ml_transform_poll_duration_seconds{{{THIS}}} @ end()))",
+                "{{transform_name}}",
+            ),
+        ),
+        graph(
+            "Found transforms",
+            "Transforms that the last search found, by account and region.",
+            SHORT,
+            query(
+                f"max by (aws_account, aws_region) (glue_ml_exporter_discovered_transforms{{{LANE}}})",
+                "{{aws_account}} {{aws_region}}",
+            ),
+        ),
+    )
+
+
+def _process() -> tuple[AnyPanel, ...]:
+    return (
+        graph(
+            "Memory",
+            "Resident memory of the process.",
+            BYTES,
+            query(f"process_resident_memory_bytes{{{THIS}}}", "{{instance}}"),
+        ),
+        graph(
+            "Processor time",
+            "Processors in use.",
+            SHORT,
+            query(f"rate(process_cpu_seconds_total{{{THIS}}}[$__rate_interval])", "{{instance}}"),
+        ),
+        graph(
+            "Exposition",
+            "Size of what is served about Glue, by format and encoding.",
+            BYTES,
+            query(
+                f"max by (format, encoding) (glue_ml_exporter_exposition_bytes{{{THIS}}})", "{{format}} {{encoding}}"
+            ),
+        ),
+        graph(
+            "Runs in memory",
+            "Task runs that the exporter knows, open and finished.",
+            SHORT,
+            query(f"glue_ml_exporter_tracked_runs{{{THIS}}}", "{{instance}}"),
+        ),
+        graph(
+            "Log messages",
+            "Messages logged, by level.",
+            SHORT,
+            query(
+                f"sum by (level) (increase(glue_ml_exporter_log_messages_total{{{THIS}}}[$__rate_interval]))",
+                "{{level}}",
+            ),
+            bars=True,
+        ),
+        graph(
+            "State file",
+            "Time since the state file was last written. It is written when something has changed.",
+            SECONDS,
+            query(f"time() - glue_ml_exporter_state_last_write_timestamp_seconds{{{THIS}}}", "{{instance}}"),
+        ),
+        rows(
+            "Versions",
+            "What is running, and since when its configuration is in force.",
+            (
+                (
+                    "Configuration for",
+                    SECONDS,
+                    _with_version("glue_ml_exporter_config_last_reload_success_timestamp_seconds"),
+                ),
+                ("Running for", SECONDS, _with_version("process_start_time_seconds")),
+            ),
+            labels=("instance", "job", "version"),
+        ).height(6),
+    )
+
+
+def _with_version(timestamp: str) -> str:
+    version = f"on (job, instance) group_left (version, revision, pythonversion) glue_ml_exporter_build_info{{{THIS}}}"
+    return f"(time() - {timestamp}{{{THIS}}})\n* {version}"

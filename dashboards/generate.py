@@ -1,0 +1,53 @@
+"""Write the dashboards of Grafana as JSON.
+
+    python -m dashboards.generate [--output FOLDER] [--check]
+
+`--check` writes nothing and fails if a file is not what would be written.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from dashboards.exporter_dashboard import exporter
+from dashboards.overview import overview
+from dashboards.transform import transform
+
+FOLDER = Path(__file__).parent
+
+
+def dashboard_files() -> dict[str, str]:
+    """Return the content of each dashboard's file, by its name, which is the dashboard's uid."""
+    files = {}
+    for built in (overview().build(), transform().build(), exporter().build()):
+        text = json.dumps(built, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
+        files[f"{built.uid}.json"] = text + "\n"
+    return files
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0, or 1 if a checked file is out of date."""
+    parser = argparse.ArgumentParser(prog="python -m dashboards.generate", description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=FOLDER, metavar="FOLDER")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if a file is out of date")
+    options = parser.parse_args(arguments)
+    files = dashboard_files()
+    outdated = [name for name, content in files.items() if _content(options.output / name) != content]
+    for name in outdated:
+        if options.check:
+            print(f"{options.output / name} is out of date; run: make generate", file=sys.stderr)
+        else:
+            (options.output / name).write_text(files[name], encoding="utf-8")
+    return 1 if options.check and outdated else 0
+
+
+def _content(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""The dashboard about one transform."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink
+from grafana_foundation_sdk.models.dashboard import VariableHide
+
+from dashboards.parts import (
+    CONSOLE,
+    NONE_IS_GOOD,
+    RATIO,
+    SECONDS,
+    SHORT,
+    AnyPanel,
+    coloured_by_status,
+    fill,
+    graph,
+    heat,
+    latest_status,
+    link,
+    new_dashboard,
+    number_panel,
+    place_variables,
+    query,
+    status_mapping,
+    timeline,
+    transform_variable,
+    variable,
+)
+
+THIS = 'transform_id=~"$transform"'
+DAY = 86400
+
+
+def transform() -> Dashboard:
+    """Return the dashboard."""
+    built = new_dashboard(
+        "glue-ml-transform", "Glue ML / Transform", "Task runs, durations and quality of one AWS Glue ML transform."
+    )
+    own_region = variable(
+        "aws_region",
+        "Region of the transform",
+        'label_values(glue_ml_transform_info{transform_id=~"$transform"}, aws_region)',
+        several=False,
+    ).hide(VariableHide.HIDE_VARIABLE)
+    for choice in (*place_variables(), transform_variable(several=False), own_region):
+        built = built.with_variable(choice)
+    for page in _links():
+        built = built.link(page)
+    return fill(built, (("Now", _now()), ("Runs", _runs()), ("Duration", _durations()), ("Quality", _quality())))
+
+
+def _links() -> tuple[DashboardLink, ...]:
+    return (
+        link(
+            "Glue console",
+            f"{CONSOLE}/glue/home?region=${{aws_region}}",
+            "AWS Glue in the transform's region; the transforms are under Data classification tools, Record matching.",
+        ),
+        link(
+            "CloudWatch logs",
+            f"{CONSOLE}/cloudwatch/home?region=${{aws_region}}#logsV2:log-groups$3FlogGroupNameFilter$3Daws-glue",
+            "The log groups of AWS Glue in the transform's region.",
+        ),
+    )
+
+
+def _now() -> tuple[AnyPanel, ...]:
+    ages = ((None, "green"), (2 * DAY, "yellow"), (7 * DAY, "red"))
+    failed = f'increase(glue_ml_task_runs_finished_total{{{THIS},status=~"FAILED|TIMEOUT"}}[$__range])'
+    return (
+        number_panel(
+            "Latest status",
+            "Status of the run that was started last, by task type.",
+            latest_status("task_type"),
+            SHORT,
+            legend="{{task_type}}",
+        )
+        .mappings([status_mapping()])
+        .span(8),
+        number_panel(
+            "Since last success",
+            "Time since a run of any type last SUCCEEDED.",
+            f"time() - max(glue_ml_task_run_last_success_timestamp_seconds{{{THIS}}})",
+            SECONDS,
+            steps=ages,
+        ),
+        number_panel(
+            "Since last failure",
+            "Time since a run of any type last FAILED or ended in TIMEOUT.",
+            f"time() - max(glue_ml_task_run_last_failure_timestamp_seconds{{{THIS}}})",
+            SECONDS,
+        ),
+        number_panel(
+            "Failed runs",
+            "Runs that FAILED or ended in TIMEOUT within the time range of the dashboard.",
+            f"round(sum(max by (task_type, status) ({failed})))",
+            SHORT,
+            steps=NONE_IS_GOOD,
+        ),
+        number_panel(
+            "Age of the data",
+            "Time since the transform was last polled successfully.",
+            f"time() - max(glue_ml_transform_last_successful_poll_timestamp_seconds{{{THIS}}})",
+            SECONDS,
+            steps=((None, "green"), (300, "yellow"), (900, "red")),
+        ),
+    )
+
+
+def _runs() -> tuple[AnyPanel, ...]:
+    increase = f"increase(glue_ml_task_runs_finished_total{{{THIS}}}[$__rate_interval])"
+    return (
+        timeline(
+            "Latest status over time",
+            "Status of the run that was started last, by task type.",
+            latest_status("task_type"),
+            "{{task_type}}",
+        ).height(7),
+        coloured_by_status(
+            graph(
+                "Finished runs",
+                "Runs that ended, by their final status.",
+                SHORT,
+                query(f"sum by (status) (max by (task_type, status) ({increase}))", "{{status}}", exemplars=True),
+                bars=True,
+            )
+        ),
+        graph(
+            "Runs in flight",
+            "Runs that are STARTING, RUNNING or STOPPING, by task type.",
+            SHORT,
+            query(
+                "sum by (task_type) (max by (task_type, status)"
+                f' (glue_ml_task_runs{{{THIS},status=~"STARTING|RUNNING|STOPPING"}}))',
+                "{{task_type}}",
+            ),
+        ),
+    )
+
+
+def _durations() -> tuple[AnyPanel, ...]:
+    def buckets(metric: str) -> str:
+        inner = f"max by (task_type, status, le) (increase({metric}_bucket{{{THIS}}}[$__rate_interval]))"
+        return f"sum by (le) ({inner})"
+
+    succeeded = f'glue_ml_task_run_duration_seconds_bucket{{{THIS},status="SUCCEEDED"}}'
+    return (
+        heat(
+            "Duration of the runs",
+            "From start to end, waiting included, of the runs that ended. The dots are exemplars: each names a run.",
+            buckets("glue_ml_task_run_duration_seconds"),
+        ),
+        heat(
+            "Execution time of the runs",
+            "The time for which the runs that ended consumed resources. The dots are exemplars: each names a run.",
+            buckets("glue_ml_task_run_execution_seconds"),
+        ),
+        graph(
+            "Duration of successful runs",
+            "Median and 95th percentile of all runs that were counted: what the alert on slow runs compares with.",
+            SECONDS,
+            *(
+                query(
+                    f"histogram_quantile({share}, max by (task_type, le) ({succeeded}))",
+                    f"{{{{task_type}}}} {name}",
+                    exemplars=True,
+                )
+                for share, name in ((0.5, "median"), (0.95, "95 %"))
+            ),
+        ),
+        graph(
+            "Latest run",
+            "Execution time of the run that finished last, and for how long the oldest unfinished run has been active.",
+            SECONDS,
+            query(
+                f"max by (task_type) (glue_ml_task_run_latest_execution_seconds{{{THIS}}})", "{{task_type}} execution"
+            ),
+            query(
+                f"time() - max by (task_type) (glue_ml_task_run_oldest_active_start_timestamp_seconds{{{THIS}}})",
+                "{{task_type}} active",
+            ),
+        ),
+    )
+
+
+def _quality() -> tuple[AnyPanel, ...]:
+    names = {
+        "precision": "precision",
+        "recall": "recall",
+        "f1": "F1",
+        "area_under_pr_curve": "area under the precision-recall curve",
+    }
+    return (
+        graph(
+            "Quality",
+            "What Glue estimates of the trained transform.",
+            RATIO,
+            *(query(f"max(glue_ml_transform_{name}_ratio{{{THIS}}})", legend) for name, legend in names.items()),
+        ).max(1),
+        graph(
+            "Training labels",
+            "Labels that the transform can be trained with.",
+            SHORT,
+            query(f"max(glue_ml_transform_training_labels{{{THIS}}})", "labels"),
+        ),
+    )

@@ -1,0 +1,145 @@
+"""Run Prometheus and Alertmanager, as installed on this machine, against the demo, with the alerts loaded.
+
+    python demo-stack/local.py [--exporter HOST:PORT] [--prometheus HOST:PORT] [--alertmanager HOST:PORT]
+
+Their configuration is that of the compose file, with the addresses of this machine. Ctrl-C ends everything.
+"""
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PATIENCE = 5.0
+"""Seconds that a program has to end by itself."""
+
+
+class MissingProgramError(Exception):
+    """A program is not on this machine; the message says how to get it."""
+
+
+def find(*names: str) -> str:
+    """Return the path of a program, known by any of these names: this machine's, else the copy that the tests use."""
+    copies = [str(path) for path in sorted((ROOT / ".tools").glob("prometheus-*/usr/bin"), reverse=True)]
+    for path in (None, *copies):
+        for name in names:
+            if program := shutil.which(name, path=path):
+                return program
+    raise MissingProgramError(f"{names[0]} is not installed: run `make tools`, or install it so that it is in PATH")
+
+
+def prometheus_config(exporter: str, alertmanager: str) -> dict[str, Any]:
+    """Return the demo's configuration of Prometheus with these addresses and the rules of this folder."""
+    config: dict[str, Any] = yaml.safe_load((HERE / "prometheus.yml").read_text(encoding="utf-8"))
+    config["rule_files"] = [str(ROOT / "alerts" / Path(pattern).name) for pattern in config["rule_files"]]
+    config["scrape_configs"][0]["static_configs"] = [{"targets": [exporter]}]
+    config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
+    return config
+
+
+class Running:
+    """A program with its output in a file; ended with the `with` block."""
+
+    def __init__(self, folder: Path, name: str, *command: str) -> None:
+        """Start the command in `folder`."""
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - programs that this script names
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def run(folder: Path, addresses: Mapping[str, str]) -> int:
+    """Run all three until one ends or Ctrl-C comes; return the exit code."""
+    config = prometheus_config(addresses["exporter"], addresses["alertmanager"])
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    commands = {
+        "exporter": (sys.executable, "-m", "exporter", "demo", f"--web.listen-address={addresses['exporter']}"),
+        "alertmanager": (
+            find("alertmanager", "prometheus-alertmanager"),
+            f"--config.file={HERE / 'alertmanager.yml'}",
+            "--storage.path=alertmanager",
+            f"--web.listen-address={addresses['alertmanager']}",
+            "--cluster.listen-address=",
+        ),
+        "prometheus": (
+            find("prometheus"),
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=prometheus",
+            f"--web.listen-address={addresses['prometheus']}",
+            "--enable-feature=exemplar-storage",
+        ),
+    }
+    with ExitStack() as stack:
+        programs = [stack.enter_context(Running(folder, name, *command)) for name, command in commands.items()]
+        print(greeting(addresses), flush=True)
+        try:
+            while not any(program.ended for program in programs):
+                threading.Event().wait(0.5)
+        except KeyboardInterrupt:
+            return 0
+        for program in programs:
+            if program.ended:
+                print(f"{program.name} has ended; it said:\n{program.log.read_text()[-2000:]}", file=sys.stderr)
+        return 1
+
+
+def greeting(addresses: Mapping[str, str]) -> str:
+    """Return where to look."""
+    return f"""
+Exporter:      http://{addresses["exporter"]}/metrics
+Prometheus:    http://{addresses["prometheus"]}/
+Alertmanager:  http://{addresses["alertmanager"]}/
+Alerts, in 10 seconds (Debian's packages have no page for them):
+  amtool alert query --alertmanager.url=http://{addresses["alertmanager"]}
+
+Ctrl-C ends them all."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--exporter", default="127.0.0.1:10210", metavar="HOST:PORT")
+    parser.add_argument("--prometheus", default="127.0.0.1:9090", metavar="HOST:PORT")
+    parser.add_argument("--alertmanager", default="127.0.0.1:9093", metavar="HOST:PORT")
+    addresses = vars(parser.parse_args(arguments))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="glue-ml-exporter-demo-") as folder:
+        try:
+            return run(Path(folder), addresses)
+        except (MissingProgramError, KeyboardInterrupt) as error:
+            print(error, file=sys.stderr)
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.config import load_config
+from exporter.flags import ServeOptions, SimulateOptions, parse
+from exporter.simulator.scenario import load_scenario
+from tests.support import ROOT, Process, fetch, free_port, run, tool, wait_for
+
+FOLDER = ROOT / "demo-stack"
+COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def mounted(service: str) -> dict[str, Path]:
+    """Give what a service sees of this repository, by its path in the container."""
+    volumes = [volume.split(":") for volume in SERVICES[service].get("volumes", ())]
+    return {inside: (FOLDER / outside).resolve() for outside, inside, *_ in volumes if outside.startswith(".")}
+
+
+def test_every_file_and_service_of_the_stack_is_there() -> None:
+    """All that the compose file mounts, builds from or depends on exists, and no image floats."""
+    assert set(SERVICES) == {"simulator", "exporter", "prometheus", "alertmanager", "grafana"}
+    for name, service in SERVICES.items():
+        assert all(path.exists() for path in mounted(name).values()), name
+        assert set(service.get("depends_on", ())) <= set(SERVICES)
+        if "build" in service:
+            assert ((FOLDER / service["build"]).resolve() / "Dockerfile").is_file()
+        else:
+            assert re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
+        for volume in service.get("volumes", ()):
+            assert volume.startswith(".") or volume.split(":", maxsplit=1)[0] in COMPOSE["volumes"]
+
+
+def test_nothing_of_the_stack_is_open_to_other_machines() -> None:
+    """Every published port of the stack is bound to the loopback address."""
+    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert len(ports) == 4
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_exporter_of_the_stack_starts_with_what_it_is_given() -> None:
+    """The commands of simulator and exporter are ones, and the exporter's configuration asks that simulator."""
+    simulate = parse(SERVICES["simulator"]["command"], {})
+    assert isinstance(simulate, SimulateOptions)
+    assert simulate.listen_address == ("0.0.0.0", 10211)  # noqa: S104 - within the containers' network
+    serve = parse(SERVICES["exporter"]["command"], {})
+    assert isinstance(serve, ServeOptions)
+    path = mounted("exporter")[serve.config_file]
+    config = load_config(path.read_text(), source=str(path), environ={})
+    assert config.endpoint_url == "http://simulator:10211"
+    assert config.discovery[0].labels_from_tags == ("team",)
+    assert "team" in load_scenario("demo").transforms[0].tags
+    assert str(Path(str(config.state.path)).parent) in {
+        volume.split(":")[1] for volume in SERVICES["exporter"]["volumes"]
+    }
+
+
+def test_grafana_finds_prometheus_and_the_dashboards() -> None:
+    """The provisioned data source is the stack's Prometheus, and the provisioned folder holds the dashboards."""
+    mounts = mounted("grafana")
+    provisioning = mounts["/etc/grafana/provisioning"]
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert source["jsonData"]["exemplarTraceIdDestinations"][0]["name"] == "task_run_id"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/glue-ml.yml").read_text())["providers"]
+    dashboards = mounts[provider["options"]["path"]]
+    assert (dashboards / "glue-ml-overview.json").is_file()
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"{provider['options']['path']}/glue-ml-overview.json"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_prometheus_and_alertmanager_accept_their_configuration(version: str, tmp_path: Path) -> None:
+    """The stack's configuration of Prometheus, with all its rules, and of Alertmanager pass their own checks."""
+    text = (FOLDER / "prometheus.yml").read_text()
+    assert "/etc/prometheus/rules" in mounted("prometheus")
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/rules", str(ROOT / "alerts")))
+    checked = run(tool("promtool", version=version), "check", "config", "prometheus.yml", folder=tmp_path)
+    assert checked.exit_code == 0, checked.stderr
+    assert checked.stdout.count("rules found") == 2
+    checked = run(tool("amtool", version=version), "check-config", FOLDER / "alertmanager.yml", folder=tmp_path)
+    assert checked.exit_code == 0, checked.stderr
+    routed = run(
+        tool("amtool", version=version),
+        "config",
+        "routes",
+        "test",
+        f"--config.file={FOLDER / 'alertmanager.yml'}",
+        "team=crm",
+        "alertname=GlueMLTaskRunFailed",
+        folder=tmp_path,
+    )
+    assert routed.stdout.strip() == "crm"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_without_docker_the_demo_raises_alerts_in_a_local_prometheus_and_alertmanager(tmp_path: Path) -> None:
+    """`make demo-prometheus` brings alerts about the demo's transforms to Alertmanager, and SIGINT ends all of it."""
+    tool("prometheus")
+    addresses = {name: f"127.0.0.1:{free_port()}" for name in ("exporter", "prometheus", "alertmanager")}
+    flags = [f"--{name}={address}" for name, address in addresses.items()]
+    environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    with Process(sys.executable, FOLDER / "local.py", *flags, folder=tmp_path, environ=environ) as demo:
+        demo.wait_for_output(f"amtool alert query --alertmanager.url=http://{addresses['alertmanager']}")
+
+        def raised() -> set[tuple[str, str]]:
+            try:
+                alerts = json.loads(fetch(f"http://{addresses['alertmanager']}/api/v2/alerts").body)
+            except OSError:
+                return set()
+            return {(one["labels"]["alertname"], one["labels"].get("transform_name", "")) for one in alerts}
+
+        wanted = ("GlueMLTaskRunFailedSinceSuccess", "suppliers-always-failing")
+        wait_for(lambda: wanted in raised(), timeout=90, interval=0.5, describe=lambda: f"{raised()} {demo.stderr}")
+        assert ("GlueMLTaskRunActiveTooLong", "patients-hanging") in raised()
+        os.kill(demo.pid, signal.SIGINT)
+        assert demo.wait(timeout=30) == 0
+    for address in addresses.values():
+        with pytest.raises(OSError, match="refused"):
+            fetch(f"http://{address}/")
+    assert list(tmp_path.glob("glue-ml-exporter-demo-*")) == []
+
+
+@pytest.mark.slow
+def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """When a program of the local demo ends at once, its last words are shown and the command fails."""
+    tool("prometheus")
+    flags = [
+        "--exporter=127.0.0.1:1",
+        f"--prometheus=127.0.0.1:{free_port()}",
+        f"--alertmanager=nonsense:{free_port()}",
+    ]
+    ended = run(sys.executable, FOLDER / "local.py", *flags, folder=tmp_path, environ={"PYTHONPATH": str(ROOT)})
+    assert ended.exit_code == 1
+    assert re.search("(alertmanager|exporter) has ended; it said:\n.+", ended.stderr)

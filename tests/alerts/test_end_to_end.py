@@ -1,0 +1,201 @@
+"""A run fails in a simulated Glue, and the pager rings: every step between them is the real program."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import pytest
+import trustme
+import yaml
+
+from exporter.simulator import Simulator
+from tests.alerts.stack import Alertmanager, Pager, Prometheus, pager
+from tests.support import ROOT, fetch, wait_for
+from tests.system.staging import Exporter, configuration, steady_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ID = "tfm-0123456789abcdef0123456789abcdef01234567"
+RUNBOOKS = "https://github.com/glue-ml-exporter/glue-ml-exporter/blob/main/"
+BOTH_FORMS = ("GlueMLTaskRunFailed", "GlueMLTaskRunFailedSinceSuccess")
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """Give a simulated Glue with one transform that has succeeded before."""
+    history = [{"type": "FIND_MATCHES", "status": "SUCCEEDED", "started": "-2h", "completed": "-1h"}]
+    with Simulator({"transforms": [{"name": "customers-dedup", "id": ID, "runs": history}]}) as one:
+        yield one
+
+
+@pytest.fixture
+def ringing() -> Iterator[Pager]:
+    with pager() as one:
+        yield one
+
+
+@pytest.fixture
+def alertmanager(ringing: Pager, tmp_path: Path) -> Iterator[str]:
+    """Give the address of an Alertmanager that rings the pager."""
+    with Alertmanager(tmp_path / "alertmanager", ringing.url) as one:
+        yield one.address
+
+
+def settings(simulator: Simulator, **sections: Any) -> dict[str, Any]:
+    """Give a configuration that polls twice a second; the transform belongs to a team."""
+    return configuration(simulator.url, [{"id": ID, "labels": {"team": "crm"}}], {"interval": "500ms"}, **sections)
+
+
+def static(address: str) -> dict[str, Any]:
+    return {"static_configs": [{"targets": [address]}]}
+
+
+def end_a_run(simulator: Simulator, status: str) -> float:
+    """Let one run start and end, and give the time."""
+    run = simulator.world.start_run(ID, "FIND_MATCHES")
+    simulator.world.finish_run(ID, run, status)
+    return time.time()
+
+
+def report(capfd: pytest.CaptureFixture[str], what: str, seconds: float) -> None:
+    """Write a measurement past pytest's capture, to the terminal or the log of CI."""
+    with capfd.disabled():
+        print(f"\n{what}: {seconds:.2f} s", file=sys.stderr, flush=True)
+
+
+def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
+    """Assert that a person who reads the alert knows what failed, where, and where to look."""
+    labels, annotations = alert["labels"], alert["annotations"]
+    assert labels["transform_name"] == "customers-dedup"
+    assert labels["transform_id"] == ID
+    assert (labels["task_type"], labels["status"]) == ("FIND_MATCHES", "FAILED")
+    assert (labels["aws_account"], labels["aws_region"], labels["team"]) == ("default", "eu-west-1", "crm")
+    assert exporter not in str(labels)
+    assert "customers-dedup" in annotations["summary"]
+    assert ID in annotations["description"]
+    assert annotations["dashboard_url"].endswith(
+        f"/d/glue-ml-transform?var-account=default&var-region=eu-west-1&var-transform={ID}"
+    )
+    runbook = ROOT / annotations["runbook_url"].removeprefix(RUNBOOKS)
+    assert runbook.read_text().startswith(f"# {labels['alertname']}\n")
+
+
+def test_a_failed_run_rings_once_and_a_later_success_resolves_it(
+    simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A failure reaches the webhook from two Prometheus servers as one, named and linked; a success resolves it."""
+    with ExitStack() as stack:
+        exporter = stack.enter_context(Exporter(tmp_path, settings(simulator, metrics={"birth_scrapes": 2})))
+        pair = [
+            stack.enter_context(
+                Prometheus(
+                    tmp_path / version,
+                    static(exporter.address),
+                    version=version,
+                    alertmanager=alertmanager,
+                    replica=version,
+                )
+            )
+            for version in ("2", "3")
+        ]
+        for server in pair:
+            server.wait_until_up()
+        assert ringing.notifications == []
+
+        failed_at = end_a_run(simulator, "FAILED")
+        rung = {name: ringing.wait_for(name, "firing") for name in BOTH_FORMS}
+        report(capfd, "from failure to webhook", min(notice.time for notice, _ in rung.values()) - failed_at)
+        for notification, alert in rung.values():
+            assert_names_the_transform(alert, exporter.address)
+            assert notification.payload["groupLabels"] == {"transform_id": ID}
+        for server in pair:
+            wait_for(lambda server=server: server.firing() >= set(BOTH_FORMS), describe="both servers fire")
+
+        succeeded_at = end_a_run(simulator, "SUCCEEDED")
+        notification, alert = ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
+        report(capfd, "from success to resolved", notification.time - succeeded_at)
+        assert alert["labels"]["transform_name"] == "customers-dedup"
+        for server in pair:
+            wait_for(lambda server=server: server.firing() == {"GlueMLTaskRunFailed"}, describe=server.firing)
+    for notification in ringing.notifications:
+        names = Counter(alert["labels"]["alertname"] for alert in notification.payload["alerts"])
+        assert set(names.values()) == {1}, "both servers raise the same alert"
+
+
+def test_a_failed_run_rings_over_tls_with_a_password(
+    simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With TLS and basic authentication on the scrape, a failure rings and a success resolves it all the same."""
+    authority, password = trustme.CA(), "correct horse battery staple"
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    web = {
+        "tls_server_config": {"cert_file": "cert.pem", "key_file": "key.pem"},
+        "basic_auth_users": {"prometheus": hashed},
+    }
+    (tmp_path / "web.yml").write_text(yaml.safe_dump(web))
+    with Exporter(tmp_path, settings(simulator), "--web.config.file=web.yml") as exporter:
+        scrape = {
+            **static(exporter.address),
+            "scheme": "https",
+            "tls_config": {"ca_file": str(tmp_path / "ca.pem")},
+            "basic_auth": {"username": "prometheus", "password": password},
+        }
+        with Prometheus(tmp_path / "prometheus", scrape, version="3", alertmanager=alertmanager) as prometheus:
+            prometheus.wait_until_up()
+            with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+                fetch(f"https://{exporter.address}/metrics")
+
+            failed_at = end_a_run(simulator, "FAILED")
+            notification, alert = ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "firing")
+            report(capfd, "from failure to webhook, with TLS and password", notification.time - failed_at)
+            assert_names_the_transform(alert, exporter.address)
+            assert_names_the_transform(ringing.wait_for("GlueMLTaskRunFailed", "firing")[1], exporter.address)
+
+            end_a_run(simulator, "SUCCEEDED")
+            ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
+
+
+def test_a_run_that_fails_while_the_exporter_is_dead_rings_when_it_is_back(
+    simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """After kill -9 a failure from meanwhile rings, in both forms; a further kill neither resolves nor rings again."""
+    port, config = steady_port(), settings(simulator, state={"path": "state.db"})
+    scrape = static(f"127.0.0.1:{port}")
+    with Prometheus(tmp_path / "prometheus", scrape, version="3", alertmanager=alertmanager) as prometheus:
+        with Exporter(tmp_path, config, port=port):
+            prometheus.wait_until_up()
+        wait_for(lambda: prometheus.number("up") == 0, describe="a scrape fails")
+
+        end_a_run(simulator, "FAILED")
+        back_at = time.time()
+        with Exporter(tmp_path, config, port=port) as exporter:
+            rung = {name: ringing.wait_for(name, "firing") for name in BOTH_FORMS}
+            report(capfd, "from restart to webhook, after kill -9", rung[BOTH_FORMS[0]][0].time - back_at)
+            for _, alert in rung.values():
+                assert_names_the_transform(alert, exporter.address)
+        wait_for(lambda: prometheus.number("up") == 0, describe="a scrape fails")
+
+        evaluations = "count_over_time(transform:glue_ml_transform_info:latest[5m])"
+        before = prometheus.number(evaluations)
+        wait_for(lambda: prometheus.number(evaluations) >= before + 3, describe="rules evaluated without an exporter")
+        with Exporter(tmp_path, config, port=port):
+            prometheus.wait_until_up(int(prometheus.number("sum_over_time(up[5m])")) + 3)
+            assert not any(one.alert(name, "resolved") for one in ringing.notifications for name in BOTH_FORMS)
+            beginnings = {
+                (alert["labels"]["alertname"], alert["startsAt"])
+                for notification in ringing.notifications
+                for alert in notification.payload["alerts"]
+            }
+            assert sorted(name for name, _ in beginnings) == sorted(BOTH_FORMS)
+
+            end_a_run(simulator, "SUCCEEDED")
+            ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")

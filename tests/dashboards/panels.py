@@ -1,0 +1,50 @@
+"""The committed dashboards as tests want them: panels, their queries, and what Grafana puts in place of variables."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support import ROOT
+
+FOLDER = ROOT / "dashboards"
+DASHBOARDS: Mapping[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One query of a panel."""
+
+    dashboard: str
+    panel: Mapping[str, Any]
+    query: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.dashboard}: {self.panel['title']} {self.query['refId']}"
+
+    @property
+    def expr(self) -> str:
+        """Its PromQL, with Grafana's variables."""
+        expr: str = self.query["expr"]
+        return expr
+
+
+def panels(dashboard: str) -> list[dict[str, Any]]:
+    """Give the panels of a dashboard that show something."""
+    return [panel for panel in DASHBOARDS[dashboard]["panels"] if panel["type"] != "row"]
+
+
+def targets() -> list[Target]:
+    """Give every query of every panel."""
+    return [Target(name, panel, query) for name in DASHBOARDS for panel in panels(name) for query in panel["targets"]]
+
+
+def variables(dashboard: str) -> dict[str, dict[str, Any]]:
+    """Give the variables of a dashboard by their names."""
+    return {variable["name"]: variable for variable in DASHBOARDS[dashboard]["templating"]["list"]}
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """Put values in place of `$name` and `${name}`."""
+    return re.sub(r"\$\{?(\w+)\}?", lambda match: values[match[1]], text)

@@ -1,0 +1,196 @@
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards.generate import dashboard_files, main
+from dashboards.parts import STATUS_COLOURS
+from exporter.runs import STATUSES
+from tests.alerts.vocabulary import exposed, problems
+from tests.dashboards.panels import DASHBOARDS, FOLDER, Target, filled, panels, targets, variables
+
+TIMES = {"__rate_interval": "1m", "__range": "1h"}
+KNOWN_UNITS = {"s", "short", "bytes", "percentunit", "reqps"}
+
+every_dashboard = pytest.mark.parametrize("name", sorted(DASHBOARDS))
+every_query = pytest.mark.parametrize("target", targets(), ids=str)
+
+
+def plain(target: Target) -> str:
+    """Give a query's PromQL with a value for each variable of its dashboard."""
+    return filled(target.expr, TIMES | dict.fromkeys(variables(target.dashboard), ".+"))
+
+
+def test_the_committed_dashboards_are_what_the_code_makes() -> None:
+    """The dashboards in the repository are those that `make generate` writes."""
+    assert main(["--check"]) == 0
+    assert {path.name for path in FOLDER.glob("*.json")} == set(dashboard_files())
+
+
+def test_a_dashboard_that_was_edited_by_hand_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dashboard that differs from its code fails the check, and the next generation puts it right."""
+    for path in FOLDER.glob("*.json"):
+        shutil.copy(path, tmp_path)
+    edited = tmp_path / "glue-ml-exporter.json"
+    edited.write_text(edited.read_text().replace('"refresh": "1m"', '"refresh": "5s"'))
+    assert main(["--output", str(tmp_path), "--check"]) == 1
+    assert "glue-ml-exporter.json is out of date; run: make generate" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path)]) == 0
+    assert main(["--output", str(tmp_path), "--check"]) == 0
+
+
+@every_query
+def test_every_metric_label_and_value_in_a_query_exists(target: Target) -> None:
+    """Every metric, label and known label value that a panel asks for is one that the exporter has."""
+    assert problems(plain(target), exposed()) == []
+
+
+def test_a_misspelt_name_in_a_query_is_noticed() -> None:
+    """A label or a metric with a spelling mistake in a panel does not pass."""
+    target = next(target for target in targets() if "task_type" in target.expr)
+    for right, wrong in (("task_type", "task_typ"), ("glue_ml_task_run", "glue_ml_task_rum")):
+        misspelt = Target(target.dashboard, target.panel, {"expr": target.expr.replace(right, wrong)})
+        assert problems(plain(misspelt), exposed())
+
+
+@every_dashboard
+def test_every_query_of_a_variable_asks_for_what_exists(name: str) -> None:
+    """Every variable is filled from a metric and a label that the exporter has."""
+    known = exposed()
+    for variable in variables(name).values():
+        if variable["type"] == "query":
+            call = re.fullmatch(r"(label_values|query_result)\((.*?)(?:, (\w+))?\)", variable["query"])
+            assert call, variable["query"]
+            expression = filled(call[2], dict.fromkeys(variables(name), ".+"))
+            assert problems(expression, known) == []
+            assert call[3] is None or call[3] in known[expression.partition("{")[0]]
+
+
+@every_dashboard
+def test_a_dashboard_can_be_provisioned_and_linked_to(name: str) -> None:
+    """Each dashboard has its file's name as uid, a title, a description, a tag, no id of a server, and is read-only."""
+    dashboard = DASHBOARDS[name]
+    assert dashboard["uid"] == name
+    assert len(name) <= 40
+    assert dashboard["title"].startswith("Glue ML / ")
+    assert dashboard["description"].endswith(".")
+    assert dashboard["tags"] == ["glue-ml"]
+    assert dashboard.get("id") is None
+    assert dashboard["editable"] is False
+    assert dashboard["schemaVersion"] >= 41
+    links = {link["title"]: link for link in dashboard["links"]}
+    assert links["Glue ML"]["tags"] == ["glue-ml"]
+    assert links["Glue ML"]["includeVars"]
+    assert links["Glue ML"]["keepTime"]
+
+
+def test_the_dashboard_of_a_transform_leads_to_its_consoles() -> None:
+    """The dashboard of one transform has links to Glue and to CloudWatch in the transform's own region."""
+    links = {link["title"]: link.get("url", "") for link in DASHBOARDS["glue-ml-transform"]["links"]}
+    assert filled(links["Glue console"], {"aws_region": "eu-west-1"}) == (
+        "https://console.aws.amazon.com/glue/home?region=eu-west-1"
+    )
+    assert "region=${aws_region}#logsV2:log-groups" in links["CloudWatch logs"]
+    assert "aws_region" in variables("glue-ml-transform")
+
+
+@every_dashboard
+def test_the_variables_let_everything_be_chosen(name: str) -> None:
+    """Each dashboard has a data source, account and region to choose, and all but the exporter's a transform."""
+    found = variables(name)
+    names = list(found)
+    assert names[:3] == ["datasource", "account", "region"]
+    assert ("transform" in names) == (name != "glue-ml-exporter")
+    assert found["datasource"]["type"] == "datasource"
+    assert found["datasource"]["query"] == "prometheus"
+    for variable in found.values():
+        assert variable["label"]
+        if variable["type"] == "query":
+            assert variable["datasource"]["uid"] == "${datasource}"
+            assert variable["refresh"] == 2, "on every change of the time range"
+            assert variable["includeAll"] == variable["multi"] == (variable.get("allValue") == ".+")
+
+
+@every_dashboard
+def test_every_panel_says_what_it_shows(name: str) -> None:
+    """Each panel has a number of its own, a title, a description, a unit and thresholds, and asks the chosen source."""
+    numbers = Counter(panel["id"] for panel in DASHBOARDS[name]["panels"])
+    assert numbers == Counter(range(1, len(DASHBOARDS[name]["panels"]) + 1))
+    for panel in panels(name):
+        assert panel["title"], panel["id"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in KNOWN_UNITS, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"], panel["title"]
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, panel["title"]
+        assert panel["targets"], panel["title"]
+        assert all(target["datasource"] == panel["datasource"] for target in panel["targets"]), panel["title"]
+
+
+@every_dashboard
+def test_the_panels_lie_side_by_side(name: str) -> None:
+    """No two panels of a dashboard overlap, and none sticks out."""
+    taken: dict[tuple[int, int], str] = {}
+    for panel in DASHBOARDS[name]["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        for cell in ((x, y) for x in range(place["x"], place["x"] + place["w"]) for y in rows_of(place)):
+            assert cell not in taken, f"{panel['title']} lies on {taken[cell]}"
+            taken[cell] = panel["title"]
+
+
+def rows_of(place: dict[str, Any]) -> range:
+    return range(place["y"], place["y"] + place["h"])
+
+
+@every_query
+def test_a_query_has_a_legend_and_looks_at_rates_as_grafana_advises(target: Target) -> None:
+    """Each query has a legend; rates over time look back for $__rate_interval, numbers over $__range."""
+    assert target.query["legendFormat"]
+    windows = set(re.findall(r"\[([^\]]+)\]", target.expr))
+    wanted = "$__range" if target.query["instant"] else "$__rate_interval"
+    assert windows <= {wanted}
+    assert target.query["instant"] != target.query["range"]
+
+
+@every_query
+def test_a_counter_is_never_shown_as_it_is(target: Target) -> None:
+    """A counter stands in rate() or increase(), or is a histogram's bucket in histogram_quantile()."""
+    counters = re.findall(r"(\w+)\s*\(?\s*\b\w+_total\b", target.expr)
+    assert set(counters) <= {"rate", "increase"}
+    if "_bucket" in target.expr:
+        assert "histogram_quantile(" in target.expr or "increase(" in target.expr
+
+
+@every_query
+def test_the_labels_in_a_legend_are_left_by_its_query(target: Target) -> None:
+    """Every label that a legend shows is one that the query names."""
+    shown = set(re.findall(r"\{\{(\w+)\}\}", target.query["legendFormat"]))
+    assert shown <= set(re.findall(r"\w+", target.expr))
+
+
+def test_durations_are_heatmaps_with_exemplars() -> None:
+    """Durations are heatmaps, and they, the finished runs and the percentiles ask for exemplars."""
+    asking = {str(target): target.panel["type"] for target in targets() if target.query["exemplar"]}
+    assert [name for name, kind in asking.items() if kind == "heatmap"] == [
+        "glue-ml-transform: Duration of the runs A",
+        "glue-ml-transform: Execution time of the runs A",
+    ]
+    assert any("Finished runs" in name for name in asking)
+
+
+def test_the_numbers_of_the_state_timeline_are_those_of_all_statuses() -> None:
+    """The timeline tells every status that Glue documents by a text and a colour of its own."""
+    assert tuple(STATUS_COLOURS) == STATUSES
+    assert len(set(STATUS_COLOURS.values())) == len(STATUSES)
+    for name in ("glue-ml-overview", "glue-ml-transform"):
+        (timeline,) = (panel for panel in panels(name) if panel["type"] == "state-timeline")
+        mapped = timeline["fieldConfig"]["defaults"]["mappings"][0]["options"]
+        assert [mapped[str(number)]["text"] for number in range(1, 8)] == list(STATUSES)
+        for number, status in enumerate(STATUSES, 1):
+            assert (
+                f'{number} * glue_ml_task_run_latest_status{{transform_id=~"$transform",status="{status}"}}'
+                in (timeline["targets"][0]["expr"])
+            )
