@@ -80,7 +80,7 @@ class LockedTool:
             recipe.write_text(wanted)
 
 
-EVERY_TEST_TOOL = ("prometheus-2", "prometheus-3", "awscli")
+EVERY_TEST_TOOL = ("prometheus-2", "prometheus-3", "awscli", "shipping", "containers", "systemd")
 KNOWN: dict[str, DebianTool | LockedTool] = {
     "prometheus-2": DebianTool(
         suite="bookworm",
@@ -104,6 +104,21 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         version="nginx/1.",
     ),
     "awscli": LockedTool(script="install-awscli", lock="awscli.lock"),
+    "shipping": LockedTool(script="install-shipping", lock="shipping.lock"),
+    "containers": DebianTool(
+        suite="bookworm",
+        packages=("buildah", "runc", "libassuan0", "libdevmapper1.02.1", "libgpg-error0", "libgpgme11", "libseccomp2"),
+        program="usr/bin/buildah",
+        version_flag="--version",
+        version="version 1.",
+    ),
+    "systemd": DebianTool(
+        suite="bookworm",
+        packages=("systemd", "libsystemd-shared", "libapparmor1", "libip4tc2", "libkmod2", "libseccomp2"),
+        program="usr/bin/systemd-analyze",
+        version_flag="--version",
+        version="systemd 252",
+    ),
 }
 
 

@@ -1,0 +1,60 @@
+# The image of glue-ml-exporter, for linux/amd64 and linux/arm64 (docs/install.md; docs/release.md renews the digest).
+#
+#   docker build --build-arg REVISION=$(git rev-parse HEAD) -t glue-ml-exporter .
+
+ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
+WORKDIR /src
+
+# The result has no pip: the one of the builder's environment fills it.
+COPY locks/build.txt locks/runtime.txt locks/
+RUN python -m venv /builder \
+    && /builder/bin/python -m pip install --require-hashes --only-binary :all: -r locks/build.txt \
+    && python -m venv --without-pip /opt/glue-ml-exporter \
+    && /builder/bin/python -m pip --python /opt/glue-ml-exporter/bin/python install \
+        --require-hashes --only-binary :all: -r locks/runtime.txt
+
+COPY pyproject.toml README.md LICENSE ./
+COPY exporter exporter
+RUN /builder/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+    && /builder/bin/python -m pip --python /opt/glue-ml-exporter/bin/python install --no-index --no-deps dist/*.whl
+
+# botocore describes 400 services; the exporter speaks with Glue, and for its credentials with STS and IAM Identity
+# Center. Bytecode is made here, independent of file times, as nothing can be written later.
+RUN find /opt/glue-ml-exporter/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
+        ! -name glue ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} + \
+    && python -m compileall -q --invalidation-mode unchecked-hash /opt/glue-ml-exporter/lib
+COPY packaging/image/healthcheck.py /opt/glue-ml-exporter/
+
+
+FROM ${PYTHON_IMAGE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="glue-ml-exporter" \
+    org.opencontainers.image.description="Prometheus exporter for AWS Glue machine-learning task runs" \
+    org.opencontainers.image.source="https://github.com/glue-ml-exporter/glue-ml-exporter" \
+    org.opencontainers.image.documentation="https://github.com/glue-ml-exporter/glue-ml-exporter/tree/main/docs" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
+
+# Who breaks in finds no installer.
+RUN rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" \
+        "$(python -c 'import pip; print(pip.__path__[0])')"* /usr/local/bin/pip* \
+    && install -d -o 10001 -g 10001 -m 0750 /var/lib/glue-ml-exporter
+COPY --from=build /opt/glue-ml-exporter /opt/glue-ml-exporter
+
+ENV PATH=/opt/glue-ml-exporter/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    GLUE_ML_EXPORTER_REVISION=${REVISION} \
+    GLUE_ML_EXPORTER_CONFIG_FILE=/etc/glue-ml-exporter/config.yaml
+USER 10001:10001
+WORKDIR /
+EXPOSE 10210
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["/opt/glue-ml-exporter/bin/python", "-I", "/opt/glue-ml-exporter/healthcheck.py"]
+ENTRYPOINT ["/opt/glue-ml-exporter/bin/glue-ml-exporter"]

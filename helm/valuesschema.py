@@ -1,0 +1,92 @@
+"""The schema of the chart's values: the shape of `values.yaml`, closed against mistyped names, plus a few choices."""
+
+from collections.abc import Mapping
+from typing import Any, TypeGuard, get_args
+
+import yaml
+from pydantic import BaseModel
+
+from exporter import schema
+
+Schema = dict[str, Any]
+
+DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d|w|y))+$"}
+TASK_TYPES = ["EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES"]
+TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: "array"}
+SPECIAL: Mapping[str, Schema] = {
+    "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+    "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+    "configReload": {"enum": ["auto", "restart"]},
+    "logLevel": {"enum": ["debug", "info", "warn", "error"]},
+    "logFormat": {"enum": ["logfmt", "json"]},
+    "persistence.whenDeleted": {"enum": ["Retain", "Delete"]},
+    "persistence.accessModes": {
+        "type": "array",
+        "items": {"enum": ["ReadWriteOncePod", "ReadWriteOnce"]},
+        "minItems": 1,
+    },
+    "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+    "webConfig.scheme": {"enum": ["", "http", "https"]},
+    "serviceMonitor.interval": DURATION,
+    "serviceMonitor.scrapeTimeout": DURATION,
+    "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"]},
+    "prometheusRule.thresholds.job": {"type": "string", "pattern": r'^[^"\\\s]+$'},
+    "prometheusRule.thresholds.runbookUrl": {"type": "string", "pattern": r"^https?://[^\s\"'#]+$"},
+    "prometheusRule.thresholds.dashboardUrl": {"type": "string", "pattern": r"^https?://[^\s\"'#]+$"},
+    "prometheusRule.thresholds.joinedLabels": {
+        "type": "array",
+        "items": {"type": "string", "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$"},
+    },
+    "prometheusRule.thresholds.noSuccessTaskTypes": {"type": "array", "items": {"enum": TASK_TYPES}, "minItems": 1},
+    "prometheusRule.thresholds.slowFactor": {"type": "number", "exclusiveMinimum": 1},
+}
+OPEN = {
+    "podSecurityContext",
+    "securityContext",
+    "dashboards.labels",
+    "dashboards.grafanaOperator.instanceSelector",
+}
+"""Mappings that Kubernetes defines, with defaults of ours in them; those that are empty by default are open, too."""
+
+
+def values_schema(values: str) -> Schema:
+    """Return the JSON schema (draft 7) for the text of a `values.yaml`."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of the chart glue-ml-exporter",
+        **_of(yaml.safe_load(values), ""),
+    }
+
+
+def _of(value: object, path: str) -> Schema:
+    if path in SPECIAL:
+        return dict(SPECIAL[path])
+    if path == "config":
+        return _config(schema.File)
+    if isinstance(value, dict):
+        if not value or path in OPEN:
+            return {"type": "object"}
+        properties = {key: _of(inner, f"{path}.{key}".strip(".")) for key, inner in value.items()}
+        return {"type": "object", "additionalProperties": False, "properties": properties}
+    if path.startswith("prometheusRule.thresholds."):
+        return dict(DURATION) if isinstance(value, str) else {"type": TYPES[type(value)], "minimum": 0}
+    return {"type": TYPES[type(value)]}
+
+
+def _config(model: type[BaseModel]) -> Schema:
+    """Return which names a section of the exporter's configuration has; what the values may be, the exporter says."""
+    properties = {name: _part(field.annotation) for name, field in model.model_fields.items()}
+    return {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
+
+
+def _part(annotation: object) -> Schema:
+    models = [part for part in (annotation, *get_args(annotation)) if _is_model(part)]
+    if not models:
+        return {}
+    if models[0] is annotation:
+        return _config(models[0])
+    return {"type": ["array", "null"], "items": {"anyOf": [{"type": "string"}, _config(models[0])]}}
+
+
+def _is_model(part: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(part, type) and issubclass(part, BaseModel)

@@ -1,0 +1,56 @@
+"""Write docs/licences.md: under which licence each locked run-time dependency is, by its own metadata.
+
+    python packaging/licences.py [--check]
+
+`--check` writes nothing and fails if the file is not what would be written.
+"""
+
+import re
+import sys
+from importlib.metadata import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/licences.md"
+HEAD = """# Licences
+
+The exporter is under Apache-2.0 (`LICENSE`). What it needs at run time, as locked in `locks/runtime.txt`:
+
+<!-- made by packaging/licences.py: make sbom -->
+
+| package | licence |
+|---|---|
+"""
+
+
+def licence(package: str) -> str:
+    """Return the SPDX expression of an installed package, else what its older kinds of metadata say."""
+    about = metadata(package)
+    if expression := about.get("License-Expression"):
+        return str(expression)
+    classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License :: OSI Approved :: ")]
+    if classifiers:
+        return ", ".join(text.removeprefix("License :: OSI Approved :: ") for text in classifiers)
+    return (about.get("License") or "not stated").splitlines()[0]
+
+
+def page() -> str:
+    """Return the page."""
+    lock = (ROOT / "locks/runtime.txt").read_text(encoding="utf-8")
+    packages = re.findall(r"^([a-z0-9.-]+)==", lock, re.MULTILINE)
+    return HEAD + "".join(f"| {package} | {licence(package)} |\n" for package in sorted(packages))
+
+
+def main() -> int:
+    """Run the command; return its exit code."""
+    if "--check" not in sys.argv:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
+    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
+        return 0
+    print("docs/licences.md is out of date; run: make sbom", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The chart, rendered."""
+
+import functools
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.ship.programs import call
+from tests.support import ROOT
+
+CHART = ROOT / "helm/glue-ml-exporter"
+SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+
+Object = dict[str, Any]
+
+
+class Rendered:
+    """The objects of a release."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.objects: list[Object] = [document for document in yaml.load_all(text, Loader=StrictLoader) if document]
+
+    def all(self, kind: str) -> list[Object]:
+        """Give the objects of a kind."""
+        return [item for item in self.objects if item["kind"] == kind]
+
+    def one(self, kind: str) -> Object:
+        """Give the only object of a kind."""
+        (item,) = self.all(kind)
+        return item
+
+    @property
+    def workload(self) -> Object:
+        """The Deployment or StatefulSet."""
+        (item,) = self.all("Deployment") + self.all("StatefulSet")
+        return item
+
+    @property
+    def container(self) -> Object:
+        """The exporter's container."""
+        container: Object = self.workload["spec"]["template"]["spec"]["containers"][0]
+        return container
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, as the API server does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Read a mapping."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key is given twice in {keys}{node.start_mark}"
+        return super().construct_mapping(node, deep=deep)
+
+
+def scenario(name: str) -> Path:
+    """Give the values file of a scenario."""
+    return CHART / f"ci/{name}-values.yaml"
+
+
+def template(values: Path | Object) -> Rendered:
+    """Render the chart as the release `shop` in the namespace `monitoring`; AssertionError if Helm refuses."""
+    code, output, errors = _render(values) if isinstance(values, Path) else run_template(values)
+    assert code == 0, errors
+    return Rendered(output)
+
+
+@functools.cache
+def _render(values: Path) -> tuple[int, str, str]:
+    return run_template(values)
+
+
+def run_template(values: Path | Object, chart: Path = CHART) -> tuple[int, str, str]:
+    """Run `helm template` and give exit code, stdout and stderr."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if isinstance(values, dict):
+            (folder / "values.yaml").write_text(yaml.safe_dump(values))
+            values = folder / "values.yaml"
+        arguments: Sequence[str | Path] = (
+            "template", "shop", chart, "--namespace=monitoring", "--kube-version=1.33.0", "--values", values
+        )  # fmt: skip
+        done = call("helm", *arguments, folder=folder, environ=private(folder))
+    return done.returncode, done.stdout, done.stderr
+
+
+def private(folder: Path) -> dict[str, str]:
+    """Give the environment that keeps Helm in a folder."""
+    return {f"HELM_{kind}_HOME": str(folder / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}

@@ -1,0 +1,66 @@
+"""Check Kubernetes objects against the API's own schemas; run by the Python of `.tools/shipping`.
+
+    check_objects.py KUBERNETES_VERSION ... < documents.yaml
+
+Prints one line for each mistake. Fields that a schema does not have are mistakes, and so are kinds without a schema.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate
+import yaml
+from cloudcoil.models.prometheus_operator import v1
+from pydantic import ValidationError
+
+MONITORING = {"ServiceMonitor": v1.ServiceMonitor, "PodMonitor": v1.PodMonitor, "PrometheusRule": v1.PrometheusRule}
+GRAFANA = {"allowCrossNamespaceImport": bool, "instanceSelector": dict, "configMapRef": dict}
+"""What we use of a GrafanaDashboard's spec; the operator publishes no schema in a Python package."""
+
+
+def problems(document: dict[str, Any], version: str) -> Iterator[str]:
+    """Yield what is wrong with an object."""
+    api, kind = document["apiVersion"], document["kind"]
+    if api == "monitoring.coreos.com/v1":
+        yield from _monitoring_problems(document)
+    elif (api, kind) == ("grafana.integreatly.org/v1beta1", "GrafanaDashboard"):
+        for key, value in document["spec"].items():
+            if not isinstance(value, GRAFANA.get(key, ())):
+                yield f"spec.{key}"
+    else:
+        try:
+            kubernetes_validate.validate(document, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            yield f"{'.'.join(map(str, error.path))}: {error.message}"
+        except kubernetes_validate.SchemaNotFoundError:
+            yield "no schema for this kind"
+
+
+def _monitoring_problems(document: dict[str, Any]) -> Iterator[str]:
+    """Yield what the operator's types refuse, or drop because they do not know it."""
+    try:
+        read = MONITORING[document["kind"]].model_validate(document)
+    except ValidationError as error:
+        yield str(error).replace("\n", " ")
+        return
+    understood = read.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    yield from (f"unknown or changed: {path}" for path in _differences(document, understood, ""))
+
+
+def _differences(given: Any, understood: Any, path: str) -> Iterator[str]:
+    if isinstance(given, dict) and isinstance(understood, dict):
+        for key, value in given.items():
+            yield from _differences(value, understood.get(key), f"{path}.{key}")
+    elif isinstance(given, list) and isinstance(understood, list) and len(given) == len(understood):
+        for index, (one, other) in enumerate(zip(given, understood, strict=True)):
+            yield from _differences(one, other, f"{path}[{index}]")
+    elif given != understood:
+        yield path
+
+
+if __name__ == "__main__":
+    for number, parsed in enumerate(yaml.safe_load_all(sys.stdin)):
+        for version in sys.argv[1:] if parsed else ():
+            for problem in problems(parsed, version):
+                print(f"document {number}, {parsed['kind']} {parsed['metadata']['name']}, {version}: {problem}")

@@ -1,0 +1,222 @@
+"""An image built with buildah and run with runc, as far as a machine without a container registry allows it.
+
+The base image cannot be pulled in a test. What stands in for it is made of this machine's own Python and the few
+programs that the Dockerfile's RUN lines use; every instruction of the Dockerfile itself is carried out unchanged.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pip
+
+from tests.ship.programs import environment
+from tests.support import ROOT, Process, run, tool
+
+STAND_IN = "localhost/python:stand-in"
+PROGRAMS = ("sh", "find", "install", "rm")
+RUNTIMES = (
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+    "libdl.so.2",
+    "libpthread.so.0",
+    "libresolv.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+)
+"""What compiled wheels expect of every glibc system."""
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+class Image:
+    """An image that buildah built, and its files."""
+
+    def __init__(self, name: str, storage: "Storage") -> None:
+        self.name = name
+        self._storage = storage
+
+    def config(self) -> dict[str, Any]:
+        """Give the configuration, as Docker's format has it."""
+        inspected = json.loads(self._storage.buildah("inspect", "--type", "image", self.name))
+        config: dict[str, Any] = inspected["Docker"]["config"]
+        return config
+
+    def mount(self) -> Path:
+        """Give the folder with the image's files."""
+        container = self._storage.buildah("from", "--pull=never", self.name).strip()
+        return Path(self._storage.buildah("mount", container).strip())
+
+
+class Storage:
+    """A place for images under `folder`, apart from the machine's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._buildah = tool("buildah")
+        (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        (folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
+        )
+
+    def buildah(self, *arguments: str | Path) -> str:
+        """Run buildah and give what it printed; AssertionError with its errors if it fails."""
+        environ = {
+            **environment(self._buildah),
+            "HOME": str(self._folder),
+            "BUILDAH_ISOLATION": "chroot",
+            "CONTAINERS_STORAGE_CONF": str(self._folder / "storage.conf"),
+            "TMPDIR": str(self._folder),
+            **{name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")},
+        }
+        done = subprocess.run(
+            [self._buildah, *arguments], env=environ, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"buildah {arguments[0]}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def build(self, name: str, context: Path, *options: str | Path) -> Image:
+        """Build the Dockerfile of a folder."""
+        policy = ("--signature-policy", self._folder / "policy.json")
+        self.buildah("bud", *policy, "--pull=never", "--format", "docker", "--tag", name, *options, context)
+        return Image(name, self)
+
+    def build_exporter(self, revision: str) -> Image:
+        """Build the Dockerfile of the repository on the stand-in."""
+        context = self._folder / "stand-in"
+        make_stand_in(context / "root")
+        context.joinpath("Dockerfile").write_text(
+            "FROM scratch\nCOPY root /\nENV PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8\n"
+        )
+        self.build(STAND_IN, context)
+        trust: list[str] = []
+        if CERTIFICATES.is_file():
+            (self._folder / "pip.conf").write_text(f"[global]\ncert = {CERTIFICATES}\n")
+            trust = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", f"--volume={self._folder}/pip.conf:/etc/pip.conf:ro"]
+        arguments = ("--build-arg", f"PYTHON_IMAGE={STAND_IN}", "--build-arg", f"REVISION={revision}")
+        return self.build("localhost/glue-ml-exporter:test", ROOT, *trust, *arguments)
+
+    def clear(self) -> None:
+        """Unmount and remove everything."""
+        self.buildah("rm", "--all")
+        self.buildah("rmi", "--all", "--force")
+
+
+def make_stand_in(root: Path) -> None:
+    """Fill `root` with this machine's Python in /usr/local, where the official image has it, and a few programs."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    library = root / "usr/local/lib" / version
+    binaries = root / "usr/local/bin"
+    unwanted = shutil.ignore_patterns(
+        "test", "tests", "idlelib", "tkinter", "turtledemo", "__pycache__", "site-packages", "*.a"
+    )
+    shutil.copytree(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}), library, ignore=unwanted)
+    shutil.copytree(Path(pip.__path__[0]), library / "site-packages/pip", ignore=shutil.ignore_patterns("__pycache__"))
+    binaries.mkdir(parents=True)
+    interpreter = Path(sys.executable).resolve()
+    shutil.copy(interpreter, binaries / version)
+    for alias in ("python3", "python"):
+        (binaries / alias).symlink_to(version)
+    for folder in ("tmp", "proc", "dev", "sys", "etc/ssl/certs", "bin", "var"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "tmp").chmod(0o1777)
+    programs = [Path(shutil.which(name) or name).resolve() for name in PROGRAMS]
+    for name, program in zip(PROGRAMS, programs, strict=True):
+        shutil.copy(program, root / "bin" / name)
+    linked = libraries([interpreter, *library.glob("lib-dynload/*.so"), *programs])
+    for needed in linked | set(map(library_path, RUNTIMES)):
+        target = root / needed.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(needed, target)
+    for name in ("resolv.conf", "hosts", "nsswitch.conf"):
+        if Path("/etc", name).is_file():
+            shutil.copy(Path("/etc", name), root / "etc" / name)
+
+
+def libraries(files: Iterable[Path]) -> set[Path]:
+    """Give the shared libraries, by the paths under which they are looked for, that the files need to run."""
+    listed = subprocess.run(["ldd", *files], capture_output=True, text=True, check=False).stdout
+    return {Path(path) for path in re.findall(r"(?:=> |^\t)(/\S+) \(0x", listed, re.MULTILINE)}
+
+
+def library_path(name: str) -> Path:
+    """Give the path of a shared library of this machine."""
+    cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    return Path(re.findall(rf"^\t{re.escape(name)} \(libc6,.*64.*\) => (.*)$", cache, re.MULTILINE)[0])
+
+
+class Container:
+    """A container of runc, confined as the chart confines it, with the network of this machine.
+
+    A user without a name or capabilities, a root that cannot be written, no privileges to gain. `mounts` says which
+    folder is seen where, read-only; what runc needs is kept in `folder`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        root: Path,
+        config: Mapping[str, Any],
+        *,
+        arguments: list[str],
+        mounts: Mapping[Path, Path] | None = None,
+    ) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._name = f"{folder.name}-{os.getpid()}"
+        (folder / "config.json").write_text(json.dumps(runtime_spec(root, config, arguments, mounts or {})))
+
+    def start(self) -> Process:
+        """Start it; what is sent to the process is sent to the container's first process."""
+        return Process(*self._runc("run", "--bundle", self._folder, self._name), **self._where())
+
+    def run_to_end(self) -> Process:
+        """Run it until it ends."""
+        return run(*self._runc("run", "--bundle", self._folder, self._name), **self._where())
+
+    def pid(self) -> int:
+        """Give the id, on this machine, of its first process."""
+        pid: int = json.loads(run(*self._runc("state", self._name), **self._where()).stdout)["pid"]
+        return pid
+
+    def _runc(self, *arguments: str | Path) -> tuple[str | Path, ...]:
+        return (tool("runc"), "--root", self._folder / "runc", *arguments)
+
+    def _where(self) -> dict[str, Any]:
+        return {"folder": self._folder, "environ": environment(tool("runc"))}
+
+
+def runtime_spec(
+    root: Path, config: Mapping[str, Any], arguments: list[str], mounts: Mapping[Path, Path]
+) -> dict[str, Any]:
+    """Give the specification of a container in the format of the Open Container Initiative's runtime."""
+    user, _, group = config["User"].partition(":")
+    sets = ("bounding", "effective", "inheritable", "permitted", "ambient")
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False,
+            "user": {"uid": int(user), "gid": int(group)},
+            "args": [*config["Entrypoint"], *arguments],
+            "env": config["Env"],
+            "cwd": "/",
+            "noNewPrivileges": True,
+            "capabilities": {name: [] for name in sets},
+        },
+        "root": {"path": str(root), "readonly": True},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"]},
+            *(
+                {"destination": str(seen), "type": "none", "source": str(source), "options": ["rbind", "ro"]}
+                for source, seen in mounts.items()
+            ),
+        ],
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}]},
+    }

@@ -1,0 +1,136 @@
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ship.container import Container, Storage
+from tests.ship.programs import call
+from tests.support import ROOT, Process, fetch, free_port, run, wait_for_answer
+
+HEALTHCHECK = ROOT / "packaging/image/healthcheck.py"
+HOME = "/opt/glue-ml-exporter"
+EXPORTER_MEGABYTES = 60
+"""What the exporter and its dependencies may add to the base image; 49 MB when this was written."""
+
+
+@pytest.mark.slow
+def test_dockerfile_lints(tmp_path: Path) -> None:
+    """The Dockerfile has nothing that hadolint objects to."""
+    linted = call("hadolint", ROOT / "Dockerfile", folder=tmp_path)
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_base_is_pinned() -> None:
+    """Without arguments the image is built on a base that is named by its digest, in both stages."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    default = next(line for line in lines if line.startswith("ARG PYTHON_IMAGE="))
+    assert re.fullmatch(r"ARG PYTHON_IMAGE=docker\.io/library/python:3\.\d+-slim@sha256:[0-9a-f]{64}", default)
+    bases = [line.split()[1] for line in lines if line.startswith("FROM")]
+    assert bases == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_built_image(tmp_path: Path) -> None:
+    """The Dockerfile builds an image that serves without rights on a root it cannot write, and exits with 0."""
+    if os.geteuid() != 0:
+        pytest.skip("buildah and runc are run as root here")
+    storage = Storage(tmp_path)
+    image = storage.build_exporter("0123abc")
+    try:
+        root, config = image.mount(), image.config()
+        check_configuration(config)
+        check_contents(root)
+        check_size(root)
+        check_reads_its_configuration(root, config, tmp_path)
+        check_serves_and_stops(root, config, tmp_path)
+    finally:
+        storage.clear()
+
+
+def check_configuration(config: Mapping[str, Any]) -> None:
+    """Check that the image says how it is run, stopped and probed, and what it was made from."""
+    assert config["User"] == "10001:10001"
+    assert config["Entrypoint"] == ["/opt/glue-ml-exporter/bin/glue-ml-exporter"]
+    assert config["StopSignal"] == "SIGTERM"
+    assert config["ExposedPorts"] == {"10210/tcp": {}}
+    assert config["Healthcheck"]["Test"] == ["CMD", "/opt/glue-ml-exporter/bin/python", "-I", f"{HOME}/healthcheck.py"]
+    assert config["Labels"]["org.opencontainers.image.revision"] == "0123abc"
+
+
+def check_contents(root: Path) -> None:
+    """Check that nothing is left that builds or installs, nor a cache, nor a file that the user cannot read."""
+    packages = {path.name for path in root.glob("opt/glue-ml-exporter/lib/python3*/site-packages/*")}
+    assert {"boto3", "exporter"} <= packages
+    assert not packages & {"pip", "setuptools", "wheel", "hatchling", "editables"}
+    assert not [*root.glob("usr/local/lib/python3*/ensurepip"), *root.glob("usr/local/lib/python3*/site-packages/pip*")]
+    assert not [*root.glob("root/.cache"), *root.glob("builder"), *root.glob("src"), *root.glob("tmp/*")]
+    closed = [path for path in root.glob("opt/**/*") if not path.is_symlink() and not path.stat().st_mode & 0o004]
+    assert closed == []
+
+
+def check_size(root: Path) -> None:
+    """Check that the exporter with its dependencies adds no more to the base than when its size was stated."""
+    files = [path for path in root.glob("opt/**/*") if path.is_file() and not path.is_symlink()]
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    print(f"{megabytes:.1f} MB in {len(files)} files on top of the base")
+    assert 20 < megabytes < EXPORTER_MEGABYTES
+
+
+def check_reads_its_configuration(root: Path, config: Mapping[str, Any], folder: Path) -> None:
+    """Check that it reads /etc/glue-ml-exporter/config.yaml without being told to."""
+    etc = folder / "etc"
+    etc.mkdir()
+    (etc / "config.yaml").write_text("region: eu-west-1\ntransforms: [tfm-0123456789abcdef]\n")
+    mounts = {etc: Path("/etc/glue-ml-exporter")}
+    container = Container(folder / "check", root, config, arguments=["check-config"], mounts=mounts)
+    checked = container.run_to_end()
+    assert (checked.exit_code, checked.stdout) == (0, "/etc/glue-ml-exporter/config.yaml: ok\n"), checked.stderr
+
+
+def check_serves_and_stops(root: Path, config: Mapping[str, Any], folder: Path) -> None:
+    """Check that the demo serves from an immutable root, as nobody in particular, until it is asked to stop."""
+    port = free_port()
+    arguments = ["demo", f"--web.listen-address=127.0.0.1:{port}"]
+    container = Container(folder / "demo", root, config, arguments=arguments)
+    with container.start() as running:
+        running.wait_for_output("msg=listening", timeout=30)
+        wait_for_answer(f"http://127.0.0.1:{port}/-/ready")
+        body = fetch(f"http://127.0.0.1:{port}/metrics").text
+        assert re.search(r"^glue_ml_task_runs_finished_total\{.+\} ", body, re.MULTILINE)
+        assert re.search(r'build_info\{.*revision="0123abc".*\} 1', body)
+        status = Path(f"/proc/{container.pid()}/status").read_text()
+        assert re.search(r"^Uid:\t10001\t10001\t10001\t10001$", status, re.MULTILINE)
+        assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
+        assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
+        running.send(signal.SIGTERM)
+        assert running.wait() == 0
+
+
+class TestHealthcheck:
+    @pytest.mark.slow
+    def test_healthy(self, tmp_path: Path) -> None:
+        """The image's health check finds a serving exporter healthy, at the address that the environment names."""
+        port = free_port()
+        address = {"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}"}
+        environ = {**address, "PYTHONPATH": str(ROOT)}
+        with Process(sys.executable, "-m", "exporter", "demo", folder=tmp_path, environ=environ) as exporter:
+            exporter.wait_for_output("msg=listening")
+            assert run(sys.executable, HEALTHCHECK, folder=tmp_path, environ=address).exit_code == 0
+
+    def test_unhealthy(self, tmp_path: Path) -> None:
+        """Where nobody listens the health check fails and says why in one line."""
+        address = f"127.0.0.1:{free_port()}"
+        checked = run(
+            sys.executable,
+            HEALTHCHECK,
+            folder=tmp_path,
+            environ={"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS": address},
+        )
+        assert checked.exit_code == 1
+        assert re.fullmatch(rf"{address}: .*refused.*\n", checked.stderr)

@@ -1,0 +1,71 @@
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter import __version__
+from tests.ship.programs import call
+from tests.support import ROOT, TOOLS, run
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.mark.slow
+def test_workflows_lint(tmp_path: Path) -> None:
+    """Neither actionlint nor zizmor has anything to object to in the workflows."""
+    linted = call("actionlint", *WORKFLOWS, folder=tmp_path)
+    assert linted.returncode == 0, linted.stdout
+    judged = call("zizmor", "--offline", "--no-progress", "--persona=regular", ROOT / ".github", folder=tmp_path)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned(path: Path) -> None:
+    """Every action is named by its full commit, with the version beside it, and nothing is granted to all jobs."""
+    text = path.read_text()
+    uses = re.findall(r"uses: (.*)", text)
+    assert uses
+    assert [use for use in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)] == []
+    assert yaml.safe_load(text)["permissions"] in ({}, {"contents": "read"})
+
+
+def test_version_in_one_place() -> None:
+    """The version stands in the package alone; chart, wheel and image take it from there."""
+    chart = yaml.safe_load((ROOT / "helm/glue-ml-exporter/Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+    assert __version__ not in (ROOT / "pyproject.toml").read_text()
+    assert __version__ not in (ROOT / "Dockerfile").read_text()
+
+
+def test_licences(tmp_path: Path) -> None:
+    """The list of licences names every locked dependency, and none is unknown or forbids to ship it."""
+    checked = run(sys.executable, ROOT / "packaging/licences.py", "--check", folder=tmp_path)
+    assert checked.exit_code == 0, checked.stderr
+    stated = re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "docs/licences.md").read_text(), re.MULTILINE)[1:]
+    free = re.compile(r"MIT|BSD|Apache|ISC|PSF|Python Software Foundation|0BSD|Unlicense")
+    assert [entry for entry in stated if not free.search(entry[1])] == []
+
+
+@pytest.mark.slow
+def test_bill_of_materials(tmp_path: Path) -> None:
+    """The bill of materials is valid CycloneDX and names every locked dependency with its version and hashes."""
+    written = call(
+        "cyclonedx-py", "requirements", "--pyproject", ROOT / "pyproject.toml", "--output-reproducible",
+        "--output-file", "sbom.json", ROOT / "locks/runtime.txt", folder=tmp_path,
+    )  # fmt: skip
+    assert written.returncode == 0, written.stderr
+    valid = (
+        "import sys; from cyclonedx.schema import SchemaVersion as V\n"
+        "from cyclonedx.validation.json import JsonStrictValidator\n"
+        "error = JsonStrictValidator(V.V1_6).validate_str(open('sbom.json').read())\n"
+        "sys.exit(str(error) if error else 0)"
+    )
+    judged = run(TOOLS / "shipping/bin/python", "-c", valid, folder=tmp_path)
+    assert judged.exit_code == 0, judged.stderr
+    components = json.loads((tmp_path / "sbom.json").read_text())["components"]
+    locked = re.findall(r"^([a-z0-9.-]+)==(\S+)", (ROOT / "locks/runtime.txt").read_text(), re.MULTILINE)
+    assert sorted((item["name"], item["version"]) for item in components) == sorted(locked)
+    assert all(reference["hashes"] for item in components for reference in item["externalReferences"])
