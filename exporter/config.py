@@ -51,6 +51,8 @@ class Polling:
     """How often, how far back and how hard Glue is asked; durations in seconds."""
 
     interval: float
+    idle_interval: float | None
+    """That of transforms in which nothing happens; None where it is the same."""
     lookback: float
     overlap: float
     resync_interval: float

@@ -52,6 +52,7 @@ class Poller:
         """Whether an earlier process has left something to serve."""
         self._schedule = Schedule(
             interval=config.polling.interval,
+            idle_interval=config.polling.idle_interval,
             threads_per_lane=config.polling.concurrency,
             on_cycle=self._end_cycle,
         )
@@ -77,7 +78,8 @@ class Poller:
             for target, place in spread(wanted.values()):
                 self._enter(self._watches[target.id], target, place)
             self._forget_parked()
-        self._schedule.retime(config.polling.interval, config.polling.concurrency)
+        polling = config.polling
+        self._schedule.retime(polling.interval, polling.idle_interval, polling.concurrency)
 
     def _enter(self, watch: Watch, target: Target, place: float) -> None:
         if not watch.watched and watch.job is not None:
@@ -227,6 +229,8 @@ class Poller:
                         self._telemetry.state_last_write.set(self._now())
         watch.account_id = glue.account_id
         succeeded = now if up else (watch.poll.succeeded if watch.poll else None)
+        if watch.job is not None:
+            watch.job.idle = up and watch.idle(self._config.polling, now)
         watch.poll = Poll(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began)
         self._show(watch)
         if up and self._read_details(watch, glue):

@@ -255,6 +255,7 @@ class PollingSection(Section):
     """The section `polling`."""
 
     interval: Interval = MINUTE
+    idle_interval: Interval | None = None
     lookback: PositiveDuration = 30 * DAY
     overlap: Duration = 15 * MINUTE
     resync_interval: PositiveDuration = 6 * HOUR
@@ -374,10 +375,16 @@ def _polling_rules(polling: PollingSection) -> Iterator[Contradiction]:
         message = f"{format_duration(polling.overlap)} is not shorter than lookback"
         message += f" ({format_duration(polling.lookback)})"
         yield ("polling", "overlap"), message, (("polling", "lookback"),)
-    if polling.stale_after <= polling.interval:
-        message = f"{format_duration(polling.stale_after)} is not longer than interval"
+    if polling.idle_interval is not None and polling.idle_interval < polling.interval:
+        message = f"{format_duration(polling.idle_interval)} is shorter than interval"
         message += f" ({format_duration(polling.interval)})"
-        yield ("polling", "stale_after"), message, (("polling", "interval"),)
+        yield ("polling", "idle_interval"), message, (("polling", "interval"),)
+    longest = "interval" if polling.idle_interval is None else "idle_interval"
+    interval = polling.interval if polling.idle_interval is None else polling.idle_interval
+    if polling.stale_after <= interval:
+        message = f"{format_duration(polling.stale_after)} is not longer than {longest}"
+        message += f" ({format_duration(interval)})"
+        yield ("polling", "stale_after"), message, (("polling", longest),)
 
 
 def _bucket_rules(buckets: tuple[float, ...]) -> Iterator[Contradiction]:
