@@ -225,7 +225,14 @@ class Poller:
             self._journal.polled(watch.target, watch.name, changes)
             if self._state is not None:
                 with self._storing():
-                    if self._state.save(watch.target.id, watch.known_name, watch.ledger, changes, now):
+                    if self._state.save(
+                        watch.target.id,
+                        watch.known_name,
+                        watch.ledger,
+                        changes,
+                        now,
+                        born_at=watch.births.born_at,
+                    ):
                         self._telemetry.state_last_write.set(self._now())
         watch.account_id = glue.account_id
         succeeded = now if up else (watch.poll.succeeded if watch.poll else None)

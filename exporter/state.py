@@ -185,8 +185,12 @@ class StateFile:
         """Whether the last poll of this transform could not be stored."""
         return transform_id in self._incomplete
 
-    def save(self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float) -> bool:
+    def save(
+        self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float, *, born_at: float
+    ) -> bool:
         """Store one poll in one transaction; whether anything had to be written. ``name`` is the one that Glue knows.
+
+        ``now`` and ``born_at``, the birth of the first series, are UTC seconds.
 
         After a failure (`StateError`) the transform is behind until a later poll of it is stored, whole.
         """
@@ -195,7 +199,7 @@ class StateFile:
             return False
         self._incomplete.add(transform_id)
         with self._transaction() as cursor:
-            key = self._save_transform(cursor, transform_id, name, ledger, now)
+            key = self._save_transform(cursor, transform_id, name, ledger, now=now, born_at=born_at)
             if whole:
                 cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
             settled = ledger.finished if whole else changes.settled
@@ -209,7 +213,9 @@ class StateFile:
         self._stored[transform_id] = (name, ledger.bounds)
         return True
 
-    def _save_transform(self, cursor: sqlite3.Cursor, transform_id: str, name: str, ledger: Ledger, now: float) -> int:
+    def _save_transform(
+        self, cursor: sqlite3.Cursor, transform_id: str, name: str, ledger: Ledger, *, now: float, born_at: float
+    ) -> int:
         cursor.execute(
             "DELETE FROM series WHERE family IN ('execution', 'duration') AND transform ="
             " (SELECT key FROM transform WHERE id = ? AND bounds <> ?)",
@@ -224,7 +230,7 @@ class StateFile:
             (
                 transform_id,
                 name,
-                now,
+                born_at,
                 now,
                 ledger.floor,
                 ledger.began,
