@@ -72,6 +72,9 @@ class Metrics:
     birth_scrapes: int
     birth_timeout: float
     created_timestamps: bool
+    drop: tuple[str, ...]
+    drop_statuses: tuple[str, ...]
+    max_series: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from exporter.births import Births
+from exporter.cardinality import Selection
 from exporter.config import Config
 from exporter.errors import GlueError, StateError
 from exporter.exposition import Exposition
@@ -70,6 +71,8 @@ class Poller:
             new = [target for target in wanted.values() if target.id not in self._watches]
             opened = {target.id: self._open(target, config) for target in new}
             self._config, self._aws = config, aws
+            if self._exposition.select(Selection.of(config.metrics), config.metrics.max_series):
+                self._bear_again()
             self._watches |= opened
             for watch in [watch for watch in self._watches.values() if watch.watched]:
                 if watch.target.id not in wanted:
@@ -121,6 +124,15 @@ class Poller:
     def _reborn(self, watch: Watch, *, histograms: bool = True) -> Births:
         metrics = self._config.metrics
         return watch.births.again(scrapes=metrics.birth_scrapes, timeout=metrics.birth_timeout, histograms=histograms)
+
+    def _bear_again(self) -> None:
+        """Serve what is shown at its base value first: some of it was left out until now, and no scrape has seen it."""
+        for watch in [watch for watch in self._watches.values() if watch.watched]:
+            watch.births = self._reborn(watch)
+            if watch.shown is not None:
+                picture, totals = watch.shown
+                watch.shown = replace(picture, births=watch.births), totals
+                self._exposition.update(*watch.shown)
 
     def _rename(self, watch: Watch, before: str) -> None:
         """See to the births of a transform that is shown under another name: its series are new ones."""

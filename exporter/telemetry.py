@@ -98,6 +98,17 @@ class Telemetry:
             ("format", "encoding"),
             registry=registry,
         )
+        self.series = Gauge(
+            "glue_ml_exporter_series",
+            'Series in a scrape, by metric; those of the exporter itself and of its process together as "exporter".',
+            ("metric",),
+            registry=registry,
+        )
+        self.series_limit = Gauge(
+            "glue_ml_exporter_series_limit",
+            "The number of series in a scrape above which the exporter warns; infinite without metrics.max_series.",
+            registry=registry,
+        )
         self.log_messages = Counter(
             "glue_ml_exporter_log_messages", "Messages logged, by level.", ("level",), registry=registry
         )
