@@ -8,15 +8,16 @@ the first byte of its first scrape leaves (`docs/design/0004-state.md`).
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from exporter.births import Births, base_of
 from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of
+from exporter.cardinality import Cardinality, Selection
 from exporter.errors import StateError
 from exporter.logs import get_logger
-from exporter.metrics import METRICS, Part, Picture
+from exporter.metrics import METRICS, Metric, Part, Picture
 from exporter.negotiation import Encoding, TextFormat
 from exporter.state import StateFile
 from exporter.telemetry import Telemetry
@@ -103,6 +104,8 @@ class Exposition:
         self._state = state
         self._lock = threading.Lock()
         self._shown: dict[str, _Shown] = {}
+        self._selection = Selection()
+        self._cardinality = Cardinality(telemetry)
         self._blocks: list[Block] = []
         self._unmarked: set[str] = set()
         self._waiting: set[str] = set()
@@ -151,6 +154,16 @@ class Exposition:
         births, _ = self._publication.marks.get(picture.target.id, (picture.births, {}))
         return births is not picture.births
 
+    def select(self, selection: Selection, max_series: int | None) -> bool:
+        """Leave out what is selected, and warn above so many series; whether more is shown than before."""
+        with self._lock:
+            before, self._selection = self._selection, selection
+            changed = [metric for metric in METRICS if selection.left_out(metric) != before.left_out(metric)]
+            for shown in self._shown.values() if changed else ():
+                self._render_metrics(shown, changed)
+            self._cardinality.limit(max_series)
+            return selection.shows_more_than(before)
+
     def remove(self, transform_id: str) -> None:
         """Take a transform and all its series out."""
         with self._lock:
@@ -185,13 +198,14 @@ class Exposition:
         return moved
 
     def _render(self, shown: _Shown, parts: set[Part]) -> None:
-        if not parts:
-            return
-        identity = shown.picture.identity
+        if parts:
+            self._render_metrics(shown, [metric for metric in METRICS if metric.part in parts])
+
+    def _render_metrics(self, shown: _Shown, metrics: Iterable[Metric]) -> None:
+        picture, identity = shown.picture, shown.picture.identity
         fragments = {
-            metric.name: Fragment(*sample_lines(metric.family, metric.lines(shown.picture), identity))
-            for metric in METRICS
-            if metric.part in parts
+            metric.name: Fragment(*sample_lines(metric.family, self._selection.lines(metric, picture), identity))
+            for metric in metrics
         }
         shown.block.put(shown.picture.target.id, fragments)
         self._touch()
@@ -250,20 +264,27 @@ class Exposition:
                 marks[transform_id] = (births, served)
             else:
                 self._unmarked.discard(transform_id)
-        bodies = {variant: self._body(*variant) for variant in self._use.current()}
+        series: Counter[str] = Counter()
+        bodies = {
+            (text_format, encoding): body_of(self._chunks(text_format, series), encoding)
+            for text_format, encoding in self._use.current()
+        }
+        if bodies:
+            self._cardinality.note(series)
         self._publication = Publication(self._publication.number + 1, bodies, marks)
         for (text_format, encoding), body in bodies.items():
             size = self._telemetry.exposition_bytes.labels(text_format.name.lower(), encoding.name.lower())
             size.set(sum(map(len, body.pieces)))
 
-    def _body(self, text_format: TextFormat, encoding: Encoding) -> Body:
-        return body_of(self._chunks(text_format), encoding)
-
-    def _chunks(self, text_format: TextFormat) -> Iterator[Chunk]:
+    def _chunks(self, text_format: TextFormat, series: Counter[str]) -> Iterator[Chunk]:
+        """Yield the parts of a body; ``series`` gets the number of its samples, by metric."""
         for metric in METRICS:
+            if self._selection.left_out(metric) is None:
+                continue
             yield self._headers[metric.name, text_format]
-            for block in self._blocks:
-                yield block.chunk(metric.name, text_format)
+            chunks = [block.chunk(metric.name, text_format) for block in self._blocks]
+            yield from chunks
+            series[metric.name] = max(series[metric.name], sum(chunk.lines for chunk in chunks))
 
     # -- what scrapes do --------------------------------------------------------------------------------------------
 
@@ -289,6 +310,7 @@ class Exposition:
         until, text = self._own.get(text_format, (0.0, b""))
         if began >= until:
             text = render_metrics(self._telemetry.registry.collect(), text_format) + EOF[text_format]
+            self._cardinality.note_own(text)
             now = time.monotonic()
             self._own[text_format] = (now + _rest(now - began), text)
         return text

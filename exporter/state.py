@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -284,6 +284,16 @@ class StateFile:
                 "UPDATE transform SET seen = ? WHERE id = ?", [(now, name) for name in before | self._kept]
             )
             return cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
+
+    def keep_only(self, wanted: Callable[[str], bool]) -> int:
+        """Drop the transforms whose ids are not ``wanted``; return how many were."""
+        with self._lock, self._reported("read"):
+            stored = [name for (name,) in self._connection.execute("SELECT id FROM transform")]
+        unwanted = [(name,) for name in stored if not wanted(name)]
+        if unwanted:
+            with self._transaction() as cursor:
+                cursor.executemany("DELETE FROM transform WHERE id = ?", unwanted)
+        return len(unwanted)
 
     def close(self) -> None:
         """Write everything into the one file and release the lock."""
