@@ -93,8 +93,8 @@ MUTANTS = (
     Mutant(
         "let a wrong start carry the watermark ahead",
         "ledger",
-        "self.watermark = max(self.watermark or 0.0, min(run.started, self.now))",
-        "self.watermark = run.started + 86400",
+        "self.watermark = started if started < self.now else max(self.watermark or 0.0, self.now)",
+        "self.watermark = started + 86400",
     ),
     Mutant(
         "let the host's clock decide what is news",
@@ -105,7 +105,7 @@ MUTANTS = (
     Mutant(
         "let the host's clock date what is known",
         "ledger",
-        "dated = max(self.now, started_of(packed)) if told.dated is None else told.dated",
+        "dated = max(self.now, started_of(packed))",
         "dated = self.now",
     ),
     Mutant(
