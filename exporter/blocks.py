@@ -70,7 +70,7 @@ class Body:
 
 
 def body_of(chunks: Iterable[Chunk], encoding: Encoding) -> Body:
-    """Put chunks together."""
+    """Put chunks together: a section, which is all of one metric, or a whole body."""
     crc, size, parts = 0, 0, []
     for chunk in chunks:
         crc = isal_zlib.crc32_combine(crc, chunk.crc, len(chunk.raw))
@@ -79,10 +79,25 @@ def body_of(chunks: Iterable[Chunk], encoding: Encoding) -> Body:
     return Body(encoding, tuple(_pieces(parts)), size, crc)
 
 
+def joined(sections: Iterable[Body], encoding: Encoding) -> Body:
+    """Put sections together."""
+    crc, size = 0, 0
+    parts: list[bytes] = []
+    for section in sections:
+        crc = isal_zlib.crc32_combine(crc, section.crc, section.size)
+        size += section.size
+        parts.extend(section.pieces)
+    return Body(encoding, tuple(_pieces(parts)), size, crc)
+
+
 def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
     batch: list[bytes] = []
     size = 0
     for part in parts:
+        if len(part) >= PIECE and batch:
+            # Large parts are passed on as they are: to copy a whole exposition takes long.
+            yield b"".join(batch)
+            batch, size = [], 0
         batch.append(part)
         size += len(part)
         if size >= PIECE:

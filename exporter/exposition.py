@@ -8,11 +8,11 @@ the first byte of its first scrape leaves (`docs/design/0004-state.md`).
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exporter.births import Births
-from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of
+from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of, joined
 from exporter.errors import StateError
 from exporter.logs import get_logger
 from exporter.metrics import METRICS, Part, Picture
@@ -28,13 +28,15 @@ UNUSED_AFTER = 600.0
 """Seconds after which a format that nobody asks for is no longer prepared."""
 
 _REST = 10.0
-"""After a publication, rest for this many times the time it took: thousands of polls share a few of them.
+"""After a publication, rest for this many times the CPU time that it took: thousands of polls share a few of them.
 
-The exporter's own metrics are used again for as long, so a flood of scrapes does not spend its time on them.
+The exporter's own metrics are used again for as long, so a flood of scrapes does not spend its time on them. Not wall
+time: a process that was frozen while it published has not worked all that time.
 """
 
-_LONGEST_REST = 1.0
-"""Seconds; a process that was frozen while it published has not worked all that time."""
+_SHORTEST_REST = 0.25
+_LONGEST_REST = 5.0
+"""Seconds between publications: several polls share one even if it is cheap, and the dearest do not make it late."""
 
 log = get_logger(__name__)
 
@@ -96,6 +98,8 @@ class Exposition:
         self._lock = threading.Lock()
         self._shown: dict[str, _Shown] = {}
         self._blocks: list[Block] = []
+        self._sections: dict[str, dict[Variant, Body]] = {}
+        """By metric: an idle poll changes four of them, and the others need not be put together again."""
         self._unmarked: set[str] = set()
         self._waiting: set[str] = set()
         self._scraped: deque[Publication] = deque()
@@ -148,6 +152,7 @@ class Exposition:
             shown = self._shown.pop(transform_id, None)
             if shown is not None:
                 shown.block.remove(transform_id)
+                self._sections.clear()
                 self._unmarked.discard(transform_id)
                 self._waiting.discard(transform_id)
                 self._touch()
@@ -185,11 +190,14 @@ class Exposition:
             if metric.part in parts
         }
         shown.block.put(shown.picture.target.id, fragments)
+        for metric in fragments:
+            self._sections.pop(metric, None)
         self._touch()
 
     def _touch(self) -> None:
-        self._changed = True
-        self._wake.set()
+        if not self._changed:
+            self._changed = True
+            self._wake.set()
 
     # -- publishing -------------------------------------------------------------------------------------------------
 
@@ -198,9 +206,9 @@ class Exposition:
         while not self._stopping.is_set():
             self._wake.wait()
             self._wake.clear()
-            began = time.monotonic()
+            began = time.thread_time()
             self.publish()
-            self._stopping.wait(_rest(time.monotonic() - began))
+            self._stopping.wait(max(_SHORTEST_REST, _rest(time.thread_time() - began)))
 
     def stop(self) -> None:
         """End `run`."""
@@ -238,20 +246,24 @@ class Exposition:
                 marks[transform_id] = (births, served)
             else:
                 self._unmarked.discard(transform_id)
-        bodies = {variant: self._body(*variant) for variant in self._use.current()}
+        variants = self._use.current()
+        sections = [self._sections_of(metric.name, variants) for metric in METRICS]
+        bodies = {variant: joined((bodies[variant] for bodies in sections), variant[1]) for variant in variants}
         self._publication = Publication(self._publication.number + 1, bodies, marks)
         for (text_format, encoding), body in bodies.items():
             size = self._telemetry.exposition_bytes.labels(text_format.name.lower(), encoding.name.lower())
             size.set(sum(map(len, body.pieces)))
 
-    def _body(self, text_format: TextFormat, encoding: Encoding) -> Body:
-        return body_of(self._chunks(text_format), encoding)
+    def _sections_of(self, metric: str, variants: Iterable[Variant]) -> dict[Variant, Body]:
+        """Return all of one metric in each variant; those that are no longer in use are forgotten."""
+        known = self._sections.get(metric, {})
+        sections = {variant: known.get(variant) or self._section(metric, *variant) for variant in variants}
+        self._sections[metric] = sections
+        return sections
 
-    def _chunks(self, text_format: TextFormat) -> Iterator[Chunk]:
-        for metric in METRICS:
-            yield self._headers[metric.name, text_format]
-            for block in self._blocks:
-                yield block.chunk(metric.name, text_format)
+    def _section(self, metric: str, text_format: TextFormat, encoding: Encoding) -> Body:
+        chunks = (block.chunk(metric, text_format) for block in self._blocks)
+        return body_of((self._headers[metric, text_format], *chunks), encoding)
 
     # -- what scrapes do --------------------------------------------------------------------------------------------
 
@@ -268,12 +280,11 @@ class Exposition:
 
     def _own_metrics(self, text_format: TextFormat) -> bytes:
         """Return the exporter's own metrics and the end of the body, collected now or a few milliseconds ago."""
-        began = time.monotonic()
         until, text = self._own.get(text_format, (0.0, b""))
-        if began >= until:
+        if time.monotonic() >= until:
+            began = time.thread_time()
             text = render_metrics(self._telemetry.registry.collect(), text_format) + EOF[text_format]
-            now = time.monotonic()
-            self._own[text_format] = (now + _rest(now - began), text)
+            self._own[text_format] = (time.monotonic() + _rest(time.thread_time() - began), text)
         return text
 
     def prepare_scrape(self, text_format: TextFormat, encoding: Encoding) -> Scrape:
