@@ -1,6 +1,7 @@
 """The state file: what has to outlive the process so that no run is counted twice or not at all.
 
-SQLite in WAL mode. A poll of a transform is one transaction, a mark of served values another. Commits are synced to
+SQLite in WAL mode. A poll of a transform is one transaction (a long history's first one ends with it), a mark of served
+values another. Commits are synced to
 the disk (``synchronous=FULL``): a mark lost with the machine's power would let a counter come back lower than
 Prometheus has seen it. They are rare, for a poll that brings nothing writes nothing.
 
@@ -29,6 +30,9 @@ APPLICATION_ID = 0x676D6C65
 
 BATCH = 1000
 """Rows per statement: the interpreter is held for a few milliseconds, not for a whole history."""
+
+STAGED = 20_000
+"""Runs of one poll above which a transform that is not stored yet comes in many transactions of as many rows each."""
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -106,10 +110,33 @@ def _load(text: str, bounds: tuple[float, ...]) -> Total:
     return Histogram(counts, fields[1], exemplars)
 
 
-def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+def _batches(rows: Iterable[tuple[Any, ...]], size: int = BATCH) -> Iterator[list[tuple[Any, ...]]]:
     rows = iter(rows)
-    while batch := list(islice(rows, BATCH)):
+    while batch := list(islice(rows, size)):
         yield batch
+
+
+def _ascending(fingerprints: Iterable[int]) -> Iterator[int]:
+    """Yield fingerprints in their order, for a table that grows at its end is filled several times as fast.
+
+    They are dealt out by their first byte, since one sort of a million would hold the interpreter for a second.
+    """
+    dealt: list[list[int]] = [[] for _ in range(256)]
+    for fingerprint in fingerprints:
+        dealt[fingerprint >> 120].append(fingerprint)
+    for part in dealt:
+        yield from sorted(part)
+
+
+def _finished_rows(key: int, ledger: Ledger, settled: Mapping[int, int]) -> Iterator[tuple[int, bytes, int]]:
+    """Yield what is to be stored of the settled runs: one may be settled and forgotten in the same poll."""
+    remembered = (run for run in settled if run in ledger.finished)
+    return ((key, run.to_bytes(16, "big"), settled[run]) for run in _ascending(remembered))
+
+
+def _staged_id(transform_id: str) -> str:
+    """Return the id under which a long history is stored while it is not complete; no transform has it."""
+    return f"{transform_id} (incomplete)"
 
 
 class StateFile:
@@ -186,7 +213,10 @@ class StateFile:
         return transform_id in self._incomplete
 
     def save(self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float) -> bool:
-        """Store one poll in one transaction; whether anything had to be written. ``name`` is the one that Glue knows.
+        """Store one poll; whether anything had to be written. ``name`` is the one that Glue knows.
+
+        It is one transaction, but for the first poll of a long history: its rows come beforehand, under an id that no
+        transform has, so that the polls of others are stored meanwhile; killed then, it is as if it had not been.
 
         After a failure (`StateError`) the transform is behind until a later poll of it is stored, whole.
         """
@@ -194,12 +224,18 @@ class StateFile:
         if not (whole or changes or self._stored.get(transform_id) != (name, ledger.bounds)):
             return False
         self._incomplete.add(transform_id)
+        settled = ledger.finished if whole else changes.settled
+        staged = len(settled) > STAGED and self._stage(transform_id, name, ledger, settled, now)
         with self._transaction() as cursor:
+            if staged:
+                cursor.execute("UPDATE transform SET id = ? WHERE id = ?", (transform_id, _staged_id(transform_id)))
             key = self._save_transform(cursor, transform_id, name, ledger, now)
-            if whole:
-                cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
-            settled = ledger.finished if whole else changes.settled
-            self._save_runs(cursor, key, ledger, settled, () if whole else changes.dropped)
+            if not staged:
+                if whole:
+                    cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
+                self._drop_finished(cursor, key, () if whole else changes.dropped)
+                self._save_finished(cursor, _finished_rows(key, ledger, settled))
+            self._save_open(cursor, key, ledger)
             cursor.executemany(
                 "INSERT INTO series (transform, family, task_type, status, total) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET total = excluded.total WHERE total IS NOT excluded.total",
@@ -236,15 +272,28 @@ class StateFile:
         )
         return self._key(cursor, transform_id)
 
-    def _save_runs(
-        self, cursor: sqlite3.Cursor, key: int, ledger: Ledger, settled: Mapping[int, int], dropped: Collection[int]
-    ) -> None:
+    def _stage(self, transform_id: str, name: str, ledger: Ledger, settled: Mapping[int, int], now: float) -> bool:
+        """Store the finished runs of a transform under its staged id; False, and nothing, if it is stored already."""
+        with self._transaction() as cursor:
+            if cursor.execute("SELECT 1 FROM transform WHERE id = ?", (transform_id,)).fetchone() is not None:
+                return False
+            # What a process that was killed has left.
+            cursor.execute("DELETE FROM transform WHERE id = ?", (_staged_id(transform_id),))
+            key = self._save_transform(cursor, _staged_id(transform_id), name, ledger, now)
+        for rows in _batches(_finished_rows(key, ledger, settled), STAGED):
+            with self._transaction() as cursor:
+                self._save_finished(cursor, rows)
+        return True
+
+    def _drop_finished(self, cursor: sqlite3.Cursor, key: int, dropped: Collection[int]) -> None:
         for batch in _batches((key, fingerprint.to_bytes(16, "big")) for fingerprint in dropped):
             cursor.executemany("DELETE FROM finished_run WHERE transform = ? AND fingerprint = ?", batch)
-        # A run may be settled and forgotten in one poll; only what is still remembered is stored.
-        rows = ((key, run.to_bytes(16, "big"), packed) for run, packed in settled.items() if run in ledger.finished)
+
+    def _save_finished(self, cursor: sqlite3.Cursor, rows: Iterable[tuple[Any, ...]]) -> None:
         for batch in _batches(rows):
             cursor.executemany("INSERT OR REPLACE INTO finished_run VALUES (?, ?, ?)", batch)
+
+    def _save_open(self, cursor: sqlite3.Cursor, key: int, ledger: Ledger) -> None:
         cursor.execute("DELETE FROM open_run WHERE transform = ?", (key,))
         cursor.executemany(
             "INSERT INTO open_run VALUES (?, ?, ?, ?)",
