@@ -70,7 +70,8 @@ class Storage:
         environ = {
             **environment(self._buildah),
             "HOME": str(self._folder),
-            "BUILDAH_ISOLATION": "chroot",
+            "BUILDAH_ISOLATION": "oci",
+            "BUILDAH_RUNTIME": str(tool("runc")),
             "CONTAINERS_STORAGE_CONF": str(self._folder / "storage.conf"),
             "TMPDIR": str(self._folder),
             **{name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")},
@@ -84,7 +85,20 @@ class Storage:
     def build(self, name: str, context: Path, *options: str | Path) -> Image:
         """Build the Dockerfile of a folder."""
         policy = ("--signature-policy", self._folder / "policy.json")
-        self.buildah("bud", *policy, "--pull=never", "--format", "docker", "--tag", name, *options, context)
+        self.buildah(
+            "bud",
+            *policy,
+            "--network=host",
+            "--ulimit=nofile=1024:1024",
+            "--ulimit=nproc=1000:1000",
+            "--pull=never",
+            "--format",
+            "docker",
+            "--tag",
+            name,
+            *options,
+            context,
+        )
         return Image(name, self)
 
     def build_exporter(self, revision: str) -> Image:
