@@ -15,6 +15,7 @@ CHART = ROOT / "helm/glue-ml-exporter"
 SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 
 Object = dict[str, Any]
+MINIMAL: Object = yaml.safe_load((CHART / "ci/minimal-values.yaml").read_text())
 
 
 class Rendered:
