@@ -63,7 +63,8 @@ packages: $(VENV)/.package ## build the wheel and the sdist into dist/
 
 .PHONY: image
 image: ## build the container image with docker, as glue-ml-exporter
-	docker build --build-arg REVISION=$$(git rev-parse HEAD) --tag glue-ml-exporter .
+	docker build --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' exporter/__init__.py) \
+		--build-arg REVISION=$$(git rev-parse HEAD) --tag glue-ml-exporter .
 
 .PHONY: chart
 chart: $(VENV)/.package ## write what the Helm chart takes from exporter/, alerts/ and dashboards/
