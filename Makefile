@@ -78,8 +78,7 @@ sbom: $(VENV)/.dev packages ## write the bill of materials into dist/, and docs/
 	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --disable-pip-version-check \
 		--require-hashes --only-binary :all: -r locks/runtime.txt
 	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --disable-pip-version-check --no-deps dist/*.whl
-	.tools/shipping/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
-		--output-reproducible --output-file dist/sbom.cdx.json build/sbom/bin/python
+	packaging/sbom build/sbom/bin/python dist/sbom.cdx.json
 
 .PHONY: tools
 tools: $(VENV)/.dev ## install the outside programs that the tests run into .tools/
