@@ -1,5 +1,6 @@
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from exporter.web.webconfig import WebConfig
 from helm import generate
 from tests.ship.chart import CHART, MINIMAL, SCENARIOS, Object, Rendered, private, run_template, scenario, template
 from tests.ship.programs import call
-from tests.support import EXPORTER, ROOT, TOOLS, run, tool
+from tests.support import EXPORTER, ROOT, TOOLS, Process, run, tool
+from tests.web.serving import serving
 
 pytestmark = pytest.mark.slow
 
@@ -27,30 +29,21 @@ def test_lints(name: str, tmp_path: Path) -> None:
 
 
 def test_valid_objects(tmp_path: Path) -> None:
-    """Kubernetes and the Prometheus operator know every object of every scenario and every field in it."""
-    documents = "\n---\n".join(template(scenario(name)).text for name in SCENARIOS)
-    assert check_objects(documents, tmp_path) == ""
-
-
-def test_check_finds_mistakes(tmp_path: Path) -> None:
-    """The check of the objects finds a mistyped field, in objects of Kubernetes and of the operator."""
-    text = template(scenario("demo")).text
+    """Kubernetes, the oldest and the newest, and the operator know every field of every scenario, but none mistyped."""
+    good = [item for name in SCENARIOS for item in template(scenario(name)).objects]
+    bad = template(scenario("demo")).text
     for field in ("automountServiceAccountToken:", "scrapeTimeout:"):
-        assert field in text
-        text = text.replace(field, f"x{field}")
-    found = check_objects(text, tmp_path)
-    assert "xautomountServiceAccountToken" in found
-    assert "xscrapeTimeout" in found
-
-
-def check_objects(documents: str, folder: Path) -> str:
-    """Give what is wrong with the documents, as the schemas see it."""
+        assert field in bad
+        bad = bad.replace(field, f"x{field}")
     tool("kubernetes-validate")
-    (folder / "documents.yaml").write_text(documents)
-    script = f'"$0" {ROOT}/tests/ship/check_objects.py 1.33 1.36 < documents.yaml'
-    checked = run("sh", "-c", script, TOOLS / "shipping/bin/python", folder=folder, timeout=90)
+    (tmp_path / "documents.yaml").write_text(f"{yaml.safe_dump_all(good)}\n---\n{bad}")
+    script = f'"$0" {ROOT}/tests/ship/check_objects.py 1.29 1.37 < documents.yaml'
+    checked = run("sh", "-c", script, TOOLS / "shipping/bin/python", folder=tmp_path, timeout=90)
     assert checked.exit_code == 0, checked.stderr
-    return checked.stdout
+    assert "xautomountServiceAccountToken" in checked.stdout
+    assert "xscrapeTimeout" in checked.stdout
+    numbers = [int(number) for number in re.findall(r"^document (\d+), ", checked.stdout, re.MULTILINE)]
+    assert min(numbers) >= len(good), checked.stdout
 
 
 def test_generated_files() -> None:
@@ -185,6 +178,8 @@ def test_image_reference() -> None:
     """A digest wins over a tag, and the global registry over the image's."""
     assert template(MINIMAL).container["image"] == "ghcr.io/glue-ml-exporter/glue-ml-exporter:0.1.0"
     everything = template(scenario("everything")).container["image"]
+    bare = {**MINIMAL, "image": {"registry": "", "repository": "mirror.example.com/glue", "tag": "1"}}
+    assert template(bare).container["image"] == "mirror.example.com/glue:1"
     assert everything == f"images.example.com/glue-ml-exporter/glue-ml-exporter@sha256:{'0123456789abcdef' * 4}"
 
 
@@ -314,6 +309,22 @@ def test_network_policy() -> None:
     assert prometheus["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
     labels = template(scenario("production")).one("Pod")["metadata"]["labels"]
     assert tester["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_helm_test(tmp_path: Path) -> None:
+    """What `helm test` runs finds a serving exporter good, and something else at its address not."""
+    (container,) = template(MINIMAL).one("Pod")["spec"]["containers"]
+    assert container["command"][1:] == ["-c"]
+    script, url = container["args"]
+    assert url == "http://shop-glue-ml-exporter:10210"
+    with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=tmp_path) as exporter:
+        address = exporter.wait_for_output(r"addresses=(\S+)", timeout=30)[1]
+        tested = run(sys.executable, "-c", script, f"http://{address}", folder=tmp_path)
+        assert (tested.exit_code, tested.stderr) == (0, "")
+        assert re.search(r"^ready; \d{3,} lines of metrics$", tested.stdout, re.MULTILINE)
+    with serving() as other:
+        tested = run(sys.executable, "-c", script, f"http://127.0.0.1:{other.port}", folder=tmp_path)
+        assert (tested.exit_code, tested.stderr) == (1, "these are not our metrics: up 1\n\n")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -37,7 +37,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "glue-ml-exporter.image" -}}
 {{- $registry := default .Values.image.registry .Values.global.imageRegistry -}}
-{{- $name := printf "%s/%s" $registry .Values.image.repository -}}
+{{- $name := printf "%s/%s" $registry .Values.image.repository | trimPrefix "/" -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $name .Values.image.digest -}}
 {{- else -}}
