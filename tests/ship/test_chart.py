@@ -190,7 +190,11 @@ def test_probes_follow_tls() -> None:
     assert tls.container["livenessProbe"]["httpGet"] == {"path": "/-/healthy", "port": "metrics", "scheme": "HTTPS"}
     assert tls.container["readinessProbe"]["httpGet"] == {"path": "/-/ready", "port": "metrics", "scheme": "HTTPS"}
     assert tls.one("ServiceMonitor")["spec"]["endpoints"][0]["scheme"] == "https"
-    assert template(scenario("mtls")).container["livenessProbe"]["tcpSocket"] == {"port": "metrics"}
+    tls = {"cert_file": "c", "key_file": "k", "client_auth_type": "RequireAndVerifyClientCert"}
+    for values in (scenario("mtls"), {**MINIMAL, "webConfig": {"content": {"tls_server_config": tls}}}):
+        mutual = template(values)
+        assert mutual.container["livenessProbe"]["tcpSocket"] == {"port": "metrics"}
+        assert mutual.all("Pod") == []
 
 
 def test_web_configuration(tmp_path: Path) -> None:

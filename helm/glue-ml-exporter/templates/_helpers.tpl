@@ -94,6 +94,12 @@ http
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether clients need a certificate: a kubelet has none, and neither has `helm test`. */ -}}
+{{- define "glue-ml-exporter.mutualTls" -}}
+{{- $tls := default dict .Values.webConfig.content.tls_server_config -}}
+{{- if or .Values.probes.tcp (hasPrefix "Require" (default "" $tls.client_auth_type)) -}}true{{- end -}}
+{{- end -}}
+
 {{- /* How Prometheus asks: shared by ServiceMonitor and PodMonitor. */ -}}
 {{- define "glue-ml-exporter.endpoint" -}}
 {{- $monitor := .Values.serviceMonitor -}}

@@ -96,7 +96,7 @@ spec:
           protocol: TCP
       {{- range $probe, $path := dict "livenessProbe" "/-/healthy" "readinessProbe" "/-/ready" }}
       {{ $probe }}:
-        {{- if $.Values.probes.tcp }}
+        {{- if include "glue-ml-exporter.mutualTls" $ }}
         tcpSocket:
           port: metrics
         {{- else }}
