@@ -38,7 +38,10 @@ SECTIONS = {
     "state": StateSection,
 }
 PAGES = sorted(
-    path for pattern in ("*.md", "docs/**/*.md", "alerts/**/*.md") for path in ROOT.glob(pattern) if path.is_file()
+    path
+    for pattern in ("*.md", "docs/**/*.md", "alerts/**/*.md", "helm/**/*.md")
+    for path in ROOT.glob(pattern)
+    if path.is_file()
 )
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _METRIC = re.compile(r"\bglue_ml_[a-z0-9_]+\b")
@@ -146,6 +149,17 @@ def test_commands_in_other_places_are_found() -> None:
     """The search for such commands finds those of the installation page."""
     found = [passed for command in commands(ROOT / "docs/install.md") if (passed := arguments(command)) is not None]
     assert found == [["demo"], ["demo"], []]
+
+
+def test_reasons_in_troubleshooting_exist() -> None:
+    """Each reason of a failed poll of which the page about troubles speaks is one that the metric can have."""
+    telemetry = Telemetry(process=False)
+    telemetry.expect([Lane("default", "eu-west-1")])
+    (errors,) = [family for family in telemetry.registry.collect() if family.name == "glue_ml_exporter_poll_errors"]
+    rows = re.findall(r"^\| reason ([^|]*) \|", (ROOT / "docs/troubleshooting.md").read_text("utf-8"), re.MULTILINE)
+    named = {reason for row in rows for reason in re.findall(r"`(\w+)`", row)}
+    assert len(named) > 5
+    assert named <= {sample.labels["reason"] for sample in errors.samples}
 
 
 def test_the_readme_leads_to_every_page() -> None:
