@@ -55,13 +55,7 @@ class Service:
         return state
 
     def _connect(self, config: Config) -> Aws:
-        return Aws(
-            {account.name: account for account in config.accounts},
-            config.polling,
-            endpoint_url=config.endpoint_url,
-            telemetry=self.telemetry,
-            stop=self._stop,
-        )
+        return Aws.of(config, telemetry=self.telemetry, stop=self._stop)
 
     def _loaded(self) -> None:
         self.telemetry.config_last_reload_successful.set(1)

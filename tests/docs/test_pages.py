@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from exporter.arguments import parse
 from exporter.config import load_config
-from exporter.flags import COMMANDS, FLAGS, parse
+from exporter.flags import COMMANDS, FLAGS
 from exporter.metrics import METRICS
 from exporter.schema import (
     AccountEntry,
