@@ -79,7 +79,7 @@ class _Checks:
         def search() -> str:
             found.extend(find(wanted, glue, page_size=self._config.polling.page_size))
             self._found += [Target(transform_id, lane) for transform_id in found]
-            return f"{len(found)} transforms"
+            return f"{len(found)} transform{'' if len(found) == 1 else 's'}"
 
         filters = [*([wanted.name] if wanted.name else []), *(f"{key}={value}" for key, value in wanted.tags.items())]
         yield self._try(lane, " ".join(("discovery", *filters)), [search])
