@@ -183,15 +183,19 @@ def _beginning(command: Command) -> str:
     serve = command is COMMANDS[0]
     parts = [_DESCRIPTION if serve else f"{command.help[0].upper()}{command.help[1:]}."]
     parts += [" ".join(paragraph.split()) for paragraph in command.details.strip().split("\n\n") if paragraph]
-    text = "\n\n".join(textwrap.fill(part, _width(), break_on_hyphens=False) for part in parts)
-    return f"{text}\n\n{_section('commands', ((known.name, known.help) for known in COMMANDS))}" if serve else text
+    parts = [textwrap.fill(part, _width(), break_on_hyphens=False) for part in parts]
+    if serve:
+        parts.append(_section("commands", ((known.name, known.help) for known in COMMANDS)))
+    if command.operand:
+        parts.append(_section("arguments", [(command.operand.metavar, command.operand.help)]))
+    return "\n\n".join(parts)
 
 
 def _end(command: Command) -> str:
     exits = (*command.exits, (2, "a wrong call"), (130, "interrupted"))
     if command is COMMANDS[0]:
         exits = exits[:-1]
-    rest = [_section("exit codes", ((str(code), meaning) for code, meaning in exits))]
+    rest = [_section("exit codes", ((str(code), meaning) for code, meaning in sorted(exits)))]
     if command is COMMANDS[0]:
         rest.append(f"{PROGRAM} COMMAND --help tells more of a command.")
     return "\n\n".join(("\n  ".join(("examples:", *command.examples)), *rest))

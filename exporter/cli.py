@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0, 1 for a failure, 2 for a wrong call, 130 if interrupted, 141 if nobody reads the output; or the command's own.
     """
     try:
-        return _run(parse(sys.argv[1:] if argv is None else argv, os.environ))
+        code = _run(parse(sys.argv[1:] if argv is None else argv, os.environ))
+        sys.stdout.flush()
     except UsageError as error:
         print(f"glue-ml-exporter: {error}", file=sys.stderr)
         return 2
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    return code
 
 
 def _run(options: Options) -> int:  # noqa: PLR0911 - one for each command

@@ -198,7 +198,7 @@ class Flag:
 
 
 _ABOUT_SERVE = """
-SIGHUP reloads the configuration; SIGTERM and SIGINT stop it, within seconds even while a call to AWS hangs.
+SIGHUP reloads the configuration. SIGTERM and SIGINT stop the exporter, within seconds even while a call to AWS hangs.
 """
 
 _ABOUT_RUNS = """
@@ -264,7 +264,7 @@ COMMANDS = (
             (1, "something could not be read, or there is no such transform; one line says why"),
             (3, "with --exit-code: a run that was listed is FAILED or TIMEOUT"),
         ),
-        Operand("transforms", "TRANSFORM", "ids or names of transforms", many=True),
+        Operand("transforms", "TRANSFORM", "the id or the name of a transform; several, or none with --all", many=True),
     ),
     Command(
         "once",
