@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ from exporter.flags import (
 from exporter.policy import policies, printable
 from exporter.server import WebServer
 from exporter.service import Service
+from exporter.sharding import chosen_shard
 from exporter.telemetry import Telemetry
 from exporter.values import Address
 from exporter.web.webconfig import WebConfig
@@ -98,8 +100,12 @@ def _telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, process: bo
 
 
 def _serve(options: ServeOptions) -> int:
+    try:
+        shard = chosen_shard(options.shard_index, options.shard_count, socket.gethostname())
+    except ValueError as error:
+        raise UsageError(f"--shard.index: {error}") from error
     telemetry = _telemetry(options, process=not options.web_disable_exporter_metrics)
-    service = Service(_configured(options.config_file), telemetry)
+    service = Service(_configured(options.config_file), telemetry, shard)
     server = WebServer(
         service,
         addresses=[_text(address) for address in options.web_listen_address],

@@ -18,6 +18,7 @@ from exporter.journal import Journal
 from exporter.pacing import Stopped
 from exporter.pages import Aws, Glue
 from exporter.schema import label_name
+from exporter.sharding import Shard
 from exporter.targets import Lane, Target
 from exporter.telemetry import Telemetry
 
@@ -44,8 +45,14 @@ class Search:
 class Finder:
     """Makes all searches of a configuration. `adopt` says which; `run` makes them until the exporter stops."""
 
-    def __init__(self, telemetry: Telemetry, *, stop: threading.Event, on_found: Callable[[], None]) -> None:
-        """Take where to tell how it goes; ``on_found`` is called after each search that has succeeded."""
+    def __init__(
+        self, telemetry: Telemetry, shard: Shard, *, stop: threading.Event, on_found: Callable[[], None]
+    ) -> None:
+        """Take where to tell how it goes, and whose transforms are looked for.
+
+        ``on_found`` is called after each search that has succeeded.
+        """
+        self._shard = shard
         self._telemetry = telemetry
         self._stop = stop
         self._on_found = on_found
@@ -154,7 +161,7 @@ class Finder:
     # -- what to find -----------------------------------------------------------------------------------------------
 
     def _find(self, search: Search, glue: Glue, page_size: int) -> tuple[Target, ...]:
-        ids = find(search.wanted, glue, page_size=page_size)
+        ids = find(search.wanted, glue, page_size=page_size, owns=self._shard.owns)
         labels = self._labels(search, glue, ids)
         return tuple(Target(transform_id, search.lane, None, labels[transform_id]) for transform_id in ids)
 
@@ -231,9 +238,11 @@ def _ids(targets: Iterable[Target]) -> list[str]:
     return [target.id for target in targets]
 
 
-def find(wanted: Discovery, glue: Glue, *, page_size: int) -> list[str]:
-    """Return the ids of the transforms that are wanted in one account and region; raises `GlueError`."""
+def find(wanted: Discovery, glue: Glue, *, page_size: int, owns: Callable[[str], bool] = lambda _: True) -> list[str]:
+    """Return the ids of the transforms that are wanted in one account and region, and ours; raises `GlueError`."""
     ids = glue.transform_ids(wanted.tags, page_size=page_size)
+    # Before anything is asked about each: names and tags of the others' transforms are the others' calls.
+    ids = [transform_id for transform_id in ids if owns(transform_id)]
     if wanted.name is None:
         return ids
     return [transform_id for transform_id in ids if _is_named(glue, transform_id, wanted.name)]

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from exporter.logs import FORMATS, LEVELS
 from exporter.moments import Moment, parse_moment
 from exporter.runs import STATUSES, TASK_TYPES
+from exporter.sharding import MAX_SHARDS
 from exporter.values import (
     Address,
     Choice,
     Maybe,
+    Whole,
     parse_address,
     parse_count,
     parse_interval,
@@ -50,6 +52,8 @@ class ServeOptions:
     web_max_requests: int
     web_enable_lifecycle: bool
     web_disable_exporter_metrics: bool
+    shard_index: int | None
+    shard_count: int
     log_level: str
     log_format: str
 
@@ -371,6 +375,22 @@ FLAGS = (
         ("serve",),
         parse_switch,
         "false",
+    ),
+    Flag(
+        "shard.index",
+        "which of the shards this is, from 0; without: the number that ends the host's name, as a StatefulSet gives it",
+        ("serve",),
+        Maybe(Whole(0, MAX_SHARDS - 1)),
+        "",
+        "NUMBER",
+    ),
+    Flag(
+        "shard.count",
+        "divide the transforms among so many exporters, each with the same configuration",
+        ("serve",),
+        Whole(1, MAX_SHARDS),
+        "1",
+        "COUNT",
     ),
     Flag("listen-address", "where the simulator answers", ("simulate",), parse_address, "127.0.0.1:10211", "HOST:PORT"),
     Flag("scenario", "what happens, as YAML; without: the built-in", ("demo", "simulate"), Maybe(str), "", "FILE"),

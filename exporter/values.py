@@ -31,6 +31,21 @@ class Choice:
         return found[0]
 
 
+class Whole:
+    """Reads a whole number in some bounds."""
+
+    def __init__(self, least: int, most: int) -> None:
+        """Take the bounds, both allowed."""
+        self._least = least
+        self._most = most
+
+    def __call__(self, text: str) -> int:
+        """Return the number."""
+        if not re.fullmatch("[0-9]{1,9}", text) or not self._least <= int(text) <= self._most:
+            raise ValueError(f"is not a whole number from {self._least} to {self._most}")
+        return int(text)
+
+
 class Maybe:
     """Reads as another reader does, and an empty text as None."""
 
