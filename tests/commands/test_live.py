@@ -2,6 +2,8 @@
 
 import pytest
 
+from exporter.config import read_config
+from exporter.policy import policies
 from tests.aws.conftest import ONE
 from tests.aws.tagging import tagging
 from tests.commands.typed import Typed, configure, live
@@ -32,15 +34,14 @@ def test_all_works(simulator, tmp_path):
 
 
 def test_it_asks_what_the_exporter_asks(simulator, tmp_path):
-    """Every operation that the exporter needs for a configuration is called, and for each transform once."""
+    """It calls exactly the operations that the policy of the configuration allows, for each transform once."""
     file = configure(tmp_path, simulator.url, transforms=["tfm-a"], discovery=[{"tags": {"team": "red"}}])
     live(file)
-    assert {operation: sum(codes.values()) for operation, codes in simulator.requests.counts().items()} == {
-        "ListMLTransforms": 1,
-        "GetMLTaskRuns": 2,
-        "GetMLTaskRun": 2,
-        "GetMLTransform": 2,
-    }
+    asked = {operation: sum(codes.values()) for operation, codes in simulator.requests.counts().items()}
+    assert asked == {"ListMLTransforms": 1, "GetMLTaskRuns": 2, "GetMLTaskRun": 2, "GetMLTransform": 2}
+    (policy,) = policies(read_config(file, environ={})).values()
+    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    assert {f"glue:{operation}" for operation in asked} == allowed
 
 
 def test_what_is_denied_is_named_with_every_action(simulator, tmp_path):
