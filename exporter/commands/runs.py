@@ -102,8 +102,10 @@ class _Listing:
     def _list(self, targets: Sequence[Target]) -> Iterator[Follower]:
         """Print the runs of the transforms; yield what follows each from then on, if that is wanted."""
         silent: set[Lane] = set()
+        unasked = 0
         for number, target in enumerate(targets, start=1):
             if target.lane in silent:
+                unasked += 1
                 continue
             place = f" ({number} of {len(targets)})" if len(targets) > 1 else ""
             try:
@@ -116,9 +118,8 @@ class _Listing:
                 self._report.complain(f"{self._labels[target.id]}: {told(error)}")
                 if concerns_lane(error):
                     silent.add(target.lane)
-        unasked = sum(target.lane in silent for target in targets) - len(silent)
         if unasked:
-            self._report.note(f"{unasked} more transforms of the same account and region were not asked for")
+            self._report.note(f"{unasked} more of the same account and region not asked for")
 
     def _list_all(self, target: Target, place: str) -> None:
         label = self._labels[target.id]

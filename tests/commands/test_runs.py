@@ -315,8 +315,17 @@ def test_an_endpoint_that_is_not_there_is_told_once(glue, folder):
         typed = runs("--all", JSON)
     first, rest = typed.stderr.splitlines()
     assert first.startswith("tfm-0: EndpointConnectionError: ")
-    assert rest == "2 more transforms of the same account and region were not asked for"
+    assert rest == "2 more of the same account and region not asked for"
     assert (typed.exit_code, typed.run_ids) == (1, ["tsk-b"])
+
+
+def test_what_was_read_before_an_endpoint_failed_is_not_told_to_be_missing(glue, folder):
+    """Only the transforms that were really left out are counted as not asked for."""
+    configure(folder, glue.url, transforms=["tfm-b", "tfm-a", "tfm-one"])
+    glue.faults.set({"kind": "expired_credentials", "transforms": ["tfm-a"]})
+    typed = runs("--all", JSON)
+    assert typed.run_ids == ["tsk-b"]
+    assert typed.stderr.splitlines()[1:] == ["1 more of the same account and region not asked for"]
 
 
 def test_an_error_message_cannot_forge_a_line(glue, folder):
