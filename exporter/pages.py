@@ -28,7 +28,7 @@ from exporter.errors import GlueError
 from exporter.faults import CREDENTIAL_REASONS, failure_of
 from exporter.logs import get_logger
 from exporter.pacing import Pacer, Slots, Stopped
-from exporter.runs import TaskRun
+from exporter.runs import RunPage
 from exporter.targets import Details, Lane, transform_arn
 from exporter.telemetry import GLUE_OPERATIONS, Telemetry
 from exporter.wire import convert_details, convert_page, convert_run, decode_page, malformed
@@ -46,7 +46,7 @@ DETAILS_TTL = 600.0
 
 MAX_TRANSFORMS = 1_000_000
 
-Item = TypeVar("Item")
+Page = TypeVar("Page")
 
 _BODY = "__body__"
 _OLDEST_FIRST = {"Column": "STARTED", "SortDirection": "ASCENDING"}
@@ -260,7 +260,7 @@ class Glue:
 
     # -- operations -------------------------------------------------------------------------------------------------
 
-    def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[list[TaskRun]]:
+    def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[RunPage]:
         """Yield the pages of runs that started at or after ``since`` (UTC seconds), the oldest first.
 
         Oldest first, since a new run would otherwise push runs from a page not read yet onto one already read. Raises
@@ -275,8 +275,8 @@ class Glue:
         }
         return _pages(lambda token: self._page(self._call("get_ml_task_runs", **request, **token)))
 
-    def task_run(self, transform_id: str, run_id: str) -> TaskRun:
-        """Return one run."""
+    def task_run(self, transform_id: str, run_id: str) -> RunPage:
+        """Return a page with one run."""
         return convert_run(self._call("get_ml_task_run", TransformId=transform_id, TaskRunId=run_id))
 
     def transform_ids(self, tags: Mapping[str, str], *, page_size: int) -> list[str]:
@@ -331,7 +331,7 @@ class Glue:
 
     # -- one call ---------------------------------------------------------------------------------------------------
 
-    def _page(self, answer: Mapping[str, Any]) -> tuple[list[TaskRun], str | None]:
+    def _page(self, answer: Mapping[str, Any]) -> tuple[RunPage, str | None]:
         if _BODY in answer:
             return decode_page(answer[_BODY])
         if not self._stock_parser_noticed:
@@ -385,7 +385,7 @@ class Glue:
             connection.close()
 
 
-def _pages(ask: Callable[[dict[str, str]], tuple[list[Item], str | None]]) -> Iterator[list[Item]]:
+def _pages(ask: Callable[[dict[str, str]], tuple[Page, str | None]]) -> Iterator[Page]:
     """Yield the pages of a listing; ``ask`` takes the NextToken, or nothing, and returns a page with the next token."""
     request: dict[str, str] = {}
     tokens: set[str] = set()
