@@ -17,10 +17,14 @@ from exporter.metrics import Poll
 from exporter.pacing import Stopped
 from exporter.pages import Aws, Glue
 from exporter.schedule import Job, Schedule
+from exporter.standing import Standing
 from exporter.state import StateFile
 from exporter.targets import Details, Target, spread
 from exporter.telemetry import Telemetry
 from exporter.watch import Watch
+
+LONGEST_TROUBLE = 1000
+"""Characters kept of what AWS says about a poll that failed."""
 
 
 class Poller:
@@ -175,6 +179,11 @@ class Poller:
             watches = [watch for watch in self._watches.values() if watch.watched]
         return [watch.target.id for watch in watches if watch.poll is None or not watch.poll.up]
 
+    @property
+    def standings(self) -> list[Standing]:
+        """How the watched transforms stand; waits for no poll, and for no lock, as a reload may hold it long."""
+        return [watch.standing for watch in list(self._watches.values()) if watch.watched]
+
     def _end_cycle(self, lag: float, overrun: bool) -> None:
         self._telemetry.poll_cycle_duration.set(lag)
         if overrun:
@@ -204,7 +213,7 @@ class Poller:
     def _poll(self, watch: Watch) -> bool:
         """Poll one transform and show it; whether its account and region work."""
         now, began = self._now(), time.monotonic()
-        lane_works, up = True, True
+        lane_works, up, trouble = True, True, ""
         if watch.ledger.bounds != self._config.metrics.execution_buckets:
             self._rebucket(watch)
         glue = self._aws.lane(watch.target.lane)
@@ -213,7 +222,7 @@ class Poller:
         except Stopped:
             return True
         except GlueError as error:
-            up = False
+            up, trouble = False, f"{error.reason}: {error}"[:LONGEST_TROUBLE]
             lane_works = not self._journal.failed(watch.target, error)
             self._telemetry.poll_errors.labels(*watch.target.lane, error.reason).inc()
         else:
@@ -227,7 +236,7 @@ class Poller:
                         self._telemetry.state_last_write.set(self._now())
         watch.account_id = glue.account_id
         succeeded = now if up else (watch.poll.succeeded if watch.poll else None)
-        watch.poll = Poll(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began)
+        watch.poll = Poll(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began, trouble=trouble)
         self._show(watch)
         if up and self._read_details(watch, glue):
             self._show(watch)

@@ -12,6 +12,7 @@ from exporter.metrics import Picture, Poll, shown_name
 from exporter.pages import Glue
 from exporter.recent import LIMIT, Recent, Sighting
 from exporter.schedule import Job
+from exporter.standing import Standing
 from exporter.targets import Details, Target
 from exporter.totals import Series, Total
 
@@ -113,6 +114,13 @@ class Watch:
             for run in page:
                 reading.add(run)
             sighting.add(page)
+
+    @property
+    def standing(self) -> Standing:
+        """How the transform stands, by what its polls have published: any thread may ask at any time."""
+        picture = self.shown[0] if self.shown else None
+        due = None if self.job is None or self.job.pending else self.job.due
+        return Standing(self.target, picture, self.recent.runs, due)
 
     def picture(self, polling: Polling, now: float, *, created: bool) -> Picture:
         """Return what is to be shown at ``now`` (UTC seconds)."""

@@ -7,7 +7,7 @@ import pytest
 from exporter.negotiation import Encoding, TextFormat
 from exporter.server import WebServer
 from tests.support import wait_for
-from tests.web.serving import Body, FakeSite, Served, serving, status_of
+from tests.web.serving import Body, FakeSite, Page, Served, serving, status_of
 from tests.web.test_negotiation import PROMETHEUS_3
 
 
@@ -119,7 +119,7 @@ def test_the_status_page_or_links() -> None:
     """`/` is the site's page; where that is turned off, links to everything else, escaped."""
     with serving(telemetry_path='/a"<b>') as served:
         links = served.ask("/")
-        served.site.page = b"<p>hello</p>"
+        served.site.page = Page(b"<p>hello</p>", "default-src 'none'")
         shown = served.ask("/")
     assert b'href="/a&quot;&lt;b&gt;"' in links.content
     assert shown.content == b"<p>hello</p>"
