@@ -16,8 +16,9 @@ from exporter.negotiation import Encoding, TextFormat
 from exporter.pages import Aws
 from exporter.poller import Poller
 from exporter.state import StateFile, open_state
+from exporter.status import Document
 from exporter.status.health import health_of
-from exporter.status.rows import Document, Moment
+from exporter.status.times import Moment
 from exporter.targets import Target, configured_targets, merge_targets
 from exporter.telemetry import Telemetry
 
@@ -191,14 +192,16 @@ class Service:
         standing = next((one for one in self._poller.standings if one.target.id == transform_id), None)
         if pages is None or standing is None:
             return None
-        return pages.transform(standing, telemetry_path, Moment(time.time(), time.monotonic()))
+        return pages.transform(
+            standing, self._config.polling.interval, telemetry_path, Moment(time.time(), time.monotonic())
+        )
 
     def _status_pages(self) -> "StatusPages | None":
         """Return what renders the pages; it is loaded when somebody first looks at one."""
         if not self._config.web.status_page:
             return None
         if self._pages is None:
-            # Half a megabyte and 50 ms of template engine that a process which is only scraped does without.
+            # A template engine takes 50 ms and some memory, which a process that is only scraped does without.
             from exporter.status.site import StatusPages  # noqa: PLC0415
 
             self._pages = StatusPages()

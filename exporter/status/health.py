@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from exporter.standing import Condition, Standing
+from exporter.standing import Standing
 from exporter.targets import Lane
 from exporter.telemetry import Telemetry
 
@@ -87,7 +87,7 @@ def _lanes(telemetry: Telemetry, standings: Iterable[Standing]) -> Iterable[Lane
             lane=lane,
             account_id=next((s.picture.account_id for s in mine if s.picture and s.picture.account_id), ""),
             transforms=len(mine),
-            down=sum(standing.condition is Condition.DOWN for standing in mine),
+            down=sum(_is_down(standing) for standing in mine),
             requests=int(requests.get(lane, Counter()).total()),
             throttled=int(requests.get(lane, Counter())[_THROTTLED]),
             waited=waited.get(lane, Counter()).total(),
@@ -95,6 +95,10 @@ def _lanes(telemetry: Telemetry, standings: Iterable[Standing]) -> Iterable[Lane
             discovery_up=bool(discovery_up[lane].total()) if lane in discovery_up else None,
             discovered=int(found.get(lane, Counter()).total()),
         )
+
+
+def _is_down(standing: Standing) -> bool:
+    return standing.picture is not None and standing.picture.poll is not None and not standing.picture.poll.up
 
 
 def _by_lane(metric: MetricWrapperBase, label: str = "") -> dict[Lane, Counter[str]]:

@@ -13,19 +13,20 @@ from exporter import __revision__, __version__
 from exporter.durations import format_duration
 from exporter.recent import LIMIT, RecentRun
 from exporter.runs import STATUSES, TASK_TYPES
-from exporter.standing import Standing
-from exporter.status import consoles, strip
+from exporter.standing import Standing, Summary
+from exporter.status import Document, consoles, strip
 from exporter.status.health import Health
-from exporter.status.rows import PROBLEMS, Document, Moment, Wanted, row_of, rows_of, tally_of, time_of
+from exporter.status.lines import GAP, PROBLEMS, Lines, Tally, Wanted, path_of, pieces_of
+from exporter.status.times import Moment
+from exporter.targets import Target
 
 _FOLDER = Path(__file__).parent / "templates"
 
 
 class StatusPages:
-    """Renders; one thread at a time. What of a transform does not change with time is kept rendered."""
+    """Renders; one thread at a time."""
 
     def __init__(self) -> None:
-        self._strips: dict[str, tuple[Sequence[RecentRun], Markup]] = {}
         style, script = ((_FOLDER / name).read_text() for name in ("page.css", "page.js"))
         self._policy = "; ".join(
             (
@@ -53,11 +54,11 @@ class StatusPages:
             script=Markup(script),  # noqa: S704 - our own file
             consoles=consoles,
             limit=LIMIT,
-            mark_of=strip.mark_of,
-            took=strip.took,
+            strip=strip,
             duration=lambda seconds: format_duration(float(round(seconds))),
-            problems=PROBLEMS,
         )
+        self._line = self._templates.get_template("line.html")
+        self._lines = Lines(self._render_line)
 
     def front(
         self,
@@ -68,55 +69,62 @@ class StatusPages:
         moment: Moment,
     ) -> Document:
         """Return the page of all transforms, or of those that the ``query`` asks for."""
+        period = _period(health.interval)
         wanted = Wanted.of(query)
-        known = {standing.target.id for standing in standings}
-        self._strips = {name: kept for name, kept in self._strips.items() if name in known}
-        rows = rows_of(standings, wanted, moment)
-        return self._document(
+        lines = self._lines.of(standings)
+        chosen = sorted((pair for pair in lines if wanted.has(pair[0])), key=lambda pair: pair[0].order)
+        head, *tail = self._render(
             "front.html",
             root="./",
-            telemetry_path=telemetry_path,
             moment=moment,
-            rows=rows,
+            period=period,
+            metrics=telemetry_path.removeprefix("/"),
+            lines=GAP,
+            count=len(chosen),
             wanted=wanted,
-            tally=tally_of(standings),
+            tally=Tally.of([line.summary for line, _ in lines]),
             health=health,
-            strip=self._strip,
-            time=lambda seconds: time_of(seconds, moment.utc),
         )
+        body = (piece for line, due in chosen for piece in line.html(due, moment))
+        return Document(b"".join((head, *body, *tail)), self._policy)
 
-    def transform(self, standing: Standing, telemetry_path: str, moment: Moment) -> Document:
-        """Return the page of one transform."""
-        view = standing.picture.view if standing.picture else None
-        cells = view.runs if view else {}
+    def _render_line(self, target: Target, summary: Summary, recent: Sequence[RecentRun]) -> str:
+        marks = strip.marks(recent)
+        return self._line.render(target=target, its=summary, path=path_of(target), marks=marks, gap=GAP)
+
+    def transform(self, standing: Standing, interval: float, telemetry_path: str, moment: Moment) -> Document:
+        """Return the page of one transform, which is polled at this interval."""
+        period = _period(interval)
+        picture = standing.picture
+        cells = picture.view.runs if picture and picture.view else {}
         types = list(dict.fromkeys([*TASK_TYPES, *(kind for kind, _ in cells)]))
         statuses = list(dict.fromkeys([*STATUSES, *(status for _, status in cells)]))
-        return self._document(
+        summary = standing.summary()
+        page = self._render(
             "transform.html",
             root="../",
-            telemetry_path=telemetry_path,
             moment=moment,
-            row=row_of(standing, moment),
-            picture=standing.picture,
+            period=period,
+            metrics=telemetry_path.removeprefix("/"),
+            target=standing.target,
+            its=summary,
+            is_problem=summary.condition in PROBLEMS,
+            due=standing.due,
+            picture=picture,
             cells=cells,
             types=[kind for kind in types if any(cells.get((kind, status)) for status in statuses)],
             statuses=[status for status in statuses if any(cells.get((kind, status)) for kind in types)],
             recent=standing.recent,
-            strip=self._strip,
-            time=lambda seconds: time_of(seconds, moment.utc),
         )
+        return Document(b"".join(page), self._policy)
 
-    def _document(self, template: str, **values: Any) -> Document:
-        now = time_of(values["moment"].utc, values["moment"].utc)
-        text = self._templates.get_template(template).render(now=now, **values)
-        return Document(text.encode("utf-8", "replace"), self._policy)
+    def _render(self, template: str, **values: Any) -> list[bytes]:
+        return pieces_of(self._templates.get_template(template).render(**values))
 
-    def _strip(self, standing: Standing) -> Markup:
-        kept, marks = self._strips.get(standing.target.id, (None, Markup()))
-        if kept is not standing.recent:
-            marks = strip.marks(standing.recent)
-            self._strips[standing.target.id] = standing.recent, marks
-        return marks
+
+def _period(interval: float) -> float:
+    """Return after how many seconds a page that is open asks for what is new: about as often as polls bring it."""
+    return min(max(interval, 1.0), 10.0)
 
 
 def _hash(text: str) -> str:

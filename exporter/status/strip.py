@@ -15,7 +15,7 @@ from exporter.recent import RecentRun
 from exporter.runs import TaskRun
 
 LEVELS = 8
-"""How many heights there are; style sheets name each, as the page's policy forbids style attributes."""
+"""How many heights there are; the style sheet names each, as the page's policy forbids style attributes."""
 
 _MARKS = {"SUCCEEDED": "s", "FAILED": "f", "TIMEOUT": "t", "STOPPED": "x"}
 
@@ -27,16 +27,17 @@ def mark_of(run: TaskRun) -> str:
 
 def took(run: TaskRun) -> str:
     """Return how long the run took, waiting included, as a duration in whole seconds; empty if that is unknown."""
-    return "" if run.duration is None else format_duration(float(round(run.duration)))
+    duration = run.duration
+    return "" if duration is None else format_duration(float(round(duration)))
 
 
 def marks(recent: Sequence[RecentRun]) -> Markup:
-    """Return the marks, the newest at the right; readers of the screen get a summary in their place."""
+    """Return the marks, the newest at the right; who reads with the ears gets a summary in their place."""
     runs = [one.run for one in reversed(recent)]
-    longest = max((run.duration for run in runs if run.duration is not None), default=0.0)
-    return Markup('<div class="strip" role="img" aria-label="{}">{}</div>').format(
-        summary(recent), Markup().join(_mark(run, longest) for run in runs)
-    )
+    longest = max((run.duration or 0.0 for run in runs), default=0.0)
+    inner = "".join(_mark(run, longest) for run in runs)
+    label = escape(summary(recent))
+    return Markup(f'<div class="strip" role="img" aria-label="{label}">{inner}</div>')  # noqa: S704 - all is escaped
 
 
 def summary(recent: Sequence[RecentRun]) -> str:
@@ -47,9 +48,10 @@ def summary(recent: Sequence[RecentRun]) -> str:
     return f"Last {len(recent)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
 
 
-def _mark(run: TaskRun, longest: float) -> Markup:
-    share = 1.0 if run.duration is None or not longest else run.duration / longest
-    height = max(1, round(share * LEVELS))
-    parts = [run.status, run.task_type, "" if run.started is None else stamp(run.started, "minutes"), took(run)]
-    text = escape(" · ".join(part for part in parts if part))
-    return Markup(f'<i class="{mark_of(run)} h{height}" title="{text}"></i>')  # noqa: S704 - the text is escaped
+def _mark(run: TaskRun, longest: float) -> str:
+    duration = run.duration
+    height = LEVELS if duration is None or not longest else max(1, round(duration / longest * LEVELS))
+    started = "" if run.started is None else f" · {stamp(run.started, 'minutes')}"
+    long = "" if duration is None else f" · {format_duration(float(round(duration)))}"
+    kind = escape(f"{run.status} · {run.task_type}")
+    return f'<i class="{mark_of(run)} h{height}" title="{kind}{started}{long}"></i>'
