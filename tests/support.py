@@ -68,7 +68,7 @@ def tool(name: str, *, version: str | None = None) -> Path:
     """
     folders = sorted(TOOLS.glob(f"*-{version}" if version else "*"), reverse=True)
     for folder in folders:
-        for place in ("usr/bin", "usr/sbin", "bin", "usr/lib/chromium"):
+        for place in ("usr/bin", "usr/sbin", "bin"):
             if (program := folder / place / name).is_file():
                 return program
     wanted = name if version is None else f"{name} {version}"

@@ -57,11 +57,15 @@
 
   // What the reader looks at stays where it is, whatever is put in above it.
   function inPlace(change) {
-    const focused = document.activeElement;
-    const seen = [...main.querySelectorAll("tr[id]")].find((row) => row.getBoundingClientRect().bottom > 0);
-    const top = scrollY > 0 && seen ? seen.getBoundingClientRect().top : null;
+    const focused = document.activeElement ?? document.body;
+    const isSeen = (row) => {
+      const { top, bottom } = row.getBoundingClientRect();
+      return bottom > 0 && top < innerHeight;
+    };
+    const seen = [focused.closest("tr[id]"), ...main.querySelectorAll("tr[id]")].find((row) => row && isSeen(row));
+    const top = seen && scrollY > 0 ? seen.getBoundingClientRect().top : null;
     change();
-    if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+    if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
     if (top !== null && seen.isConnected) {
       scrollBy({ top: seen.getBoundingClientRect().top - top, behavior: "instant" });
     }
