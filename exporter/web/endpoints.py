@@ -151,10 +151,8 @@ class Endpoints:
         return page((await self._showing.run(self._site.effective_config)).encode(), TEXT)
 
     async def _status(self, request: Request) -> Response:
-        query = dict(parse_qsl(request.query, max_num_fields=20))
-        return await self._document(request, partial(self._site.status_page, query)) or page(
-            _landing_page(self._telemetry_path), HTML
-        )
+        shown = await self._document(request, partial(self._site.status_page, _parameters(request.query)))
+        return shown or page(_landing_page(self._telemetry_path), HTML)
 
     async def _transform(self, request: Request) -> Response:
         transform_id = request.path.removeprefix(TRANSFORMS)
@@ -174,6 +172,14 @@ class Endpoints:
 
         shown = await self._showing.run(render)
         return None if shown is None else page(shown[0], HTML, headers, shown[1])
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Return the parameters of a query string, none of them if it is not the sort that a form of ours sends."""
+    try:
+        return dict(parse_qsl(query, max_num_fields=20))
+    except ValueError:
+        return {}
 
 
 def _landing_page(telemetry_path: str) -> bytes:
