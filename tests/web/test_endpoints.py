@@ -145,7 +145,7 @@ def test_the_page_of_a_transform() -> None:
 
 
 def test_pages_are_compressed_for_who_accepts_it() -> None:
-    """gzip is offered, identity is the rule, and caches can tell."""
+    """Gzip is offered, identity is the rule, and caches can tell."""
     with serving(FakeSite(page=Page(b"<p>hello</p>" * 1000, ""))) as served:
         plain = served.ask("/")
         packed = served.ask("/", Accept_Encoding="gzip, br")
