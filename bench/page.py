@@ -14,6 +14,7 @@ from bench.transforms import LANE, NOW, shown
 from exporter.recent import LIMIT, RecentRun
 from exporter.runs import Properties, TaskRun
 from exporter.server import WebServer
+from exporter.sharding import Shard
 from exporter.standing import Standing
 from exporter.status import Document
 from exporter.status.health import health_of
@@ -45,7 +46,7 @@ def run(*, quick: bool) -> Iterator[Row]:
         return [_polled(standing, tried) for standing in standings]
 
     def render(pages: StatusPages, standings: list[Standing]) -> Document:
-        health = health_of(telemetry, standings, state_path=None, interval=60.0, lookback=2_592_000.0)
+        health = health_of(telemetry, standings, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
         return pages.front(standings, health, {}, "/metrics", Moment(NOW + 10.0 * next(polls), 0.0))
 
     def rendering() -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from exporter.sharding import Shard
 from exporter.standing import Standing
 from exporter.targets import Lane
 from exporter.telemetry import Telemetry
@@ -47,12 +48,19 @@ class Health:
     interval: float
     lookback: float
     tracked: int
+    shard: Shard
     next_poll: float | None
     """Monotonic seconds of the next poll of any transform, None while one is being polled."""
 
 
 def health_of(
-    telemetry: Telemetry, standings: Iterable[Standing], *, state_path: str | None, interval: float, lookback: float
+    telemetry: Telemetry,
+    standings: Iterable[Standing],
+    *,
+    shard: Shard,
+    state_path: str | None,
+    interval: float,
+    lookback: float,
 ) -> Health:
     """Read everything off the exporter's own metrics and the transforms that are watched."""
     standings = list(standings)
@@ -68,6 +76,7 @@ def health_of(
         interval=interval,
         lookback=lookback,
         tracked=int(_value(telemetry.tracked_runs)),
+        shard=shard,
         next_poll=None if None in dues else min((due for due in dues if due is not None), default=None),
     )
 

@@ -13,6 +13,7 @@ from exporter.facts import Latest, View
 from exporter.metrics import Picture, Poll
 from exporter.recent import RecentRun
 from exporter.runs import NO_PROPERTIES, Properties, TaskRun
+from exporter.sharding import Shard
 from exporter.standing import Condition, Standing
 from exporter.status import consoles
 from exporter.status.health import health_of
@@ -64,7 +65,7 @@ def run(**changes: Any) -> TaskRun:
 def front(*standings: Standing, pages: StatusPages = PAGES, moment: Moment = MOMENT, **query: str) -> Reader:
     telemetry = Telemetry(process=False)
     telemetry.expect([one.target.lane for one in standings])
-    health = health_of(telemetry, standings, state_path=None, interval=60.0, lookback=2_592_000.0)
+    health = health_of(telemetry, standings, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
     return Reader(pages.front(standings, health, query, "/metrics", moment).body)
 
 
@@ -244,9 +245,19 @@ def test_the_exporter_tells_how_it_does() -> None:
     telemetry.api_request_delay.labels(*LANE).inc(61)
     telemetry.state_write_errors.inc()
     one = standing()
-    health = health_of(telemetry, [one], state_path="/var/lib/state.db", interval=60.0, lookback=3600.0)
+    health = health_of(
+        telemetry, [one], shard=Shard(1, 3), state_path="/var/lib/state.db", interval=60.0, lookback=3600.0
+    )
     (lane,) = health.lanes
     assert (lane.requests, lane.throttled, lane.waited, lane.errors) == (1240, 7, 61.0, (("timeout", 3),))
     text = Reader(PAGES.front([one], health, {}, "/metrics", MOMENT).body).text
-    for expected in ("1,240", "3 timeout", "1m1s", "/var/lib/state.db", "1 write to the state file failed", "refused"):
+    for expected in (
+        "1,240",
+        "3 timeout",
+        "1m1s",
+        "/var/lib/state.db",
+        "1 write to the state file failed",
+        "refused",
+        "1 of 3",
+    ):
         assert expected in text
