@@ -1,7 +1,7 @@
 """The newest runs of a transform as a person wants to read them: what of a run the ledger does not keep.
 
 Kept are the `LIMIT` newest; a run that is still active comes before any that has ended, however old it is. A transform
-whose runs are ordinary takes some 25 kB here, and none more than `LIMIT` times what the limits of the texts admit.
+whose runs are ordinary takes some 20 kB here, and none more than `LIMIT` times what the limits of the texts admit.
 
 Pure: no clock, no network, no lock. Like a ledger, it changes only with a complete reading.
 """
