@@ -183,15 +183,21 @@ def _properties_of(runs: Sequence[_Run], position: int) -> Properties:
     return Properties(its.input_s3_path, its.replace, its.output_s3_path, its.job_id, its.job_name, its.job_run_id)
 
 
+_tuple_of = partial(tuple.__new__, TaskRun)
+"""Makes a run of its fields in their order, without the function that a NamedTuple puts before it: half of its cost."""
+
+
 def _task_run(run: _Run) -> TaskRun:
     properties = run.properties
-    return TaskRun(
-        run.task_run_id,
-        (properties.task_type if properties is not None else None) or UNKNOWN,
-        run.status or UNKNOWN,
-        run.started_on,
-        run.completed_on,
-        run.execution_time,
-        run.error_string,
-        run.log_group_name,
+    return _tuple_of(
+        (
+            run.task_run_id,
+            (properties.task_type if properties is not None else None) or UNKNOWN,
+            run.status or UNKNOWN,
+            run.started_on,
+            run.completed_on,
+            run.execution_time,
+            run.error_string,
+            run.log_group_name,
+        )
     )
