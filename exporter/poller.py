@@ -17,6 +17,7 @@ from exporter.ledger import Ledger
 from exporter.metrics import Poll
 from exporter.pacing import Stopped
 from exporter.pages import Aws, Glue
+from exporter.recent import LIMIT
 from exporter.schedule import Job, Schedule
 from exporter.standing import Standing
 from exporter.state import StateFile
@@ -232,7 +233,8 @@ class Poller:
             self._rebucket(watch)
         glue = self._aws.lane(watch.target.lane)
         try:
-            changes = watch.read(glue, self._config.polling, now, self._check_stop)
+            recent = LIMIT if self._config.web.status_page else 0
+            changes = watch.read(glue, self._config.polling, now, self._check_stop, recent)
         except Stopped:
             return True
         except GlueError as error:

@@ -34,24 +34,27 @@ class RecentRun(NamedTuple):
 class Sighting:
     """The newest runs of one reading, as its pages come in."""
 
-    def __init__(self, now: float) -> None:
-        """Begin a reading at ``now`` (UTC seconds)."""
+    def __init__(self, now: float, limit: int = LIMIT) -> None:
+        """Begin a reading at ``now`` (UTC seconds) of which ``limit`` runs are kept, 0 where nobody looks at them."""
         self.now = now
+        self.limit = limit
         self._seen: dict[str, tuple[float, int, TaskRun, RunPage]] = {}
 
     def add(self, page: RunPage) -> None:
         """Take the runs of a page; of pages of a thousand, all but the newest are passed over at once."""
+        if not self.limit:
+            return
         # Nearly every run of a long history has a CompletedOn, and then its start is its rank; a call each would show.
         ranks = [run.started or 0.0 if run.completed is not None else _rank(run) for run in page]
-        newest = sorted(range(len(page)), key=ranks.__getitem__)[-LIMIT:]
+        newest = sorted(range(len(page)), key=ranks.__getitem__)[-self.limit :]
         for position in newest:
             run = page[position]
             before = self._seen.get(run.run_id)
             # As for the ledger: after pages that were read out of order, what has ended does not run again.
             if before is None or run.final or not before[2].final:
                 self._seen[run.run_id] = ranks[position], position, run, page
-        if len(self._seen) > LIMIT:
-            self._seen = dict(sorted(self._seen.items(), key=lambda seen: seen[1][0])[-LIMIT:])
+        if len(self._seen) > self.limit:
+            self._seen = dict(sorted(self._seen.items(), key=lambda seen: seen[1][0])[-self.limit :])
 
     def runs(self) -> dict[str, tuple[TaskRun, Callable[[], Properties]]]:
         """Return what was seen, by id, with what makes out the properties."""
@@ -79,7 +82,7 @@ class Recent:
                 known[run_id] = RecentRun(run, _cut_properties(properties_of(), share))
         for run in gone:
             known.pop(run.run_id, None)
-        kept = sorted(known.values(), key=lambda recent: _rank(recent.run), reverse=True)[:LIMIT]
+        kept = sorted(known.values(), key=lambda recent: _rank(recent.run), reverse=True)[: sighting.limit]
         runs = tuple(sorted(kept, key=lambda recent: recent.run.started or 0.0, reverse=True))
         if runs != self.runs:
             self.runs = runs

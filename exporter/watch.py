@@ -60,16 +60,18 @@ class Watch:
         """A fraction in [0, 1) of its own, to spread what all transforms do in the same period."""
         return (zlib.crc32(self.target.id.encode("utf-8", "surrogatepass")) & 0xFFFF) / 0x10000
 
-    def read(self, glue: Glue, polling: Polling, now: float, keep_going: Callable[[], None]) -> Changes:
+    def read(
+        self, glue: Glue, polling: Polling, now: float, keep_going: Callable[[], None], recent: int = LIMIT
+    ) -> Changes:
         """Poll once at ``now`` (UTC seconds) and believe what came. Raises `GlueError`, the ledger then unchanged.
 
-        ``keep_going`` is called between the calls, and may raise.
+        ``keep_going`` is called between the calls, and may raise; so many ``recent`` runs are kept for people.
         """
         cutoff = now - polling.lookback
         whole = self._whole_is_due(now, cutoff, polling.resync_interval)
-        since = cutoff if whole else self._since(cutoff, polling)
+        since = cutoff if whole else self._since(cutoff, polling, recent)
         reading = Reading(self.ledger, now=now, since=since, cutoff=cutoff)
-        sighting = Sighting(now)
+        sighting = Sighting(now, recent)
         for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
             for run in page:
                 reading.add(run)
@@ -86,7 +88,7 @@ class Watch:
             self.whole = now - early
         return changes
 
-    def _since(self, cutoff: float, polling: Polling) -> float:
+    def _since(self, cutoff: float, polling: Polling, recent: int) -> float:
         """Return the StartedAfter of a poll that does not read all; the first one after a restart reaches back further.
 
         So the newest runs are there again, for as many as come in the page that is asked for anyway.
@@ -94,7 +96,7 @@ class Watch:
         since = self.ledger.since(cutoff, polling.overlap, polling.page_size)
         if self.recent.runs:
             return since
-        return min(since, max(cutoff, self.ledger.start_of_newest(min(LIMIT, polling.page_size // 2))))
+        return min(since, max(cutoff, self.ledger.start_of_newest(min(recent, polling.page_size // 2))))
 
     def _whole_is_due(self, now: float, cutoff: float, resync_interval: float) -> bool:
         """Whether to read all from ``cutoff`` on: when the ledger does not know it all yet, and in turn."""

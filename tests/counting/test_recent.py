@@ -86,6 +86,15 @@ def test_what_is_kept_has_a_limit() -> None:
     assert kept.properties.replace is False
 
 
+def test_nothing_is_kept_for_nobody() -> None:
+    """Where there are no pages, a reading keeps no runs and takes away those that are there."""
+    recent = recent_of(RunPage(map(finished, range(10))))
+    sighting = Sighting(NOW, 0)
+    sighting.add(RunPage(map(finished, range(10, 20))))
+    recent.commit(sighting)
+    assert recent.runs == ()
+
+
 def test_properties_of_every_task_type() -> None:
     """S3 paths and job ids are read, by our parser and behind botocore's; what has another shape is left out."""
     told: list[tuple[dict[str, Any] | None, Properties]] = [
