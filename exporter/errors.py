@@ -30,3 +30,9 @@ class GlueError(ExporterError):
         self.reason = reason
         self.advice = advice
         self.retryable = retryable
+
+    @property
+    def told(self) -> str:
+        """All of it for a person: the reason, what AWS said, what may be done."""
+        text = str(self) if self.reason in str(self) else f"{self.reason}: {self}"
+        return f"{text}; {self.advice}" if self.advice else text

@@ -238,7 +238,7 @@ class Poller:
         except Stopped:
             return True
         except GlueError as error:
-            up, trouble = False, f"{error.reason}: {error}"[:LONGEST_TROUBLE]
+            up, trouble = False, error.told[:LONGEST_TROUBLE]
             lane_works = not self._journal.failed(watch.target, error)
             self._telemetry.poll_errors.labels(*watch.target.lane, error.reason).inc()
         else:

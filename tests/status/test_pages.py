@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.errors import GlueError
 from exporter.facts import Latest, View
 from exporter.metrics import Picture, Poll
 from exporter.recent import RecentRun
@@ -261,3 +262,10 @@ def test_the_exporter_tells_how_it_does() -> None:
         "1 of 3",
     ):
         assert expected in text
+
+
+def test_a_failed_poll_is_told_once_and_with_advice() -> None:
+    """The reason by which it is counted stands there once, then what AWS said and what the reader may do."""
+    said = GlueError("AccessDeniedException", "GetMLTaskRuns: AccessDeniedException: no", advice="allow it")
+    assert said.told == "GetMLTaskRuns: AccessDeniedException: no; allow it"
+    assert GlueError("timeout", "no answer within 30s").told == "timeout: no answer within 30s"
