@@ -80,7 +80,18 @@ class LockedTool:
             recipe.write_text(wanted)
 
 
-EVERY_TEST_TOOL = ("prometheus-2", "prometheus-3", "awscli", "shipping", "containers", "systemd", "tmux", "zsh", "fish")
+EVERY_TEST_TOOL = (
+    "prometheus-2",
+    "prometheus-3",
+    "awscli",
+    "shipping",
+    "containers",
+    "systemd",
+    "tmux",
+    "zsh",
+    "fish",
+    "chromium",
+)
 KNOWN: dict[str, DebianTool | LockedTool] = {
     "prometheus-2": DebianTool(
         suite="bookworm",
@@ -111,6 +122,26 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         program="usr/bin/buildah",
         version_flag="--version",
         version="version 1.",
+    ),
+    "chromium": DebianTool(
+        suite="bookworm",
+        # Without a desktop's half: the browser that never had a window, what it links to, and one font.
+        packages=(
+            *("chromium-headless-shell", "chromium-common", "fonts-dejavu-core", "fontconfig-config", "zlib1g"),
+            *("libasound2", "libasyncns0", "libatk1.0-0", "libatspi2.0-0", "libblkid1", "libbrotli1", "libbsd0"),
+            *("libcap2", "libdav1d6", "libdbus-1-3", "libdouble-conversion3", "libdrm2", "libexpat1", "libffi8"),
+            *("libflac12", "libfontconfig1", "libfreetype6", "libgbm1", "libgcrypt20", "libglib2.0-0", "libgpg-error0"),
+            *("libgraphite2-3", "libharfbuzz-subset0", "libharfbuzz0b", "libjpeg62-turbo", "liblz4-1", "liblzma5"),
+            *("libmd0", "libminizip1", "libmount1", "libmp3lame0", "libmpg123-0", "libnspr4", "libnss3", "libogg0"),
+            *("libopenh264-7", "libopus0", "libpcre2-8-0", "libpng16-16", "libpulse0", "libselinux1", "libsndfile1"),
+            *("libsqlite3-0", "libstdc++6", "libsystemd0", "libudev1", "libvorbis0a", "libvorbisenc2"),
+            *("libwayland-server0", "libx11-6", "libx11-xcb1", "libxau6", "libxcb1", "libxcomposite1", "libxdamage1"),
+            *("libxdmcp6", "libxext6", "libxfixes3", "libxi6", "libxkbcommon0", "libxnvctrl0", "libxrandr2"),
+            *("libxrender1", "libzstd1"),
+        ),
+        program="usr/lib/chromium/chromium-headless-shell",
+        version_flag="--version",
+        version="Chrom",
     ),
     "systemd": DebianTool(
         suite="bookworm",
