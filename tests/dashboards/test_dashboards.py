@@ -111,7 +111,9 @@ def test_the_variables_let_everything_be_chosen(name: str) -> None:
         if variable["type"] == "query":
             assert variable["datasource"]["uid"] == "${datasource}"
             assert variable["refresh"] == 2, "on every change of the time range"
-            assert variable["includeAll"] == variable["multi"] == (variable.get("allValue") == ".+")
+            assert variable["includeAll"] == variable["multi"]
+            of_others_too = variable["name"] == "job"
+            assert variable.get("allValue") == (".+" if variable["multi"] and not of_others_too else None)
 
 
 @every_dashboard
@@ -153,6 +155,39 @@ def test_a_query_has_a_legend_and_looks_at_rates_as_grafana_advises(target: Targ
     wanted = "$__range" if target.query["instant"] else "$__rate_interval"
     assert windows <= {wanted}
     assert target.query["instant"] != target.query["range"]
+
+
+def test_what_every_exporter_has_is_asked_of_this_one_only() -> None:
+    """A metric that other programs have too is asked for by the jobs of this exporter, whatever is chosen."""
+    common = [target for target in targets() if re.search(r"\b(up|process_\w+)\{", target.expr)]
+    assert len(common) >= 4
+    for target in common:
+        assert re.findall(r"\b(?:up|process_\w+)\{(job=\S+?),", target.expr) == ['job=~"$job"'], str(target)
+    assert "allValue" not in variables("glue-ml-exporter")["job"], "all jobs are those that have the exporter's series"
+
+
+def test_the_lines_of_the_overview_lead_to_their_transforms() -> None:
+    """A click on a transform in the overview opens its dashboard with it chosen, and the same source and time."""
+    leads = {
+        panel["title"]: link["url"]
+        for panel in panels("glue-ml-overview")
+        for link in [
+            *panel["fieldConfig"]["defaults"].get("links", ()),
+            *(
+                link
+                for override in panel["fieldConfig"]["overrides"]
+                for one in override["properties"]
+                if one["id"] == "links"
+                for link in one["value"]
+            ),
+        ]
+    }
+    assert set(leads) == {"Latest status", "Failed runs by transform", "Longest without success", "All transforms"}
+    for title, url in leads.items():
+        place = "${__data.fields.transform_id}" if title == "All transforms" else "${__field.labels.transform_id}"
+        assert url == f"/d/glue-ml-transform?${{datasource:queryparam}}&var-transform={place}&${{__url_time_range}}"
+        (panel,) = (one for one in panels("glue-ml-overview") if one["title"] == title)
+        assert "transform_id" in panel["targets"][0]["expr"]
 
 
 @every_query
