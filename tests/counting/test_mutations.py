@@ -93,8 +93,8 @@ MUTANTS = (
     Mutant(
         "let a wrong start carry the watermark ahead",
         "ledger",
-        "self.watermark = max(self.watermark or 0.0, min(run.started, self.now))",
-        "self.watermark = run.started + 86400",
+        "self.watermark = started if started < self.now else max(self.watermark or 0.0, self.now)",
+        "self.watermark = started + 86400",
     ),
     Mutant(
         "let the host's clock decide what is news",
@@ -105,7 +105,7 @@ MUTANTS = (
     Mutant(
         "let the host's clock date what is known",
         "ledger",
-        "dated = max(self.now, started_of(packed)) if told.dated is None else told.dated",
+        "dated = max(self.now, started_of(packed))",
         "dated = self.now",
     ),
     Mutant(
@@ -141,14 +141,38 @@ MUTANTS = (
     Mutant(
         "begin at nothing when a transform returns",
         "births",
-        "marked = {s: total for s, total in self.marked.items() if histograms or isinstance(total, Count)}",
-        "marked: dict[Series, Total] = {}",
+        "self.served, self.marked = dict(kept), dict(kept)",
+        "self.served, self.marked = {}, {}",
+    ),
+    Mutant(
+        "take over what was seen before the last scrape of the former births",
+        "births",
+        "births._former, births._keeps_histograms = self, histograms",
+        "births._former, births._keeps_histograms = self, histograms\n        births._take_over()",
     ),
     Mutant(
         "serve before the value is recorded",
         "exposition",
-        "if body is None or (self._state is not None and publication.marks and not publication.marked):",
+        "if body is None or (publication.marks and not publication.marked):",
         "if body is None:",
+    ),
+    Mutant(
+        "leave on record what only a broken-off scrape has shown",
+        "sightings",
+        "            self._broken_off = True\n",
+        "",
+    ),
+    Mutant(
+        "take back what a scrape under way is showing",
+        "sightings",
+        "if not self._broken_off or any(self._under_way.values()):",
+        "if not self._broken_off:",
+    ),
+    Mutant(
+        "take back what a scrape has seen",
+        "sightings",
+        "return [record for record in self._records if record[0] > self._seen]",
+        "return self._records",
     ),
     Mutant(
         "store what was forgotten",
