@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dashboards.generate import dashboard_files, main
 from dashboards.parts import STATUS_COLOURS
 from exporter.runs import STATUSES
 from tests.alerts.vocabulary import exposed, problems
 from tests.dashboards.panels import DASHBOARDS, FOLDER, Target, filled, panels, targets, variables
+from tests.support import ROOT
 
 TIMES = {"__rate_interval": "1m", "__range": "1h"}
 KNOWN_UNITS = {"s", "short", "bytes", "percentunit", "reqps"}
@@ -188,6 +190,17 @@ def test_the_lines_of_the_overview_lead_to_their_transforms() -> None:
         assert url == f"/d/glue-ml-transform?${{datasource:queryparam}}&var-transform={place}&${{__url_time_range}}"
         (panel,) = (one for one in panels("glue-ml-overview") if one["title"] == title)
         assert "transform_id" in panel["targets"][0]["expr"]
+
+
+def test_the_link_of_every_alert_leads_to_a_dashboard_and_chooses_what_it_has() -> None:
+    """An alert's link names the uid of a dashboard, and sets only variables that this one has."""
+    files = [yaml.safe_load(path.read_text()) for path in (ROOT / "alerts").glob("*.yaml")]
+    rules = [rule for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule]
+    assert len(rules) > 20
+    for rule in rules:
+        uid, _, choices = rule["annotations"]["dashboard_url"].rpartition("/")[2].partition("?")
+        assert uid in DASHBOARDS, rule["alert"]
+        assert set(re.findall(r"var-(\w+)=", choices)) <= set(variables(uid)), rule["alert"]
 
 
 @every_query
