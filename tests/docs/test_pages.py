@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from exporter import __version__
+from exporter.arguments import parse
 from exporter.config import load_config
-from exporter.flags import COMMANDS, FLAGS, parse
+from exporter.flags import COMMANDS, FLAGS
 from exporter.metrics import METRICS
 from exporter.schema import (
     AccountEntry,
@@ -115,7 +116,7 @@ def test_the_readme_shows_configurations() -> None:
 def test_commands_can_be_typed(page: Path) -> None:
     """Each line of a page that calls our command is one that the command takes."""
     for line in re.findall(r"^ *glue-ml-exporter(?:$| (?=[a-z-]).*)", page.read_text(encoding="utf-8"), re.MULTILINE):
-        parse(shlex.split(re.split("[|>;]", line)[0])[1:], {})
+        parse(shlex.split(re.split("[|>;]", line.replace("$AWS_REGION", "eu-west-1"))[0])[1:], {})
 
 
 def commands(page: Path) -> Iterator[list[str]]:
