@@ -10,7 +10,7 @@ import time
 from bench.servers import CREDENTIALS
 from bench.tables import Row, table
 
-NAMES = ("scrape", "nginx", "memory", "republish", "parse", "first_scan", "busy", "steady", "ledger", "state")
+NAMES = ("scrape", "nginx", "memory", "republish", "parse", "first_scan", "busy", "steady", "ledger", "state", "resize")
 
 
 def main() -> int:
