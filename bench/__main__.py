@@ -10,7 +10,20 @@ import time
 from bench.servers import CREDENTIALS
 from bench.tables import Row, table
 
-NAMES = ("scrape", "nginx", "memory", "republish", "parse", "first_scan", "busy", "steady", "ledger", "state", "resize")
+NAMES = (
+    "scrape",
+    "nginx",
+    "memory",
+    "republish",
+    "parse",
+    "first_scan",
+    "busy",
+    "steady",
+    "fleet",
+    "ledger",
+    "state",
+    "resize",
+)
 
 
 def main() -> int:
