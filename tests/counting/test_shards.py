@@ -143,3 +143,22 @@ def test_a_transform_that_comes_back_tells_nothing_of_what_another_shard_has_cou
             one.do(step)
         one.poll()
         assert one.seen() == one.expected == {IDS[moved]: 1}
+
+
+def test_shards_that_overlap_count_in_a_sum_twice_and_in_a_maximum_once() -> None:
+    """While an old and a new owner run side by side nothing is lost, and what ends is in the counters of both."""
+    world, prometheus = World(), Prometheus()
+    old, new = (Exporter(world, configuration("tfm-a")) for _ in range(2))
+    for number in range(3):
+        world.now += 60
+        world.add(Run(f"tsk-{number}", world.now - 1, world.now))
+        for name, exporter in (("old", old), ("new", new)):
+            exporter.poll()
+            prometheus.take(name, exporter.scrape())
+            prometheus.take(name, exporter.scrape())
+    each = {
+        instance: max(values) - min(values)
+        for (instance, series), values in prometheus.samples.items()
+        if series.startswith(FINISHED) and "SUCCEEDED" in series and "FIND_MATCHES" in series
+    }
+    assert each == {"old": 2, "new": 2}
