@@ -192,10 +192,12 @@ def test_no_text_from_outside_becomes_markup(text: str, sharp: str) -> None:
 
     def tags(said: str) -> list[Counter[str]]:
         target = Target(f"tfm-{said}", LANE, f"n{said}", {"team": f"l{said}"})
-        shown = picture(target=target, latest=FAILED, details=Details(status=f"s{said}"))
+        view = View({(f"T{said}", f"S{said}"): 3}, {}, {})
+        shown = picture(target=target, latest=FAILED, view=view, details=Details(status=f"s{said}"))
         told = run(run_id=f"r{said}", status="FAILED", error=f"e{said}", log_group=f"g{said}")
         properties = Properties(f"s3://b{said}", True, f"s3://b{said}/", f"j{said}", f"j{said}", f"j{said}")
-        one = Standing(target, shown, (RecentRun(told, properties),), 1.0)
+        odd = run(run_id="tsk-2", status=f"S{said}", task_type=f"T{said}")
+        one = Standing(target, shown, (RecentRun(told, properties), RecentRun(odd, NO_PROPERTIES)), 1.0)
         return [
             Counter(reader.tags)
             for reader in (front(one, pages=pages), Reader(pages.transform(one, 60.0, "/metrics", MOMENT).body))
