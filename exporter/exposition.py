@@ -349,7 +349,7 @@ def _mark(publication: Publication) -> None:
 
 
 def _changed_parts(before: Picture | None, after: Picture) -> set[Part]:
-    if before is None or before.identity.labels != after.identity.labels or before.bounds != after.bounds:
+    if before is None or before.name != after.name or before.bounds != after.bounds:
         return {metric.part for metric in METRICS}
     parts: set[Part] = set()
     if before.poll != after.poll:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
 from exporter.config import Config, masked_yaml
@@ -39,7 +40,7 @@ class Service:
         self._exposition = Exposition(self.telemetry, self._state)
         self._poller = Poller(self._config, self._aws, self._exposition, self.telemetry, self._state, stop=self._stop)
         self._finder = Finder(self.telemetry, stop=self._stop, on_found=self._watch_found)
-        self._targets: tuple[Target, ...] = ()
+        self._found: list[tuple[Target, ...]] = []
         self._began = time.monotonic()
         self._ready = False
         self._adopt(self._config)
@@ -144,15 +145,15 @@ class Service:
 
     def _watch(self, config: Config, aws: Aws, searches: Iterable[Search]) -> None:
         """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""
-        targets = _targets(config, searches)
-        self._poller.watch(config, aws, targets)
-        self._targets = targets
+        found = [search.found for search in searches]
+        self._poller.watch(config, aws, merge_targets(configured_targets(config), chain.from_iterable(found)))
+        self._found = found
 
     def _watch_found(self) -> None:
         """Watch what a discovery has found, if that is news."""
         with self._reloading:
             searches = self._finder.searches
-            if _targets(self._config, searches) == self._targets:
+            if [search.found for search in searches] == self._found:
                 return
             try:
                 self._watch(self._config, self._aws, searches)
@@ -173,7 +174,3 @@ def _connection_of(config: Config) -> tuple[object, ...]:
     polling = config.polling
     rates = (polling.request_timeout, polling.max_attempts, polling.requests_per_second, polling.concurrency)
     return config.accounts, config.endpoint_url, rates
-
-
-def _targets(config: Config, searches: Iterable[Search]) -> tuple[Target, ...]:
-    return merge_targets(configured_targets(config), (target for search in searches for target in search.found))
