@@ -56,25 +56,47 @@ class Slots:
         """Take how many calls may be under way."""
         self._size = size
         self._lease = lease
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._users: set[Hashable] = set()
         self._taken: dict[object, tuple[Hashable, float]] = {}
+        self._waiting: dict[threading.Condition, Hashable] = {}
 
     @contextmanager
     def slot(self, user: Hashable) -> Iterator[None]:
         """Wait for a slot and keep it for the body; ``user`` is the account and region that wants it."""
-        ticket = object()
-        with self._changed:
+        ticket = threading.Condition(self._lock)
+        with self._lock:
             self._users.add(user)
-            while (patience := self._patience(user)) > 0:
-                self._changed.wait(patience)
-            self._taken[ticket] = user, time.monotonic()
+            self._take(ticket, user)
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 del self._taken[ticket]
-                self._changed.notify_all()
+                self._give_next()
+
+    def _take(self, ticket: threading.Condition, user: Hashable) -> None:
+        self._waiting[ticket] = user
+        while ticket in self._waiting and (patience := self._patience(user)) > 0:
+            ticket.wait(patience)
+        if self._waiting.pop(ticket, None) is not None:
+            self._taken[ticket] = user, time.monotonic()
+
+    def _give_next(self) -> None:
+        """Give the slot that is free to who waits for it longest and may have it, and wake nobody else.
+
+        Hundreds may wait: when all accounts and regions have their first polls, for instance.
+        """
+        barred: set[Hashable] = set()
+        for ticket, user in self._waiting.items():
+            if user in barred:
+                continue
+            if self._patience(user) <= 0:
+                del self._waiting[ticket]
+                self._taken[ticket] = user, time.monotonic()
+                ticket.notify()
+                return
+            barred.add(user)
 
     def _patience(self, user: Hashable) -> float:
         """Return the seconds until a slot is free for the user if no call ends before, 0 if one is free now."""
