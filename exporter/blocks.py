@@ -15,6 +15,8 @@ from isal import isal_zlib
 
 from exporter.negotiation import Encoding, TextFormat
 
+Variant = tuple[TextFormat, Encoding]
+
 BLOCK = 32
 """Transforms in a block: more make each change dearer, fewer make the compression worse."""
 
@@ -40,13 +42,14 @@ class Chunk:
     raw: bytes
     deflated: bytes
     crc: int
+    lines: int
 
     @classmethod
     def of(cls, raw: bytes, *, last: bool = False) -> "Chunk":
         """Compress; the ``last`` chunk ends the stream."""
         compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
         end = isal_zlib.Z_FINISH if last else isal_zlib.Z_FULL_FLUSH
-        return cls(raw, compressor.compress(raw) + compressor.flush(end), isal_zlib.crc32(raw))
+        return cls(raw, compressor.compress(raw) + compressor.flush(end), isal_zlib.crc32(raw), raw.count(b"\n"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Body:
     size: int
     """Bytes before compression."""
     crc: int
+    lines: int
 
     def followed_by(self, tail: bytes) -> list[bytes]:
         """Return the complete body, in pieces, with ``tail`` at its end."""
@@ -71,23 +75,25 @@ class Body:
 
 def body_of(chunks: Iterable[Chunk], encoding: Encoding) -> Body:
     """Put chunks together: a section, which is all of one metric, or a whole body."""
-    crc, size, parts = 0, 0, []
+    crc, size, lines, parts = 0, 0, 0, []
     for chunk in chunks:
         crc = isal_zlib.crc32_combine(crc, chunk.crc, len(chunk.raw))
         size += len(chunk.raw)
+        lines += chunk.lines
         parts.append(chunk.deflated if encoding is Encoding.GZIP else chunk.raw)
-    return Body(encoding, tuple(_pieces(parts)), size, crc)
+    return Body(encoding, tuple(_pieces(parts)), size, crc, lines)
 
 
 def joined(sections: Iterable[Body], encoding: Encoding) -> Body:
     """Put sections together."""
-    crc, size = 0, 0
+    crc, size, lines = 0, 0, 0
     parts: list[bytes] = []
     for section in sections:
         crc = isal_zlib.crc32_combine(crc, section.crc, section.size)
         size += section.size
+        lines += section.lines
         parts.extend(section.pieces)
-    return Body(encoding, tuple(_pieces(parts)), size, crc)
+    return Body(encoding, tuple(_pieces(parts)), size, crc, lines)
 
 
 def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
@@ -143,3 +149,36 @@ class Block:
         if text_format is TextFormat.OPENMETRICS:
             return Chunk.of(b"".join(fragment.openmetrics for fragment in mine))
         return Chunk.of(b"".join(fragment.text for fragment in mine))
+
+
+class Sections:
+    """All of each metric: the chunks of all blocks, joined per variant until one of them changes.
+
+    An idle poll changes four metrics; the others need not be put together again.
+    """
+
+    def __init__(self, blocks: Sequence[Block], headers: Mapping[tuple[str, TextFormat], Chunk]) -> None:
+        """Take the blocks, to which others may come, and what comes before the lines of each metric."""
+        self._blocks = blocks
+        self._headers = headers
+        self._known: dict[str, dict[Variant, Body]] = {}
+
+    def expire(self, metrics: Iterable[str]) -> None:
+        """Forget what has changed."""
+        for metric in metrics:
+            self._known.pop(metric, None)
+
+    def of(self, metric: str, variants: Iterable[Variant]) -> dict[Variant, Body]:
+        """Return all of one metric in each variant; others, no longer in use, are forgotten."""
+        known = self._known.get(metric, {})
+        self._known[metric] = {variant: known.get(variant) or self._join(metric, *variant) for variant in variants}
+        return self._known[metric]
+
+    def _join(self, metric: str, text_format: TextFormat, encoding: Encoding) -> Body:
+        chunks = (block.chunk(metric, text_format) for block in self._blocks)
+        return body_of((self._headers[metric, text_format], *chunks), encoding)
+
+    def series(self, metric: str, variants: Iterable[Variant]) -> int:
+        """Return how many lines a metric has in these variants, at most, those of its header not counted."""
+        bodies = self.of(metric, variants)
+        return max(body.lines - self._headers[metric, variant[0]].lines for variant, body in bodies.items())

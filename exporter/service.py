@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from exporter.config import Config, masked_yaml
@@ -15,6 +15,7 @@ from exporter.logs import get_logger
 from exporter.negotiation import Encoding, TextFormat
 from exporter.pages import Aws
 from exporter.poller import Poller
+from exporter.sharding import Shard
 from exporter.state import StateFile, open_state
 from exporter.targets import Target, configured_targets, merge_targets
 from exporter.telemetry import Telemetry
@@ -25,8 +26,10 @@ log = get_logger(__name__)
 class Service:
     """What the web server shows and the command line runs; see `endpoints.Site` for what the server asks."""
 
-    def __init__(self, load: Callable[[], Config], telemetry: Telemetry | None = None) -> None:
-        """Take what reads the configuration, now and at every reload.
+    def __init__(
+        self, load: Callable[[], Config], telemetry: Telemetry | None = None, shard: Shard | None = None
+    ) -> None:
+        """Take what reads the configuration, now and at every reload, and which shard this is, if there are several.
 
         Raises `ConfigError` and `StateError`.
         """
@@ -35,16 +38,20 @@ class Service:
         self._reloading = threading.Lock()
         self._stop = threading.Event()
         self.telemetry = telemetry or Telemetry()
+        self._shard = shard or Shard()
+        self.telemetry.tell_shard(self._shard)
         self._state = self._open_state()
         self._aws = self._connect(self._config)
         self._exposition = Exposition(self.telemetry, self._state)
         self._poller = Poller(self._config, self._aws, self._exposition, self.telemetry, self._state, stop=self._stop)
-        self._finder = Finder(self.telemetry, stop=self._stop, on_found=self._watch_found)
+        self._finder = Finder(self.telemetry, self._shard, stop=self._stop, on_found=self._watch_found)
         self._found: list[tuple[Target, ...]] = []
         self._began = time.monotonic()
         self._ready = False
         self._adopt(self._config)
         self._loaded()
+        if self._shard.count > 1:
+            log.info("one of several shards", **asdict(self._shard))
 
     def _open_state(self) -> StateFile | None:
         if self._config.state.path is None:
@@ -53,12 +60,29 @@ class Service:
         state, damaged = open_state(Path(self._config.state.path), time.time())
         if damaged is not None:
             log.error("the state file was damaged and is set aside; counters begin anew", kept_as=str(damaged))
+        self._give_away(state)
         return state
 
+    def _give_away(self, state: StateFile) -> None:
+        """Forget the transforms of other shards.
+
+        Kept for when they come back, their ledgers would count again what the others have counted meanwhile.
+        """
+        try:
+            given_away = state.keep_only(self._shard.owns)
+        except StateError as error:
+            self.telemetry.state_write_errors.inc()
+            log.error("what other shards watch now could not be taken out of the state file", error=str(error))
+        else:
+            if given_away:
+                log.info("transforms of other shards are taken out of the state file", transforms=given_away)
+
     def _connect(self, config: Config) -> Aws:
+        # AWS counts the calls of all shards together, and each shard has an equal share of every account and region.
+        rate = config.polling.requests_per_second / self._shard.count
         return Aws(
             {account.name: account for account in config.accounts},
-            config.polling,
+            replace(config.polling, requests_per_second=rate),
             endpoint_url=config.endpoint_url,
             telemetry=self.telemetry,
             stop=self._stop,
@@ -143,11 +167,17 @@ class Service:
         if aws is not former:
             former.close()
 
-    def _watch(self, config: Config, aws: Aws, searches: Iterable[Search]) -> None:
+    def _watch(self, config: Config, aws: Aws, searches: Sequence[Search]) -> None:
         """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""
+        # Before it is used, for a search may end meanwhile.
         found = [search.found for search in searches]
-        self._poller.watch(config, aws, merge_targets(configured_targets(config), chain.from_iterable(found)))
+        self._poller.watch(config, aws, self._targets_of(config, searches))
         self._found = found
+
+    def _targets_of(self, config: Config, searches: Iterable[Search]) -> tuple[Target, ...]:
+        """Return what this shard watches; what a search has found is the shard's own already."""
+        configured = [target for target in configured_targets(config) if self._shard.owns(target.id)]
+        return merge_targets(configured, (target for search in searches for target in search.found))
 
     def _watch_found(self) -> None:
         """Watch what a discovery has found, if that is news."""
@@ -162,7 +192,8 @@ class Service:
 
     def effective_config(self) -> str:
         """Return the configuration in force, secrets masked."""
-        return masked_yaml(self._config)
+        shard = f"# shard {self._shard.index} of {self._shard.count}, counted from 0\n" if self._shard.count > 1 else ""
+        return shard + masked_yaml(self._config)
 
     def status_page(self) -> bytes | None:
         """Return no page: people are served a list of links."""

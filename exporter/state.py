@@ -1,9 +1,9 @@
 """The state file: what has to outlive the process so that no run is counted twice or not at all.
 
-SQLite in WAL mode. A poll of a transform is one transaction (a long history's first one ends with it), a mark of served
-values another. Commits are synced to
-the disk (``synchronous=FULL``): a mark lost with the machine's power would let a counter come back lower than
-Prometheus has seen it. They are rare, for a poll that brings nothing writes nothing.
+SQLite in WAL mode. A poll of a transform is one transaction (the last of many for the first poll of a long history), a
+mark of served values another. Commits are synced to the disk (``synchronous=FULL``): a mark lost with the machine's
+power would let a counter come back lower than Prometheus has seen it. They are rare, for a poll that brings nothing
+writes nothing.
 
 This module knows how things are stored, not what they mean; `docs/design/0004-state.md` has the reasons.
 """
@@ -12,9 +12,10 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from typing import Any
 from exporter.errors import StateError
 from exporter.facts import Latest
 from exporter.ledger import Changes, Ledger
+from exporter.packing import ascending
 from exporter.runs import TaskRun
-from exporter.totals import Count, Exemplar, Histogram, Series, Total
+from exporter.totals import Series, Total, dump_total, load_total
 
 APPLICATION_ID = 0x676D6C65
 """Marks the file as ours in its header ("gmle"), so that another program's database is never written to."""
@@ -33,6 +35,9 @@ BATCH = 1000
 
 STAGED = 20_000
 """Runs of one poll above which a transform that is not stored yet comes in many transactions of as many rows each."""
+
+_STAGED_ID = "{} (incomplete)"
+"""The id under which it is stored meanwhile; no transform has it."""
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -91,52 +96,16 @@ class Restored:
     """Whether the histograms were dropped because the configured buckets have changed."""
 
 
-def _dump(total: Total) -> str:
-    return json.dumps(["count", *total] if isinstance(total, Count) else ["histogram", *total])
-
-
-def _exemplar(value: list[Any] | None) -> Exemplar | None:
-    return None if value is None else Exemplar(*value)
-
-
-def _load(text: str, bounds: tuple[float, ...]) -> Total:
-    """Return what `_dump` wrote; raises ValueError for a histogram that is not over these bounds."""
-    kind, *fields = json.loads(text)
-    if kind == "count":
-        return Count(fields[0], _exemplar(fields[1]))
-    counts, exemplars = tuple(fields[0]), tuple(_exemplar(value) for value in fields[2])
-    if not len(counts) == len(exemplars) == len(bounds) + 1:
-        raise ValueError(f"a histogram of {len(counts)} buckets where {len(bounds) + 1} are")
-    return Histogram(counts, fields[1], exemplars)
-
-
 def _batches(rows: Iterable[tuple[Any, ...]], size: int = BATCH) -> Iterator[list[tuple[Any, ...]]]:
     rows = iter(rows)
     while batch := list(islice(rows, size)):
         yield batch
 
 
-def _ascending(fingerprints: Iterable[int]) -> Iterator[int]:
-    """Yield fingerprints in their order, for a table that grows at its end is filled several times as fast.
-
-    They are dealt out by their first byte, since one sort of a million would hold the interpreter for a second.
-    """
-    dealt: list[list[int]] = [[] for _ in range(256)]
-    for fingerprint in fingerprints:
-        dealt[fingerprint >> 120].append(fingerprint)
-    for part in dealt:
-        yield from sorted(part)
-
-
 def _finished_rows(key: int, ledger: Ledger, settled: Mapping[int, int]) -> Iterator[tuple[int, bytes, int]]:
     """Yield what is to be stored of the settled runs: one may be settled and forgotten in the same poll."""
     remembered = (run for run in settled if run in ledger.finished)
-    return ((key, run.to_bytes(16, "big"), settled[run]) for run in _ascending(remembered))
-
-
-def _staged_id(transform_id: str) -> str:
-    """Return the id under which a long history is stored while it is not complete; no transform has it."""
-    return f"{transform_id} (incomplete)"
+    return ((key, run.to_bytes(16, "big"), settled[run]) for run in ascending(remembered))
 
 
 class StateFile:
@@ -188,9 +157,9 @@ class StateFile:
                 if rebucketed and family in ("execution", "duration"):
                     continue
                 if total is not None:
-                    ledger.totals[series] = _load(total, bounds)
+                    ledger.totals[series] = load_total(total, bounds)
                 if shown is not None:
-                    served[series] = _load(shown, bounds)
+                    served[series] = load_total(shown, bounds)
                 if birth is not None:
                     born[series] = birth
             self._stored[transform_id] = (name, tuple(json.loads(stored_bounds)))
@@ -212,24 +181,32 @@ class StateFile:
         """Whether the last poll of this transform could not be stored."""
         return transform_id in self._incomplete
 
-    def save(self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float) -> bool:
+    def save(
+        self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float, *, born_at: float
+    ) -> bool:
         """Store one poll; whether anything had to be written. ``name`` is the one that Glue knows.
 
         It is one transaction, but for the first poll of a long history: its rows come beforehand, under an id that no
         transform has, so that the polls of others are stored meanwhile; killed then, it is as if it had not been.
 
-        After a failure (`StateError`) the transform is behind until a later poll of it is stored, whole.
+        ``now`` and ``born_at``, the birth of the first series, are UTC seconds. After a failure (`StateError`)
+        the transform is behind until a later poll of it is stored, whole.
         """
         whole = transform_id in self._incomplete
         if not (whole or changes or self._stored.get(transform_id) != (name, ledger.bounds)):
             return False
         self._incomplete.add(transform_id)
         settled = ledger.finished if whole else changes.settled
-        staged = len(settled) > STAGED and self._stage(transform_id, name, ledger, settled, now)
+        save_transform = partial(self._save_transform, name=name, ledger=ledger, now=now, born_at=born_at)
+        staged = len(settled) > STAGED and transform_id not in self._stored
+        if staged:
+            self._stage(transform_id, ledger, settled, save_transform)
         with self._transaction() as cursor:
             if staged:
-                cursor.execute("UPDATE transform SET id = ? WHERE id = ?", (transform_id, _staged_id(transform_id)))
-            key = self._save_transform(cursor, transform_id, name, ledger, now)
+                cursor.execute(
+                    "UPDATE transform SET id = ? WHERE id = ?", (transform_id, _STAGED_ID.format(transform_id))
+                )
+            key = save_transform(cursor, transform_id=transform_id)
             if not staged:
                 if whole:
                     cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
@@ -239,13 +216,15 @@ class StateFile:
             cursor.executemany(
                 "INSERT INTO series (transform, family, task_type, status, total) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET total = excluded.total WHERE total IS NOT excluded.total",
-                [(key, *series, _dump(total)) for series, total in ledger.totals.items()],
+                [(key, *series, dump_total(total)) for series, total in ledger.totals.items()],
             )
         self._incomplete.discard(transform_id)
         self._stored[transform_id] = (name, ledger.bounds)
         return True
 
-    def _save_transform(self, cursor: sqlite3.Cursor, transform_id: str, name: str, ledger: Ledger, now: float) -> int:
+    def _save_transform(
+        self, cursor: sqlite3.Cursor, *, transform_id: str, name: str, ledger: Ledger, now: float, born_at: float
+    ) -> int:
         cursor.execute(
             "DELETE FROM series WHERE family IN ('execution', 'duration') AND transform ="
             " (SELECT key FROM transform WHERE id = ? AND bounds <> ?)",
@@ -260,7 +239,7 @@ class StateFile:
             (
                 transform_id,
                 name,
-                now,
+                born_at,
                 now,
                 ledger.floor,
                 ledger.began,
@@ -272,18 +251,16 @@ class StateFile:
         )
         return self._key(cursor, transform_id)
 
-    def _stage(self, transform_id: str, name: str, ledger: Ledger, settled: Mapping[int, int], now: float) -> bool:
-        """Store the finished runs of a transform under its staged id; False, and nothing, if it is stored already."""
+    def _stage(self, transform_id: str, ledger: Ledger, settled: Mapping[int, int], save: Callable[..., int]) -> None:
+        """Store the finished runs of a transform that is not stored yet, in many transactions under its staged id."""
+        staged_id = _STAGED_ID.format(transform_id)
         with self._transaction() as cursor:
-            if cursor.execute("SELECT 1 FROM transform WHERE id = ?", (transform_id,)).fetchone() is not None:
-                return False
             # What a process that was killed has left.
-            cursor.execute("DELETE FROM transform WHERE id = ?", (_staged_id(transform_id),))
-            key = self._save_transform(cursor, _staged_id(transform_id), name, ledger, now)
+            cursor.execute("DELETE FROM transform WHERE id = ?", (staged_id,))
+            key = save(cursor, transform_id=staged_id)
         for rows in _batches(_finished_rows(key, ledger, settled), STAGED):
             with self._transaction() as cursor:
                 self._save_finished(cursor, rows)
-        return True
 
     def _drop_finished(self, cursor: sqlite3.Cursor, key: int, dropped: Collection[int]) -> None:
         for batch in _batches((key, fingerprint.to_bytes(16, "big")) for fingerprint in dropped):
@@ -313,7 +290,7 @@ class StateFile:
                     "INSERT INTO series (transform, family, task_type, status, served, born)"
                     " VALUES (?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT DO UPDATE SET served = excluded.served, born = excluded.born",
-                    [(key, *series, _dump(total), born.get(series)) for series, total in served.items()],
+                    [(key, *series, dump_total(total), born.get(series)) for series, total in served.items()],
                 )
 
     def keep(self, transform_ids: Iterable[str], now: float, lookback: float) -> int:
@@ -327,6 +304,16 @@ class StateFile:
                 "UPDATE transform SET seen = ? WHERE id = ?", [(now, name) for name in before | self._kept]
             )
             return cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
+
+    def keep_only(self, wanted: Callable[[str], bool]) -> int:
+        """Drop the transforms whose ids are not ``wanted``; return how many were."""
+        with self._lock, self._reported("read"):
+            stored = [name for (name,) in self._connection.execute("SELECT id FROM transform")]
+        unwanted = [(name,) for name in stored if not wanted(name)]
+        if unwanted:
+            with self._transaction() as cursor:
+                cursor.executemany("DELETE FROM transform WHERE id = ?", unwanted)
+        return len(unwanted)
 
     def close(self) -> None:
         """Write everything into the one file and release the lock."""

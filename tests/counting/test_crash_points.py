@@ -224,7 +224,7 @@ def test_a_long_history_is_stored_as_a_whole_or_not_at_all(tmp_path: Path) -> No
             kills.append(copy_state(path, tmp_path / str(len(kills)) / "state.db"))
 
     state = through(unsynced(path), remember)
-    state.save("tfm-a", "customers", ledger, changes, NOW)
+    state.save("tfm-a", "customers", ledger, changes, NOW, born_at=NOW)
     state.close()
     assert len(kills) == 5, "the row of the transform, three times its runs, and the name that makes it known"
     for kill in kills:
@@ -232,7 +232,7 @@ def test_a_long_history_is_stored_as_a_whole_or_not_at_all(tmp_path: Path) -> No
         restored = after.load("tfm-a", BOUNDS)
         assert (restored is not None) == (kill is kills[-1])
         if restored is None:
-            after.save("tfm-a", "customers", *long_poll(), NOW)
+            after.save("tfm-a", "customers", *long_poll(), NOW, born_at=NOW)
             restored = after.load("tfm-a", BOUNDS)
         after.close()
         assert restored is not None
@@ -249,10 +249,12 @@ def test_other_transforms_are_stored_while_a_long_history_is(tmp_path: Path) -> 
     def in_between(statement: str, done: bool) -> None:
         if done and statement == "COMMIT" and state.load("tfm-a", BOUNDS) is None:
             turns.append(
-                state.save(f"tfm-{len(turns)}", "", Ledger(BOUNDS), Changes((), (), (), (), {}, (), True), NOW)
+                state.save(
+                    f"tfm-{len(turns)}", "", Ledger(BOUNDS), Changes((), (), (), (), {}, (), True), NOW, born_at=NOW
+                )
             )
 
-    through(state, in_between).save("tfm-a", "customers", ledger, changes, NOW)
+    through(state, in_between).save("tfm-a", "customers", ledger, changes, NOW, born_at=NOW)
     restored = state.load("tfm-a", BOUNDS)
     state.close()
     assert turns == [True] * 4
