@@ -27,7 +27,7 @@ from exporter.totals import Series, Total
 UNUSED_AFTER = 600.0
 """Seconds after which a format that nobody asks for is no longer prepared."""
 
-_REST = 10.0
+_REST = 30.0
 """After a publication, rest for this many times the CPU time that it took: thousands of polls share a few of them.
 
 The exporter's own metrics are used again for as long, so a flood of scrapes does not spend its time on them. Not wall
