@@ -15,8 +15,6 @@ from isal import isal_zlib
 
 from exporter.negotiation import Encoding, TextFormat
 
-Variant = tuple[TextFormat, Encoding]
-
 BLOCK = 32
 """Transforms in a block: more make each change dearer, fewer make the compression worse."""
 
@@ -149,36 +147,3 @@ class Block:
         if text_format is TextFormat.OPENMETRICS:
             return Chunk.of(b"".join(fragment.openmetrics for fragment in mine))
         return Chunk.of(b"".join(fragment.text for fragment in mine))
-
-
-class Sections:
-    """All of each metric: the chunks of all blocks, joined per variant until one of them changes.
-
-    An idle poll changes four metrics; the others need not be put together again.
-    """
-
-    def __init__(self, blocks: Sequence[Block], headers: Mapping[tuple[str, TextFormat], Chunk]) -> None:
-        """Take the blocks, to which others may come, and what comes before the lines of each metric."""
-        self._blocks = blocks
-        self._headers = headers
-        self._known: dict[str, dict[Variant, Body]] = {}
-
-    def expire(self, metrics: Iterable[str]) -> None:
-        """Forget what has changed."""
-        for metric in metrics:
-            self._known.pop(metric, None)
-
-    def of(self, metric: str, variants: Iterable[Variant]) -> dict[Variant, Body]:
-        """Return all of one metric in each variant; others, no longer in use, are forgotten."""
-        known = self._known.get(metric, {})
-        self._known[metric] = {variant: known.get(variant) or self._join(metric, *variant) for variant in variants}
-        return self._known[metric]
-
-    def _join(self, metric: str, text_format: TextFormat, encoding: Encoding) -> Body:
-        chunks = (block.chunk(metric, text_format) for block in self._blocks)
-        return body_of((self._headers[metric, text_format], *chunks), encoding)
-
-    def series(self, metric: str, variants: Iterable[Variant]) -> int:
-        """Return how many lines a metric has in these variants, at most, those of its header not counted."""
-        bodies = self.of(metric, variants)
-        return max(body.lines - self._headers[metric, variant[0]].lines for variant, body in bodies.items())

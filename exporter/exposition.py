@@ -7,22 +7,25 @@ the first byte of its first scrape leaves (`docs/design/0004-state.md`).
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from exporter.births import Births, base_of
-from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, Sections, Variant, joined
+from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of, joined
 from exporter.cardinality import Cardinality, Selection
 from exporter.errors import StateError
 from exporter.logs import get_logger
 from exporter.metrics import METRICS, Metric, Part, Picture
 from exporter.negotiation import Encoding, TextFormat
+from exporter.sightings import Sightings
 from exporter.state import StateFile
 from exporter.telemetry import Telemetry
-from exporter.textformat import EOF, header, render_metrics, sample_lines
+from exporter.textformat import EOF, HEADER_LINES, header, render_metrics, sample_lines
 from exporter.totals import Series, Total
+
+Variant = tuple[TextFormat, Encoding]
 
 UNUSED_AFTER = 600.0
 """Seconds after which a format that nobody asks for is no longer prepared."""
@@ -64,14 +67,6 @@ class Scrape:
     """Takes note that some of the answer can never arrive."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What a publication has put on record: by transform, the births, and the values that were on record before."""
-
-    number: int
-    before: Mapping[str, tuple[Births, Mapping[Series, Total]]]
-
-
 @dataclass(slots=True)
 class _Shown:
     """A transform in the exposition."""
@@ -107,31 +102,24 @@ class Exposition:
         self._selection = Selection()
         self._cardinality = Cardinality(telemetry)
         self._blocks: list[Block] = []
+        self._sections: dict[str, dict[Variant, Body]] = {}
+        """By metric: an idle poll changes four of them, and the others need not be put together again."""
         self._unmarked: set[str] = set()
         self._waiting: set[str] = set()
-        self._records: list[_Record] = []
-        """Those that no scrape is known to have seen."""
         self._recording_fails = False
-        self._door = threading.Lock()
-        """Held for a moment while a scrape takes the publication, and while its taking is looked at."""
-        self._under_way: Counter[int] = Counter()
-        """Scrapes that have begun and not ended, by publication."""
-        self._seen = 0
-        """The newest publication that a scrape has taken to its end."""
+        self._sightings = Sightings()
         self._scraped: deque[int] = deque()
-        self._broken_off = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._changed = False
         self._use = _Use()
         self._own: dict[TextFormat, tuple[float, bytes]] = {}
         self._publication = Publication(0, {}, {})
-        headers = {
+        self._headers = {
             (metric.name, text_format): Chunk.of(header(metric.family, metric.kind, metric.help, text_format))
             for metric in METRICS
             for text_format in TextFormat
         }
-        self._sections = Sections(self._blocks, headers)
 
     # -- what polls do ----------------------------------------------------------------------------------------------
 
@@ -171,7 +159,7 @@ class Exposition:
             shown = self._shown.pop(transform_id, None)
             if shown is not None:
                 shown.block.remove(transform_id)
-                self._sections.expire(metric.name for metric in METRICS)
+                self._sections.clear()
                 self._unmarked.discard(transform_id)
                 self._waiting.discard(transform_id)
                 self._touch()
@@ -210,7 +198,8 @@ class Exposition:
             for metric in metrics
         }
         shown.block.put(shown.picture.target.id, fragments)
-        self._sections.expire(fragments)
+        for metric in fragments:
+            self._sections.pop(metric, None)
         self._touch()
 
     def _touch(self) -> None:
@@ -269,15 +258,31 @@ class Exposition:
             else:
                 self._unmarked.discard(transform_id)
         variants = self._use.current()
-        shown = [metric.name for metric in METRICS if self._selection.left_out(metric) is not None]
-        sections = [self._sections.of(metric, variants) for metric in shown]
-        bodies = {variant: joined((section[variant] for section in sections), variant[1]) for variant in variants}
+        sections = {
+            metric.name: self._sections_of(metric.name, variants)
+            for metric in METRICS
+            if self._selection.left_out(metric) is not None
+        }
+        bodies = {
+            variant: joined((section[variant] for section in sections.values()), variant[1]) for variant in variants
+        }
         if bodies:
-            self._cardinality.note({metric: self._sections.series(metric, variants) for metric in shown})
+            self._cardinality.note({metric: _series_in(section) for metric, section in sections.items()})
         self._publication = Publication(self._publication.number + 1, bodies, marks)
         for (text_format, encoding), body in bodies.items():
             size = self._telemetry.exposition_bytes.labels(text_format.name.lower(), encoding.name.lower())
             size.set(sum(map(len, body.pieces)))
+
+    def _sections_of(self, metric: str, variants: Iterable[Variant]) -> dict[Variant, Body]:
+        """Return all of one metric in each variant; those that are no longer in use are forgotten."""
+        known = self._sections.get(metric, {})
+        sections = {variant: known.get(variant) or self._section(metric, *variant) for variant in variants}
+        self._sections[metric] = sections
+        return sections
+
+    def _section(self, metric: str, text_format: TextFormat, encoding: Encoding) -> Body:
+        chunks = (block.chunk(metric, text_format) for block in self._blocks)
+        return body_of((self._headers[metric, text_format], *chunks), encoding)
 
     # -- what scrapes do --------------------------------------------------------------------------------------------
 
@@ -285,12 +290,12 @@ class Exposition:
         """Return an answer at once, or None when something has to be rendered or written first."""
         variant = (text_format, encoding)
         self._use.note(variant)
-        with self._door:
+        with self._sightings.lock:
             publication = self._publication
             body = publication.bodies.get(variant)
             if body is None or (publication.marks and not publication.marked):
                 return None
-            self._under_way[publication.number] += 1
+            self._sightings.begin(publication.number)
         chunks = body.followed_by(self._own_metrics(text_format))
         number = publication.number
         return Scrape(
@@ -319,18 +324,13 @@ class Exposition:
         return scrape or self.prepare_scrape(text_format, encoding)
 
     def _note_sent(self, number: int) -> None:
-        with self._door:
-            self._seen = max(self._seen, number)
-            self._under_way = Counter({other: count for other, count in self._under_way.items() if other > self._seen})
+        self._sightings.end(number)
         if self._waiting:
             self._scraped.append(number)
             self._wake.set()
 
     def _note_broken(self, number: int) -> None:
-        with self._door:
-            if number > self._seen:
-                self._under_way[number] -= 1
-        self._broken_off = True
+        self._sightings.break_off(number)
         self._wake.set()
 
     # -- what is on record as seen ----------------------------------------------------------------------------------
@@ -353,8 +353,7 @@ class Exposition:
         except StateError as error:
             self._hold_back(error)
         else:
-            self._records = [record for record in self._records if record.number > self._seen]
-            self._records.append(_Record(publication.number, before))
+            self._sightings.record(publication.number, before)
             if self._recording_fails:
                 log.info("the state file can be written again; counters move on")
             self._recording_fails = False
@@ -372,18 +371,15 @@ class Exposition:
 
         A new process would begin above it, and its step be lost under a new instance label.
         """
-        if not self._broken_off:
-            return
-        self._broken_off = False
-        with self._door:
-            unseen = [record for record in self._records if record.number > self._seen]
-            if not unseen or any(self._under_way.values()):
-                return  # the end of those that are under way will tell
+        with self._sightings.lock:
+            unseen = self._sightings.take_back()
+            if not unseen:
+                return
             # No scrape may begin with it any more: its values are off the record soon.
             self._publication = Publication(self._publication.number, {}, {})
         before: dict[str, tuple[Births, dict[Series, Total]]] = {}
         for record in reversed(unseen):
-            for name, (births, values) in record.before.items():
+            for name, (births, values) in record.items():
                 shown = self._shown.get(name)
                 if shown is not None and shown.picture.births is births:
                     before.setdefault(name, (births, {}))[1].update(values)
@@ -393,7 +389,6 @@ class Exposition:
             self._telemetry.state_write_errors.inc()
             log.warning("what a broken-off scrape has shown stays on record as seen", error=str(error))
         else:
-            self._records = []
             self._unmarked |= before.keys()
         self._build()
 
@@ -413,6 +408,11 @@ class Exposition:
 def _rest(seconds: float) -> float:
     """Return the seconds to rest after so many of work."""
     return min(_REST * seconds, _LONGEST_REST)
+
+
+def _series_in(sections: Mapping[Variant, Body]) -> int:
+    """Return how many samples a metric has: OpenMetrics may have more lines, but both formats have two about it."""
+    return max(section.lines for section in sections.values()) - HEADER_LINES
 
 
 def _changed_parts(before: Picture | None, after: Picture) -> set[Part]:

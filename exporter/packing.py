@@ -4,7 +4,6 @@ A million runs of a dict of strings and records take 500 MB; as two ints they ta
 The packed form is also what the state file stores, so the bits below are a format.
 """
 
-from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 CODE_BITS = 16
@@ -32,15 +31,3 @@ def pack(started: float, code: int) -> int:
 def started_of(packed: int) -> float:
     """Return the start in UTC seconds."""
     return (packed >> CODE_BITS) / 1000
-
-
-def ascending(fingerprints: Iterable[int]) -> Iterator[int]:
-    """Yield fingerprints in their order, for a table that grows at its end is filled several times as fast.
-
-    They are dealt out by their first byte, since one sort of a million would hold the interpreter for a second.
-    """
-    dealt: list[list[int]] = [[] for _ in range(256)]
-    for fingerprint in fingerprints:
-        dealt[fingerprint >> 120].append(fingerprint)
-    for part in dealt:
-        yield from sorted(part)

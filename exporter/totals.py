@@ -4,9 +4,8 @@ A total is replaced, never changed, so whoever holds one (a publication, the sta
 without a copy, and "has it moved?" is a comparison of identities.
 """
 
-import json
 from bisect import bisect_left
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from exporter.runs import FINAL_STATUSES, TASK_TYPES
 
@@ -73,23 +72,3 @@ class Histogram(NamedTuple):
 
 
 Total = Count | Histogram
-
-
-def dump_total(total: Total) -> str:
-    """Return a total as JSON, as the state file stores it."""
-    return json.dumps(["count", *total] if isinstance(total, Count) else ["histogram", *total])
-
-
-def _exemplar(value: list[Any] | None) -> Exemplar | None:
-    return None if value is None else Exemplar(*value)
-
-
-def load_total(text: str, bounds: tuple[float, ...]) -> Total:
-    """Return what `dump_total` wrote; raises ValueError for a histogram that is not over these bounds."""
-    kind, *fields = json.loads(text)
-    if kind == "count":
-        return Count(fields[0], _exemplar(fields[1]))
-    counts, exemplars = tuple(fields[0]), tuple(_exemplar(value) for value in fields[2])
-    if not len(counts) == len(exemplars) == len(bounds) + 1:
-        raise ValueError(f"a histogram of {len(counts)} buckets where {len(bounds) + 1} are")
-    return Histogram(counts, fields[1], exemplars)
