@@ -53,6 +53,7 @@ def exposed() -> set[str]:
     telemetry = Telemetry(process=False)
     telemetry.expect([Lane("default", "eu-west-1")])
     telemetry.expect_state()
+    telemetry.expect_web_config()
     names = {metric.name for metric in METRICS}
     names |= {f.name + ("_total" if f.type == "counter" else "") for f in telemetry.registry.collect()}
     return names | {f"{name}_{suffix}" for name in names for suffix in ("bucket", "count", "sum")}

@@ -140,6 +140,20 @@ def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tm
         assert exporter.stderr.count("configuration reloaded") == 2
 
 
+def test_a_web_configuration_that_cannot_be_used_shows_and_leaves_the_old_one(simulator, tmp_path):
+    """A broken web file keeps its headers in force, with the metric at 0, until a good file is there."""
+    web, shown = tmp_path / "web.yml", "glue_ml_exporter_web_config_last_reload_successful"
+    web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
+    with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), "--web.config.file=web.yml") as exporter:
+        exporter.wait_for_value(1, shown)
+        web.write_text("http_server_config: {headers: [deny]}")
+        exporter.wait_for_value(0, shown)
+        assert fetch(exporter.url()).headers["X-Frame-Options"] == "deny"
+        web.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}")
+        exporter.wait_for_value(1, shown)
+        assert fetch(exporter.url()).headers["X-Frame-Options"] == "sameorigin"
+
+
 def point(link, target):
     """Let a symbolic link point to something else in one step."""
     new = link.with_name("..new")
