@@ -47,7 +47,8 @@ class Telemetry:
         )
         self.api_request_delay = Counter(
             "glue_ml_exporter_api_request_delay_seconds",
-            "Time that requests to AWS have waited for the client-side rate limit.",
+            "Time that requests to AWS have waited for the client-side rate limit: that of the configuration, or the"
+            " one that throttling has lowered it to.",
             _LANE,
             registry=registry,
         )
