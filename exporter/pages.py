@@ -31,7 +31,16 @@ from exporter.pacing import Pacer, Slots, Stopped
 from exporter.runs import TaskRun
 from exporter.targets import Details, Lane, transform_arn
 from exporter.telemetry import GLUE_OPERATIONS, Telemetry
-from exporter.wire import convert_details, convert_page, convert_run, decode_page, malformed
+from exporter.wire import (
+    convert_details,
+    convert_listing,
+    convert_page,
+    convert_run,
+    convert_tags,
+    decode_listing,
+    decode_page,
+    malformed,
+)
 
 MAX_PAGES = 100_000
 """Pages of one listing, after which an endpoint is taken to page for ever."""
@@ -57,14 +66,17 @@ log = get_logger(__name__)
 logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
 
 
+_LEFT_AS_BYTES = ("GetMLTaskRunsResponse", "ListMLTransformsResponse")
+
+
 class _PageParser:
-    """Leaves a page of task runs as bytes, for `wire` to decode; any other answer is botocore's own to parse."""
+    """Leaves the pages of listings as bytes, for `wire` to decode; any other answer is botocore's own to parse."""
 
     def __init__(self, stock: Any) -> None:
         self._stock = stock
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
-        if shape is None or shape.name != "GetMLTaskRunsResponse" or response["status_code"] != 200:
+        if shape is None or shape.name not in _LEFT_AS_BYTES or response["status_code"] != 200:
             try:
                 return self._stock.parse(response, shape)
             except LookupError as error:  # well-formed XML of another kind, from a proxy for instance
@@ -273,7 +285,7 @@ class Glue:
             # The wire has whole seconds, and "after" may exclude the second itself.
             "Filter": {"StartedAfter": datetime.fromtimestamp(max(int(since) - 1, 0), UTC)},
         }
-        return _pages(lambda token: self._page(self._call("get_ml_task_runs", **request, **token)))
+        return self._pages("get_ml_task_runs", request, decode_page, convert_page)
 
     def task_run(self, transform_id: str, run_id: str) -> TaskRun:
         """Return one run."""
@@ -282,7 +294,7 @@ class Glue:
     def transform_ids(self, tags: Mapping[str, str], *, page_size: int) -> list[str]:
         """Return the ids of the transforms that carry all these tags, each once."""
         request: dict[str, Any] = {"MaxResults": page_size, **({"Tags": dict(tags)} if tags else {})}
-        pages = _pages(lambda token: _ids(self._call("list_ml_transforms", **request, **token)))
+        pages = self._pages("list_ml_transforms", request, decode_listing, convert_listing)
         return list(dict.fromkeys(transform_id for page in pages for transform_id in page))
 
     def details(self, transform_id: str) -> Details:
@@ -312,15 +324,14 @@ class Glue:
         """Return the tags of a transform."""
         # STS tells everybody who they are: GetCallerIdentity needs no permission.
         arn = transform_arn(self.lane.region, self._owner(), transform_id)
-        tags = self._call("get_tags", ResourceArn=arn).get("Tags")
-        if tags is None:
-            raise malformed("GetTags without Tags")
-        return dict(tags)
+        return convert_tags(self._call("get_tags", ResourceArn=arn))
 
     def _owner(self) -> str:
         if not self.account_id:
             # STS tells everybody who they are: GetCallerIdentity needs no permission.
             answer = self._try(lambda connection: connection.sts().get_caller_identity())
+            if not answer.get("Account"):
+                raise malformed("GetCallerIdentity without Account")
             self._account_id = str(answer["Account"])
         return self.account_id
 
@@ -331,13 +342,25 @@ class Glue:
 
     # -- one call ---------------------------------------------------------------------------------------------------
 
-    def _page(self, answer: Mapping[str, Any]) -> tuple[list[TaskRun], str | None]:
-        if _BODY in answer:
-            return decode_page(answer[_BODY])
-        if not self._stock_parser_noticed:
-            self._stock_parser_noticed = True
-            log.warning("botocore did not use our parser; pages are parsed by its own, at many times the cost")
-        return convert_page({name: value for name, value in answer.items() if name != "ResponseMetadata"})
+    def _pages(
+        self,
+        operation: str,
+        request: Mapping[str, Any],
+        decode: Callable[[bytes], tuple[list[Item], str | None]],
+        convert: Callable[[Mapping[str, Any]], tuple[list[Item], str | None]],
+    ) -> Iterator[list[Item]]:
+        """Yield the pages of a listing; ``convert`` is for answers that are not left as bytes for ``decode``."""
+
+        def ask(token: dict[str, str]) -> tuple[list[Item], str | None]:
+            answer = self._call(operation, **request, **token)
+            if _BODY in answer:
+                return decode(answer[_BODY])
+            if not self._stock_parser_noticed:
+                self._stock_parser_noticed = True
+                log.warning("botocore did not use our parser; pages are parsed by its own, at many times the cost")
+            return convert({name: value for name, value in answer.items() if name != "ResponseMetadata"})
+
+        return _pages(ask)
 
     def _call(self, operation: str, **request: Any) -> Any:
         return self._try(lambda connection: getattr(connection.glue, operation)(**request))
@@ -403,10 +426,3 @@ def _pages(ask: Callable[[dict[str, str]], tuple[list[Item], str | None]]) -> It
 
 def _endless(what: str) -> GlueError:
     return GlueError("pagination", f"the pages of a listing do not end: {what}", advice="check endpoint_url")
-
-
-def _ids(answer: Mapping[str, Any]) -> tuple[list[str], str | None]:
-    if "TransformIds" not in answer:
-        # Taken for an empty list, it would make all transforms leave.
-        raise malformed("ListMLTransforms without TransformIds")
-    return list(answer["TransformIds"]), answer.get("NextToken") or None

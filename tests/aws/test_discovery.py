@@ -110,6 +110,7 @@ def test_what_is_configured_of_a_discovered_transform_wins(simulator):
         {"kind": "throttle"},
         {"kind": "garbage", "body": "empty_object"},
         {"kind": "garbage", "body": "truncated"},
+        {"kind": "garbage", "body": "wrong_types"},
         {"kind": "hang"},
         {"kind": "repeat_token"},
     ],
