@@ -165,6 +165,7 @@ class Aws:
         endpoint_url: str | None,
         telemetry: Telemetry,
         stop: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the accounts by name, and the endpoint of those that have none of their own."""
         self._accounts = accounts
@@ -172,6 +173,7 @@ class Aws:
         self._endpoint_url = endpoint_url
         self._telemetry = telemetry
         self._stop = stop
+        self._clock = clock
         self._slots = Slots(polling.concurrency)
         self._lock = threading.Lock()
         self._lanes: dict[Lane, Glue] = {}
@@ -185,7 +187,7 @@ class Aws:
                 attempts = Attempts(lane, pacer, self._telemetry)
                 connect = partial(self._connect, lane, attempts)
                 account_id = _account_id(self._accounts[lane.account])
-                self._lanes[lane] = Glue(lane, connect, attempts, self._slots, account_id)
+                self._lanes[lane] = Glue(lane, connect, attempts, self._slots, account_id, clock=self._clock)
             return self._lanes[lane]
 
     def close(self) -> None:
@@ -219,7 +221,7 @@ class Aws:
             session = self._session(None)
             session.register_component("credential_provider", CredentialResolver([role]))
         glue = connect(session, "glue", account.endpoint_url or self._endpoint_url)
-        return _Connection(session, glue, partial(connect, session, "sts"), close, time.monotonic())
+        return _Connection(session, glue, partial(connect, session, "sts"), close, self._clock())
 
     def _session(self, profile: str | None) -> Session:
         session = Session(profile=profile)
@@ -254,6 +256,8 @@ class Glue:
         attempts: Attempts,
         slots: Slots,
         account_id: str | None,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         """Take what makes a connection, who counts its requests, and the process's bound of calls under way.
 
@@ -264,10 +268,11 @@ class Glue:
         self._attempts = attempts
         self._slots = slots
         self._account_id = account_id
+        self._clock = clock
         self._connecting = threading.Lock()
         self._connection: _Connection | None = None
         self._lock = threading.Lock()
-        self._details: TTLCache[str, Details | GlueError] = TTLCache(MAX_TRANSFORMS, DETAILS_TTL)
+        self._details: TTLCache[str, Details | GlueError] = TTLCache(MAX_TRANSFORMS, DETAILS_TTL, clock)
         self._stock_parser_noticed = False
 
     # -- operations -------------------------------------------------------------------------------------------------
@@ -397,7 +402,7 @@ class Glue:
     def _renew_after(self, failure: GlueError) -> None:
         """Look for credentials anew when those in use are refused: they may have been replaced where they come from."""
         connection = self._connection
-        aged = connection is not None and time.monotonic() - connection.since > RENEW_AFTER
+        aged = connection is not None and self._clock() - connection.since > RENEW_AFTER
         if aged and failure.reason in CREDENTIAL_REASONS:
             self.disconnect()
 
