@@ -10,7 +10,19 @@ import time
 from bench.servers import CREDENTIALS
 from bench.tables import Row, table
 
-NAMES = ("scrape", "nginx", "memory", "republish", "parse", "first_scan", "busy", "steady", "ledger", "state")
+NAMES = (
+    "scrape",
+    "nginx",
+    "memory",
+    "republish",
+    "parse",
+    "first_scan",
+    "busy",
+    "steady",
+    "ledger",
+    "state",
+    "clients",
+)
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ TABLES = (
     "Steady poll: paging everything",
     "Ledger: a million finished runs",
     "State file: a million finished runs",
+    "Clients: accounts with an assumed role",
 )
 
 
