@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from exporter import __version__, logs
+from exporter.arenas import share_one_arena
 from exporter.config import Config, load_config, read_config
 from exporter.errors import ExporterError
 from exporter.flags import (
@@ -108,6 +109,7 @@ def _web_config(options: ServeOptions, telemetry: Telemetry) -> WebConfig | None
 
 
 def _serve_until_stopped(service: Service, server: WebServer, greet: Callable[[], None] = lambda: None) -> int:
+    share_one_arena()
     server.start()
     service.start()
     log.info("listening", version=__version__, addresses=", ".join(server.addresses))

@@ -60,9 +60,7 @@ def test_details_are_asked_for_again_after_ten_minutes(simulator):
     """What GetMLTransform has told serves for ten minutes by the clock, then it is asked again, and a denial too."""
     now = [0.0]
     accounts = {"default": Account("default", None, None, None, simulator.url)}
-    aws = Aws(
-        accounts, POLLING, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event(), clock=lambda: now[0]
-    )
+    aws = Aws(accounts, POLLING, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event(), clock=lambda: now[0])
     glue = aws.lane(Lane("default", REGION))
     assert glue.details("tfm-a").status == "READY"
     simulator.world.alter_transform("tfm-a", {"Status": "DELETING"})
