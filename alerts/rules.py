@@ -152,6 +152,7 @@ _TYPE = "{{ $labels.task_type }}"
 _NAME = "{{ $labels.transform_name }}"
 _TRANSFORM = f"{_NAME} ({{{{ $labels.transform_id }}}}, {{{{ $labels.aws_account }}}} {{{{ $labels.aws_region }}}})"
 _INSTANCE = "{{ $labels.instance }}"
+_JOB = "{{ $labels.job }}"
 _LANE = "{{ $labels.aws_account }} {{ $labels.aws_region }}"
 _COUNT = '{{ $value | printf "%.0f" }}'
 _DURATION = "{{ $value | humanizeDuration }}"
@@ -342,4 +343,33 @@ sum by (aws_account, aws_region) (rate({requests}[{t.window}]))
         f"Writes to the state file of the exporter {_INSTANCE} have failed for {t.error_for}. Its counters stand still"
         " until it can be written again.",
         t.error_for,
+    )
+    yield from _shard_alerts(t)
+
+
+def _shard_alerts(t: Thresholds) -> Iterable[Alert]:
+    """Yield what tells of gaps and of overlaps between the shards of one job; an unsharded exporter is shard 0 of 1."""
+    shards = "glue_ml_exporter_shard_info"
+    held = f"count by (namespace, job, index) ({shards})"
+    yield Alert(
+        "GlueMLExporterShardMissing",
+        f"""max by (namespace, job) (glue_ml_exporter_shards)
+- count by (namespace, job) ({held})
+> 0""",
+        "critical",
+        "A shard of the exporter is missing.",
+        f"{_COUNT} of the shards of job {_JOB} could not be scraped for {t.shard_missing_for}. Nobody would hear of a"
+        " failed run of their transforms now.",
+        t.shard_missing_for,
+    )
+    yield Alert(
+        "GlueMLExporterShardMismatch",
+        f"""count by (namespace, job) (count by (namespace, job, count) ({shards})) > 1
+or
+max by (namespace, job) ({held}) > min by (namespace, job) ({held})""",
+        "critical",
+        "The shards of the exporter do not fit together.",
+        f"For {t.shard_mismatch_for} the exporters of job {_JOB} have disagreed on how many shards there are, or one"
+        " shard has run more often than another. Transforms are watched twice, or not at all.",
+        t.shard_mismatch_for,
     )

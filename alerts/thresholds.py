@@ -67,6 +67,8 @@ class Thresholds(BaseModel):
     overruns: Annotated[int, Field(ge=0)]
     overruns_window: Duration
     reload_failed_for: Duration
+    shard_missing_for: Duration
+    shard_mismatch_for: Duration
 
 
 def read_thresholds(path: Path) -> Thresholds:

@@ -50,4 +50,4 @@ def _read(ledger: Ledger, bodies: Iterator[bytes] | list[bytes], now: float) -> 
 
 
 def _save(state: StateFile, ledger: Ledger, changes: Changes) -> float:
-    return wall_seconds(lambda: state.save(TRANSFORM, "customers", ledger, changes, 0.0))
+    return wall_seconds(lambda: state.save(TRANSFORM, "customers", ledger, changes, 0.0, born_at=0.0))

@@ -87,18 +87,20 @@ class Births:
     ) -> bool:
         """Choose what the publication of this number shows of ``totals``; whether any value differs from the last.
 
-        ``now`` is UTC seconds, ``tick`` a monotonic clock's; a ``still`` publication shows no movement at all.
+        ``now`` is UTC seconds, ``tick`` a monotonic clock's; a ``still`` publication shows no movement and no birth.
         """
         if self._first is None:
             self._take_over()
             self._first = self._hold(tick, publication)
+        if still:
+            return False
         before = len(self.served)
         moved = False
         for series, total in totals.items():
             shown = self.served.get(series)
             if shown is None and series not in FIRST_SERIES:
                 self._bear(series, total, now=now, tick=tick, publication=publication)
-            if shown == total or still or not self._hold_of(series).over(tick):
+            if shown == total or not self._hold_of(series).over(tick):
                 continue
             self.served[series] = total
             self._later.pop(series, None)

@@ -40,13 +40,14 @@ class Chunk:
     raw: bytes
     deflated: bytes
     crc: int
+    lines: int
 
     @classmethod
     def of(cls, raw: bytes, *, last: bool = False) -> "Chunk":
         """Compress; the ``last`` chunk ends the stream."""
         compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
         end = isal_zlib.Z_FINISH if last else isal_zlib.Z_FULL_FLUSH
-        return cls(raw, compressor.compress(raw) + compressor.flush(end), isal_zlib.crc32(raw))
+        return cls(raw, compressor.compress(raw) + compressor.flush(end), isal_zlib.crc32(raw), raw.count(b"\n"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ from exporter.negotiation import Encoding, TextFormat
 from exporter.policy import policies, printable
 from exporter.server import WebServer
 from exporter.service import Service
+from exporter.sharding import chosen_shard
 from exporter.telemetry import Telemetry
 from exporter.web.webconfig import WebConfig
 
@@ -44,12 +46,10 @@ log = logs.get_logger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; return its exit code: 0, 1 for a failure, 2 for a wrong call."""
     try:
-        options = parse(sys.argv[1:] if argv is None else argv, os.environ)
+        return _run(parse(sys.argv[1:] if argv is None else argv, os.environ))
     except UsageError as error:
         print(f"glue-ml-exporter: {error}", file=sys.stderr)
         return 2
-    try:
-        return _run(options)
     except (ExporterError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -86,8 +86,12 @@ def _telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, process: bo
 
 
 def _serve(options: ServeOptions) -> int:
+    try:
+        shard = chosen_shard(options.shard_index, options.shard_count, socket.gethostname())
+    except ValueError as error:
+        raise UsageError(f"--shard.index: {error}") from error
     telemetry = _telemetry(options, process=not options.web_disable_exporter_metrics)
-    service = Service(_configured(options.config_file), telemetry)
+    service = Service(_configured(options.config_file), telemetry, shard)
     server = WebServer(
         service,
         addresses=[_text(address) for address in options.web_listen_address],

@@ -51,6 +51,8 @@ class Polling:
     """How often, how far back and how hard Glue is asked; durations in seconds."""
 
     interval: float
+    idle_interval: float | None
+    """That of transforms in which nothing happens; None where it is the same."""
     lookback: float
     overlap: float
     resync_interval: float
@@ -70,6 +72,9 @@ class Metrics:
     birth_scrapes: int
     birth_timeout: float
     created_timestamps: bool
+    drop: tuple[str, ...]
+    drop_statuses: tuple[str, ...]
+    max_series: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from exporter.logs import get_logger
 from exporter.pacing import Stopped
 from exporter.pages import Aws, Glue
 from exporter.schema import label_name
+from exporter.sharding import Shard
 from exporter.targets import Lane, Target
 from exporter.telemetry import Telemetry
 
@@ -47,8 +48,14 @@ class Search:
 class Finder:
     """Makes all searches of a configuration. `adopt` says which; `run` makes them until the exporter stops."""
 
-    def __init__(self, telemetry: Telemetry, *, stop: threading.Event, on_found: Callable[[], None]) -> None:
-        """Take where to tell how it goes; ``on_found`` is called after each search that has succeeded."""
+    def __init__(
+        self, telemetry: Telemetry, shard: Shard, *, stop: threading.Event, on_found: Callable[[], None]
+    ) -> None:
+        """Take where to tell how it goes, and whose transforms are looked for.
+
+        ``on_found`` is called after each search that has succeeded.
+        """
+        self._shard = shard
         self._telemetry = telemetry
         self._stop = stop
         self._on_found = on_found
@@ -162,6 +169,8 @@ class Finder:
     def _find(self, search: Search, glue: Glue, page_size: int) -> tuple[Target, ...]:
         wanted = search.wanted
         ids = glue.transform_ids(wanted.tags, page_size=page_size)
+        # Before anything is asked about each: names and tags of the others' transforms are the others' calls.
+        ids = [transform_id for transform_id in ids if self._shard.owns(transform_id)]
         if wanted.name is not None:
             ids = [transform_id for transform_id in ids if _is_named(glue, transform_id, wanted.name)]
         labels = self._labels(search, glue, ids)

@@ -7,15 +7,17 @@ the first byte of its first scrape leaves (`docs/design/0004-state.md`).
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
-from exporter.births import Births
+from exporter.births import Births, base_of
 from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of
+from exporter.cardinality import Cardinality, Selection
 from exporter.errors import StateError
 from exporter.logs import get_logger
-from exporter.metrics import METRICS, Part, Picture
+from exporter.metrics import METRICS, Metric, Part, Picture
 from exporter.negotiation import Encoding, TextFormat
 from exporter.state import StateFile
 from exporter.telemetry import Telemetry
@@ -52,15 +54,22 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One answer at /metrics."""
+    """One answer at /metrics. If neither `sent` nor `broken_off` is called, it may have arrived or not."""
 
     chunks: Sequence[bytes]
     length: int
-    on_sent: Callable[[], None]
+    sent: Callable[[], None]
+    """Takes note that the whole answer has left."""
+    broken_off: Callable[[], None]
+    """Takes note that some of the answer can never arrive."""
 
-    def sent(self) -> None:
-        """Take note that the whole answer has left."""
-        self.on_sent()
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What a publication has put on record: by transform, the births, and the values that were on record before."""
+
+    number: int
+    before: Mapping[str, tuple[Births, Mapping[Series, Total]]]
 
 
 @dataclass(slots=True)
@@ -95,11 +104,22 @@ class Exposition:
         self._state = state
         self._lock = threading.Lock()
         self._shown: dict[str, _Shown] = {}
+        self._selection = Selection()
+        self._cardinality = Cardinality(telemetry)
         self._blocks: list[Block] = []
         self._unmarked: set[str] = set()
         self._waiting: set[str] = set()
-        self._scraped: deque[Publication] = deque()
+        self._records: list[_Record] = []
+        """Those that no scrape is known to have seen."""
         self._recording_fails = False
+        self._door = threading.Lock()
+        """Held for a moment while a scrape takes the publication, and while its taking is looked at."""
+        self._under_way: Counter[int] = Counter()
+        """Scrapes that have begun and not ended, by publication."""
+        self._seen = 0
+        """The newest publication that a scrape has taken to its end."""
+        self._scraped: deque[int] = deque()
+        self._broken_off = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._changed = False
@@ -134,13 +154,15 @@ class Exposition:
         births, _ = self._publication.marks.get(picture.target.id, (picture.births, {}))
         return births is not picture.births
 
-    def withdraw(self, transform_id: str) -> None:
-        """Take out what a transform's gauges say; counters and times stay."""
+    def select(self, selection: Selection, max_series: int | None) -> bool:
+        """Leave out what is selected, and warn above so many series; whether more is shown than before."""
         with self._lock:
-            shown = self._shown.get(transform_id)
-            if shown is not None and shown.picture.view is not None:
-                shown.picture = replace(shown.picture, view=None)
-                self._render(shown, {"runs", "details"})
+            before, self._selection = self._selection, selection
+            changed = [metric for metric in METRICS if selection.left_out(metric) != before.left_out(metric)]
+            for shown in self._shown.values() if changed else ():
+                self._render_metrics(shown, changed)
+            self._cardinality.limit(max_series)
+            return selection.shows_more_than(before)
 
     def remove(self, transform_id: str) -> None:
         """Take a transform and all its series out."""
@@ -176,13 +198,14 @@ class Exposition:
         return moved
 
     def _render(self, shown: _Shown, parts: set[Part]) -> None:
-        if not parts:
-            return
-        identity = shown.picture.identity
+        if parts:
+            self._render_metrics(shown, [metric for metric in METRICS if metric.part in parts])
+
+    def _render_metrics(self, shown: _Shown, metrics: Iterable[Metric]) -> None:
+        picture, identity = shown.picture, shown.picture.identity
         fragments = {
-            metric.name: Fragment(*sample_lines(metric.family, metric.lines(shown.picture), identity))
-            for metric in METRICS
-            if metric.part in parts
+            metric.name: Fragment(*sample_lines(metric.family, self._selection.lines(metric, picture), identity))
+            for metric in metrics
         }
         shown.block.put(shown.picture.target.id, fragments)
         self._touch()
@@ -203,22 +226,25 @@ class Exposition:
             self._stopping.wait(_rest(time.monotonic() - began))
 
     def stop(self) -> None:
-        """End `run`."""
+        """End `run`; no scrape may begin after it."""
         self._stopping.set()
         self._wake.set()
+        with self._lock:
+            self._take_back()
 
     def publish(self) -> None:
         """Publish now, if anything has changed or a scrape has set a series free."""
         with self._lock:
             self._take_scrapes()
+            self._take_back()
             if self._changed:
                 self._build()
 
     def _take_scrapes(self) -> None:
         while self._scraped:
-            publication = self._scraped.popleft()
+            number = self._scraped.popleft()
             for transform_id in list(self._waiting):
-                self._release(transform_id, publication.number)
+                self._release(transform_id, number)
 
     def _release(self, transform_id: str, number: int) -> None:
         shown = self._shown[transform_id]
@@ -238,20 +264,27 @@ class Exposition:
                 marks[transform_id] = (births, served)
             else:
                 self._unmarked.discard(transform_id)
-        bodies = {variant: self._body(*variant) for variant in self._use.current()}
+        series: Counter[str] = Counter()
+        bodies = {
+            (text_format, encoding): body_of(self._chunks(text_format, series), encoding)
+            for text_format, encoding in self._use.current()
+        }
+        if bodies:
+            self._cardinality.note(series)
         self._publication = Publication(self._publication.number + 1, bodies, marks)
         for (text_format, encoding), body in bodies.items():
             size = self._telemetry.exposition_bytes.labels(text_format.name.lower(), encoding.name.lower())
             size.set(sum(map(len, body.pieces)))
 
-    def _body(self, text_format: TextFormat, encoding: Encoding) -> Body:
-        return body_of(self._chunks(text_format), encoding)
-
-    def _chunks(self, text_format: TextFormat) -> Iterator[Chunk]:
+    def _chunks(self, text_format: TextFormat, series: Counter[str]) -> Iterator[Chunk]:
+        """Yield the parts of a body; ``series`` gets the number of its samples, by metric."""
         for metric in METRICS:
+            if self._selection.left_out(metric) is None:
+                continue
             yield self._headers[metric.name, text_format]
-            for block in self._blocks:
-                yield block.chunk(metric.name, text_format)
+            chunks = [block.chunk(metric.name, text_format) for block in self._blocks]
+            yield from chunks
+            series[metric.name] = max(series[metric.name], sum(chunk.lines for chunk in chunks))
 
     # -- what scrapes do --------------------------------------------------------------------------------------------
 
@@ -259,12 +292,17 @@ class Exposition:
         """Return an answer at once, or None when something has to be rendered or written first."""
         variant = (text_format, encoding)
         self._use.note(variant)
-        publication = self._publication
-        body = publication.bodies.get(variant)
-        if body is None or (publication.marks and not publication.marked):
-            return None
+        with self._door:
+            publication = self._publication
+            body = publication.bodies.get(variant)
+            if body is None or (publication.marks and not publication.marked):
+                return None
+            self._under_way[publication.number] += 1
         chunks = body.followed_by(self._own_metrics(text_format))
-        return Scrape(chunks, sum(map(len, chunks)), lambda: self._note_sent(publication))
+        number = publication.number
+        return Scrape(
+            chunks, sum(map(len, chunks)), partial(self._note_sent, number), partial(self._note_broken, number)
+        )
 
     def _own_metrics(self, text_format: TextFormat) -> bytes:
         """Return the exporter's own metrics and the end of the body, collected now or a few milliseconds ago."""
@@ -272,6 +310,7 @@ class Exposition:
         until, text = self._own.get(text_format, (0.0, b""))
         if began >= until:
             text = render_metrics(self._telemetry.registry.collect(), text_format) + EOF[text_format]
+            self._cardinality.note_own(text)
             now = time.monotonic()
             self._own[text_format] = (now + _rest(now - began), text)
         return text
@@ -287,10 +326,22 @@ class Exposition:
         # Another publication may have come in between; its values are to be recorded as well.
         return scrape or self.prepare_scrape(text_format, encoding)
 
-    def _note_sent(self, publication: Publication) -> None:
+    def _note_sent(self, number: int) -> None:
+        with self._door:
+            self._seen = max(self._seen, number)
+            self._under_way = Counter({other: count for other, count in self._under_way.items() if other > self._seen})
         if self._waiting:
-            self._scraped.append(publication)
+            self._scraped.append(number)
             self._wake.set()
+
+    def _note_broken(self, number: int) -> None:
+        with self._door:
+            if number > self._seen:
+                self._under_way[number] -= 1
+        self._broken_off = True
+        self._wake.set()
+
+    # -- what is on record as seen ----------------------------------------------------------------------------------
 
     def _record(self) -> None:
         """Note the values of the present publication, on disk if there is state; if that fails, show the noted ones.
@@ -301,18 +352,58 @@ class Exposition:
         publication = self._publication
         if not publication.marks or publication.marked:
             return
+        before = {
+            name: (births, {series: births.marked.get(series) or base_of(total) for series, total in served.items()})
+            for name, (births, served) in publication.marks.items()
+        }
         try:
-            if self._state is not None:
-                served = {name: (served, births.born) for name, (births, served) in publication.marks.items()}
-                self._state.mark(served)
+            self._note(publication.marks)
         except StateError as error:
             self._hold_back(error)
         else:
-            _mark(publication)
+            self._records = [record for record in self._records if record.number > self._seen]
+            self._records.append(_Record(publication.number, before))
             if self._recording_fails:
                 log.info("the state file can be written again; counters move on")
             self._recording_fails = False
         self._publication.marked = True
+
+    def _note(self, marks: Mapping[str, tuple[Births, Mapping[Series, Total]]]) -> None:
+        """Put values on record; raises `StateError`, nothing has changed then."""
+        if self._state is not None:
+            self._state.mark({name: (served, births.born) for name, (births, served) in marks.items()})
+        for births, served in marks.values():
+            births.mark(served)
+
+    def _take_back(self) -> None:
+        """Take off the record what only scrapes have shown that were broken off: nobody has seen it.
+
+        A new process would begin above it, and its step be lost under a new instance label.
+        """
+        if not self._broken_off:
+            return
+        self._broken_off = False
+        with self._door:
+            unseen = [record for record in self._records if record.number > self._seen]
+            if not unseen or any(self._under_way.values()):
+                return  # the end of those that are under way will tell
+            # No scrape may begin with it any more: its values are off the record soon.
+            self._publication = Publication(self._publication.number, {}, {})
+        before: dict[str, tuple[Births, dict[Series, Total]]] = {}
+        for record in reversed(unseen):
+            for name, (births, values) in record.before.items():
+                shown = self._shown.get(name)
+                if shown is not None and shown.picture.births is births:
+                    before.setdefault(name, (births, {}))[1].update(values)
+        try:
+            self._note(before)
+        except StateError as error:
+            self._telemetry.state_write_errors.inc()
+            log.warning("what a broken-off scrape has shown stays on record as seen", error=str(error))
+        else:
+            self._records = []
+            self._unmarked |= before.keys()
+        self._build()
 
     def _hold_back(self, error: StateError) -> None:
         """Publish nothing but what is recorded, and base values, which need no record."""
@@ -330,11 +421,6 @@ class Exposition:
 def _rest(seconds: float) -> float:
     """Return the seconds to rest after so many of work."""
     return min(_REST * seconds, _LONGEST_REST)
-
-
-def _mark(publication: Publication) -> None:
-    for births, served in publication.marks.values():
-        births.mark(served)
 
 
 def _changed_parts(before: Picture | None, after: Picture) -> set[Part]:

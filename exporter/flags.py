@@ -17,6 +17,7 @@ from exporter import __version__
 from exporter.durations import parse_duration
 from exporter.errors import ExporterError
 from exporter.logs import FORMATS, LEVELS
+from exporter.sharding import MAX_SHARDS
 
 DEFAULT_PORT = 10210
 PROGRAM = "glue-ml-exporter"
@@ -42,6 +43,8 @@ class ServeOptions:
     web_max_requests: int
     web_enable_lifecycle: bool
     web_disable_exporter_metrics: bool
+    shard_index: int | None
+    shard_count: int
     log_level: str
     log_format: str
 
@@ -147,6 +150,18 @@ def _path(text: str) -> str:
 def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise ValueError("is not a whole number of 0 or more")
+    return int(text)
+
+
+def _shard_index(text: str) -> int | None:
+    if text and (not re.fullmatch("[0-9]{1,9}", text) or int(text) >= MAX_SHARDS):
+        raise ValueError(f"is not a whole number from 0 to {MAX_SHARDS - 1}")
+    return int(text) if text else None
+
+
+def _shard_count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_SHARDS:
+        raise ValueError(f"is not a whole number from 1 to {MAX_SHARDS}")
     return int(text)
 
 
@@ -266,6 +281,22 @@ FLAGS = (
         ("serve",),
         _switch,
         "false",
+    ),
+    Flag(
+        "shard.index",
+        "which of the shards this is, from 0; without: the number that ends the host's name, as a StatefulSet gives it",
+        ("serve",),
+        _shard_index,
+        "",
+        "NUMBER",
+    ),
+    Flag(
+        "shard.count",
+        "divide the transforms among so many exporters, each with the same configuration",
+        ("serve",),
+        _shard_count,
+        "1",
+        "COUNT",
     ),
     Flag("listen-address", "where the simulator answers", ("simulate",), parse_address, "127.0.0.1:10211", "HOST:PORT"),
     Flag("scenario", "what happens, as YAML; without: the built-in", ("demo", "simulate"), _optional, "", "FILE"),

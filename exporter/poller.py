@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from exporter.births import Births
+from exporter.cardinality import Selection
 from exporter.config import Config
 from exporter.errors import GlueError, StateError
 from exporter.exposition import Exposition
@@ -52,6 +53,7 @@ class Poller:
         """Whether an earlier process has left something to serve."""
         self._schedule = Schedule(
             interval=config.polling.interval,
+            idle_interval=config.polling.idle_interval,
             threads_per_lane=config.polling.concurrency,
             on_cycle=self._end_cycle,
         )
@@ -69,6 +71,8 @@ class Poller:
             new = [target for target in wanted.values() if target.id not in self._watches]
             opened = {target.id: self._open(target, config) for target in new}
             self._config, self._aws = config, aws
+            if self._exposition.select(Selection.of(config.metrics), config.metrics.max_series):
+                self._bear_again()
             self._watches |= opened
             for watch in [watch for watch in self._watches.values() if watch.watched]:
                 if watch.target.id not in wanted:
@@ -77,7 +81,8 @@ class Poller:
             for target, place in spread(wanted.values()):
                 self._enter(self._watches[target.id], target, place)
             self._forget_parked()
-        self._schedule.retime(config.polling.interval, config.polling.concurrency)
+        polling = config.polling
+        self._schedule.retime(polling.interval, polling.idle_interval, polling.concurrency)
 
     def _enter(self, watch: Watch, target: Target, place: float) -> None:
         if not watch.watched and watch.job is not None:
@@ -119,6 +124,15 @@ class Poller:
     def _reborn(self, watch: Watch, *, histograms: bool = True) -> Births:
         metrics = self._config.metrics
         return watch.births.again(scrapes=metrics.birth_scrapes, timeout=metrics.birth_timeout, histograms=histograms)
+
+    def _bear_again(self) -> None:
+        """Serve what is shown at its base value first: some of it was left out until now, and no scrape has seen it."""
+        for watch in [watch for watch in self._watches.values() if watch.watched]:
+            watch.births = self._reborn(watch)
+            if watch.shown is not None:
+                picture, totals = watch.shown
+                watch.shown = replace(picture, births=watch.births), totals
+                self._exposition.update(*watch.shown)
 
     def _rename(self, watch: Watch, before: str) -> None:
         """See to the births of a transform that is shown under another name: its series are new ones."""
@@ -223,10 +237,19 @@ class Poller:
             self._journal.polled(watch.target, watch.name, changes)
             if self._state is not None:
                 with self._storing():
-                    if self._state.save(watch.target.id, watch.known_name, watch.ledger, changes, now):
+                    if self._state.save(
+                        watch.target.id,
+                        watch.known_name,
+                        watch.ledger,
+                        changes,
+                        now,
+                        born_at=watch.births.born_at,
+                    ):
                         self._telemetry.state_last_write.set(self._now())
         watch.account_id = glue.account_id
         succeeded = now if up else (watch.poll.succeeded if watch.poll else None)
+        if watch.job is not None:
+            watch.job.idle = up and watch.idle(self._config.polling, now)
         watch.poll = Poll(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began)
         self._show(watch)
         if up and self._read_details(watch, glue):

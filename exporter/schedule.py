@@ -1,5 +1,7 @@
 """When each job runs: once per interval, spread over it, and never twice at the same time.
 
+A job that is idle has an interval of its own, which is longer.
+
 A lane (jobs that share a fate) has its own queue and its own share of threads, so one that is slow, throttled or
 hanging delays no other. Jobs that went wrong queue apart for a single thread of their lane, so that one that hangs
 delays none that does not. Nothing here knows what a job does.
@@ -42,6 +44,10 @@ class Job:
     """Whether its turn has come and is not over yet."""
     sound: bool = True
     """Whether its last turn went well."""
+    idle: bool = False
+    """Whether the longer interval will do; the work itself says so."""
+    rhythm: float = 0.0
+    """The interval for which its turns are planned, 0 before the first."""
     active: bool = True
 
 
@@ -57,13 +63,21 @@ class _Queue:
 class Schedule:
     """All jobs and their turns."""
 
-    def __init__(self, *, interval: float, threads_per_lane: int, on_cycle: Callable[[float, bool], None]) -> None:
-        """Take the interval in seconds and a lane's share of threads.
+    def __init__(
+        self,
+        *,
+        interval: float,
+        idle_interval: float | None,
+        threads_per_lane: int,
+        on_cycle: Callable[[float, bool], None],
+    ) -> None:
+        """Take the interval in seconds, that of idle jobs if it is another, and a lane's share of threads.
 
         ``on_cycle`` is told after each interval how long after it was due the last job had ended, and whether that is
         longer than the interval.
         """
         self.interval = interval
+        self.idle_interval = idle_interval
         self.threads_per_lane = threads_per_lane
         self._on_cycle = on_cycle
         self._crew = Crew("poll")
@@ -82,7 +96,7 @@ class Schedule:
             job.active = True
             self._jobs.add(job)
             if not job.pending:
-                job.turns = 0
+                job.turns, job.rhythm = 0, 0.0
                 self._plan(job, time.monotonic())
         self._wake.set()
 
@@ -92,14 +106,15 @@ class Schedule:
             job.active = False
             self._jobs.discard(job)
 
-    def retime(self, interval: float, threads_per_lane: int) -> None:
-        """Use another interval and share of threads from the next turns on."""
+    def retime(self, interval: float, idle_interval: float | None, threads_per_lane: int) -> None:
+        """Use other intervals and another share of threads from the next turns on."""
         with self._lock:
-            if interval < self.interval:
-                for job in self._jobs:
-                    if not job.pending and job.turns:
-                        self._plan(job, min(job.due, time.monotonic() + interval * job.place))
-            self.interval, self.threads_per_lane = interval, threads_per_lane
+            self.interval, self.idle_interval, self.threads_per_lane = interval, idle_interval, threads_per_lane
+            now = time.monotonic()
+            for job in self._jobs:
+                if not job.pending and self._interval_of(job) < job.rhythm:
+                    job.rhythm = self._interval_of(job)
+                    self._plan(job, min(job.due, now + job.rhythm * job.place))
         self._wake.set()
 
     @property
@@ -163,8 +178,7 @@ class Schedule:
             job.sound = went_well
             job.turns += 1
             if job.active:
-                step = self.interval * job.place if job.turns == 1 else self.interval
-                self._plan(job, max(job.due + step, now))
+                self._plan(job, max(job.due + self._step(job), now))
             queue.threads -= 1
             following = queue.waiting.popleft() if queue.waiting and queue.threads < self._share(queue) else None
             if following is not None:
@@ -172,6 +186,14 @@ class Schedule:
             self._staff(queue)
             self._wake.set()
             return following
+
+    def _interval_of(self, job: Job) -> float:
+        return max(self.interval, self.idle_interval or 0.0) if job.idle else self.interval
+
+    def _step(self, job: Job) -> float:
+        """Return the seconds from the job's last turn to its next; in another interval it takes its place first."""
+        before, job.rhythm = job.rhythm, self._interval_of(job)
+        return job.rhythm if job.rhythm == before else job.rhythm * job.place
 
     def _end_cycle(self, now: float) -> None:
         with self._lock:

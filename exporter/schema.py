@@ -9,6 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from exporter import droppable
 from exporter.durations import DAY, HOUR, MINUTE, format_duration, parse_duration
 
 RESERVED_LABELS = frozenset(
@@ -170,6 +172,21 @@ def _label_tag(text: str) -> str:
     return text
 
 
+def _dropped_metric(text: str) -> str:
+    if text == droppable.NEVER:
+        raise ValueError("cannot be left out: alerts and dashboards join all other metrics with it")
+    if text not in droppable.METRICS:
+        near = get_close_matches(text, droppable.METRICS, n=1) or droppable.METRICS
+        raise ValueError(f"is not a metric that can be left out; did you mean {near[0]}?")
+    return text
+
+
+def _dropped_status(text: str) -> str:
+    if text not in droppable.STATUSES:
+        raise ValueError(f"is not a status of a run; expected one of {', '.join(droppable.STATUSES)}")
+    return text
+
+
 Duration = Annotated[float, _duration(at_least=0.0)]
 PositiveDuration = Annotated[float, _duration(at_least=0.001)]
 Interval = Annotated[float, _duration(at_least=0.05)]
@@ -186,6 +203,8 @@ TagValue = Annotated[str, _words(at_least=0, at_most=256)]
 LabelValue = Annotated[str, _words(at_least=0, at_most=1024)]
 LabelName = Annotated[str, _parsed(_label)]
 LabelTag = Annotated[str, _parsed(_label_tag)]
+DroppedMetric = Annotated[str, _parsed(_dropped_metric)]
+DroppedStatus = Annotated[str, _parsed(_dropped_status)]
 Url = Annotated[str, _parsed(_url)]
 ExternalId = Annotated[SecretStr, _parsed(_external_id)]
 Region = Annotated[
@@ -255,6 +274,7 @@ class PollingSection(Section):
     """The section `polling`."""
 
     interval: Interval = MINUTE
+    idle_interval: Interval | None = None
     lookback: PositiveDuration = 30 * DAY
     overlap: Duration = 15 * MINUTE
     resync_interval: PositiveDuration = 6 * HOUR
@@ -273,6 +293,9 @@ class MetricsSection(Section):
     birth_scrapes: Count = 1
     birth_timeout: PositiveDuration = 5 * MINUTE
     created_timestamps: Switch = False
+    drop: tuple[DroppedMetric, ...] = ()
+    drop_statuses: tuple[DroppedStatus, ...] = ()
+    max_series: PositiveCount | None = None
 
 
 class WebSection(Section):
@@ -374,10 +397,16 @@ def _polling_rules(polling: PollingSection) -> Iterator[Contradiction]:
         message = f"{format_duration(polling.overlap)} is not shorter than lookback"
         message += f" ({format_duration(polling.lookback)})"
         yield ("polling", "overlap"), message, (("polling", "lookback"),)
-    if polling.stale_after <= polling.interval:
-        message = f"{format_duration(polling.stale_after)} is not longer than interval"
+    if polling.idle_interval is not None and polling.idle_interval < polling.interval:
+        message = f"{format_duration(polling.idle_interval)} is shorter than interval"
         message += f" ({format_duration(polling.interval)})"
-        yield ("polling", "stale_after"), message, (("polling", "interval"),)
+        yield ("polling", "idle_interval"), message, (("polling", "interval"),)
+    longest = "interval" if polling.idle_interval is None else "idle_interval"
+    interval = polling.interval if polling.idle_interval is None else polling.idle_interval
+    if polling.stale_after <= interval:
+        message = f"{format_duration(polling.stale_after)} is not longer than {longest}"
+        message += f" ({format_duration(interval)})"
+        yield ("polling", "stale_after"), message, (("polling", longest),)
 
 
 def _bucket_rules(buckets: tuple[float, ...]) -> Iterator[Contradiction]:

@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from exporter.config import Config, masked_yaml
@@ -15,6 +16,7 @@ from exporter.logs import get_logger
 from exporter.negotiation import Encoding, TextFormat
 from exporter.pages import Aws
 from exporter.poller import Poller
+from exporter.sharding import Shard
 from exporter.state import StateFile, open_state
 from exporter.targets import Target, configured_targets, merge_targets
 from exporter.telemetry import Telemetry
@@ -25,8 +27,10 @@ log = get_logger(__name__)
 class Service:
     """What the web server shows and the command line runs; see `endpoints.Site` for what the server asks."""
 
-    def __init__(self, load: Callable[[], Config], telemetry: Telemetry | None = None) -> None:
-        """Take what reads the configuration, now and at every reload.
+    def __init__(
+        self, load: Callable[[], Config], telemetry: Telemetry | None = None, shard: Shard | None = None
+    ) -> None:
+        """Take what reads the configuration, now and at every reload, and which shard this is, if there are several.
 
         Raises `ConfigError` and `StateError`.
         """
@@ -35,16 +39,20 @@ class Service:
         self._reloading = threading.Lock()
         self._stop = threading.Event()
         self.telemetry = telemetry or Telemetry()
+        self._shard = shard or Shard()
+        self.telemetry.tell_shard(self._shard)
         self._state = self._open_state()
         self._aws = self._connect(self._config)
         self._exposition = Exposition(self.telemetry, self._state)
         self._poller = Poller(self._config, self._aws, self._exposition, self.telemetry, self._state, stop=self._stop)
-        self._finder = Finder(self.telemetry, stop=self._stop, on_found=self._watch_found)
+        self._finder = Finder(self.telemetry, self._shard, stop=self._stop, on_found=self._watch_found)
         self._targets: tuple[Target, ...] = ()
         self._began = time.monotonic()
         self._ready = False
         self._adopt(self._config)
         self._loaded()
+        if self._shard.count > 1:
+            log.info("one of several shards", **asdict(self._shard))
 
     def _open_state(self) -> StateFile | None:
         if self._config.state.path is None:
@@ -53,12 +61,29 @@ class Service:
         state, damaged = open_state(Path(self._config.state.path), time.time())
         if damaged is not None:
             log.error("the state file was damaged and is set aside; counters begin anew", kept_as=str(damaged))
+        self._give_away(state)
         return state
 
+    def _give_away(self, state: StateFile) -> None:
+        """Forget the transforms of other shards.
+
+        Kept for when they come back, their ledgers would count again what the others have counted meanwhile.
+        """
+        try:
+            given_away = state.keep_only(self._shard.owns)
+        except StateError as error:
+            self.telemetry.state_write_errors.inc()
+            log.error("what other shards watch now could not be taken out of the state file", error=str(error))
+        else:
+            if given_away:
+                log.info("transforms of other shards are taken out of the state file", transforms=given_away)
+
     def _connect(self, config: Config) -> Aws:
+        # AWS counts the calls of all shards together, and each shard has an equal share of every account and region.
+        rate = config.polling.requests_per_second / self._shard.count
         return Aws(
             {account.name: account for account in config.accounts},
-            config.polling,
+            replace(config.polling, requests_per_second=rate),
             endpoint_url=config.endpoint_url,
             telemetry=self.telemetry,
             stop=self._stop,
@@ -148,15 +173,20 @@ class Service:
 
     def _watch(self, config: Config, aws: Aws, searches: Iterable[Search]) -> None:
         """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""
-        targets = _targets(config, searches)
+        targets = self._targets_of(config, searches)
         self._poller.watch(config, aws, targets)
         self._targets = targets
+
+    def _targets_of(self, config: Config, searches: Iterable[Search]) -> tuple[Target, ...]:
+        """Return what this shard watches; what a search has found is the shard's own already."""
+        configured = [target for target in configured_targets(config) if self._shard.owns(target.id)]
+        return merge_targets(configured, (target for search in searches for target in search.found))
 
     def _watch_found(self) -> None:
         """Watch what a discovery has found, if that is news."""
         with self._reloading:
             searches = self._finder.searches
-            if _targets(self._config, searches) == self._targets:
+            if self._targets_of(self._config, searches) == self._targets:
                 return
             try:
                 self._watch(self._config, self._aws, searches)
@@ -165,7 +195,8 @@ class Service:
 
     def effective_config(self) -> str:
         """Return the configuration in force, secrets masked."""
-        return masked_yaml(self._config)
+        shard = f"# shard {self._shard.index} of {self._shard.count}, counted from 0\n" if self._shard.count > 1 else ""
+        return shard + masked_yaml(self._config)
 
     def status_page(self) -> bytes | None:
         """Return no page: people are served a list of links."""
@@ -177,7 +208,3 @@ def _connection_of(config: Config) -> tuple[object, ...]:
     polling = config.polling
     rates = (polling.request_timeout, polling.max_attempts, polling.requests_per_second, polling.concurrency)
     return config.accounts, config.endpoint_url, rates
-
-
-def _targets(config: Config, searches: Iterable[Search]) -> tuple[Target, ...]:
-    return merge_targets(configured_targets(config), (target for search in searches for target in search.found))

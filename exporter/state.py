@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -185,8 +185,12 @@ class StateFile:
         """Whether the last poll of this transform could not be stored."""
         return transform_id in self._incomplete
 
-    def save(self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float) -> bool:
+    def save(
+        self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float, *, born_at: float
+    ) -> bool:
         """Store one poll in one transaction; whether anything had to be written. ``name`` is the one that Glue knows.
+
+        ``now`` and ``born_at``, the birth of the first series, are UTC seconds.
 
         After a failure (`StateError`) the transform is behind until a later poll of it is stored, whole.
         """
@@ -195,7 +199,7 @@ class StateFile:
             return False
         self._incomplete.add(transform_id)
         with self._transaction() as cursor:
-            key = self._save_transform(cursor, transform_id, name, ledger, now)
+            key = self._save_transform(cursor, transform_id, name, ledger, now=now, born_at=born_at)
             if whole:
                 cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
             settled = ledger.finished if whole else changes.settled
@@ -209,7 +213,9 @@ class StateFile:
         self._stored[transform_id] = (name, ledger.bounds)
         return True
 
-    def _save_transform(self, cursor: sqlite3.Cursor, transform_id: str, name: str, ledger: Ledger, now: float) -> int:
+    def _save_transform(
+        self, cursor: sqlite3.Cursor, transform_id: str, name: str, ledger: Ledger, *, now: float, born_at: float
+    ) -> int:
         cursor.execute(
             "DELETE FROM series WHERE family IN ('execution', 'duration') AND transform ="
             " (SELECT key FROM transform WHERE id = ? AND bounds <> ?)",
@@ -224,7 +230,7 @@ class StateFile:
             (
                 transform_id,
                 name,
-                now,
+                born_at,
                 now,
                 ledger.floor,
                 ledger.began,
@@ -278,6 +284,16 @@ class StateFile:
                 "UPDATE transform SET seen = ? WHERE id = ?", [(now, name) for name in before | self._kept]
             )
             return cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
+
+    def keep_only(self, wanted: Callable[[str], bool]) -> int:
+        """Drop the transforms whose ids are not ``wanted``; return how many were."""
+        with self._lock, self._reported("read"):
+            stored = [name for (name,) in self._connection.execute("SELECT id FROM transform")]
+        unwanted = [(name,) for name in stored if not wanted(name)]
+        if unwanted:
+            with self._transaction() as cursor:
+                cursor.executemany("DELETE FROM transform WHERE id = ?", unwanted)
+        return len(unwanted)
 
     def close(self) -> None:
         """Write everything into the one file and release the lock."""

@@ -10,6 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __revision__, __version__
 from exporter.faults import REASONS
+from exporter.sharding import Shard
 from exporter.targets import Lane
 
 GLUE_OPERATIONS = ("GetMLTaskRuns", "GetMLTaskRun", "GetMLTransform", "ListMLTransforms", "GetTags")
@@ -80,6 +81,15 @@ class Telemetry:
             _LANE,
             registry=registry,
         )
+        self.shard_info = Gauge(
+            "glue_ml_exporter_shard_info",
+            "A constant 1, labelled with which of how many shards this exporter is; unsharded it is 0 of 1.",
+            ("index", "count"),
+            registry=registry,
+        )
+        self.shards = Gauge(
+            "glue_ml_exporter_shards", "How many exporters divide the transforms among themselves.", registry=registry
+        )
         self.tracked_runs = Gauge(
             "glue_ml_exporter_tracked_runs", "Task runs held in memory, open and finished.", registry=registry
         )
@@ -87,6 +97,17 @@ class Telemetry:
             "glue_ml_exporter_exposition_bytes",
             "Size of what is served about Glue, by format and encoding.",
             ("format", "encoding"),
+            registry=registry,
+        )
+        self.series = Gauge(
+            "glue_ml_exporter_series",
+            'Series in a scrape, by metric; those of the exporter itself and of its process together as "exporter".',
+            ("metric",),
+            registry=registry,
+        )
+        self.series_limit = Gauge(
+            "glue_ml_exporter_series_limit",
+            "The number of series in a scrape above which the exporter warns; infinite without metrics.max_series.",
             registry=registry,
         )
         self.log_messages = Counter(
@@ -114,6 +135,11 @@ class Telemetry:
             ProcessCollector(registry=registry)
             PlatformCollector(registry=registry)
             GCCollector(registry=registry)
+
+    def tell_shard(self, shard: Shard) -> None:
+        """Say which shard this is."""
+        self.shard_info.labels(str(shard.index), str(shard.count)).set(1)
+        self.shards.set(shard.count)
 
     def expect_state(self) -> None:
         """Add the metrics of a state file."""

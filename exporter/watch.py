@@ -1,5 +1,6 @@
 """One watched transform: a poll of it, from pages to ledger, and what its polls have shown."""
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,6 +86,16 @@ class Watch:
         if self.whole is None:
             self.whole = now - self.phase * resync_interval
         return not 0 <= now - self.whole < resync_interval
+
+    def idle(self, polling: Polling, now: float) -> bool:
+        """Whether the transform may be polled less often: no run is open, none started or ended lately.
+
+        Lately is the idle interval itself: what has just run may run again.
+        """
+        if polling.idle_interval is None or self.ledger.open or self.ledger.gone:
+            return False
+        times = (time for facts in self.ledger.latest.values() for time in (facts.start, facts.finish))
+        return now - max((time for time in times if time is not None), default=-math.inf) > polling.idle_interval
 
     def _look_up(self, glue: Glue, reading: Reading, run_id: str) -> None:
         try:

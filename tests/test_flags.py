@@ -55,6 +55,8 @@ def test_defaults() -> None:
         web_max_requests=40,
         web_enable_lifecycle=False,
         web_disable_exporter_metrics=False,
+        shard_index=None,
+        shard_count=1,
         log_level="info",
         log_format="logfmt",
     )
@@ -164,6 +166,9 @@ def test_service_links_of_kubernetes_do_no_harm() -> None:
         ("--log.level=loud", "--log.level: 'loud' is not one of debug, info, warn, error"),
         ("--log.format=xml", "--log.format: 'xml' is not one of logfmt, json"),
         ("--web.max-requests=-1", "--web.max-requests: '-1' is not a whole number of 0 or more"),
+        ("--shard.count=0", "--shard.count: '0' is not a whole number from 1 to 1000"),
+        ("--shard.index=-1", "--shard.index: '-1' is not a whole number from 0 to 999"),
+        ("--shard.index=one", "--shard.index: 'one' is not a whole number from 0 to 999"),
         (
             "--config.auto-reload-interval=30",
             "--config.auto-reload-interval: '30' is not a duration; expected e.g. 90s, 5m, 1h30m",

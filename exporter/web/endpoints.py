@@ -27,8 +27,13 @@ class Scrape(Protocol):
     @property
     def length(self) -> int: ...  # noqa: D102 - see the class
 
-    def sent(self) -> None:
-        """Learn that a GET was answered with all of it."""
+    @property
+    def sent(self) -> Callable[[], None]:
+        """To be called when a GET was answered with all of it."""
+
+    @property
+    def broken_off(self) -> Callable[[], None]:
+        """To be called instead when some of it can never arrive."""
 
 
 class Site(Protocol):
@@ -110,7 +115,7 @@ class Endpoints:
         scrape = self._site.scrape(chosen, encoding)
         if scrape is None:
             scrape = await self._preparing.run(partial(self._site.prepare_scrape, chosen, encoding))
-        return Response(200, chosen.content_type, scrape.chunks, scrape.length, headers, scrape.sent)
+        return Response(200, chosen.content_type, scrape.chunks, scrape.length, headers, scrape.sent, scrape.broken_off)
 
     async def _healthy(self, _: Request) -> Response:
         return text(200, "Healthy") if self._site.is_alive() else text(503, "The poll loop does not work")

@@ -20,7 +20,8 @@ _SECURITY_HEADERS = {
 class Response:
     """A complete response; `sent` is called when all of its body was handed over to be sent, not for HEAD.
 
-    The `length` is None where there is no body and none of its length is told.
+    `broken_off` is called instead when some of it was not, and never will be. The `length` is None where there is no
+    body and none of its length is told.
     """
 
     status: int
@@ -29,6 +30,7 @@ class Response:
     length: int | None
     headers: Mapping[str, str]
     sent: Callable[[], None] | None = None
+    broken_off: Callable[[], None] | None = None
 
 
 def text(status: int, message: str = "", **headers: str) -> Response:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.config import load_config
 from exporter.negotiation import Encoding, TextFormat
 from exporter.service import Service
+from exporter.sharding import Shard
 from exporter.simulator import Simulator
 from exporter.telemetry import Telemetry
 from tests import support
@@ -29,9 +30,9 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 class Running:
     """A service that polls, its configuration, and what a scrape of it shows."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], shard: Shard | None = None) -> None:
         self.config: dict[str, Any] = dict(config)
-        self.service = Service(self._load, Telemetry(process=False))
+        self.service = Service(self._load, Telemetry(process=False), shard)
 
     def _load(self):
         return load_config(yaml.safe_dump(self.config), source="test", environ={})
@@ -93,14 +94,14 @@ class Running:
 
 
 @contextmanager
-def running(simulator: Simulator | None = None, **config: Any) -> Iterator[Running]:
+def running(simulator: Simulator | None = None, *, shard: Shard | None = None, **config: Any) -> Iterator[Running]:
     """Run the exporter with this configuration, quick and of few attempts if it says nothing else."""
     polling = {"interval": "100ms", "stale_after": "1m", "max_attempts": "1", "requests_per_second": "1000"}
     defaults: dict[str, Any] = {"region": REGION}
     if simulator is not None:
         defaults["endpoint_url"] = simulator.url
     wanted = {**defaults, **config, "polling": {**polling, **config.get("polling", {})}}
-    exporter = Running(_text(wanted))
+    exporter = Running(_text(wanted), shard)
     exporter.service.start()
     try:
         yield exporter

@@ -1,11 +1,24 @@
 """Shrunk examples of mistakes that random worlds have found; each stays."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from exporter.config import Config
 from exporter.totals import Count, Series
-from tests.counting.world import DAY, HOUR, Exporter, Prometheus, Run, Samples, World, configuration
+from tests.counting.world import (
+    DAY,
+    FINISHED,
+    HOUR,
+    Exporter,
+    Prometheus,
+    Run,
+    Samples,
+    World,
+    by_cell,
+    configuration,
+)
 
 
 @pytest.fixture
@@ -181,3 +194,78 @@ def test_a_counter_that_was_just_scraped_does_not_go_down_when_the_buckets_chang
         prometheus.take("one", scraped_without_publishing(exporter))
         exporter.exposition.publish()
     assert not prometheus.falls()
+
+
+def test_the_step_of_a_scrape_that_broke_off_is_not_lost_under_another_label(world: World, tmp_path: Path) -> None:
+    """What only a broken-off scrape has shown comes after the base again, for a process that follows it."""
+    path, prometheus = tmp_path / "state.db", Prometheus()
+    first = Exporter(world, configuration("tfm-a"), path)
+    first.poll()
+    prometheus.take("first", first.scrape())
+    world.add(Run("tsk-0", world.now, world.now))
+    first.poll()
+    _, broken = first.begin_scrape()
+    broken.broken_off()
+    first.exposition.publish()
+    first.kill()
+    second = Exporter(world, configuration("tfm-a"), path)
+    for _ in range(2):
+        prometheus.take("second", second.scrape())
+    second.close()
+    assert by_cell(prometheus.increase(FINISHED)) == {("FIND_MATCHES", "SUCCEEDED"): 1}
+
+
+@pytest.mark.parametrize("broken_first", [True, False])
+def test_what_one_scrape_has_seen_stays_though_another_broke_off(
+    world: World, tmp_path: Path, broken_first: bool
+) -> None:
+    """A scrape that broke off takes nothing back that another one, before it or under way with it, has shown."""
+    path, prometheus = tmp_path / "state.db", Prometheus()
+    first = Exporter(world, configuration("tfm-a"), path)
+    first.poll()
+    first.scrape()
+    world.add(Run("tsk-0", world.now, world.now))
+    first.poll()
+    seen, slow = first.begin_scrape()
+    _, broken = first.begin_scrape()
+    for end in (broken.broken_off, slow.sent) if broken_first else (slow.sent, broken.broken_off):
+        end()
+        first.exposition.publish()
+    prometheus.take("one", seen)
+    first.kill()
+    second = Exporter(world, configuration("tfm-a"), path)
+    prometheus.take("one", second.scrape())
+    second.close()
+    assert not prometheus.falls()
+
+
+def test_a_restart_does_not_change_when_a_series_was_born(world: World, tmp_path: Path) -> None:
+    """The first series were born when the transform was first watched, before the restart and after it."""
+    path, born = tmp_path / "state.db", []
+    for _ in range(2):
+        exporter = Exporter(world, configuration("tfm-a"), path)
+        world.now += HOUR
+        exporter.poll()
+        born.append(exporter.watch_of("tfm-a").births.born_at)
+        exporter.close()
+    assert born[0] == born[1]
+
+
+def renamed(config: Config, name: str) -> Config:
+    """Give the configuration with another name for its transforms."""
+    return replace(config, transforms=tuple(replace(transform, name=name) for transform in config.transforms))
+
+
+def test_what_is_scraped_after_a_reload_under_the_old_name_is_not_counted_under_the_new_one(world: World) -> None:
+    """A finish that a scrape shows between the reload that renames a transform and its next poll is counted once."""
+    exporter, prometheus = Exporter(world, configuration("tfm-a")), Prometheus()
+    exporter.poll()
+    prometheus.take("one", exporter.scrape())
+    world.add(Run("tsk-0", world.now, world.now))
+    exporter.poll()
+    exporter.reload(renamed(exporter.config, "customers"))
+    prometheus.take("one", exporter.scrape())
+    for _ in range(3):
+        exporter.poll()
+        prometheus.take("one", exporter.scrape())
+    assert sum(prometheus.increase(FINISHED).values()) == 1

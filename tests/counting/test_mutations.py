@@ -141,14 +141,38 @@ MUTANTS = (
     Mutant(
         "begin at nothing when a transform returns",
         "births",
-        "marked = {s: total for s, total in self.marked.items() if histograms or isinstance(total, Count)}",
-        "marked: dict[Series, Total] = {}",
+        "self.served, self.marked = dict(kept), dict(kept)",
+        "self.served, self.marked = {}, {}",
+    ),
+    Mutant(
+        "take over what was seen before the last scrape of the former births",
+        "births",
+        "births._former, births._keeps_histograms = self, histograms",
+        "births._former, births._keeps_histograms = self, histograms\n        births._take_over()",
     ),
     Mutant(
         "serve before the value is recorded",
         "exposition",
-        "if body is None or (self._state is not None and publication.marks and not publication.marked):",
+        "if body is None or (publication.marks and not publication.marked):",
         "if body is None:",
+    ),
+    Mutant(
+        "leave on record what only a broken-off scrape has shown",
+        "exposition",
+        "        self._broken_off = True\n",
+        "",
+    ),
+    Mutant(
+        "take back what a scrape under way is showing",
+        "exposition",
+        "if not unseen or any(self._under_way.values()):",
+        "if not unseen:",
+    ),
+    Mutant(
+        "take back what a scrape has seen",
+        "exposition",
+        "with self._door:\n            unseen = [record for record in self._records if record.number > self._seen]",
+        "with self._door:\n            unseen = self._records",
     ),
     Mutant(
         "store what was forgotten",

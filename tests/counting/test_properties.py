@@ -143,7 +143,7 @@ class Polls(RuleBasedStateMachine):
         except GlueError:
             up = False
         else:
-            self.state.save(ID, "", self.watch.ledger, changes, now)
+            self.state.save(ID, "", self.watch.ledger, changes, now, born_at=now)
             self.last_poll = self.world.now
             if first:
                 self.first_shown, self.began = set(self.world.seen), self.world.newest

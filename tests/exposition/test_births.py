@@ -234,7 +234,7 @@ def polled(number: int, *, bounds: tuple[float, ...] = BOUNDS) -> tuple[Ledger, 
 def poll(exposed: Exposition, state: StateFile, births: Births, number: int, name: str = "tfm-1") -> Picture:
     """Store a poll and show it."""
     ledger, changes = polled(number)
-    state.save(name, name, ledger, changes, 2000.0)  # type: ignore[arg-type] # opaque here
+    state.save(name, name, ledger, changes, 2000.0, born_at=2000.0)  # type: ignore[arg-type] # opaque here
     each = picture(name, births=births)
     exposed.update(each, dict(ledger.totals))
     return each
@@ -370,7 +370,7 @@ def test_a_poll_that_could_not_be_stored_moves_nothing(state: StateFile) -> None
     ledger, changes = polled(4)
     deny_writes(state, deny=True)
     with pytest.raises(Exception, match="cannot write the state"):
-        state.save("tfm-1", "tfm-1", ledger, changes, 3000.0)  # type: ignore[arg-type] # opaque here
+        state.save("tfm-1", "tfm-1", ledger, changes, 3000.0, born_at=3000.0)  # type: ignore[arg-type] # opaque here
     deny_writes(state, deny=False)
     exposed.update(picture(births=births), dict(ledger.totals))
     assert failures(scrape(exposed)) == 1
@@ -386,7 +386,7 @@ def test_values_of_other_buckets_are_not_recorded(state: StateFile) -> None:
     exposed.publish()
     bounds = (60.0, 3600.0)
     ledger, changes = polled(2, bounds=bounds)
-    state.save("tfm-1", "tfm-1", ledger, changes, 3000.0)  # type: ignore[arg-type] # opaque here
+    state.save("tfm-1", "tfm-1", ledger, changes, 3000.0, born_at=3000.0)  # type: ignore[arg-type] # opaque here
     again = births.again(scrapes=0, timeout=300, histograms=False)
     exposed.update(picture(births=again, bounds=bounds), dict(ledger.totals))
     scrape(exposed)

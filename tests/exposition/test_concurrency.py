@@ -171,7 +171,7 @@ def test_every_answer_of_a_crowd_is_recorded(tmp_path) -> None:
 
     def poll(number: int) -> None:
         ledger, changes = polled(number)
-        state.save("tfm-1", "tfm-1", ledger, changes, 2000.0)
+        state.save("tfm-1", "tfm-1", ledger, changes, 2000.0, born_at=2000.0)
         exposed.update(picture(births=births), dict(ledger.totals))
         exposed.publish()
 

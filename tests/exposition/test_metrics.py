@@ -132,7 +132,7 @@ def test_a_stale_transform_keeps_what_stays_true() -> None:
     """Without a good poll for too long the gauges go; counters, times, info and the state of polling stay."""
     exposed = shown(FULL, totals=SERVED)
     body(exposed)
-    exposed.withdraw("tfm-1")
+    exposed.update(replace(FULL, view=None), SERVED)
     gone = names(full()) - names(body(exposed))
     assert gone == {
         "glue_ml_task_runs",
@@ -153,7 +153,7 @@ def test_gauges_of_a_stale_transform_come_back() -> None:
     """The next good poll shows the withdrawn gauges again."""
     exposed = shown(FULL, totals=SERVED)
     before = body(exposed)
-    exposed.withdraw("tfm-1")
+    exposed.update(replace(FULL, view=None), SERVED)
     assert body(exposed) != before
     exposed.update(FULL, SERVED)
     assert body(exposed) == before

@@ -91,12 +91,6 @@ class Publications(RuleBasedStateMachine):
         for name in CROWD:
             self.show(picture(name, births=free_births()), {FAILED: len(name)})
 
-    @rule(name=st.sampled_from([*NAMES, CROWD[0], "stranger"]))
-    def withdraw(self, name: str) -> None:
-        self.exposed.withdraw(name)
-        if name in self.pictures:
-            self.pictures[name] = replace(self.pictures[name], view=None)
-
     @rule(name=st.sampled_from([*NAMES, *CROWD[:3], "stranger"]))
     def remove(self, name: str) -> None:
         self.exposed.remove(name)

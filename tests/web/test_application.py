@@ -9,19 +9,18 @@ from exporter.web.webconfig import PLAIN
 from tests.web.serving import Body, FakeSite
 
 
-class FakeTransport:
-    def is_closing(self) -> bool:
-        return False
-
-
 class FakeConnection:
-    """A connection whose client vanishes unnoticed, or takes everything."""
+    """A connection whose client takes everything, or vanishes unnoticed, or ends it after so many messages."""
 
-    def __init__(self, takes: int) -> None:
-        self.transport = FakeTransport()
+    def __init__(self, takes: int, closes_after: int = 100) -> None:
+        self.transport = self
         self.answered = 0
         self.messages: list[MutableMapping[str, Any]] = []
         self._takes = takes
+        self._closes_after = closes_after
+
+    def is_closing(self) -> bool:
+        return len(self.messages) >= self._closes_after
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         self.messages.append(message)
@@ -46,6 +45,15 @@ def test_a_scrape_counts_as_sent_when_its_answer_is_complete() -> None:
     scrape(FakeConnection(takes=4), complete)
     scrape(FakeConnection(takes=3), cut_short)
     assert (complete.times_sent, cut_short.times_sent) == (1, 0)
+    assert (complete.times_broken_off, cut_short.times_broken_off) == (0, 0)
+
+
+def test_a_scrape_is_broken_off_only_if_some_of_it_was_never_handed_over() -> None:
+    """A connection that ends before the last piece breaks the scrape off; one that ends after it may have delivered."""
+    broken, perhaps = Body(b"a", b"b"), Body(b"a", b"b")
+    scrape(FakeConnection(takes=3, closes_after=2), broken)
+    scrape(FakeConnection(takes=3), perhaps)
+    assert (broken.times_broken_off, perhaps.times_broken_off) == (1, 0)
 
 
 def test_large_chunks_are_handed_over_piece_by_piece_without_a_copy() -> None:

@@ -413,4 +413,40 @@
     runbook_url: {{ $t.runbookUrl }}/GlueMLExporterStateNotWritten.md
     dashboard_url: {{ $t.dashboardUrl }}/glue-ml-exporter
 {{- end }}
+{{- if not (has "GlueMLExporterShardMissing" .disabled) }}
+- alert: GlueMLExporterShardMissing
+  expr: |-
+    max by (namespace, job) (glue_ml_exporter_shards)
+    - count by (namespace, job) (count by (namespace, job, index) (glue_ml_exporter_shard_info))
+    > 0
+  for: {{ $t.shardMissingFor }}
+  labels:
+    severity: critical
+{{- with .alertLabels }}
+{{ toYaml . | indent 4 }}
+{{- end }}
+  annotations:
+    summary: A shard of the exporter is missing.
+    description: '{{ "{{" }} $value | printf "%.0f" }} of the shards of job {{ "{{" }} $labels.job }} could not be scraped for {{ $t.shardMissingFor }}. Nobody would hear of a failed run of their transforms now.'
+    runbook_url: {{ $t.runbookUrl }}/GlueMLExporterShardMissing.md
+    dashboard_url: {{ $t.dashboardUrl }}/glue-ml-exporter
+{{- end }}
+{{- if not (has "GlueMLExporterShardMismatch" .disabled) }}
+- alert: GlueMLExporterShardMismatch
+  expr: |-
+    count by (namespace, job) (count by (namespace, job, count) (glue_ml_exporter_shard_info)) > 1
+    or
+    max by (namespace, job) (count by (namespace, job, index) (glue_ml_exporter_shard_info)) > min by (namespace, job) (count by (namespace, job, index) (glue_ml_exporter_shard_info))
+  for: {{ $t.shardMismatchFor }}
+  labels:
+    severity: critical
+{{- with .alertLabels }}
+{{ toYaml . | indent 4 }}
+{{- end }}
+  annotations:
+    summary: The shards of the exporter do not fit together.
+    description: For {{ $t.shardMismatchFor }} the exporters of job {{ "{{" }} $labels.job }} have disagreed on how many shards there are, or one shard has run more often than another. Transforms are watched twice, or not at all.
+    runbook_url: {{ $t.runbookUrl }}/GlueMLExporterShardMismatch.md
+    dashboard_url: {{ $t.dashboardUrl }}/glue-ml-exporter
+{{- end }}
 {{- end }}

@@ -1,0 +1,194 @@
+"""Several exporters that divide the transforms among themselves, and what Prometheus sees when their number changes."""
+
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from exporter.sharding import Shard
+from exporter.simulator import Simulator
+from tests.support import fetch, tool, wait_for, wait_for_answer
+from tests.system.staging import FINISHED, Exporter, Prometheus, Samples, configuration
+
+pytestmark = pytest.mark.slow
+
+SCRAPES = 0.3
+COUNT = 10
+FAILURE = "glue_ml_task_run_last_failure_timestamp_seconds"
+
+
+@pytest.fixture
+def simulator():
+    """Give a simulator with ten transforms, to be found by discovery."""
+    with Simulator({"transforms": [{"name": "one", "count": COUNT}]}) as one:
+        yield one
+
+
+@pytest.fixture
+def prometheus(tmp_path):
+    """Give a running Prometheus that scrapes nothing yet."""
+    with Prometheus(tool("prometheus"), tmp_path, interval=SCRAPES) as server:
+        yield server
+
+
+class Fleet:
+    """All shards of one number, each with a state file of its own that outlives it."""
+
+    def __init__(self, folder, simulator, count, *flags):
+        self._stack = ExitStack()
+        self.shards = []
+        for index in range(count):
+            own = folder / f"shard-{index}"
+            own.mkdir(exist_ok=True)
+            config = configuration(
+                simulator.url, [], state={"path": "state.db"}, discovery=[{"regions": ["eu-west-1"], "interval": "1s"}]
+            )
+            numbers = (f"--shard.index={index}", f"--shard.count={count}")
+            self.shards.append(self._stack.enter_context(Exporter(own, config, *numbers, *flags)))
+
+    def targets(self):
+        return {f"shard-{index}": shard.address for index, shard in enumerate(self.shards)}
+
+    def owner(self, transform_id):
+        return next(
+            shard for index, shard in enumerate(self.shards) if Shard(index, len(self.shards)).owns(transform_id)
+        )
+
+    def stop(self):
+        for shard in self.shards:
+            shard.kill()
+        self._stack.close()
+
+
+@contextmanager
+def fleet(folder, simulator, prometheus, count):
+    """Run so many shards under the eyes of Prometheus; the body begins when each has been scraped after a good poll."""
+    running = Fleet(folder, simulator, count)
+    try:
+        ids = simulator.world.transform_ids()
+        wait_for(
+            lambda: all(up(running.owner(one), one) for one in ids), timeout=30, describe="each transform is polled"
+        )
+        prometheus.point_at(running.targets())
+        for label in running.targets():
+            prometheus.wait_for_scrapes(label, 2)
+        yield running
+    finally:
+        running.stop()
+
+
+def up(exporter, transform_id):
+    return exporter.metrics().value("glue_ml_transform_up", transform_id=transform_id) == 1
+
+
+def seen(prometheus):
+    """Give the sum of all increases in Prometheus, over all shards that there have been, by transform id."""
+    total = Counter()
+    for track in prometheus.tracks(FINISHED):
+        total[dict(track.labels)["transform_id"]] += round(track.increase)
+    return +total
+
+
+def wait_until_seen(prometheus, expected):
+    """Wait until the increases come to what is expected, and then see that nothing more comes."""
+    wait_for(lambda: seen(prometheus) == expected, timeout=20, describe=lambda: (seen(prometheus), expected))
+    scraped = prometheus.number("sum(count_over_time(up[10m]))")
+    wait_for(lambda: prometheus.number("sum(count_over_time(up[10m]))") > scraped + 9, describe="some scrapes more")
+    assert seen(prometheus) == expected
+
+
+@pytest.mark.timeout(180)
+def test_resizes_there_and_back_show_each_finish_at_most_once(simulator, prometheus, tmp_path):
+    """From 2 shards to 3 and back, increases lack what of a moved transform ended unwatched, and have nothing twice."""
+    ids = simulator.world.transform_ids()
+    moved = {one for one in ids if Shard(2, 3).owns(one)}
+    assert 0 < len(moved) < COUNT
+    expected = Counter()
+
+    def end(status="SUCCEEDED", *, unwatched=frozenset()):
+        for one in ids:
+            simulator.world.add_run(one, status=status)
+        expected.update(set(ids) - unwatched)
+
+    with fleet(tmp_path, simulator, prometheus, 2) as running:
+        open_runs = {one: simulator.world.add_run(one, "EVALUATION") for one in ids}
+        end()
+        wait_until_seen(prometheus, expected)
+        wait_until_seen_to_start(running, ids)
+    end("FAILED", unwatched=moved)
+    with fleet(tmp_path, simulator, prometheus, 3) as running:
+        end()
+        for one, run_id in open_runs.items():
+            simulator.world.finish_run(one, run_id)
+        expected.update(ids)
+        wait_until_seen(prometheus, expected)
+        # What no counter has seen is seen by the time of the last failure.
+        for one in ids:
+            assert running.owner(one).metrics().value(FAILURE, transform_id=one, status="FAILED")
+    end(unwatched=moved)
+    with fleet(tmp_path, simulator, prometheus, 2) as running:
+        end()
+        wait_until_seen(prometheus, expected)
+
+
+def wait_until_seen_to_start(running, ids):
+    """Wait until each exporter shows an open run of each of its transforms, so that its state file knows them."""
+    gauge = "glue_ml_task_run_oldest_active_start_timestamp_seconds"
+    for one in ids:
+        wait_for(lambda one=one: running.owner(one).metrics().value(gauge, transform_id=one))
+
+
+def test_shards_watch_everything_once_and_say_which_they_are(simulator, tmp_path):
+    """Each transform is served by one of three shards; each tells its number in a metric, in the log and at /config."""
+    running = Fleet(tmp_path, simulator, 3)
+    try:
+        ids = simulator.world.transform_ids()
+        for one in ids:
+            wait_for(lambda one=one: up(running.owner(one), one), timeout=30)
+        watched = [transforms(shard.metrics()) for shard in running.shards]
+        assert sorted(one for shard in watched for one in shard) == sorted(ids)
+        for index, shard in enumerate(running.shards):
+            samples = shard.metrics()
+            assert samples.value("glue_ml_exporter_shard_info", index=str(index), count="3") == 1
+            assert samples.value("glue_ml_exporter_shards") == 3
+            assert fetch(shard.url("/config")).text.startswith(f"# shard {index} of 3, counted from 0\n")
+            shard.wait_for_output(rf"one of several shards.* index={index} count=3$")
+    finally:
+        running.stop()
+
+
+def transforms(samples: Samples):
+    return {dict(labels)["transform_id"] for labels in samples.select("glue_ml_transform_up")}
+
+
+def test_a_shard_without_transforms_is_healthy_and_ready(simulator, tmp_path):
+    """A shard to which no transform belongs is ready and scraped like any other, and polls nothing."""
+    [one, *_] = simulator.world.transform_ids()
+    idle = next(index for index in range(2) if not Shard(index, 2).owns(one))
+    config = configuration(simulator.url, [one])
+    with Exporter(tmp_path, config, f"--shard.index={idle}", "--shard.count=2") as exporter:
+        wait_for_answer(exporter.url("/-/ready"))
+        assert fetch(exporter.url("/-/healthy")).status == 200
+        samples = exporter.metrics()
+    assert not transforms(samples)
+    assert samples.value("glue_ml_exporter_shard_info", index=str(idle), count="2") == 1
+    assert simulator.requests.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--shard.index=2", "--shard.count=2"),
+            "--shard.index: 2 is not below --shard.count, 2; the first is shard 0",
+        ),
+        (("--shard.index=1",), "--shard.index: 1 is not below --shard.count, 1; the first is shard 0"),
+        (("--shard.count=0",), "--shard.count: '0' is not a whole number from 1 to 1000"),
+    ],
+)
+def test_a_shard_that_cannot_be_does_not_start(simulator, tmp_path, flags, message):
+    """Numbers that make no shard end the start with exit code 2 and one line."""
+    config = configuration(simulator.url, simulator.world.transform_ids())
+    with Exporter(tmp_path, config, *flags) as exporter:
+        assert exporter.wait() == 2
+        assert exporter.stderr == f"glue-ml-exporter: {message}\n"
