@@ -19,6 +19,7 @@ NAMES = (
     "first_scan",
     "busy",
     "steady",
+    "fleet",
     "ledger",
     "state",
     "clients",

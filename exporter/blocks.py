@@ -59,6 +59,7 @@ class Body:
     size: int
     """Bytes before compression."""
     crc: int
+    lines: int
 
     def followed_by(self, tail: bytes) -> list[bytes]:
         """Return the complete body, in pieces, with ``tail`` at its end."""
@@ -71,19 +72,36 @@ class Body:
 
 
 def body_of(chunks: Iterable[Chunk], encoding: Encoding) -> Body:
-    """Put chunks together."""
-    crc, size, parts = 0, 0, []
+    """Put chunks together: a section, which is all of one metric, or a whole body."""
+    crc, size, lines, parts = 0, 0, 0, []
     for chunk in chunks:
         crc = isal_zlib.crc32_combine(crc, chunk.crc, len(chunk.raw))
         size += len(chunk.raw)
+        lines += chunk.lines
         parts.append(chunk.deflated if encoding is Encoding.GZIP else chunk.raw)
-    return Body(encoding, tuple(_pieces(parts)), size, crc)
+    return Body(encoding, tuple(_pieces(parts)), size, crc, lines)
+
+
+def joined(sections: Iterable[Body], encoding: Encoding) -> Body:
+    """Put sections together."""
+    crc, size, lines = 0, 0, 0
+    parts: list[bytes] = []
+    for section in sections:
+        crc = isal_zlib.crc32_combine(crc, section.crc, section.size)
+        size += section.size
+        lines += section.lines
+        parts.extend(section.pieces)
+    return Body(encoding, tuple(_pieces(parts)), size, crc, lines)
 
 
 def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
     batch: list[bytes] = []
     size = 0
     for part in parts:
+        if len(part) >= PIECE and batch:
+            # Large parts are passed on as they are: to copy a whole exposition takes long.
+            yield b"".join(batch)
+            batch, size = [], 0
         batch.append(part)
         size += len(part)
         if size >= PIECE:

@@ -7,21 +7,22 @@ the first byte of its first scrape leaves (`docs/design/0004-state.md`).
 
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from exporter.births import Births, base_of
-from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of
+from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of, joined
 from exporter.cardinality import Cardinality, Selection
 from exporter.errors import StateError
 from exporter.logs import get_logger
 from exporter.metrics import METRICS, Metric, Part, Picture
 from exporter.negotiation import Encoding, TextFormat
+from exporter.sightings import Sightings
 from exporter.state import StateFile
 from exporter.telemetry import Telemetry
-from exporter.textformat import EOF, header, render_metrics, sample_lines
+from exporter.textformat import EOF, HEADER_LINES, header, render_metrics, sample_lines
 from exporter.totals import Series, Total
 
 Variant = tuple[TextFormat, Encoding]
@@ -30,13 +31,15 @@ UNUSED_AFTER = 600.0
 """Seconds after which a format that nobody asks for is no longer prepared."""
 
 _REST = 10.0
-"""After a publication, rest for this many times the time it took: thousands of polls share a few of them.
+"""After a publication, rest for this many times the CPU time that it took: thousands of polls share a few of them.
 
-The exporter's own metrics are used again for as long, so a flood of scrapes does not spend its time on them.
+The exporter's own metrics are used again for as long, so a flood of scrapes does not spend its time on them. Not wall
+time: a process that was frozen while it published has not worked all that time.
 """
 
-_LONGEST_REST = 1.0
-"""Seconds; a process that was frozen while it published has not worked all that time."""
+_SHORTEST_REST = 0.25
+_LONGEST_REST = 5.0
+"""Seconds between publications: several polls share one even if it is cheap, and the dearest do not make it late."""
 
 log = get_logger(__name__)
 
@@ -62,14 +65,6 @@ class Scrape:
     """Takes note that the whole answer has left."""
     broken_off: Callable[[], None]
     """Takes note that some of the answer can never arrive."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What a publication has put on record: by transform, the births, and the values that were on record before."""
-
-    number: int
-    before: Mapping[str, tuple[Births, Mapping[Series, Total]]]
 
 
 @dataclass(slots=True)
@@ -107,19 +102,13 @@ class Exposition:
         self._selection = Selection()
         self._cardinality = Cardinality(telemetry)
         self._blocks: list[Block] = []
+        self._sections: dict[str, dict[Variant, Body]] = {}
+        """By metric: an idle poll changes four of them, and the others need not be put together again."""
         self._unmarked: set[str] = set()
         self._waiting: set[str] = set()
-        self._records: list[_Record] = []
-        """Those that no scrape is known to have seen."""
         self._recording_fails = False
-        self._door = threading.Lock()
-        """Held for a moment while a scrape takes the publication, and while its taking is looked at."""
-        self._under_way: Counter[int] = Counter()
-        """Scrapes that have begun and not ended, by publication."""
-        self._seen = 0
-        """The newest publication that a scrape has taken to its end."""
+        self._sightings = Sightings()
         self._scraped: deque[int] = deque()
-        self._broken_off = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._changed = False
@@ -170,6 +159,7 @@ class Exposition:
             shown = self._shown.pop(transform_id, None)
             if shown is not None:
                 shown.block.remove(transform_id)
+                self._sections.clear()
                 self._unmarked.discard(transform_id)
                 self._waiting.discard(transform_id)
                 self._touch()
@@ -208,11 +198,14 @@ class Exposition:
             for metric in metrics
         }
         shown.block.put(shown.picture.target.id, fragments)
+        for metric in fragments:
+            self._sections.pop(metric, None)
         self._touch()
 
     def _touch(self) -> None:
-        self._changed = True
-        self._wake.set()
+        if not self._changed:
+            self._changed = True
+            self._wake.set()
 
     # -- publishing -------------------------------------------------------------------------------------------------
 
@@ -221,9 +214,9 @@ class Exposition:
         while not self._stopping.is_set():
             self._wake.wait()
             self._wake.clear()
-            began = time.monotonic()
+            began = time.thread_time()
             self.publish()
-            self._stopping.wait(_rest(time.monotonic() - began))
+            self._stopping.wait(max(_SHORTEST_REST, _rest(time.thread_time() - began)))
 
     def stop(self) -> None:
         """End `run`; no scrape may begin after it."""
@@ -264,27 +257,32 @@ class Exposition:
                 marks[transform_id] = (births, served)
             else:
                 self._unmarked.discard(transform_id)
-        series: Counter[str] = Counter()
+        variants = self._use.current()
+        sections = {
+            metric.name: self._sections_of(metric.name, variants)
+            for metric in METRICS
+            if self._selection.left_out(metric) is not None
+        }
         bodies = {
-            (text_format, encoding): body_of(self._chunks(text_format, series), encoding)
-            for text_format, encoding in self._use.current()
+            variant: joined((section[variant] for section in sections.values()), variant[1]) for variant in variants
         }
         if bodies:
-            self._cardinality.note(series)
+            self._cardinality.note({metric: _series_in(section) for metric, section in sections.items()})
         self._publication = Publication(self._publication.number + 1, bodies, marks)
         for (text_format, encoding), body in bodies.items():
             size = self._telemetry.exposition_bytes.labels(text_format.name.lower(), encoding.name.lower())
             size.set(sum(map(len, body.pieces)))
 
-    def _chunks(self, text_format: TextFormat, series: Counter[str]) -> Iterator[Chunk]:
-        """Yield the parts of a body; ``series`` gets the number of its samples, by metric."""
-        for metric in METRICS:
-            if self._selection.left_out(metric) is None:
-                continue
-            yield self._headers[metric.name, text_format]
-            chunks = [block.chunk(metric.name, text_format) for block in self._blocks]
-            yield from chunks
-            series[metric.name] = max(series[metric.name], sum(chunk.lines for chunk in chunks))
+    def _sections_of(self, metric: str, variants: Iterable[Variant]) -> dict[Variant, Body]:
+        """Return all of one metric in each variant; those that are no longer in use are forgotten."""
+        known = self._sections.get(metric, {})
+        sections = {variant: known.get(variant) or self._section(metric, *variant) for variant in variants}
+        self._sections[metric] = sections
+        return sections
+
+    def _section(self, metric: str, text_format: TextFormat, encoding: Encoding) -> Body:
+        chunks = (block.chunk(metric, text_format) for block in self._blocks)
+        return body_of((self._headers[metric, text_format], *chunks), encoding)
 
     # -- what scrapes do --------------------------------------------------------------------------------------------
 
@@ -292,12 +290,12 @@ class Exposition:
         """Return an answer at once, or None when something has to be rendered or written first."""
         variant = (text_format, encoding)
         self._use.note(variant)
-        with self._door:
+        with self._sightings.lock:
             publication = self._publication
             body = publication.bodies.get(variant)
             if body is None or (publication.marks and not publication.marked):
                 return None
-            self._under_way[publication.number] += 1
+            self._sightings.begin(publication.number)
         chunks = body.followed_by(self._own_metrics(text_format))
         number = publication.number
         return Scrape(
@@ -306,13 +304,12 @@ class Exposition:
 
     def _own_metrics(self, text_format: TextFormat) -> bytes:
         """Return the exporter's own metrics and the end of the body, collected now or a few milliseconds ago."""
-        began = time.monotonic()
         until, text = self._own.get(text_format, (0.0, b""))
-        if began >= until:
+        if time.monotonic() >= until:
+            began = time.thread_time()
             text = render_metrics(self._telemetry.registry.collect(), text_format) + EOF[text_format]
             self._cardinality.note_own(text)
-            now = time.monotonic()
-            self._own[text_format] = (now + _rest(now - began), text)
+            self._own[text_format] = (time.monotonic() + _rest(time.thread_time() - began), text)
         return text
 
     def prepare_scrape(self, text_format: TextFormat, encoding: Encoding) -> Scrape:
@@ -327,18 +324,13 @@ class Exposition:
         return scrape or self.prepare_scrape(text_format, encoding)
 
     def _note_sent(self, number: int) -> None:
-        with self._door:
-            self._seen = max(self._seen, number)
-            self._under_way = Counter({other: count for other, count in self._under_way.items() if other > self._seen})
+        self._sightings.end(number)
         if self._waiting:
             self._scraped.append(number)
             self._wake.set()
 
     def _note_broken(self, number: int) -> None:
-        with self._door:
-            if number > self._seen:
-                self._under_way[number] -= 1
-        self._broken_off = True
+        self._sightings.break_off(number)
         self._wake.set()
 
     # -- what is on record as seen ----------------------------------------------------------------------------------
@@ -361,8 +353,7 @@ class Exposition:
         except StateError as error:
             self._hold_back(error)
         else:
-            self._records = [record for record in self._records if record.number > self._seen]
-            self._records.append(_Record(publication.number, before))
+            self._sightings.record(publication.number, before)
             if self._recording_fails:
                 log.info("the state file can be written again; counters move on")
             self._recording_fails = False
@@ -380,18 +371,15 @@ class Exposition:
 
         A new process would begin above it, and its step be lost under a new instance label.
         """
-        if not self._broken_off:
-            return
-        self._broken_off = False
-        with self._door:
-            unseen = [record for record in self._records if record.number > self._seen]
-            if not unseen or any(self._under_way.values()):
-                return  # the end of those that are under way will tell
+        with self._sightings.lock:
+            unseen = self._sightings.take_back()
+            if not unseen:
+                return
             # No scrape may begin with it any more: its values are off the record soon.
             self._publication = Publication(self._publication.number, {}, {})
         before: dict[str, tuple[Births, dict[Series, Total]]] = {}
         for record in reversed(unseen):
-            for name, (births, values) in record.before.items():
+            for name, (births, values) in record.items():
                 shown = self._shown.get(name)
                 if shown is not None and shown.picture.births is births:
                     before.setdefault(name, (births, {}))[1].update(values)
@@ -401,7 +389,6 @@ class Exposition:
             self._telemetry.state_write_errors.inc()
             log.warning("what a broken-off scrape has shown stays on record as seen", error=str(error))
         else:
-            self._records = []
             self._unmarked |= before.keys()
         self._build()
 
@@ -421,6 +408,11 @@ class Exposition:
 def _rest(seconds: float) -> float:
     """Return the seconds to rest after so many of work."""
     return min(_REST * seconds, _LONGEST_REST)
+
+
+def _series_in(sections: Mapping[Variant, Body]) -> int:
+    """Return how many samples a metric has: OpenMetrics may have more lines, but both formats have two about it."""
+    return max(section.lines for section in sections.values()) - HEADER_LINES
 
 
 def _changed_parts(before: Picture | None, after: Picture) -> set[Part]:

@@ -30,22 +30,23 @@ class Latest:
     finish: float | None = None
     execution: float | None = None
 
-    def note(self, run: TaskRun, fingerprint: int) -> None:
-        """Take ``run`` into account."""
-        if run.started is not None and (self.start is None or run.started >= self.start):
-            self.start, self.run = run.started, fingerprint
+    def note(self, run: TaskRun, fingerprint: int, *, final: bool) -> None:
+        """Take ``run`` into account, which is ``final`` or is not."""
+        started, completed = run.started, run.completed
+        if started is not None and (self.start is None or started >= self.start):
+            self.start, self.run = started, fingerprint
         if fingerprint == self.run:
             self.status = run.status
-        if run.completed is None or not run.final:
+        if completed is None or not final:
             return
-        if self.finish is None or run.completed >= self.finish:
-            self.finish, self.execution = run.completed, run.execution
+        if self.finish is None or completed >= self.finish:
+            self.finish, self.execution = completed, run.execution
         if run.status == "SUCCEEDED":
-            self.success = max(run.completed, self.success or 0.0)
+            self.success = completed if self.success is None else max(completed, self.success)
         elif run.status == "FAILED":
-            self.failed = max(run.completed, self.failed or 0.0)
+            self.failed = completed if self.failed is None else max(completed, self.failed)
         elif run.status == "TIMEOUT":
-            self.timeout = max(run.completed, self.timeout or 0.0)
+            self.timeout = completed if self.timeout is None else max(completed, self.timeout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,59 +76,63 @@ class Reading:
 
     def add(self, told: TaskRun) -> None:
         """Take one run; the same run may come again, from an overlapping page or a look-up of its own."""
-        told = self._ledger.named(told)
+        told, code = self._ledger.named(told)
         run = credible(told, self.now)
         fingerprint = fingerprint_of(told.run_id)
-        if told.final:
-            self._add_final(told, run, fingerprint)
+        final = told.final
+        if final:
+            self._add_final(told, run, fingerprint, code)
         elif fingerprint in self.settled:
             return  # a page that was read out of order: what has ended does not run again
         else:
-            self._add_open(told, run, fingerprint)
-        self._note(run, fingerprint)
-
-    def _note(self, run: TaskRun, fingerprint: int) -> None:
-        latest = self.latest.get(run.task_type)
-        if latest is None:
-            known = self._ledger.latest.get(run.task_type)
-            latest = self.latest[run.task_type] = Latest() if known is None else replace(known)
-        latest.note(run, fingerprint)
-        if run.started is not None and (self.watermark is None or run.started > self.watermark):
+            self._add_open(told, run, fingerprint, code)
+        (self.latest.get(run.task_type) or self._latest_of(run.task_type)).note(run, fingerprint, final=final)
+        started = run.started
+        if started is not None and (self.watermark is None or started > self.watermark):
             # A start ahead of our own clock must not carry the watermark past runs that are yet to come.
-            self.watermark = max(self.watermark or 0.0, min(run.started, self.now))
+            self.watermark = started if started < self.now else max(self.watermark or 0.0, self.now)
 
-    def _add_final(self, told: TaskRun, run: TaskRun, fingerprint: int) -> None:
+    def _latest_of(self, task_type: str) -> Latest:
+        known = self._ledger.latest.get(task_type)
+        latest = self.latest[task_type] = Latest() if known is None else replace(known)
+        return latest
+
+    def _add_final(self, told: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
         ledger = self._ledger
         seen_open = self.open.pop(run.run_id, None)
         before = ledger.finished.get(fingerprint)
         packed = self.settled.get(fingerprint, before)
-        was_open = run.run_id in ledger.open or (before is not None and before & CODE_MASK == GONE)
         if packed is not None and packed & CODE_MASK != GONE:
-            self._add_known(told, fingerprint, packed)
+            self._add_known(told, fingerprint, code, packed)
             return
+        was_open = before is not None or run.run_id in ledger.open
         news = was_open or ledger.is_news(told)
         if news:
             if not was_open and seen_open is None:
                 self.started.append(run)
             self.finished[fingerprint] = run
-        dated = self.now if told.dated is None else told.dated
+        dated = told.dated
+        if dated is None:
+            dated = self.now
         if news or dated >= self.cutoff:
-            self.settled[fingerprint] = pack(dated, ledger.code(run))
+            self.settled[fingerprint] = pack(dated, code)
 
-    def _add_known(self, told: TaskRun, fingerprint: int, packed: int) -> None:
-        code = self._ledger.code(told)
+    def _add_known(self, told: TaskRun, fingerprint: int, code: int, packed: int) -> None:
         if packed & CODE_MASK != code and fingerprint not in self.settled:
             self.recanted.append((told, self._ledger.cell(packed & CODE_MASK)[1]))
         # Without a date its age is counted from the last sighting: it can come back as long as it is seen.
-        dated = max(self.now, started_of(packed)) if told.dated is None else told.dated
-        if pack(dated, code) != packed:
-            self.settled[fingerprint] = pack(dated, code)
+        dated = told.dated
+        if dated is None:
+            dated = max(self.now, started_of(packed))
+        repacked = pack(dated, code)
+        if repacked != packed:
+            self.settled[fingerprint] = repacked
 
-    def _add_open(self, told: TaskRun, run: TaskRun, fingerprint: int) -> None:
+    def _add_open(self, told: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
         ledger = self._ledger
         before = ledger.finished.get(fingerprint)
         if before is not None and before & CODE_MASK != GONE:
-            self._add_known(told, fingerprint, before)
+            self._add_known(told, fingerprint, code, before)
             return
         known = run.run_id in ledger.open or run.run_id in self.open or before is not None
         if not known and ledger.is_news(told):
@@ -243,9 +247,12 @@ class Ledger:
 
     def is_news(self, run: TaskRun) -> bool:
         """Whether a run never met before is news, not history."""
+        if not self.counting:
+            return False
         if run.final and run.completed is not None and run.completed < self.began:
             return False
-        return self.counting if run.dated is None else run.dated >= self.floor
+        dated = run.dated
+        return dated is None or dated >= self.floor
 
     @property
     def counting(self) -> bool:
@@ -386,32 +393,26 @@ class Ledger:
 
     # -- names and pictures -----------------------------------------------------------------------------------------
 
-    def code(self, run: TaskRun) -> int:
-        """Return the small number that stands for the run's type and status; the run is `named`."""
-        known = _CODE_OF.get((run.task_type, run.status))
-        if known is not None:
-            return known
-        return len(KNOWN_CELLS) + self.foreign.index((run.task_type, run.status))
-
     def cell(self, code: int) -> Cell:
         """Return the type and status that `code` stands for."""
         return KNOWN_CELLS[code] if code < len(KNOWN_CELLS) else self.foreign[code - len(KNOWN_CELLS)]
 
-    def named(self, run: TaskRun) -> TaskRun:
-        """Return the run under the type and status by which it is counted, whatever Glue calls them."""
+    def named(self, run: TaskRun) -> tuple[TaskRun, int]:
+        """Return the run under the type and status by which it is counted, whatever Glue calls them, and their code."""
+        code = _CODE_OF.get((run.task_type, run.status))
+        return (run, code) if code is not None else self._named_foreign(run)
+
+    def _named_foreign(self, run: TaskRun) -> tuple[TaskRun, int]:
         cell = (run.task_type, run.status)
-        if cell in _CODE_OF or cell in self.foreign:
-            return run
-        if len(self.foreign) < MAX_FOREIGN_CELLS:
+        if cell not in self.foreign and len(self.foreign) >= MAX_FOREIGN_CELLS:
+            cell = (
+                run.task_type if run.task_type in TASK_TYPES else OTHER,
+                run.status if run.status in STATUSES else OTHER,
+            )
+            run = run._replace(task_type=cell[0], status=cell[1])
+        if cell not in self.foreign:
             self.foreign.append(cell)
-            return run
-        shared = (
-            run.task_type if run.task_type in TASK_TYPES else OTHER,
-            run.status if run.status in STATUSES else OTHER,
-        )
-        if shared not in self.foreign:
-            self.foreign.append(shared)
-        return run._replace(task_type=shared[0], status=shared[1])
+        return run, len(KNOWN_CELLS) + self.foreign.index(cell)
 
     @property
     def tracked(self) -> int:

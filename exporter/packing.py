@@ -18,7 +18,9 @@ TICK = 0.0011
 
 def fingerprint_of(run_id: str) -> int:
     """Return 128 bits that stand for the id: no two ids of a lifetime share them."""
-    return int.from_bytes(blake2b(run_id.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "big")
+    # Python encodes fastest when it is told nothing, which only text of another kind needs.
+    text = run_id.encode() if run_id.isascii() else run_id.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=16).digest())  # big-endian
 
 
 def pack(started: float, code: int) -> int:

@@ -4,6 +4,7 @@ Names follow the GetMLTaskRuns document: ``TaskRunId``, ``Properties.TaskType``,
 ``CompletedOn``, ``ExecutionTime``, ``ErrorString``, ``LogGroupName``.
 """
 
+import math
 from typing import NamedTuple
 
 TASK_TYPES = (
@@ -61,9 +62,11 @@ class TaskRun(NamedTuple):
 
         As Glue has them, even ahead of our clock: which runs are news must not depend on a clock that jumps.
         """
-        for time in (self.started, self.completed):
-            if time is not None and 0 < time < _END_OF_TIME:
-                return time
+        started, completed = self.started, self.completed
+        if started is not None and 0 < started < _END_OF_TIME:
+            return started
+        if completed is not None and 0 < completed < _END_OF_TIME:
+            return completed
         return None
 
     @property
@@ -86,8 +89,8 @@ def credible(run: TaskRun, now: float) -> TaskRun:
         started = None
     if completed is not None and not 0 < completed <= latest:
         completed = None
-    if execution is not None and not 0 <= execution < float("inf"):
+    if execution is not None and not 0 <= execution < math.inf:
         execution = None
-    if (started, completed, execution) == (run.started, run.completed, run.execution):
+    if started is run.started and completed is run.completed and execution is run.execution:
         return run
     return run._replace(started=started, completed=completed, execution=execution)

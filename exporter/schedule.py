@@ -98,7 +98,6 @@ class Schedule:
             if not job.pending:
                 job.turns, job.rhythm = 0, 0.0
                 self._plan(job, time.monotonic())
-        self._wake.set()
 
     def remove(self, job: Job) -> None:
         """Give the job no further turn; one under way goes on."""
@@ -143,6 +142,9 @@ class Schedule:
     def _plan(self, job: Job, due: float) -> None:
         job.due = due
         heapq.heappush(self._turns, (due, next(self._order), job))
+        if self._turns[0][2] is job:
+            # Before all others: `run` waits for one that is later.
+            self._wake.set()
 
     def _begin_turns(self, now: float) -> float:
         """Hand the jobs that are due to their lanes; return when the next one is."""
@@ -184,7 +186,6 @@ class Schedule:
             if following is not None:
                 queue.threads += 1
             self._staff(queue)
-            self._wake.set()
             return following
 
     def _interval_of(self, job: Job) -> float:

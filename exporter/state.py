@@ -1,76 +1,34 @@
 """The state file: what has to outlive the process so that no run is counted twice or not at all.
 
-SQLite in WAL mode. A poll of a transform is one transaction, a mark of served values another. Commits are synced to
-the disk (``synchronous=FULL``): a mark lost with the machine's power would let a counter come back lower than
-Prometheus has seen it. They are rare, for a poll that brings nothing writes nothing.
+SQLite in WAL mode. A poll of a transform is one transaction (a long history's first one ends with it), a mark of served
+values another. Commits are synced to the disk (``synchronous=FULL``): a mark lost with the machine's power would let a
+counter come back lower than Prometheus has seen it. They are rare, for a poll that brings nothing writes nothing.
 
 This module knows how things are stored, not what they mean; `docs/design/0004-state.md` has the reasons.
 """
 
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from exporter.database import open_database
 from exporter.errors import StateError
 from exporter.facts import Latest
 from exporter.ledger import Changes, Ledger
 from exporter.runs import TaskRun
 from exporter.totals import Count, Exemplar, Histogram, Series, Total
 
-APPLICATION_ID = 0x676D6C65
-"""Marks the file as ours in its header ("gmle"), so that another program's database is never written to."""
-
 BATCH = 1000
 """Rows per statement: the interpreter is held for a few milliseconds, not for a whole history."""
 
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE transform (
-        key INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        name TEXT NOT NULL,
-        born REAL NOT NULL,
-        seen REAL NOT NULL,
-        floor REAL NOT NULL,
-        began REAL NOT NULL,
-        watermark REAL,
-        bounds TEXT NOT NULL,
-        foreign_cells TEXT NOT NULL,
-        latest TEXT NOT NULL
-    );
-    CREATE TABLE open_run (
-        transform INTEGER NOT NULL REFERENCES transform ON DELETE CASCADE,
-        run_id TEXT NOT NULL,
-        run TEXT NOT NULL,
-        gone INTEGER NOT NULL,
-        PRIMARY KEY (transform, run_id)
-    ) WITHOUT ROWID;
-    CREATE TABLE finished_run (
-        transform INTEGER NOT NULL REFERENCES transform ON DELETE CASCADE,
-        fingerprint BLOB NOT NULL,
-        packed INTEGER NOT NULL,
-        PRIMARY KEY (transform, fingerprint)
-    ) WITHOUT ROWID;
-    CREATE TABLE series (
-        transform INTEGER NOT NULL REFERENCES transform ON DELETE CASCADE,
-        family TEXT NOT NULL,
-        task_type TEXT NOT NULL,
-        status TEXT NOT NULL,
-        total TEXT,
-        served TEXT,
-        born REAL,
-        PRIMARY KEY (transform, family, task_type, status)
-    ) WITHOUT ROWID;
-    """,
-)
-"""The n-th script takes a file of version n to version n + 1; each is final once released."""
+STAGED = 20_000
+"""Runs of one poll above which a transform that is not stored yet comes in many transactions of as many rows each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +64,33 @@ def _load(text: str, bounds: tuple[float, ...]) -> Total:
     return Histogram(counts, fields[1], exemplars)
 
 
-def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+def _batches(rows: Iterable[tuple[Any, ...]], size: int = BATCH) -> Iterator[list[tuple[Any, ...]]]:
     rows = iter(rows)
-    while batch := list(islice(rows, BATCH)):
+    while batch := list(islice(rows, size)):
         yield batch
+
+
+def _ascending(fingerprints: Iterable[int]) -> Iterator[int]:
+    """Yield fingerprints in their order, for a table that grows at its end is filled several times as fast.
+
+    They are dealt out by their first byte, since one sort of a million would hold the interpreter for a second.
+    """
+    dealt: list[list[int]] = [[] for _ in range(256)]
+    for fingerprint in fingerprints:
+        dealt[fingerprint >> 120].append(fingerprint)
+    for part in dealt:
+        yield from sorted(part)
+
+
+def _finished_rows(key: int, ledger: Ledger, settled: Mapping[int, int]) -> Iterator[tuple[int, bytes, int]]:
+    """Yield what is to be stored of the settled runs: one may be settled and forgotten in the same poll."""
+    remembered = (run for run in settled if run in ledger.finished)
+    return ((key, run.to_bytes(16, "big"), settled[run]) for run in _ascending(remembered))
+
+
+def _staged_id(transform_id: str) -> str:
+    """Return the id under which a long history is stored while it is not complete; no transform has it."""
+    return f"{transform_id} (incomplete)"
 
 
 class StateFile:
@@ -188,7 +169,10 @@ class StateFile:
     def save(
         self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float, *, born_at: float
     ) -> bool:
-        """Store one poll in one transaction; whether anything had to be written. ``name`` is the one that Glue knows.
+        """Store one poll; whether anything had to be written. ``name`` is the one that Glue knows.
+
+        It is one transaction, but for the first poll of a long history: its rows come beforehand, under an id that no
+        transform has, so that the polls of others are stored meanwhile; killed then, it is as if it had not been.
 
         ``now`` and ``born_at``, the birth of the first series, are UTC seconds.
 
@@ -198,12 +182,18 @@ class StateFile:
         if not (whole or changes or self._stored.get(transform_id) != (name, ledger.bounds)):
             return False
         self._incomplete.add(transform_id)
+        settled = ledger.finished if whole else changes.settled
+        staged = len(settled) > STAGED and self._stage(transform_id, name, ledger, settled, now=now, born_at=born_at)
         with self._transaction() as cursor:
+            if staged:
+                cursor.execute("UPDATE transform SET id = ? WHERE id = ?", (transform_id, _staged_id(transform_id)))
             key = self._save_transform(cursor, transform_id, name, ledger, now=now, born_at=born_at)
-            if whole:
-                cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
-            settled = ledger.finished if whole else changes.settled
-            self._save_runs(cursor, key, ledger, settled, () if whole else changes.dropped)
+            if not staged:
+                if whole:
+                    cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
+                self._drop_finished(cursor, key, () if whole else changes.dropped)
+                self._save_finished(cursor, _finished_rows(key, ledger, settled))
+            self._save_open(cursor, key, ledger)
             cursor.executemany(
                 "INSERT INTO series (transform, family, task_type, status, total) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET total = excluded.total WHERE total IS NOT excluded.total",
@@ -242,15 +232,30 @@ class StateFile:
         )
         return self._key(cursor, transform_id)
 
-    def _save_runs(
-        self, cursor: sqlite3.Cursor, key: int, ledger: Ledger, settled: Mapping[int, int], dropped: Collection[int]
-    ) -> None:
+    def _stage(
+        self, transform_id: str, name: str, ledger: Ledger, settled: Mapping[int, int], *, now: float, born_at: float
+    ) -> bool:
+        """Store the finished runs of a transform under its staged id; False, and nothing, if it is stored already."""
+        with self._transaction() as cursor:
+            if cursor.execute("SELECT 1 FROM transform WHERE id = ?", (transform_id,)).fetchone() is not None:
+                return False
+            # What a process that was killed has left.
+            cursor.execute("DELETE FROM transform WHERE id = ?", (_staged_id(transform_id),))
+            key = self._save_transform(cursor, _staged_id(transform_id), name, ledger, now=now, born_at=born_at)
+        for rows in _batches(_finished_rows(key, ledger, settled), STAGED):
+            with self._transaction() as cursor:
+                self._save_finished(cursor, rows)
+        return True
+
+    def _drop_finished(self, cursor: sqlite3.Cursor, key: int, dropped: Collection[int]) -> None:
         for batch in _batches((key, fingerprint.to_bytes(16, "big")) for fingerprint in dropped):
             cursor.executemany("DELETE FROM finished_run WHERE transform = ? AND fingerprint = ?", batch)
-        # A run may be settled and forgotten in one poll; only what is still remembered is stored.
-        rows = ((key, run.to_bytes(16, "big"), packed) for run, packed in settled.items() if run in ledger.finished)
+
+    def _save_finished(self, cursor: sqlite3.Cursor, rows: Iterable[tuple[Any, ...]]) -> None:
         for batch in _batches(rows):
             cursor.executemany("INSERT OR REPLACE INTO finished_run VALUES (?, ?, ?)", batch)
+
+    def _save_open(self, cursor: sqlite3.Cursor, key: int, ledger: Ledger) -> None:
         cursor.execute("DELETE FROM open_run WHERE transform = ?", (key,))
         cursor.executemany(
             "INSERT INTO open_run VALUES (?, ?, ?, ?)",
@@ -328,89 +333,6 @@ class StateFile:
 
 
 def open_state(path: Path, now: float) -> tuple[StateFile, Path | None]:
-    """Open the state file, made if it is not there, and lock it.
-
-    A damaged file is set aside under a name with ``now`` (UTC seconds) in it, and a new one begun: returns that name
-    as well. Raises `StateError` for a file that is not ours, of a newer version, in use, or not to be written.
-    """
-    try:
-        return StateFile(path, _connect(path)), None
-    except sqlite3.DatabaseError as error:
-        if not _damaged(error):
-            raise StateError(f"{path}: cannot open the state file: {_explain(path, error)}") from error
-    aside = _set_aside(path, now)
-    try:
-        return StateFile(path, _connect(path)), aside
-    except sqlite3.DatabaseError as error:
-        raise StateError(f"{path}: cannot begin a new state file: {error}") from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    if path.exists() and path.stat().st_size and not os.access(path, os.W_OK):
-        raise StateError(f"{path}: the state file is read-only; expected a file that this user may write")
-    if path.exists() and path.stat().st_size:
-        _check_ours(path)
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        # Exclusive from the first read to the last: a second exporter on this file would count on stale totals.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("BEGIN EXCLUSIVE")
-        connection.execute("COMMIT")
-        _migrate(path, connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _migrate(path: Path, connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise StateError(
-            f"{path}: written by a newer glue-ml-exporter (state version {version}); this one reads {len(MIGRATIONS)}"
-        )
-    ((verdict,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(f"malformed: {verdict}")
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(
-            f"BEGIN; {script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
-        )
-
-
-def _check_ours(path: Path) -> None:
-    """Raise `StateError` if the file is somebody else's; to look at it changes nothing in it."""
-    with path.open("rb") as file:
-        if file.read(16) != b"SQLite format 3\x00":
-            raise StateError(f"{path}: not a state file of glue-ml-exporter; expected one, or a path where none is yet")
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application_id != APPLICATION_ID and (tables or application_id):
-        raise StateError(f"{path}: a database of another program; expected a state file of glue-ml-exporter")
-
-
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    return any(word in str(error) for word in ("malformed", "not a database", "disk image"))
-
-
-def _explain(path: Path, error: sqlite3.DatabaseError) -> str:
-    if "locked" in str(error):
-        return "another process has it open; each exporter needs a state file of its own"
-    if "unable to open" in str(error):
-        return f"{error}; expected an existing folder that this user may write: {path.parent}"
-    return str(error)
-
-
-def _set_aside(path: Path, now: float) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{int(now)}")
-    while aside.exists():
-        aside = aside.with_name(f"{aside.name}-again")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+    """Open the state file; see `database.open_database`, also for the second value that is returned."""
+    connection, aside = open_database(path, now)
+    return StateFile(path, connection), aside

@@ -48,6 +48,9 @@ def number(value: float) -> str:
     return str(floatToGoString(value + 0.0))  # type: ignore[no-untyped-call] # prometheus_client leaves it untyped
 
 
+HEADER_LINES = 2
+
+
 def header(name: str, kind: str, documentation: str, text_format: TextFormat) -> bytes:
     """Return the HELP and TYPE lines of a family; ``name`` is without ``_total``."""
     documentation = documentation.replace("\\", r"\\").replace("\n", r"\n")

@@ -5,6 +5,7 @@ AWS JSON 1.1: times are epoch numbers, a member without a value is left out. Sou
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -179,15 +180,21 @@ def _check_unicode(text: str) -> None:
         raise malformed(f"text that is no Unicode: {error.reason}") from error
 
 
+_tuple_of = partial(tuple.__new__, TaskRun)
+"""Makes a run of its fields in their order, without the function that a NamedTuple puts before it: half of its cost."""
+
+
 def _task_run(run: _Run) -> TaskRun:
     properties = run.properties
-    return TaskRun(
-        run.task_run_id,
-        (properties.task_type if properties is not None else None) or UNKNOWN,
-        run.status or UNKNOWN,
-        run.started_on,
-        run.completed_on,
-        run.execution_time,
-        run.error_string,
-        run.log_group_name,
+    return _tuple_of(
+        (
+            run.task_run_id,
+            (properties.task_type if properties is not None else None) or UNKNOWN,
+            run.status or UNKNOWN,
+            run.started_on,
+            run.completed_on,
+            run.execution_time,
+            run.error_string,
+            run.log_group_name,
+        )
     )

@@ -13,6 +13,7 @@ TABLES = (
     "First scan: ours against stock boto3",
     "Scrapes during a first scan",
     "Steady poll: paging everything",
+    "Fleet: a cycle of idle transforms",
     "Ledger: a million finished runs",
     "State file: a million finished runs",
     "Clients: accounts with an assumed role",

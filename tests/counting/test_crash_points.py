@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter.state import StateFile, open_state
+from exporter.ledger import Changes, Ledger, Reading
+from exporter.runs import TaskRun
+from exporter.state import STAGED, StateFile, open_state
 from tests.counting.lives import RUNS
 from tests.counting.world import (
+    BOUNDS,
     FINISHED,
     HOUR,
+    NOW,
     Exporter,
     Prometheus,
     Run,
@@ -194,3 +198,65 @@ def killed(folder: Path) -> Kill:
         if "samples" in told:
             prometheus.take("first", Samples(told["samples"]))
     return Kill(folder.name, folder / "state.db", world, prometheus, scraping)
+
+
+# -- a history that is too long for one transaction --------------------------------------------------------------------
+
+
+def long_poll() -> tuple[Ledger, Changes]:
+    """Give a ledger after its first poll, of a long history, and what that poll has brought."""
+    ledger = Ledger(BOUNDS)
+    reading = Reading(ledger, now=NOW, since=0.0, cutoff=0.0)
+    for number in range(2 * STAGED + 1):
+        started = NOW - HOUR + number / 100
+        reading.add(TaskRun(f"tsk-{number}", "FIND_MATCHES", "FAILED", started, started + 1.0, 1.0))
+    reading.add(TaskRun("tsk-open", "EVALUATION", "RUNNING", NOW - 1.0))
+    return ledger, ledger.commit(reading)
+
+
+def test_a_long_history_is_stored_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Killed at any statement of its first save, the file knows all of a long history or nothing, and can go on."""
+    ledger, changes = long_poll()
+    path, kills = tmp_path / "state.db", []
+
+    def remember(statement: str, done: bool) -> None:
+        if done and statement == "COMMIT":
+            kills.append(copy_state(path, tmp_path / str(len(kills)) / "state.db"))
+
+    state = through(unsynced(path), remember)
+    state.save("tfm-a", "customers", ledger, changes, NOW, born_at=NOW)
+    state.close()
+    assert len(kills) == 5, "the row of the transform, three times its runs, and the name that makes it known"
+    for kill in kills:
+        after = unsynced(kill)
+        restored = after.load("tfm-a", BOUNDS)
+        assert (restored is not None) == (kill is kills[-1])
+        if restored is None:
+            after.save("tfm-a", "customers", *long_poll(), NOW, born_at=NOW)
+            restored = after.load("tfm-a", BOUNDS)
+        after.close()
+        assert restored is not None
+        assert restored.ledger.finished == ledger.finished
+        assert restored.ledger.open == ledger.open
+
+
+def test_other_transforms_are_stored_while_a_long_history_is(tmp_path: Path) -> None:
+    """Between the transactions of a long first save another transform's poll and marks get into the file."""
+    ledger, changes = long_poll()
+    path, turns = tmp_path / "state.db", []
+    state = unsynced(path)
+
+    def in_between(statement: str, done: bool) -> None:
+        if done and statement == "COMMIT" and state.load("tfm-a", BOUNDS) is None:
+            turns.append(
+                state.save(
+                    f"tfm-{len(turns)}", "", Ledger(BOUNDS), Changes((), (), (), (), {}, (), True), NOW, born_at=NOW
+                )
+            )
+
+    through(state, in_between).save("tfm-a", "customers", ledger, changes, NOW, born_at=NOW)
+    restored = state.load("tfm-a", BOUNDS)
+    state.close()
+    assert turns == [True] * 4
+    assert restored is not None
+    assert restored.ledger.finished == ledger.finished

@@ -93,8 +93,8 @@ MUTANTS = (
     Mutant(
         "let a wrong start carry the watermark ahead",
         "ledger",
-        "self.watermark = max(self.watermark or 0.0, min(run.started, self.now))",
-        "self.watermark = run.started + 86400",
+        "self.watermark = started if started < self.now else max(self.watermark or 0.0, self.now)",
+        "self.watermark = started + 86400",
     ),
     Mutant(
         "let the host's clock decide what is news",
@@ -105,7 +105,7 @@ MUTANTS = (
     Mutant(
         "let the host's clock date what is known",
         "ledger",
-        "dated = max(self.now, started_of(packed)) if told.dated is None else told.dated",
+        "dated = max(self.now, started_of(packed))",
         "dated = self.now",
     ),
     Mutant(
@@ -158,21 +158,21 @@ MUTANTS = (
     ),
     Mutant(
         "leave on record what only a broken-off scrape has shown",
-        "exposition",
-        "        self._broken_off = True\n",
+        "sightings",
+        "            self._broken_off = True\n",
         "",
     ),
     Mutant(
         "take back what a scrape under way is showing",
-        "exposition",
-        "if not unseen or any(self._under_way.values()):",
-        "if not unseen:",
+        "sightings",
+        "if not self._broken_off or any(self._under_way.values()):",
+        "if not self._broken_off:",
     ),
     Mutant(
         "take back what a scrape has seen",
-        "exposition",
-        "with self._door:\n            unseen = [record for record in self._records if record.number > self._seen]",
-        "with self._door:\n            unseen = self._records",
+        "sightings",
+        "return [record for record in self._records if record[0] > self._seen]",
+        "return self._records",
     ),
     Mutant(
         "store what was forgotten",

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from exporter.database import APPLICATION_ID, MIGRATIONS
 from exporter.errors import StateError
 from exporter.facts import KNOWN_CELLS, Latest
 from exporter.runs import TaskRun
-from exporter.state import APPLICATION_ID, MIGRATIONS, open_state
+from exporter.state import open_state
 from exporter.totals import Count, Exemplar, Histogram, Series
 from tests.counting.world import BOUNDS, DAY, Exporter, Prometheus, Run, World, configuration
 

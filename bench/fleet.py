@@ -1,0 +1,97 @@
+"""Whole exporters with 100, 1,000 and 10,000 transforms: what a cycle costs when nothing happens."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from threading import Event
+
+from bench.exporters import RUNS, Company, Exporter, exporting, scraped, serve_simulator
+from bench.glue import stock_client
+from bench.measure import cpu_seconds
+from bench.servers import served
+from bench.tables import Row, at_most, megabytes, seconds
+
+TITLE = "Fleet: a cycle of idle transforms against bare signed boto3 calls"
+NOTE = (
+    "CPU time of whole exporters, all at work at the same time, per poll, over cycles of 60 s without any news.\n"
+    "50 transforms in each account and region, found by discovery, a role in each account, a state file, a scrape\n"
+    "every 15 s (OpenMetrics, gzip). A bare call is GetMLTaskRuns with the request of such a poll, sent meanwhile by\n"
+    "stock boto3 in a process of its own. A transform's details, another call every 10 minutes, are not in the cycles."
+)
+COMPANIES = (Company(1, 2, 50), Company(5, 4, 50), Company(50, 4, 50))
+QUICK = (Company(1, 1, 5), Company(2, 2, 5))
+CALLS = 300
+
+
+def run(*, quick: bool) -> Iterator[Row]:
+    """Yield the rows of each size, and those of the comparison with the next smaller one."""
+    companies, interval, cycles = (QUICK, 2.0, 1) if quick else (COMPANIES, 60.0, 3)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        glue = stack.enter_context(served(serve_simulator, companies[-1]))
+        exporters = [stack.enter_context(exporting(company, glue.port, interval, folder)) for company in companies]
+        stack.enter_context(scraped(exporters))
+        bare = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+        for exporter in exporters:
+            # The first turn, and the second, whose place in the interval is each transform's own.
+            exporter.wait_for_polls(2)
+        calls, polls = [], []
+        for _ in range(cycles):
+            before = [(exporter.cpu_seconds(), exporter.polls()) for exporter in exporters]
+            began = time.monotonic()
+            calls.append(bare.submit(bare_call, glue.port).result())
+            Event().wait(began + interval - time.monotonic())
+            after = [(exporter.cpu_seconds(), exporter.polls()) for exporter in exporters]
+            polls.append([(c2 - c1) / (p2 - p1) for (c1, p1), (c2, p2) in zip(before, after, strict=True)])
+        call = median(calls)
+        costs = [median(column) for column in zip(*polls, strict=True)]
+        for exporter, cost in zip(exporters, costs, strict=True):
+            yield from _rows(exporter, cost, call, largest=exporter is exporters[-1])
+    cycle = [(company.transforms, cost * company.transforms) for company, cost in zip(companies, costs, strict=True)]
+    for (smaller, less), (larger, more) in pairwise(cycle):
+        target = at_most(11) if larger == companies[-1].transforms else None
+        yield Row(
+            f"a cycle of {larger:,} against {smaller:,}", more / less, f"{seconds(more)} : {seconds(less)}", target
+        )
+
+
+def _rows(exporter: Exporter, cost: float, call: float, *, largest: bool) -> Iterator[Row]:
+    count = exporter.company.transforms
+    absolute = f"{seconds(cost)} : {seconds(call)}"
+    yield Row(f"{count:,}: a poll against a bare call", cost / call, absolute, at_most(1.5) if largest else None)
+    yield Row(
+        f"{count:,}: memory", exporter.peak() / count / 1e3, f"{megabytes(exporter.peak())} peak", None, "kB each"
+    )
+    size, scrape = len(exporter.text), median(exporter.scrape_seconds)
+    absolute = f"{megabytes(size)}, {megabytes(exporter.sent)} sent, {seconds(scrape)} per scrape"
+    yield Row(f"{count:,}: exposition", size / count / 1e3, absolute, None, "kB each")
+
+
+def bare_call(port: int) -> float:
+    """Return the CPU seconds of a stock boto3 call that asks what an idle poll asks."""
+    client = stock_client(port)
+    ids = client.list_ml_transforms(MaxResults=100)["TransformIds"]
+    newest = {}
+    for transform_id in ids:
+        runs = client.get_ml_task_runs(TransformId=transform_id, MaxResults=RUNS)["TaskRuns"]
+        newest[transform_id] = max(run["StartedOn"] for run in runs)
+
+    def ask() -> None:
+        for number in range(CALLS):
+            transform_id = ids[number % len(ids)]
+            since = datetime.fromtimestamp(int(newest[transform_id].timestamp() - 901), UTC)
+            client.get_ml_task_runs(
+                TransformId=transform_id,
+                MaxResults=1000,
+                Sort={"Column": "STARTED", "SortDirection": "ASCENDING"},
+                Filter={"StartedAfter": since},
+            )
+
+    return cpu_seconds(ask) / CALLS
