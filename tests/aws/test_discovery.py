@@ -7,7 +7,6 @@ import pytest
 from exporter.simulator import Simulator
 from tests.aws.conftest import ONE
 from tests.aws.running import REGION, keeps_polling, running, wait_for
-from tests.aws.tagging import tagging
 
 UP = "glue_ml_exporter_discovery_up"
 FOUND = "glue_ml_exporter_discovered_transforms"
@@ -201,45 +200,39 @@ def test_labels_come_from_the_filter_where_it_tells_them(simulator):
 
 def test_labels_come_from_gettags_and_follow_it(simulator):
     """Other tags are asked for by ARN, their keys made label names; labels follow a tag that changes or goes."""
-    with tagging(simulator) as front:
-        front.tags = {arn("tfm-a"): {"cost-center": "7", "team": "blue"}, arn("tfm-b"): {}}
-        discovery = [{**QUICK, "labels_from_tags": ["team", "cost-center"]}]
-        with running(endpoint_url=front.url, discovery=discovery) as exporter:
-            exporter.wait_until_up("tfm-a", "tfm-b")
-            info = {"transform_id": "tfm-a", "cost_center": "7", "team": "blue"}
-            wait_for(lambda: exporter.value("glue_ml_transform_info", **info) == 1)
-            assert set(front.asked) == {arn("tfm-a"), arn("tfm-b")}
-            front.tags[arn("tfm-a")] = {"cost-center": "8"}
-            wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", cost_center="8") == 1)
-            infos = [labels for labels, _ in exporter.samples()["glue_ml_transform_info"]]
-            labels = next(one for one in infos if one["transform_id"] == "tfm-a")
-            assert "team" not in labels
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team", "cost-center"]}]) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        info = {"transform_id": "tfm-a", "cost_center": "7", "team": "blue"}
+        wait_for(lambda: exporter.value("glue_ml_transform_info", **info) == 1)
+        asked = {one.params["ResourceArn"] for one in simulator.requests.all("GetTags")}
+        assert asked == {arn("tfm-a"), arn("tfm-b")}
+        simulator.world.tag_transform("tfm-a", {"cost-center": "8"})
+        wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", cost_center="8") == 1)
+        infos = [labels for labels, _ in exporter.samples()["glue_ml_transform_info"]]
+        labels = next(one for one in infos if one["transform_id"] == "tfm-a")
+        assert "team" not in labels
 
 
 @pytest.mark.slow
 def test_labels_without_permission_keep_what_they_last_said(simulator, caplog):
     """When GetTags is denied, labels stay, discovery goes on, and one warning tells of it; at first there are none."""
-    with tagging(simulator) as front:
-        front.tags = {arn("tfm-a"): {"team": "blue"}, arn("tfm-b"): {"team": "red"}}
-        with running(endpoint_url=front.url, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
-            wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1)
-            front.allowed = False
-            simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
-            exporter.wait_until_up("tfm-c")
-            asked = len(front.asked)
-            wait_for(lambda: len(front.asked) > asked + 3)
-            assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1
-            assert exporter.value(UP) == 1
-            assert caplog.text.count("tags are not to be had") == 1
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
+        wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1)
+        simulator.faults.set({"kind": "access_denied", "operations": ["GetTags"]})
+        simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
+        exporter.wait_until_up("tfm-c")
+        denied = simulator.requests.count("GetTags", "AccessDeniedException")
+        wait_for(lambda: simulator.requests.count("GetTags", "AccessDeniedException") > denied + 3)
+        assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1
+        assert exporter.value(UP) == 1
+        assert caplog.text.count("tags are not to be had") == 1
 
 
 def test_an_account_that_is_not_known_is_asked_for_once(simulator):
     """Without an account id in role or credentials, the ARN for GetTags takes it from one GetCallerIdentity."""
-    with tagging(simulator) as front:
-        front.tags = {arn("tfm-a"): {"team": "blue"}, arn("tfm-b"): {}}
-        with running(endpoint_url=front.url, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
-            wait_for(lambda: exporter.value("glue_ml_transform_info", team="blue", aws_account_id=DEFAULT_ACCOUNT) == 1)
-            assert simulator.requests.count("GetCallerIdentity") == 1
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
+        wait_for(lambda: exporter.value("glue_ml_transform_info", team="blue", aws_account_id=DEFAULT_ACCOUNT) == 1)
+        assert simulator.requests.count("GetCallerIdentity") == 1
 
 
 def test_discovery_works_in_each_account_with_its_own_credentials(simulator):
