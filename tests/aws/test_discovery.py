@@ -1,12 +1,17 @@
 """Transforms that nobody has listed: found, kept, and let go."""
 
+import threading
 import time
 
 import pytest
 
+from exporter.config import load_config
+from exporter.discovery import Finder
+from exporter.sharding import Shard
 from exporter.simulator import Simulator
+from exporter.telemetry import Telemetry
 from tests.aws.conftest import ONE
-from tests.aws.running import REGION, keeps_polling, running, wait_for
+from tests.aws.running import REGION, gaps, keeps_polling, running, wait_for
 
 UP = "glue_ml_exporter_discovery_up"
 FOUND = "glue_ml_exporter_discovered_transforms"
@@ -245,6 +250,39 @@ def test_discovery_works_in_each_account_with_its_own_credentials(simulator):
         polls = simulator.requests.all("GetMLTaskRuns")
         assert {one.account for one in polls if one.transform_id == "tfm-one"} == {ONE}
         assert exporter.value(FOUND, aws_account="one", aws_region=REGION) == 1
+
+
+class Broken:
+    """An Aws with one Glue, in which every listing is a mistake of ours."""
+
+    def __init__(self):
+        self.asked = []
+
+    def lane(self, _):
+        return self
+
+    def transform_ids(self, *_, **__):
+        self.asked.append(time.monotonic())
+        raise ZeroDivisionError
+
+
+def test_a_mistake_of_this_program_costs_a_search_its_turn_and_no_more(caplog):
+    """A search that ends in an unforeseen exception is logged, counts as failed, and is made again at its interval."""
+    text = "{region: eu-west-1, discovery: [{interval: 200ms}], polling: {interval: 200ms}}"
+    config = load_config(text, source="test", environ={})
+    stop, broken = threading.Event(), Broken()
+    finder = Finder(Telemetry(process=False), Shard(), stop=stop, on_found=lambda: None)
+    finder.adopt(finder.plan(config), config, broken)
+    thread = threading.Thread(target=finder.run)
+    thread.start()
+    try:
+        wait_for(lambda: len(broken.asked) >= 4)
+        assert finder.failing
+    finally:
+        stop.set()
+        thread.join()
+    assert min(gaps(broken.asked)) > 0.15
+    assert "a mistake of this program" in caplog.text
 
 
 def test_no_transform_at_all_is_a_good_answer():
