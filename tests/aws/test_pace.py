@@ -54,7 +54,7 @@ def test_throttling_slows_the_whole_lane_and_is_over_when_it_ends():
     """After a few throttled calls the other calls of the lane wait too, as the metric tells, until all is well."""
     with Simulator({"transforms": [{"name": "many", "count": 40}]}) as simulator:
         ids = simulator.world.transform_ids()
-        polling = {"interval": "1s", "requests_per_second": 100, "max_attempts": 5}
+        polling = {"interval": "1s", "requests_per_second": 100, "max_attempts": 10}
 
         def rate():
             before = simulator.requests.count("GetMLTaskRuns", "OK")
@@ -63,16 +63,15 @@ def test_throttling_slows_the_whole_lane_and_is_over_when_it_ends():
 
         with running(simulator, transforms=ids, transform_details=False, polling=polling) as exporter:
             exporter.wait_until_up(*ids)
-            assert rate() > 35
+            calm = rate()
             delayed, called = exporter.value(DELAY), exporter.value(CALLED)
             simulator.faults.set({"kind": "throttle", "times": 10})
             wait_for(lambda: simulator.requests.count("GetMLTaskRuns", "ThrottlingException") == 10)
-            assert rate() < 25
-            wait_for(lambda: rate() > 35, timeout=40)
+            assert rate() < 0.7 * calm
+            wait_for(lambda: rate() > 0.8 * calm, timeout=60)
             assert not exporter.errors()
             # The answers themselves come within milliseconds: what is waited for before is no time of the call.
-            assert exporter.value(DELAY) - delayed > 20
-            assert exporter.value(CALLED) - called < 10
+            assert exporter.value(DELAY) - delayed > 2 * (exporter.value(CALLED) - called)
 
 
 @pytest.mark.slow
