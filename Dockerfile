@@ -1,6 +1,6 @@
 # The image of glue-ml-exporter, for linux/amd64 and linux/arm64 (docs/install.md; docs/release.md renews the digest).
 #
-#   docker build --build-arg REVISION=$(git rev-parse HEAD) -t glue-ml-exporter .
+#   make image
 
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
@@ -30,6 +30,7 @@ COPY packaging/image/healthcheck.py /opt/glue-ml-exporter/
 
 
 FROM ${PYTHON_IMAGE}
+ARG PYTHON_IMAGE
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="glue-ml-exporter" \
@@ -37,10 +38,11 @@ LABEL org.opencontainers.image.title="glue-ml-exporter" \
     org.opencontainers.image.source="https://github.com/glue-ml-exporter/glue-ml-exporter" \
     org.opencontainers.image.documentation="https://github.com/glue-ml-exporter/glue-ml-exporter/tree/main/docs" \
     org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 
-# Who breaks in finds no installer.
+# Who breaks in finds no pip.
 RUN rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" \
         "$(python -c 'import pip; print(pip.__path__[0])')"* /usr/local/bin/pip* \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/glue-ml-exporter

@@ -47,10 +47,12 @@ format: $(VENV)/.dev ## format the code and fix what can be fixed without thinki
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(VENV)/.dev ## write the files that are made from code: alert rules, dashboards, references of metrics and flags
+generate: $(VENV)/.dev ## write what is made from code: rules, dashboards, the chart's copies, references, licences
 	$(BIN)/python -m alerts.generate
 	$(BIN)/python -m dashboards.generate
+	$(BIN)/python -m helm.generate
 	$(BIN)/python docs/generate.py
+	$(BIN)/python packaging/licences.py
 
 .PHONY: bench
 bench: $(VENV)/.dev ## measure memory, speed and scrapes
@@ -63,22 +65,17 @@ packages: $(VENV)/.package ## build the wheel and the sdist into dist/
 
 .PHONY: image
 image: ## build the container image with docker, as glue-ml-exporter
-	docker build --build-arg REVISION=$$(git rev-parse HEAD) --tag glue-ml-exporter .
-
-.PHONY: chart
-chart: $(VENV)/.package ## write what the Helm chart takes from exporter/, alerts/ and dashboards/
-	$(BIN)/python -m helm.generate
+	docker build --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' exporter/__init__.py) \
+		--build-arg REVISION=$$(git rev-parse HEAD) --tag glue-ml-exporter .
 
 .PHONY: sbom
-sbom: $(VENV)/.dev packages ## write the bill of materials into dist/, and docs/licences.md
-	$(BIN)/python packaging/licences.py
+sbom: packages ## write the bill of materials into dist/
 	$(BIN)/python tests/tools/install.py shipping
 	rm -rf build/sbom && $(BIN)/python -m venv --without-pip build/sbom
 	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --disable-pip-version-check \
 		--require-hashes --only-binary :all: -r locks/runtime.txt
 	$(BIN)/python -m pip --python build/sbom/bin/python install --quiet --disable-pip-version-check --no-deps dist/*.whl
-	.tools/shipping/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
-		--output-reproducible --output-file dist/sbom.cdx.json build/sbom/bin/python
+	packaging/sbom build/sbom/bin/python dist/sbom.cdx.json
 
 .PHONY: tools
 tools: $(VENV)/.dev ## install the outside programs that the tests run into .tools/

@@ -132,6 +132,7 @@ class Exposition:
             if shown is None:
                 shown = self._shown[transform_id] = _Shown(self._block_with_space(), picture, totals)
             if self._chosen_by_others(picture) or (before is not None and before.births is not picture.births):
+                self._take_back()
                 # What is published is the choice of births that are over; no scrape may see it from now on.
                 self._publication = Publication(self._publication.number, {}, {})
             shown.picture, shown.totals = picture, totals
@@ -156,6 +157,7 @@ class Exposition:
     def remove(self, transform_id: str) -> None:
         """Take a transform and all its series out."""
         with self._lock:
+            self._take_back()
             shown = self._shown.pop(transform_id, None)
             if shown is not None:
                 shown.block.remove(transform_id)
@@ -174,6 +176,8 @@ class Exposition:
     def _choose(self, shown: _Shown) -> bool:
         """Let the births choose what the next publication shows; whether that differs from the present one."""
         births, transform_id = shown.picture.births, shown.picture.target.id
+        if not shown.picture.counting:
+            return False  # there are no counters yet: a scrape now is none that has seen them
         moved = births.publish(
             shown.totals,
             now=time.time(),
@@ -319,14 +323,16 @@ class Exposition:
                 self._use.note((text_format, encoding))
                 self._build()
             self._record()
-        scrape = self.scrape(text_format, encoding)
-        # Another publication may have come in between; its values are to be recorded as well.
-        return scrape or self.prepare_scrape(text_format, encoding)
+            # Before the lock is free: of another publication in between other values would have to be recorded.
+            scrape = self.scrape(text_format, encoding)
+        assert scrape is not None, "it is rendered and recorded"  # noqa: S101 - narrows the type
+        return scrape
 
     def _note_sent(self, number: int) -> None:
         self._sightings.end(number)
         if self._waiting:
             self._scraped.append(number)
+        if self._waiting or self._sightings.any_broken_off:
             self._wake.set()
 
     def _note_broken(self, number: int) -> None:
@@ -372,7 +378,7 @@ class Exposition:
         A new process would begin above it, and its step be lost under a new instance label.
         """
         with self._sightings.lock:
-            unseen = self._sightings.take_back()
+            unseen = self._sightings.to_take_back()
             if not unseen:
                 return
             # No scrape may begin with it any more: its values are off the record soon.
@@ -389,6 +395,8 @@ class Exposition:
             self._telemetry.state_write_errors.inc()
             log.warning("what a broken-off scrape has shown stays on record as seen", error=str(error))
         else:
+            with self._sightings.lock:
+                self._sightings.taken_back()
             self._unmarked |= before.keys()
         self._build()
 

@@ -52,6 +52,9 @@ class Changes:
         return bool(self.settled or self.dropped or self.remembered)
 
 
+NO_CHANGES = Changes((), (), (), (), {}, (), remembered=False)
+
+
 class Reading:
     """The runs of one poll, as its pages come in, compared with a ledger that they do not change yet."""
 
@@ -105,7 +108,7 @@ class Reading:
         if packed is not None and packed & CODE_MASK != GONE:
             self._add_known(told, fingerprint, code, packed)
             return
-        was_open = before is not None or run.run_id in ledger.open
+        was_open = before is not None or run.run_id in ledger.open or run.run_id in ledger.gone
         news = was_open or ledger.is_news(told)
         if news:
             if not was_open and seen_open is None:
@@ -134,7 +137,7 @@ class Reading:
         if before is not None and before & CODE_MASK != GONE:
             self._add_known(told, fingerprint, code, before)
             return
-        known = run.run_id in ledger.open or run.run_id in self.open or before is not None
+        known = before is not None or any(run.run_id in runs for runs in (ledger.open, self.open, ledger.gone))
         if not known and ledger.is_news(told):
             self.started.append(run)
         self.open[run.run_id] = run

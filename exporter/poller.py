@@ -13,7 +13,7 @@ from exporter.config import Config
 from exporter.errors import GlueError, StateError
 from exporter.exposition import Exposition
 from exporter.journal import Journal
-from exporter.ledger import Ledger
+from exporter.ledger import NO_CHANGES, Changes, Ledger
 from exporter.metrics import Poll
 from exporter.pacing import Stopped
 from exporter.pages import Aws, Glue
@@ -22,6 +22,13 @@ from exporter.state import StateFile
 from exporter.targets import Details, Target, spread
 from exporter.telemetry import Telemetry
 from exporter.watch import Watch
+
+TIDY_INTERVAL = 3600.0
+"""Seconds after which the file learns again which transforms are configured.
+
+A quiet one writes nothing else, and a process that follows must not take it for one that left long ago: until its first
+discovery has ended it knows of the others only.
+"""
 
 
 class Poller:
@@ -51,6 +58,7 @@ class Poller:
         self._watches: dict[str, Watch] = {}
         self.restored = False
         """Whether an earlier process has left something to serve."""
+        self._tidied = now()
         self._schedule = Schedule(
             interval=config.polling.interval,
             idle_interval=config.polling.idle_interval,
@@ -80,7 +88,7 @@ class Poller:
             self._telemetry.expect({target.lane for target in wanted.values()})
             for target, place in spread(wanted.values()):
                 self._enter(self._watches[target.id], target, place)
-            self._forget_parked()
+            self._tidy()
         polling = config.polling
         self._schedule.retime(polling.interval, polling.idle_interval, polling.concurrency)
 
@@ -156,8 +164,10 @@ class Poller:
         self._journal.forget(watch.target)
         self._count_tracked(watch, 0)
 
-    def _forget_parked(self) -> None:
+    def _tidy(self) -> None:
+        """Forget what left the configuration too long ago; note in the file what has not left it."""
         now, lookback = self._now(), self._config.polling.lookback
+        self._tidied = now
         for transform_id, watch in list(self._watches.items()):
             if not watch.watched and now - watch.left > lookback:
                 del self._watches[transform_id]
@@ -194,6 +204,9 @@ class Poller:
         if overrun:
             self._telemetry.poll_cycle_overruns.inc()
         self._withdraw_stale()
+        if not 0 <= self._now() - self._tidied < TIDY_INTERVAL:
+            with self._lock:
+                self._tidy()
 
     def _withdraw_stale(self) -> None:
         """Take out the gauges of transforms whose poll hangs when they are too old; who does not hang sees to it."""
@@ -231,21 +244,14 @@ class Poller:
             lane_works = not self._journal.failed(watch.target, error)
             self._telemetry.poll_errors.labels(*watch.target.lane, error.reason).inc()
         else:
-            if watch.poll is None:
-                # Once, the name comes before the runs: series that are born under the id would not be the same ones.
-                self._read_details(watch, glue)
-            self._journal.polled(watch.target, watch.name, changes)
-            if self._state is not None:
-                with self._storing():
-                    if self._state.save(
-                        watch.target.id,
-                        watch.known_name,
-                        watch.ledger,
-                        changes,
-                        now,
-                        born_at=watch.births.born_at,
-                    ):
-                        self._telemetry.state_last_write.set(self._now())
+            try:
+                if watch.poll is None:
+                    # Once, the name comes before the runs: series born under the id would not be the same ones.
+                    self._read_details(watch, glue)
+                self._journal.polled(watch.target, watch.name, changes)
+            finally:
+                # Whatever went wrong: the ledger has moved on, and the file must not fall behind it unnoticed.
+                self._store(watch, changes, now)
         watch.account_id = glue.account_id
         succeeded = now if up else (watch.poll.succeeded if watch.poll else None)
         if watch.job is not None:
@@ -253,8 +259,19 @@ class Poller:
         watch.poll = Poll(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began)
         self._show(watch)
         if up and self._read_details(watch, glue):
+            # The new name before what is shown under it: a restart must go on under no older one.
+            self._store(watch, NO_CHANGES, now)
             self._show(watch)
         return lane_works
+
+    def _store(self, watch: Watch, changes: Changes, now: float) -> None:
+        if self._state is None:
+            return
+        with self._storing():
+            if self._state.save(
+                watch.target.id, watch.known_name, watch.ledger, changes, now, born_at=watch.births.born_at
+            ):
+                self._telemetry.state_last_write.set(self._now())
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

@@ -28,7 +28,8 @@ class Sightings:
 
     def begin(self, number: int) -> None:
         """Take note that a scrape shows this publication from now on; the lock is held."""
-        self._under_way[number] += 1
+        if number > self._seen:
+            self._under_way[number] += 1
 
     def end(self, number: int) -> None:
         """Take note that a scrape has taken this publication to its end, and with it all that came before."""
@@ -49,16 +50,23 @@ class Sightings:
         with self.lock:
             self._records = [*self._unseen(), (number, before)]
 
-    def take_back(self) -> list[Before]:
+    @property
+    def any_broken_off(self) -> bool:
+        """Whether a scrape has broken off since the record was last put right."""
+        return self._broken_off
+
+    def to_take_back(self) -> list[Before]:
         """Return, oldest first, what was on record before what only broken-off scrapes have shown; the lock is held.
 
         Nothing while another scrape may be showing it: its end will tell.
         """
         if not self._broken_off or any(self._under_way.values()):
             return []
-        self._broken_off = False
-        unseen, self._records = self._unseen(), []
-        return [before for _, before in unseen]
+        return [before for _, before in self._unseen()]
+
+    def taken_back(self) -> None:
+        """Take note that the record is what it was before all that nobody has seen; the lock is held."""
+        self._records, self._broken_off = [], False
 
     def _unseen(self) -> list[tuple[int, Before]]:
         return [record for record in self._records if record[0] > self._seen]

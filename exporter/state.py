@@ -283,12 +283,14 @@ class StateFile:
 
         Those of the last call were configured until now. Returns how many were dropped.
         """
-        before, self._kept = self._kept, frozenset(transform_ids)
+        kept = frozenset(transform_ids)
         with self._transaction() as cursor:
             cursor.executemany(
-                "UPDATE transform SET seen = ? WHERE id = ?", [(now, name) for name in before | self._kept]
+                "UPDATE transform SET seen = ? WHERE id = ?", [(now, name) for name in self._kept | kept]
             )
-            return cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
+            dropped = cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
+        self._kept = kept
+        return dropped
 
     def keep_only(self, wanted: Callable[[str], bool]) -> int:
         """Drop the transforms whose ids are not ``wanted``; return how many were."""

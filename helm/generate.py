@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     surplus = [path for path in (CHART / "dashboards").glob("*.json") if path not in wanted]
     for path in outdated + surplus:
         if check:
-            print(f"{path.relative_to(ROOT)} is out of date; run: make chart", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} is out of date; run: make generate", file=sys.stderr)
         elif path in surplus:
             path.unlink()
         else:

@@ -11,7 +11,7 @@ from alerts.generate import rule_files
 from alerts.thresholds import Thresholds, read_thresholds
 
 THRESHOLDS = Path(__file__).parents[1] / "alerts/thresholds.toml"
-HEADER = "{{- /* Made by helm/generate.py from alerts/. Edit those, then: make chart */ -}}\n"
+HEADER = "{{- /* Made by helm/generate.py from alerts/. Edit those, then: make generate */ -}}\n"
 
 
 def camel(name: str) -> str:

@@ -11,11 +11,15 @@ from exporter import schema
 Schema = dict[str, Any]
 
 DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d|w|y))+$"}
+COUNT = {"type": "integer", "minimum": 0}
 TASK_TYPES = ["EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES"]
 TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: "array"}
 SPECIAL: Mapping[str, Schema] = {
     "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+    # Open: it is also for the other charts where this one is a part of a larger one.
+    "global": {"type": "object", "properties": {"imageRegistry": {"type": "string"}}},
+    "shards": {"type": "integer", "minimum": 1, "maximum": 1000},
     "configReload": {"enum": ["auto", "restart"]},
     "logLevel": {"enum": ["debug", "info", "warn", "error"]},
     "logFormat": {"enum": ["logfmt", "json"]},
@@ -29,6 +33,10 @@ SPECIAL: Mapping[str, Schema] = {
     "webConfig.scheme": {"enum": ["", "http", "https"]},
     "serviceMonitor.interval": DURATION,
     "serviceMonitor.scrapeTimeout": DURATION,
+    "serviceMonitor.sampleLimit": COUNT,
+    "serviceMonitor.labelLimit": COUNT,
+    "serviceMonitor.labelNameLengthLimit": COUNT,
+    "serviceMonitor.labelValueLengthLimit": COUNT,
     "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"]},
     "prometheusRule.thresholds.job": {"type": "string", "pattern": r'^[^"\\\s]+$'},
     "prometheusRule.thresholds.runbookUrl": {"type": "string", "pattern": r"^https?://[^\s\"'#]+$"},

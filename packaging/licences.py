@@ -16,7 +16,7 @@ HEAD = """# Licences
 
 The exporter is under Apache-2.0 (`LICENSE`). What it needs at run time, as locked in `locks/runtime.txt`:
 
-<!-- made by packaging/licences.py: make sbom -->
+<!-- made by packaging/licences.py: make generate -->
 
 | package | licence |
 |---|---|
@@ -48,7 +48,7 @@ def main() -> int:
         return 0
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
         return 0
-    print("docs/licences.md is out of date; run: make sbom", file=sys.stderr)
+    print("docs/licences.md is out of date; run: make generate", file=sys.stderr)
     return 1
 
 

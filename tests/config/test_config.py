@@ -261,13 +261,14 @@ def trees(depth: int = 3) -> st.SearchStrategy[str]:
     return leaf | mapping | st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(trees())
 def test_any_shape_is_a_configuration_or_an_error(text: str) -> None:
     """Right keys with wrong values in any combination give errors, never a crash."""
     assert isinstance(outcome_of(text), Config | ConfigError)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).map(lambda name: f"l_{name}"),

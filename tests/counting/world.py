@@ -18,7 +18,7 @@ from exporter.negotiation import Encoding, TextFormat
 from exporter.poller import Poller
 from exporter.runs import MAX_CLOCK_SKEW, TaskRun
 from exporter.state import StateFile, open_state
-from exporter.targets import Lane, configured_targets
+from exporter.targets import Details, Lane, configured_targets
 from exporter.telemetry import Telemetry
 from exporter.watch import Watch
 
@@ -111,6 +111,8 @@ class World:
     seen: set[str] = field(default_factory=set)
     """The ids of the runs that were shown at all since it was last emptied."""
     account_id: str = ""
+    details: Callable[[str], Details] = field(default=lambda _: Details())
+    """What GetMLTransform tells of a transform."""
     newest: float = 0.0
     """The newest time shown, of those that the exporter's clock lets it believe, since it was last set to 0."""
 

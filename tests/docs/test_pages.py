@@ -5,11 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from exporter import __version__
 from exporter.config import load_config
 from exporter.flags import COMMANDS, FLAGS, parse
 from exporter.metrics import METRICS
@@ -38,7 +40,10 @@ SECTIONS = {
     "state": StateSection,
 }
 PAGES = sorted(
-    path for pattern in ("*.md", "docs/**/*.md", "alerts/**/*.md") for path in ROOT.glob(pattern) if path.is_file()
+    path
+    for pattern in ("*.md", "docs/**/*.md", "alerts/**/*.md", "helm/**/*.md")
+    for path in ROOT.glob(pattern)
+    if path.is_file()
 )
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _METRIC = re.compile(r"\bglue_ml_[a-z0-9_]+\b")
@@ -128,6 +133,63 @@ def test_commands_can_be_typed(page: Path) -> None:
         parse(shlex.split(re.split("[|>;]", line)[0])[1:], {})
 
 
+def commands(page: Path) -> Iterator[list[str]]:
+    """Give the words of every command in the shell examples of a page."""
+    for block in blocks(page, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in re.split(r"&&|[|;]", line.partition(" #")[0]):
+                yield shlex.split(command)
+
+
+def arguments(command: list[str]) -> list[str] | None:
+    """Give what a command passes to the exporter that it calls by a path, in a container or in a pod."""
+    for position, word in enumerate(command):
+        image = command[0] == "docker" and re.fullmatch(r"ghcr\.io/\S+:\S+", word)
+        first = position == 0 or command[position - 1] == "--"
+        if image or (first and re.fullmatch(r"(\S+/)?glue-ml-exporter", word)):
+            rest = command[position + 1 :]
+            return rest[: rest.index(">")] if ">" in rest else rest
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_other_places_can_be_typed(page: Path) -> None:
+    """What an example passes to the exporter by its path or in a container is what the command takes."""
+    for command in commands(page):
+        if (passed := arguments(command)) is not None:
+            parse(passed, {})
+
+
+def test_commands_in_other_places_are_found() -> None:
+    """The search for such commands finds those of the installation page."""
+    found = [passed for command in commands(ROOT / "docs/install.md") if (passed := arguments(command)) is not None]
+    assert found == [["demo"], ["demo"], []]
+
+
+def test_reasons_in_troubleshooting_exist() -> None:
+    """Each reason of a failed poll of which the page about troubles speaks is one that the metric can have."""
+    telemetry = Telemetry(process=False)
+    telemetry.expect([Lane("default", "eu-west-1")])
+    (errors,) = [family for family in telemetry.registry.collect() if family.name == "glue_ml_exporter_poll_errors"]
+    rows = re.findall(r"^\| reason ([^|]*) \|", (ROOT / "docs/troubleshooting.md").read_text("utf-8"), re.MULTILINE)
+    named = {reason for row in rows for reason in re.findall(r"`(\w+)`", row)}
+    assert len(named) > 5
+    assert named <= {sample.labels["reason"] for sample in errors.samples}
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    """There is no page in docs/ to which the README has no link."""
+    linked = {target for target, _ in _LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))}
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_images_in_examples_are_of_this_version(page: Path) -> None:
+    """An example that names an image names that of the version it comes with."""
+    versions = re.findall(r"ghcr\.io/\S*glue-ml-exporter:([0-9][\w.]*)", page.read_text(encoding="utf-8"))
+    assert set(versions) <= {__version__}
+
+
 def test_every_key_of_the_configuration_is_documented() -> None:
     """The reference of the configuration has each key of each section of the schema."""
     text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
@@ -164,22 +226,27 @@ def test_prometheus_takes_the_examples_of_the_readme(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def queries(page: Path) -> list[str]:
+    """Give the queries of a page: its blocks of PromQL, and what calls a function between backticks."""
+    blocked = [query for text in blocks(page, "promql") for query in text.split("\n\n")]
+    called = re.findall(r"`((?:sum|rate|increase|max|time)\b[^`]*\bglue_ml_[^`]*)`", page.read_text(encoding="utf-8"))
+    return [*blocked, *(query.replace("\\|", "|") for query in called)]
+
+
 @pytest.mark.slow
-def test_prometheus_understands_the_recommended_queries() -> None:
-    """Each query of the pages about counting is one that Prometheus can parse."""
-    promtool = tool("promtool", version="3")
-    for text in blocks(ROOT / "docs/how-it-counts.md", "promql"):
-        for query in text.split("\n\n"):
-            rule = {"groups": [{"name": "q", "rules": [{"record": "q", "expr": query}]}]}
-            done = subprocess.run(
-                [promtool, "check", "rules"],
-                input=yaml.safe_dump(rule),
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, query + done.stdout + done.stderr
+def test_prometheus_understands_the_recommended_queries(tmp_path: Path) -> None:
+    """Each query of a page is one that Prometheus can parse."""
+    found = {page: queries(page) for page in PAGES}
+    assert {"how-it-counts.md", "migrate.md", "troubleshooting.md"} <= {page.name for page in PAGES if found[page]}
+    groups = [
+        {"name": str(page.relative_to(ROOT)), "rules": [{"record": f"q{number}", "expr": query}]}
+        for page in PAGES
+        for number, query in enumerate(found[page])
+    ]
+    unique = [{**group, "name": f"{number} {group['name']}"} for number, group in enumerate(groups)]
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": unique}), encoding="utf-8")
+    done = run(tool("promtool", version="3"), "check", "rules", "queries.yml", folder=tmp_path)
+    assert done.exit_code == 0, done.stdout + done.stderr
 
 
 README_ALERTS = """

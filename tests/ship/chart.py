@@ -15,6 +15,7 @@ CHART = ROOT / "helm/glue-ml-exporter"
 SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 
 Object = dict[str, Any]
+MINIMAL: Object = yaml.safe_load((CHART / "ci/minimal-values.yaml").read_text())
 
 
 class Rendered:
@@ -46,7 +47,7 @@ class Rendered:
         return container
 
 
-class StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.CSafeLoader):
     """Refuses a key that is given twice, as the API server does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -63,14 +64,18 @@ def scenario(name: str) -> Path:
 
 def template(values: Path | Object) -> Rendered:
     """Render the chart as the release `shop` in the namespace `monitoring`; AssertionError if Helm refuses."""
-    code, output, errors = _render(values) if isinstance(values, Path) else run_template(values)
-    assert code == 0, errors
-    return Rendered(output)
+    return _render(values) if isinstance(values, dict) else _render_once(values)
 
 
 @functools.cache
-def _render(values: Path) -> tuple[int, str, str]:
-    return run_template(values)
+def _render_once(values: Path) -> Rendered:
+    return _render(values)
+
+
+def _render(values: Path | Object) -> Rendered:
+    code, output, errors = run_template(values)
+    assert code == 0, errors
+    return Rendered(output)
 
 
 def run_template(values: Path | Object, chart: Path = CHART) -> tuple[int, str, str]:

@@ -1,16 +1,16 @@
 """Check Kubernetes objects against the API's own schemas; run by the Python of `.tools/shipping`.
 
-    check_objects.py KUBERNETES_VERSION ... < documents.yaml
+    check_objects.py KUBERNETES_VERSION ... < list.json
 
 Prints one line for each mistake. Fields that a schema does not have are mistakes, and so are kinds without a schema.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import kubernetes_validate
-import yaml
 from cloudcoil.models.prometheus_operator import v1
 from pydantic import ValidationError
 
@@ -60,7 +60,7 @@ def _differences(given: Any, understood: Any, path: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for number, parsed in enumerate(yaml.safe_load_all(sys.stdin)):
-        for version in sys.argv[1:] if parsed else ():
-            for problem in problems(parsed, version):
-                print(f"document {number}, {parsed['kind']} {parsed['metadata']['name']}, {version}: {problem}")
+    for number, document in enumerate(json.load(sys.stdin)):
+        for version in sys.argv[1:]:
+            for problem in problems(document, version):
+                print(f"document {number}, {document['kind']} {document['metadata']['name']}, {version}: {problem}")

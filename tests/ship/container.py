@@ -70,7 +70,8 @@ class Storage:
         environ = {
             **environment(self._buildah),
             "HOME": str(self._folder),
-            "BUILDAH_ISOLATION": "chroot",
+            "BUILDAH_ISOLATION": "oci",
+            "BUILDAH_RUNTIME": str(tool("runc")),
             "CONTAINERS_STORAGE_CONF": str(self._folder / "storage.conf"),
             "TMPDIR": str(self._folder),
             **{name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")},
@@ -83,11 +84,13 @@ class Storage:
 
     def build(self, name: str, context: Path, *options: str | Path) -> Image:
         """Build the Dockerfile of a folder."""
-        policy = ("--signature-policy", self._folder / "policy.json")
-        self.buildah("bud", *policy, "--pull=never", "--format", "docker", "--tag", name, *options, context)
+        # The limits are what every machine has: one that may not raise its own fails with buildah's defaults.
+        limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
+        source = ("--pull=never", "--network=host", "--signature-policy", self._folder / "policy.json")
+        self.buildah("bud", *source, *limits, "--format=docker", "--tag", name, *options, context)
         return Image(name, self)
 
-    def build_exporter(self, revision: str) -> Image:
+    def build_exporter(self, version: str, revision: str) -> Image:
         """Build the Dockerfile of the repository on the stand-in."""
         context = self._folder / "stand-in"
         make_stand_in(context / "root")
@@ -99,8 +102,9 @@ class Storage:
         if CERTIFICATES.is_file():
             (self._folder / "pip.conf").write_text(f"[global]\ncert = {CERTIFICATES}\n")
             trust = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", f"--volume={self._folder}/pip.conf:/etc/pip.conf:ro"]
-        arguments = ("--build-arg", f"PYTHON_IMAGE={STAND_IN}", "--build-arg", f"REVISION={revision}")
-        return self.build("localhost/glue-ml-exporter:test", ROOT, *trust, *arguments)
+        arguments = {"PYTHON_IMAGE": STAND_IN, "VERSION": version, "REVISION": revision}
+        given = (f"--build-arg={name}={value}" for name, value in arguments.items())
+        return self.build("localhost/glue-ml-exporter:test", ROOT, *trust, *given)
 
     def clear(self) -> None:
         """Unmount and remove everything."""

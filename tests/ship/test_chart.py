@@ -1,26 +1,24 @@
 import json
 import re
 import shutil
-import tomllib
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
-from alerts.generate import rule_files
-from alerts.thresholds import Thresholds, read_thresholds
-from exporter.config import load_config
+from exporter.web.webconfig import WebConfig
 from helm import generate
-from helm.rules import THRESHOLDS, camel
-from tests.ship.chart import CHART, SCENARIOS, Object, Rendered, private, run_template, scenario, template
+from tests.ship.chart import CHART, MINIMAL, SCENARIOS, Object, Rendered, private, run_template, scenario, template
 from tests.ship.programs import call
-from tests.support import ROOT, TOOLS, run, tool
+from tests.support import EXPORTER, ROOT, TOOLS, Process, run, tool
+from tests.web.serving import serving
 
 pytestmark = pytest.mark.slow
 
-MINIMAL: Object = yaml.safe_load(scenario("minimal").read_text())
-RULES: Object = {**MINIMAL, "prometheusRule": {"enabled": True}}
+STATEFUL: Object = {**MINIMAL, "persistence": {"enabled": True}}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -32,30 +30,21 @@ def test_lints(name: str, tmp_path: Path) -> None:
 
 
 def test_valid_objects(tmp_path: Path) -> None:
-    """Kubernetes and the Prometheus operator know every object of every scenario and every field in it."""
-    documents = "\n---\n".join(template(scenario(name)).text for name in SCENARIOS)
-    assert check_objects(documents, tmp_path) == ""
-
-
-def test_check_finds_mistakes(tmp_path: Path) -> None:
-    """The check of the objects finds a mistyped field, in objects of Kubernetes and of the operator."""
-    text = template(scenario("demo")).text
+    """Kubernetes, the oldest and the newest, and the operator know every field of every scenario, but none mistyped."""
+    good = [item for name in SCENARIOS for item in template(scenario(name)).objects]
+    bad = template(scenario("demo")).text
     for field in ("automountServiceAccountToken:", "scrapeTimeout:"):
-        assert field in text
-        text = text.replace(field, f"x{field}")
-    found = check_objects(text, tmp_path)
-    assert "xautomountServiceAccountToken" in found
-    assert "xscrapeTimeout" in found
-
-
-def check_objects(documents: str, folder: Path) -> str:
-    """Give what is wrong with the documents, as the schemas see it."""
+        assert field in bad
+        bad = bad.replace(field, f"x{field}")
     tool("kubernetes-validate")
-    (folder / "documents.yaml").write_text(documents)
-    script = f'"$0" {ROOT}/tests/ship/check_objects.py 1.33 1.36 < documents.yaml'
-    checked = run("sh", "-c", script, TOOLS / "shipping/bin/python", folder=folder, timeout=90)
+    (tmp_path / "list.json").write_text(json.dumps([*good, *Rendered(bad).objects]))
+    script = f'"$0" {ROOT}/tests/ship/check_objects.py 1.29 1.37 < list.json'
+    checked = run("sh", "-c", script, TOOLS / "shipping/bin/python", folder=tmp_path, timeout=90)
     assert checked.exit_code == 0, checked.stderr
-    return checked.stdout
+    assert "xautomountServiceAccountToken" in checked.stdout
+    assert "xscrapeTimeout" in checked.stdout
+    numbers = [int(number) for number in re.findall(r"^document (\d+), ", checked.stdout, re.MULTILINE)]
+    assert min(numbers) >= len(good), checked.stdout
 
 
 def test_generated_files() -> None:
@@ -86,11 +75,15 @@ class TestRefused:
             ({**MINIMAL, "serviceMonitr": {"enabled": True}}, "Additional property serviceMonitr is not allowed"),
             ({**MINIMAL, "serviceMonitor": {"intervall": "30s"}}, "Additional property intervall is not allowed"),
             ({"config": {**MINIMAL["config"], "polling": {"intervall": "30s"}}}, "intervall is not allowed"),
-            ({**RULES, "prometheusRule": {"thresholds": {"window": "5 minutes"}}}, "Does not match pattern"),
+            ({**MINIMAL, "prometheusRule": {"thresholds": {"window": "5 minutes"}}}, "Does not match pattern"),
             ({**MINIMAL, "logLevel": "loud"}, "logLevel must be one of"),
             ({}, "there is nothing to watch: set config.region"),
             ({**MINIMAL, "demo": {"enabled": True}}, "demo.enabled excludes config"),
             ({"config": {**MINIMAL["config"], "state": {"path": "/x"}}}, "config.state.path needs persistence.enabled"),
+            ({**STATEFUL, "config": {**MINIMAL["config"], "state": {"path": "/x"}}}, "/x, which is not on the volume"),
+            ({**MINIMAL, "shards": 0}, "Must be greater than or equal to 1"),
+            ({"demo": {"enabled": True}, "shards": 2}, "demo.enabled excludes config, existingConfig, persistence and"),
+            ({**MINIMAL, "global": {"imageRegistry": 1}}, "global.imageRegistry: Invalid type"),
             ({**MINIMAL, "serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "scraped twice"),
         ],
     )
@@ -131,24 +124,36 @@ class TestEveryScenario:
         for claim in workload["spec"].get("volumeClaimTemplates", []):
             assert set(claim["metadata"]["labels"]) == fixed
 
-    def test_one_pod(self, name: str) -> None:
-        """There is never a second pod, neither beside the first nor for a moment when it is replaced."""
+    def test_one_writer(self, name: str) -> None:
+        """No two pods watch the same transforms or have the same volume, not for a moment when one is replaced."""
         workload = template(scenario(name)).workload
-        assert workload["spec"]["replicas"] == 1
         if workload["kind"] == "Deployment":
+            assert workload["spec"]["replicas"] == 1
             assert workload["spec"]["strategy"] == {"type": "Recreate"}
         else:
-            (claim,) = workload["spec"]["volumeClaimTemplates"]
+            container = workload["spec"]["template"]["spec"]["containers"][0]
+            count = workload["spec"]["replicas"]
+            assert (f"--shard.count={count}" in container["args"]) == (count > 1)
+        for claim in workload["spec"].get("volumeClaimTemplates", []):
             assert claim["spec"]["accessModes"] in (["ReadWriteOncePod"], ["ReadWriteOnce"])
 
-    def test_configuration_loads(self, name: str) -> None:
-        """The exporter takes the configuration that the chart writes, and keeps its state where the volume is."""
+    def test_configuration_loads(self, name: str, tmp_path: Path) -> None:
+        """The exporter's own check takes the configuration that the chart writes; its state is where the volume is."""
         rendered = template(scenario(name))
         mounts = {mount["name"]: mount["mountPath"] for mount in rendered.container["volumeMounts"]}
         for config_map in rendered.all("ConfigMap"):
             if text := config_map["data"].get("config.yaml"):
-                config = load_config(text, source=name, environ={"EXTERNAL_ID": "abc"})
-                assert config.state.path == (f"{mounts['state']}/state.db" if "state" in mounts else None)
+                (tmp_path / "config.yaml").write_text(text)
+                checked = run(
+                    *EXPORTER,
+                    "check-config",
+                    "--config.file=config.yaml",
+                    folder=tmp_path,
+                    environ={"PYTHONPATH": str(ROOT), "EXTERNAL_ID": "abc"},
+                )
+                assert checked.exit_code == 0, checked.stderr
+                state = yaml.safe_load(text).get("state", {}).get("path")
+                assert state == (f"{mounts['state']}/state.db" if "state" in mounts else None)
                 assert f"--config.file={mounts['config']}/config.yaml" in rendered.container["args"]
 
     def test_command_line(self, name: str) -> None:
@@ -174,6 +179,8 @@ def test_image_reference() -> None:
     """A digest wins over a tag, and the global registry over the image's."""
     assert template(MINIMAL).container["image"] == "ghcr.io/glue-ml-exporter/glue-ml-exporter:0.1.0"
     everything = template(scenario("everything")).container["image"]
+    bare = {**MINIMAL, "image": {"registry": "", "repository": "mirror.example.com/glue", "tag": "1"}}
+    assert template(bare).container["image"] == "mirror.example.com/glue:1"
     assert everything == f"images.example.com/glue-ml-exporter/glue-ml-exporter@sha256:{'0123456789abcdef' * 4}"
 
 
@@ -184,11 +191,15 @@ def test_probes_follow_tls() -> None:
     assert tls.container["livenessProbe"]["httpGet"] == {"path": "/-/healthy", "port": "metrics", "scheme": "HTTPS"}
     assert tls.container["readinessProbe"]["httpGet"] == {"path": "/-/ready", "port": "metrics", "scheme": "HTTPS"}
     assert tls.one("ServiceMonitor")["spec"]["endpoints"][0]["scheme"] == "https"
-    assert template(scenario("mtls")).container["livenessProbe"]["tcpSocket"] == {"port": "metrics"}
+    tls = {"cert_file": "c", "key_file": "k", "client_auth_type": "RequireAndVerifyClientCert"}
+    for values in (scenario("mtls"), {**MINIMAL, "webConfig": {"content": {"tls_server_config": tls}}}):
+        mutual = template(values)
+        assert mutual.container["livenessProbe"]["tcpSocket"] == {"port": "metrics"}
+        assert mutual.all("Pod") == []
 
 
-def test_web_configuration() -> None:
-    """The web configuration reads the certificate from where the chart mounts it, beside what the user set."""
+def test_web_configuration(tmp_path: Path) -> None:
+    """The web configuration reads the certificate from where the chart mounts it, and the exporter takes it."""
     rendered = template(scenario("tls"))
     secret = next(secret for secret in rendered.all("Secret") if secret["metadata"]["name"].endswith("-web"))
     web = yaml.safe_load(secret["stringData"]["web-config.yml"])
@@ -196,6 +207,15 @@ def test_web_configuration() -> None:
     tls = {"cert_file": f"{mounts['tls']}/tls.crt", "key_file": f"{mounts['tls']}/tls.key", "min_version": "TLS13"}
     assert web["tls_server_config"] == tls
     assert f"--web.config.file={mounts['web']}/web-config.yml" in rendered.container["args"]
+    certificate = trustme.CA().issue_cert("glue-ml-exporter.monitoring.svc")
+    certificate.private_key_pem.write_to_path(tmp_path / "tls.key")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    (tmp_path / "web-config.yml").write_text(
+        secret["stringData"]["web-config.yml"].replace(mounts["tls"], str(tmp_path))
+    )
+    loaded = WebConfig(tmp_path / "web-config.yml").current
+    assert loaded.tls is not None
+    assert set(loaded.users) == {"prometheus"}
 
 
 class TestReload:
@@ -222,95 +242,94 @@ class TestReload:
 def test_stable_target() -> None:
     """A restart changes no label of the target, and `job` is what the rules look for."""
     for name, kind, key in (
+        ("demo", "ServiceMonitor", "endpoints"),
         ("production", "ServiceMonitor", "endpoints"),
         ("mtls", "PodMonitor", "podMetricsEndpoints"),
     ):
         (endpoint,) = template(scenario(name)).one(kind)["spec"][key]
-        assert {"targetLabel": "instance", "replacement": "monitoring/shop-glue-ml-exporter"} in endpoint["relabelings"]
+        by_pod = {"sourceLabels": ["__meta_kubernetes_pod_name"], "replacement": "monitoring/$1"}
+        instance = {"replacement": "monitoring/shop-glue-ml-exporter"} if name == "demo" else by_pod
+        assert {"targetLabel": "instance", **instance} in endpoint["relabelings"]
         assert {"action": "labeldrop", "regex": "pod"} in endpoint["relabelings"]
         assert {"targetLabel": "job", "replacement": "glue-ml-exporter"} in endpoint["relabelings"]
         assert endpoint["honorLabels"] is False
 
 
-class TestRules:
-    def test_defaults(self) -> None:
-        """The rules of the chart are those of alerts/ when no threshold is changed."""
-        assert rules(template(RULES)) == generated(read_thresholds(THRESHOLDS))
-
-    @pytest.mark.parametrize(
-        "changed",
-        [
-            {"window": "1h", "job": "glue", "joined_labels": ["team", "cost_center"], "slow_factor": 2.5},
-            {"no_success_for": "1d12h", "no_success_task_types": ["EVALUATION", "FIND_MATCHES"], "joined_labels": []},
-            {
-                "failure_ratio": 0.01,
-                "failure_ratio_runs": 1000000,
-                "slow_runs": 2000000,
-                "overruns": 0,
-                "dashboard_url": "https://g.example/d",
-            },
-        ],
-    )
-    def test_thresholds(self, changed: Object) -> None:
-        """A threshold set as a value has the effect that it has in thresholds.toml."""
-        values = {camel(name): value for name, value in changed.items()}
-        rendered = template({**MINIMAL, "prometheusRule": {"enabled": True, "thresholds": values}})
-        settings = tomllib.loads(THRESHOLDS.read_text())
-        assert rules(rendered) == generated(Thresholds.model_validate({**settings, **changed}))
-
-    def test_every_duration(self) -> None:
-        """Every threshold that is a duration can be set, in whatever units."""
-        settings = tomllib.loads(THRESHOLDS.read_text())
-        changed = {name: "1h30m15s" for name, value in settings.items() if re.fullmatch(r"\d+[smhdw]", str(value))}
-        assert len(changed) > 10
-        values = {camel(name): value for name, value in changed.items()}
-        rendered = template({**MINIMAL, "prometheusRule": {"enabled": True, "thresholds": values}})
-        assert rules(rendered) == generated(Thresholds.model_validate({**settings, **changed}))
-
-    def test_switches(self) -> None:
-        """Groups and alerts can be left out, and every alert takes the labels that are asked for."""
-        production = rules(template(scenario("production")))
-        alerts = {rule["alert"]: rule for group in production for rule in group["rules"] if "alert" in rule}
-        assert "GlueMLTransformNotReady" not in alerts
-        assert alerts["GlueMLTaskRunFailed"]["labels"] == {"severity": "warning", "owner": "data-platform"}
-        assert [group["name"] for group in rules(template(scenario("everything")))] == ["glue-ml-transforms"]
-
-    def test_promtool(self, tmp_path: Path) -> None:
-        """Prometheus takes the rules of every scenario that has some."""
-        for name in ("production", "everything"):
-            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"groups": rules(template(scenario(name)))}))
-            checked = run(tool("promtool", version="3"), "check", "rules", f"{name}.yaml", folder=tmp_path)
-            assert checked.exit_code == 0, checked.stdout + checked.stderr
+def test_scraped_once() -> None:
+    """Of the two Services of a StatefulSet the ServiceMonitor selects one."""
+    rendered = template(scenario("production"))
+    selector = rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
+    services = rendered.all("Service")
+    assert len(services) == 2
+    assert [
+        service["metadata"]["name"] for service in services if selector <= service["metadata"]["labels"].items()
+    ] == ["shop-glue-ml-exporter"]
+    assert rendered.workload["spec"]["serviceName"] == "shop-glue-ml-exporter-pods"
 
 
-def rules(rendered: Rendered) -> list[Object]:
-    """Give the groups of the PrometheusRule, by name."""
-    groups: list[Object] = rendered.one("PrometheusRule")["spec"]["groups"]
-    return sorted(groups, key=lambda group: str(group["name"]))
+def test_limits_of_a_scrape() -> None:
+    """A scrape is limited as the values say, and only where they say so."""
+    limits = {"sampleLimit": 500000, "labelLimit": 40, "labelNameLengthLimit": 200, "labelValueLengthLimit": 1000}
+    assert limits.items() <= template(scenario("everything")).one("ServiceMonitor")["spec"].items()
+    assert not limits.keys() & template(scenario("tls")).one("ServiceMonitor")["spec"].keys()
 
 
-def generated(thresholds: Thresholds) -> list[Object]:
-    """Give the groups that alerts/ has for the thresholds, by name."""
-    groups = [group for text in rule_files(thresholds).values() for group in yaml.safe_load(text)["groups"]]
-    return sorted(groups, key=lambda group: str(group["name"]))
+class TestShards:
+    @pytest.mark.parametrize("persistence", [False, True])
+    def test_pods(self, persistence: bool) -> None:
+        """Shards are the pods of a StatefulSet, whose names do not change; volumes each has where state is kept."""
+        rendered = template({**MINIMAL, "shards": 3, "persistence": {"enabled": persistence}})
+        spec = rendered.one("StatefulSet")["spec"]
+        assert spec["replicas"] == 3
+        assert "--shard.count=3" in rendered.container["args"]
+        assert ("volumeClaimTemplates" in spec) == persistence
+
+    def test_spread(self) -> None:
+        """A constraint of the topology is about this release's pods unless it says otherwise."""
+        constraint = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+        own = {"labelSelector": {"matchLabels": {"a": "b"}}}
+        rendered = template({**MINIMAL, "shards": 2, "topologySpreadConstraints": [constraint, {**constraint, **own}]})
+        selector = rendered.workload["spec"]["selector"]
+        spread = rendered.workload["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert spread == [{**constraint, "labelSelector": selector}, {**constraint, **own}]
 
 
-def test_dashboards() -> None:
-    """Every dashboard arrives unchanged in a ConfigMap that Grafana's sidecar finds."""
-    maps = template(scenario("demo")).all("ConfigMap")
-    arrived = {name: json.loads(text) for item in maps for name, text in item["data"].items()}
-    assert arrived == {path.name: json.loads(path.read_text()) for path in (ROOT / "dashboards").glob("*.json")}
-    assert all(item["metadata"]["labels"]["grafana_dashboard"] == "1" for item in maps)
+def test_inside_another_chart(tmp_path: Path) -> None:
+    """The chart can be a part of another one, whose global values are none of its business."""
+    umbrella = tmp_path / "umbrella"
+    shutil.copytree(CHART, umbrella / "charts/glue-ml-exporter")
+    (umbrella / "Chart.yaml").write_text("{apiVersion: v2, name: umbrella, version: 1.0.0}")
+    values = {"global": {"imageRegistry": "images.example.com", "stage": "prod"}, "glue-ml-exporter": MINIMAL}
+    code, output, errors = run_template(values, umbrella)
+    assert code == 0, errors
+    assert Rendered(output).container["image"].startswith("images.example.com/")
 
 
 def test_network_policy() -> None:
-    """The demo reaches nobody; production reaches names, HTTPS and Pod Identity, and only scrapers reach it."""
+    """The demo reaches nobody; production names, HTTPS and Pod Identity, and only scrapers and tests reach it."""
     assert template(scenario("demo")).one("NetworkPolicy")["spec"]["egress"] == []
     spec = template(scenario("production")).one("NetworkPolicy")["spec"]
     assert [[port["port"] for port in rule["ports"]] for rule in spec["egress"]] == [[53, 53], [443], [80]]
-    assert spec["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"] == {
-        "kubernetes.io/metadata.name": "monitoring"
-    }
+    prometheus, tester = spec["ingress"][0]["from"]
+    assert prometheus["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+    labels = template(scenario("production")).one("Pod")["metadata"]["labels"]
+    assert tester["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_helm_test(tmp_path: Path) -> None:
+    """What `helm test` runs finds a serving exporter good, and something else at its address not."""
+    (container,) = template(MINIMAL).one("Pod")["spec"]["containers"]
+    assert container["command"][1:] == ["-c"]
+    script, url = container["args"]
+    assert url == "http://shop-glue-ml-exporter:10210"
+    with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=tmp_path) as exporter:
+        address = exporter.wait_for_output(r"addresses=(\S+)", timeout=30)[1]
+        tested = run(sys.executable, "-c", script, f"http://{address}", folder=tmp_path)
+        assert (tested.exit_code, tested.stderr) == (0, "")
+        assert re.search(r"^ready; \d{3,} lines of metrics$", tested.stdout, re.MULTILINE)
+    with serving() as other:
+        tested = run(sys.executable, "-c", script, f"http://127.0.0.1:{other.port}", folder=tmp_path)
+        assert (tested.exit_code, tested.stderr) == (1, "these are not our metrics: up 1\n\n")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -324,5 +343,5 @@ def test_notes(name: str, tmp_path: Path) -> None:
     assert code == 0, errors
     text = Rendered(output).one("Notes")["text"]
     assert re.search(r"port-forward service/(shop-glue-ml-exporter|glue-metrics) \d+\n", text)
-    assert "helm test --namespace monitoring shop" in text
+    assert ("helm test --namespace monitoring shop" in text) == (name != "mtls")
     assert ("This is the demo" in text) == (name == "demo")

@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+import yaml
 
-from tests.ship.container import Container, Storage
+from exporter import __version__
+from exporter.web.webconfig import WebConfig
+from tests.ship.container import STAND_IN, Container, Storage
 from tests.ship.programs import call
 from tests.support import ROOT, Process, fetch, free_port, run, wait_for_answer
+from tests.web.serving import FakeSite, serving
 
 HEALTHCHECK = ROOT / "packaging/image/healthcheck.py"
 HOME = "/opt/glue-ml-exporter"
-EXPORTER_MEGABYTES = 60
-"""What the exporter and its dependencies may add to the base image; 49 MB when this was written."""
+EXPORTER_MEGABYTES = 55
+"""What the exporter and its dependencies may add to the base image; 47 MB when this was written."""
 
 
 @pytest.mark.slow
@@ -41,7 +46,7 @@ def test_built_image(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("buildah and runc are run as root here")
     storage = Storage(tmp_path)
-    image = storage.build_exporter("0123abc")
+    image = storage.build_exporter(__version__, "0123abc")
     try:
         root, config = image.mount(), image.config()
         check_configuration(config)
@@ -60,7 +65,9 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     assert config["StopSignal"] == "SIGTERM"
     assert config["ExposedPorts"] == {"10210/tcp": {}}
     assert config["Healthcheck"]["Test"] == ["CMD", "/opt/glue-ml-exporter/bin/python", "-I", f"{HOME}/healthcheck.py"]
-    assert config["Labels"]["org.opencontainers.image.revision"] == "0123abc"
+    labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
+    assert (labels["version"], labels["revision"], labels["base.name"]) == (__version__, "0123abc", STAND_IN)
+    assert {"title", "description", "source", "documentation", "licenses"} <= labels.keys()
 
 
 def check_contents(root: Path) -> None:
@@ -70,6 +77,8 @@ def check_contents(root: Path) -> None:
     assert not packages & {"pip", "setuptools", "wheel", "hatchling", "editables"}
     assert not [*root.glob("usr/local/lib/python3*/ensurepip"), *root.glob("usr/local/lib/python3*/site-packages/pip*")]
     assert not [*root.glob("root/.cache"), *root.glob("builder"), *root.glob("src"), *root.glob("tmp/*")]
+    services = {path.name for path in root.glob("opt/*/lib/python3*/site-packages/botocore/data/*") if path.is_dir()}
+    assert services == {"glue", "sts", "sso", "sso-oidc", "signin"}
     closed = [path for path in root.glob("opt/**/*") if not path.is_symlink() and not path.stat().st_mode & 0o004]
     assert closed == []
 
@@ -108,29 +117,60 @@ def check_serves_and_stops(root: Path, config: Mapping[str, Any], folder: Path) 
         assert re.search(r"^Uid:\t10001\t10001\t10001\t10001$", status, re.MULTILINE)
         assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
         assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
+        probe = {
+            **config,
+            "Entrypoint": config["Healthcheck"]["Test"][1:],
+            "Env": [*config["Env"], f"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS=127.0.0.1:{port}"],
+        }
+        probed = Container(folder / "probe", root, probe, arguments=[]).run_to_end()
+        assert probed.exit_code == 0, probed.stderr
         running.send(signal.SIGTERM)
         assert running.wait() == 0
 
 
 class TestHealthcheck:
+    def healthcheck(self, folder: Path, port: int, web_config: Path | None = None) -> Process:
+        environ = {"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}"}
+        if web_config:
+            environ["GLUE_ML_EXPORTER_WEB_CONFIG_FILE"] = str(web_config)
+        return run(sys.executable, "-I", HEALTHCHECK, folder=folder, environ=environ)
+
     @pytest.mark.slow
     def test_healthy(self, tmp_path: Path) -> None:
         """The image's health check finds a serving exporter healthy, at the address that the environment names."""
         port = free_port()
-        address = {"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}"}
-        environ = {**address, "PYTHONPATH": str(ROOT)}
+        environ = {"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}", "PYTHONPATH": str(ROOT)}
         with Process(sys.executable, "-m", "exporter", "demo", folder=tmp_path, environ=environ) as exporter:
             exporter.wait_for_output("msg=listening")
-            assert run(sys.executable, HEALTHCHECK, folder=tmp_path, environ=address).exit_code == 0
+            checked = self.healthcheck(tmp_path, port)
+            assert checked.exit_code == 0, checked.stderr
 
-    def test_unhealthy(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("client", ["NoClientCert", "RequireAndVerifyClientCert"])
+    @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
+    def test_tls(self, client: str, version: str, tmp_path: Path) -> None:
+        """It finds a server that speaks TLS healthy, even if that wants certificates of clients, which it has not."""
+        authority = trustme.CA()
+        certificate = authority.issue_cert("somewhere.example")
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+        tls = {"cert_file": "server.pem", "key_file": "server.pem", "max_version": version, "client_auth_type": client}
+        wanted = {"client_ca_file": "ca.pem"} if client != "NoClientCert" else {}
+        path = tmp_path / "web.yml"
+        path.write_text(yaml.safe_dump({"tls_server_config": {**tls, **wanted}}))
+        with serving(web_config=WebConfig(path)) as served:
+            checked = self.healthcheck(tmp_path, served.port, path)
+            assert checked.exit_code == 0, checked.stderr
+
+    def test_ill(self, tmp_path: Path) -> None:
+        """A server whose poll loop is dead is found unhealthy, with the status that it answers."""
+        with serving(FakeSite(alive=False)) as served:
+            checked = self.healthcheck(tmp_path, served.port)
+            assert checked.exit_code == 1
+            assert re.fullmatch(rf"127.0.0.1:{served.port}: .*503.*\n", checked.stderr)
+
+    def test_silent(self, tmp_path: Path) -> None:
         """Where nobody listens the health check fails and says why in one line."""
-        address = f"127.0.0.1:{free_port()}"
-        checked = run(
-            sys.executable,
-            HEALTHCHECK,
-            folder=tmp_path,
-            environ={"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS": address},
-        )
+        port = free_port()
+        checked = self.healthcheck(tmp_path, port)
         assert checked.exit_code == 1
-        assert re.fullmatch(rf"{address}: .*refused.*\n", checked.stderr)
+        assert re.fullmatch(rf"127.0.0.1:{port}: .*refused.*\n", checked.stderr)

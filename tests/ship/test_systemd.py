@@ -1,13 +1,15 @@
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from exporter.simulator import Simulator
 from tests.ship.programs import call, environment
-from tests.support import EXPORTER, ROOT, Process, free_port, tool, wait_for_answer
+from tests.support import EXPORTER, ROOT, TOOLS, Process, free_port, run, tool, wait_for, wait_for_answer
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +37,19 @@ def test_units_verify(units: Path) -> None:
     verified = analyze("verify", "--man=no", *(units / name for name in names), folder=units)
     ours = [line for line in (verified.stdout + verified.stderr).splitlines() if "glue-ml-exporter" in line]
     assert ours == []
+
+
+@pytest.mark.parametrize("kind", ["service", "socket"])
+def test_drop_ins_of_the_documentation(kind: str, units: Path) -> None:
+    """Systemd takes the changes to the units that the documentation proposes."""
+    name = f"glue-ml-exporter.{kind}"
+    page = (ROOT / "docs/install.md").read_text()
+    (change,) = re.findall(rf"^```ini\n# systemctl edit {name}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    folder = units / f"{name}.d"
+    folder.mkdir()
+    (folder / "override.conf").write_text(change)
+    verified = analyze("verify", "--man=no", units / name, folder=units)
+    assert [line for line in (verified.stdout + verified.stderr).splitlines() if "glue-ml-exporter" in line] == []
 
 
 def test_exposure(units: Path) -> None:
@@ -66,3 +81,67 @@ def test_socket_activation(tmp_path: Path) -> None:
         assert f"addresses=127.0.0.1:{port}" in exporter.stderr
         exporter.send(signal.SIGTERM)
         assert exporter.wait() == 0
+
+
+class TestConfined:
+    def directives(self, name: str) -> list[str]:
+        """Give what the unit says about something, in order."""
+        return re.findall(rf"^{name}=(.*)$", (UNITS / "glue-ml-exporter.service").read_text(), re.MULTILINE)
+
+    def allowed_calls(self, folder: Path) -> set[str]:
+        """Give the system calls that the unit allows."""
+        listed = analyze("syscall-filter", folder=folder).stdout
+        groups: dict[str, list[str]] = {}
+        for line in listed.splitlines():
+            if line.startswith("@"):
+                group = groups.setdefault(line.strip(), [])
+            elif line.startswith("    ") and not line.strip().startswith("#"):
+                group.append(line.strip())
+
+        def calls(name: str) -> set[str]:
+            return {call for member in groups[name] for call in calls(member)} if name in groups else {name}
+
+        allowed: set[str] = set()
+        for names in self.directives("SystemCallFilter"):
+            named = {call for name in names.removeprefix("~").split() for call in calls(name)}
+            allowed = allowed - named if names.startswith("~") else allowed | named
+        return allowed
+
+    def confined(self, folder: Path, *program: str | Path) -> tuple[str | Path, ...]:
+        """Give the command that runs a program as the unit would."""
+        (families,) = self.directives("RestrictAddressFamilies")
+        numbers = ",".join(str(int(getattr(socket, family))) for family in families.split())
+        (library,) = TOOLS.glob("systemd/usr/lib/*-linux-gnu/libseccomp.so.2")
+        calls = ",".join(sorted(self.allowed_calls(folder)))
+        return (sys.executable, ROOT / "tests/ship/confined.py", library, calls, numbers, *program)
+
+    def test_the_exporter_needs_no_more(self, tmp_path: Path) -> None:
+        """With the system calls, sockets and memory that the unit allows the exporter polls, keeps state and serves."""
+        environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "PYTHONPATH": str(ROOT)}
+        with Simulator("demo") as simulator:
+            (tmp_path / "config.yaml").write_text(
+                f"region: eu-west-1\nendpoint_url: {simulator.url}\nstate: {{path: {tmp_path}/state.db}}\n"
+                f"polling: {{interval: 1s}}\ntransforms: [{', '.join(simulator.world.transform_ids())}]\n"
+            )
+            serve = (*EXPORTER, "serve", "--config.file=config.yaml", "--web.listen-address=127.0.0.1:0")
+            with Process(*self.confined(tmp_path, *serve), folder=tmp_path, environ=environ) as exporter:
+                address = exporter.wait_for_output(r"addresses=(\S+)", timeout=30)[1]
+                wait_for_answer(f"http://{address}/-/ready", timeout=30)
+
+                def body() -> str:
+                    return wait_for_answer(f"http://{address}/metrics").text
+
+                wait_for(lambda: re.search(r"^glue_ml_transform_up\{.*\} 1(\.0)?$", body(), re.MULTILINE), timeout=30)
+                assert "\nprocess_start_time_seconds " in body()
+                exporter.send(signal.SIGTERM)
+                assert exporter.wait() == 0
+            assert "level=error" not in exporter.stderr
+            assert (tmp_path / "state.db").stat().st_size > 0
+
+    def test_the_confinement_confines(self, tmp_path: Path) -> None:
+        """What the unit denies fails in the same confinement: to change the owner of a file, and a raw socket."""
+        for attempt in ("os.chown('.', 0, 0)", "socket.socket(socket.AF_PACKET)", "os.setpriority(0, 0, 5)"):
+            code = f"import os, socket\n{attempt}"
+            tried = run(*self.confined(tmp_path, sys.executable, "-c", code), folder=tmp_path)
+            assert tried.exit_code == 1
+            assert "PermissionError" in tried.stderr

@@ -1,3 +1,7 @@
+import hashlib
+import json
+import os
+import re
 import signal
 import sys
 import tarfile
@@ -7,35 +11,50 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from tests.support import ROOT, Process, run, wait_for_answer
+from tests.support import ROOT, Process, run, tool, wait_for_answer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def build(target: str, folder: Path) -> Path:
-    """Build the wheel or sdist of the repository and give its path."""
-    script = f'cd "{ROOT}" && "{sys.executable}" -m hatchling build --target {target} --directory "{folder}/dist"'
+def build(target: str, source: Path, folder: Path) -> Path:
+    """Build the wheel or sdist of a source tree into a folder and give its path."""
+    script = f'cd "{source}" && "{sys.executable}" -m hatchling build --target {target} --directory "{folder}/{target}"'
     built = run("sh", "-c", script, folder=folder, timeout=60)
     assert built.exit_code == 0, built.stderr
-    (path,) = (folder / "dist").iterdir()
+    (path,) = (folder / target).iterdir()
     return path
 
 
-@pytest.mark.timeout(300)
-def test_wheel_runs_in_an_empty_environment(tmp_path: Path) -> None:
-    """The wheel and what the lock names, in an environment with nothing else, run the demo."""
-    wheel = build("wheel", tmp_path)
-    assert wheel.name == f"glue_ml_exporter-{__version__}-py3-none-any.whl"
-    environment = tmp_path / "environment"
-    assert run(sys.executable, "-m", "venv", environment, folder=tmp_path, timeout=60).exit_code == 0
+def pip(*arguments: str | Path, folder: Path) -> Process:
+    """Run pip with this machine's settings of it."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "proxy" in name.lower()}
+    return run(sys.executable, "-m", "pip", *arguments, folder=folder, environ=settings, timeout=180)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the repository."""
+    return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+def test_environment(wheel: Path, tmp_path: Path) -> None:
+    """The wheel and what the lock names are all it takes to run the demo, and the bill of materials says just that."""
+    made = run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", folder=tmp_path, timeout=60)
+    assert made.exit_code == 0, made.stderr
+    python = tmp_path / "venv/bin/python"
     lock = ("--require-hashes", "--only-binary", ":all:", "-r", ROOT / "locks/runtime.txt")
     for arguments in (lock, ("--no-index", "--no-deps", wheel)):
-        installed = pip(environment, *arguments, folder=tmp_path)
+        installed = pip("--python", python, "install", "--quiet", *arguments, folder=tmp_path)
         assert installed.exit_code == 0, installed.stderr
-    checked = run(environment / "bin/pip", "check", folder=tmp_path)
+    checked = pip("--python", python, "check", folder=tmp_path)
     assert checked.exit_code == 0, checked.stdout
-    demo = (environment / "bin/glue-ml-exporter", "demo", "--web.listen-address=127.0.0.1:0")
-    with Process(*demo, folder=tmp_path) as exporter:
+    check_demo(python.with_name("glue-ml-exporter"), tmp_path)
+    check_bill(python, tmp_path)
+
+
+def check_demo(command: Path, folder: Path) -> None:
+    """Check that the demo serves metrics, and stops when it is asked to."""
+    with Process(command, "demo", "--web.listen-address=127.0.0.1:0", folder=folder) as exporter:
         address = exporter.wait_for_output(r"addresses=(\S+)", timeout=30)[1]
         wait_for_answer(f"http://{address}/-/ready")
         assert "\nglue_ml_task_runs_finished_total{" in wait_for_answer(f"http://{address}/metrics").text
@@ -43,28 +62,40 @@ def test_wheel_runs_in_an_empty_environment(tmp_path: Path) -> None:
         assert exporter.wait() == 0
 
 
-def pip(environment: Path, *arguments: str | Path, folder: Path) -> Process:
-    """Install something, with this machine's settings of pip."""
-    import os  # noqa: PLC0415 - the one place that looks at the machine's own settings
+def check_bill(python: Path, folder: Path) -> None:
+    """Check that the bill of materials, valid as its writer finds it, names all that is locked, with its licence."""
+    tool("cyclonedx-py")
+    written = run(ROOT / "packaging/sbom", python, folder / "sbom.json", folder=folder, timeout=90)
+    assert written.exit_code == 0, written.stderr
+    bill = json.loads((folder / "sbom.json").read_text())
+    product = bill["metadata"]["component"]
+    assert (product["name"], product["version"], product["type"]) == ("glue-ml-exporter", __version__, "application")
+    locked = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", (ROOT / "locks/runtime.txt").read_text(), re.MULTILINE))
+    named = {item["name"].lower().replace("_", "-"): item for item in bill["components"]}
+    assert {name: item["version"] for name, item in named.items()} == locked
+    assert [name for name, item in named.items() if not item.get("licenses")] == []
 
-    settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "proxy" in name.lower()}
-    install = (environment / "bin/python", "-m", "pip", "install", "--quiet")
-    return run(*install, *arguments, folder=folder, environ=settings, timeout=180)
 
-
-def test_wheel_contents(tmp_path: Path) -> None:
+def test_wheel_contents(wheel: Path) -> None:
     """The wheel has the package, its type marker and the licence, and no tests."""
-    with zipfile.ZipFile(build("wheel", tmp_path)) as wheel:
-        names = set(wheel.namelist())
-        metadata = wheel.read(f"glue_ml_exporter-{__version__}.dist-info/METADATA").decode()
+    assert wheel.name == f"glue_ml_exporter-{__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(f"glue_ml_exporter-{__version__}.dist-info/METADATA").decode()
     assert {"exporter/cli.py", "exporter/py.typed"} <= names
     assert f"glue_ml_exporter-{__version__}.dist-info/licenses/LICENSE" in names
     assert not [name for name in names if not name.startswith(("exporter/", "glue_ml_exporter-"))]
     assert "License-Expression: Apache-2.0" in metadata
 
 
-def test_sdist_contents(tmp_path: Path) -> None:
-    """The sdist has what the wheel is built from, and its tests."""
-    with tarfile.open(build("sdist", tmp_path)) as sdist:
-        names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert {"exporter/cli.py", "tests/support.py", "LICENSE", "README.md", "pyproject.toml"} <= names
+def test_sdist(wheel: Path, tmp_path: Path) -> None:
+    """The sdist has all that the tests look at, and the wheel that is built from it is the wheel of the repository."""
+    with tarfile.open(build("sdist", ROOT, tmp_path)) as sdist:
+        names = {name.partition("/")[2].partition("/")[0] for name in sdist.getnames()}
+        sdist.extractall(tmp_path, filter="data")
+    source = tmp_path / f"glue_ml_exporter-{__version__}"
+    parts = {"alerts", "bench", "dashboards", "docs", "exporter", "helm", "locks", "packaging", "tests"}
+    assert parts | {"Dockerfile", "LICENSE", "Makefile", "README.md", "pyproject.toml"} <= names
+    assert not names & {".tools", ".venv", "dist", ".git"}
+    again = build("wheel", source, tmp_path)
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(wheel.read_bytes()).digest()

@@ -20,6 +20,11 @@ app.kubernetes.io/name: {{ include "glue-ml-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- define "glue-ml-exporter.testLabels" -}}
+app.kubernetes.io/name: {{ include "glue-ml-exporter.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "glue-ml-exporter.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "glue-ml-exporter.selectorLabels" . }}
@@ -32,7 +37,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "glue-ml-exporter.image" -}}
 {{- $registry := default .Values.image.registry .Values.global.imageRegistry -}}
-{{- $name := printf "%s/%s" $registry .Values.image.repository -}}
+{{- $name := printf "%s/%s" $registry .Values.image.repository | trimPrefix "/" -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $name .Values.image.digest -}}
 {{- else -}}
@@ -48,13 +53,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{- define "glue-ml-exporter.statePath" -}}
+{{- with .Values.config.state }}{{ .path }}{{ end -}}
+{{- end -}}
+
 {{- /* The exporter's configuration; with persistence it keeps its state on the volume. */ -}}
 {{- define "glue-ml-exporter.config" -}}
 {{- $config := deepCopy .Values.config -}}
-{{- if and .Values.persistence.enabled (not (dig "state" "path" "" $config)) -}}
+{{- if and .Values.persistence.enabled (not (include "glue-ml-exporter.statePath" .)) -}}
 {{- $_ := set $config "state" (dict "path" "/var/lib/glue-ml-exporter/state.db") -}}
 {{- end -}}
 {{- toYaml $config -}}
+{{- end -}}
+
+{{- /* Whether pods need a name that stays: for a volume, or to know which shard they are. */ -}}
+{{- define "glue-ml-exporter.stateful" -}}
+{{- if or .Values.persistence.enabled (gt (int .Values.shards) 1) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "glue-ml-exporter.hasWebConfig" -}}
@@ -80,6 +94,12 @@ http
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether clients need a certificate: a kubelet has none, and neither has `helm test`. */ -}}
+{{- define "glue-ml-exporter.mutualTls" -}}
+{{- $tls := default dict .Values.webConfig.content.tls_server_config -}}
+{{- if or .Values.probes.tcp (hasPrefix "Require" (default "" $tls.client_auth_type)) -}}true{{- end -}}
+{{- end -}}
+
 {{- /* How Prometheus asks: shared by ServiceMonitor and PodMonitor. */ -}}
 {{- define "glue-ml-exporter.endpoint" -}}
 {{- $monitor := .Values.serviceMonitor -}}
@@ -90,9 +110,15 @@ interval: {{ $monitor.interval }}
 scrapeTimeout: {{ $monitor.scrapeTimeout }}
 honorLabels: {{ $monitor.honorLabels }}
 relabelings:
-  # A new pod goes on with the series of the old one: one instance, whatever the pod is called and wherever it runs.
+  # A new pod goes on with the series of the old one, wherever it runs.
+  {{- if include "glue-ml-exporter.stateful" . }}
+  - sourceLabels: [__meta_kubernetes_pod_name]
+    targetLabel: instance
+    replacement: {{ .Release.Namespace }}/$1
+  {{- else }}
   - targetLabel: instance
     replacement: {{ .Release.Namespace }}/{{ include "glue-ml-exporter.fullname" . }}
+  {{- end }}
   - action: labeldrop
     regex: pod
   # The name that the rules in alerts/ look for.
@@ -115,6 +141,15 @@ basicAuth:
 {{- end }}
 {{- end -}}
 
+{{- /* What a scrape may bring at most: shared by ServiceMonitor and PodMonitor. */ -}}
+{{- define "glue-ml-exporter.limits" -}}
+{{- range $limit := list "sampleLimit" "labelLimit" "labelNameLengthLimit" "labelValueLengthLimit" }}
+{{- with get $.Values.serviceMonitor $limit }}
+{{ $limit }}: {{ int64 . }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
 {{- /* A Prometheus duration (1h30m) in seconds. */ -}}
 {{- define "glue-ml-exporter.seconds" -}}
 {{- $units := dict "ms" 0.001 "s" 1 "m" 60 "h" 3600 "d" 86400 "w" 604800 "y" 31536000 -}}
@@ -129,8 +164,8 @@ basicAuth:
 {{- /* What cannot work is refused with a sentence, before anything is installed. */ -}}
 {{- define "glue-ml-exporter.validate" -}}
 {{- if .Values.demo.enabled -}}
-{{- if or .Values.config .Values.existingConfig.secretName .Values.persistence.enabled -}}
-{{- fail "demo.enabled excludes config, existingConfig and persistence: the demo watches simulated transforms and keeps nothing" -}}
+{{- if or .Values.config .Values.existingConfig.secretName (include "glue-ml-exporter.stateful" .) -}}
+{{- fail "demo.enabled excludes config, existingConfig, persistence and shards: the demo watches simulated transforms and keeps nothing" -}}
 {{- end -}}
 {{- if include "glue-ml-exporter.hasWebConfig" . -}}
 {{- fail "demo.enabled excludes webConfig: the demo has no TLS and no users" -}}
@@ -146,7 +181,11 @@ basicAuth:
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor.enabled and podMonitor.enabled exclude each other: the exporter would be scraped twice" -}}
 {{- end -}}
-{{- if and (not .Values.persistence.enabled) (dig "state" "path" "" .Values.config) -}}
+{{- with include "glue-ml-exporter.statePath" . -}}
+{{- if not $.Values.persistence.enabled -}}
 {{- fail "config.state.path needs persistence.enabled=true: without a volume the file would be lost with the pod" -}}
+{{- else if not (hasPrefix "/var/lib/glue-ml-exporter/" .) -}}
+{{- fail (printf "config.state.path is %s, which is not on the volume: leave it away, or name a file in /var/lib/glue-ml-exporter" .) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

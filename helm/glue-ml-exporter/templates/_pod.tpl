@@ -45,7 +45,14 @@ spec:
   {{- end }}
   {{- with .Values.topologySpreadConstraints }}
   topologySpreadConstraints:
-    {{- toYaml . | nindent 4 }}
+    {{- range . }}
+    - {{- toYaml . | nindent 6 }}
+      {{- if not .labelSelector }}
+      labelSelector:
+        matchLabels:
+          {{- include "glue-ml-exporter.selectorLabels" $ | nindent 10 }}
+      {{- end }}
+    {{- end }}
   {{- end }}
   {{- with .Values.initContainers }}
   initContainers:
@@ -64,6 +71,9 @@ spec:
         - --config.file=/etc/glue-ml-exporter/config/config.yaml
         {{- if eq .Values.configReload "auto" }}
         - --config.enable-auto-reload
+        {{- end }}
+        {{- if gt (int .Values.shards) 1 }}
+        - --shard.count={{ int .Values.shards }}
         {{- end }}
         {{- end }}
         {{- if include "glue-ml-exporter.hasWebConfig" . }}
@@ -86,7 +96,7 @@ spec:
           protocol: TCP
       {{- range $probe, $path := dict "livenessProbe" "/-/healthy" "readinessProbe" "/-/ready" }}
       {{ $probe }}:
-        {{- if $.Values.probes.tcp }}
+        {{- if include "glue-ml-exporter.mutualTls" $ }}
         tcpSocket:
           port: metrics
         {{- else }}

@@ -1,4 +1,4 @@
-{{- /* Made by helm/generate.py from alerts/. Edit those, then: make chart */ -}}
+{{- /* Made by helm/generate.py from alerts/. Edit those, then: make generate */ -}}
 {{- define "glue-ml-exporter.rules.glue-ml-transforms" -}}
 {{- $t := .thresholds -}}
 - record: transform:glue_ml_transform_info:latest

@@ -1,0 +1,59 @@
+"""Become another program, confined as a systemd service is that has these settings.
+
+    confined.py LIBSECCOMP SYSTEM_CALLS ADDRESS_FAMILIES PROGRAM [ARGUMENT ...]
+
+LIBSECCOMP is the library's path. The lists are separated by commas: names of the system calls that are allowed, all
+others fail with EPERM; numbers of the families of which sockets may be made. Memory that can be written can never be
+executed (MemoryDenyWriteExecute=), and nothing gains rights.
+"""
+
+import ctypes
+import errno
+import os
+import sys
+
+PR_SET_NO_NEW_PRIVS, PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 38, 65, 1
+ALLOW, FAIL, IS_EQUAL = 0x7FFF0000, 0x00050000 | errno.EPERM, 4
+
+
+class Comparison(ctypes.Structure):
+    """`struct scmp_arg_cmp`: what an argument of a system call is compared with."""
+
+    _fields_ = (
+        ("arg", ctypes.c_uint),
+        ("op", ctypes.c_int),
+        ("datum_a", ctypes.c_uint64),
+        ("datum_b", ctypes.c_uint64),
+    )
+
+
+def check(result: int, what: str) -> None:
+    """End the program if a call has failed."""
+    if result != 0:
+        sys.exit(f"confined.py: {what}: {result}")
+
+
+def confine(libseccomp: str, calls: list[str], families: list[int]) -> None:
+    """Confine this process for good."""
+    libc, seccomp = ctypes.CDLL(None), ctypes.CDLL(libseccomp)
+    seccomp.seccomp_init.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(seccomp.seccomp_init(FAIL))
+    for call in calls:
+        number = seccomp.seccomp_syscall_resolve_name(call.encode())
+        if number < 0:
+            continue  # another architecture's
+        if call != "socket":
+            check(seccomp.seccomp_rule_add_array(context, ALLOW, number, 0, None), call)
+            continue
+        for family in families:
+            first = Comparison(0, IS_EQUAL, family, 0)
+            check(seccomp.seccomp_rule_add_array(context, ALLOW, number, 1, ctypes.byref(first)), call)
+    check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    check(libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0), "memory")
+    check(seccomp.seccomp_load(context), "load")
+
+
+if __name__ == "__main__":
+    library, allowed, addresses, *program = sys.argv[1:]
+    confine(library, allowed.split(","), [int(number) for number in addresses.split(",")])
+    os.execv(program[0], program)  # noqa: S606 - it is for tests
