@@ -13,7 +13,7 @@ import yaml
 from prometheus_client import Metric as Family
 
 from exporter.facts import KNOWN_CELLS
-from exporter.flags import COMMANDS, FLAGS
+from exporter.flags import COMMANDS, FLAGS, PROGRAM, Command
 from exporter.metrics import LAST_POLL, METRICS, TRANSFORM_STATUSES, Metric
 from exporter.runs import FAILURES, STATUSES, TASK_TYPES
 from exporter.targets import Lane
@@ -197,7 +197,7 @@ def command_line_page() -> str:
         "",
         "| command | does |",
         "|---|---|",
-        *(f"| `glue-ml-exporter {command.name}` | {command.help} |" for command in COMMANDS),
+        *(f"| [`{PROGRAM} {command.name}`](#{command.name}) | {command.help} |" for command in COMMANDS),
         "",
         "Each flag may be given as `--flag=value` or `--flag value`, or as an environment variable; the command line",
         "wins. A switch takes no value, and `--no-` before its name turns it off; in the environment it is `true` or",
@@ -214,7 +214,32 @@ def command_line_page() -> str:
         lines.append(
             f"| `--{flag.name}{value}` | {default} | `{flag.variable}` | {commands} | {flag.help}{repeatable} |"
         )
-    return "\n".join((*lines, "", "SIGHUP reloads the configuration, SIGTERM and SIGINT stop gracefully.", ""))
+    lines += [
+        "",
+        "Exit codes of every command: 2 for a wrong call, 130 if it was interrupted (but for `serve`, which stops).",
+    ]
+    for command in COMMANDS:
+        lines += _command_section(command)
+    return "\n".join((*lines, ""))
+
+
+def _command_section(command: Command) -> list[str]:
+    operand = f" {command.operand.metavar}{'...' if command.operand.many else ''}" if command.operand else ""
+    return [
+        "",
+        f"## {command.name}",
+        "",
+        f"`{PROGRAM} {command.name} [FLAGS]{operand}`: {command.help}.",
+        *(["", command.details.strip()] if command.details else []),
+        "",
+        "```sh",
+        *command.examples,
+        "```",
+        "",
+        "| exit code | means |",
+        "|---|---|",
+        *(f"| {code} | {meaning} |" for code, meaning in command.exits),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The command `glue-ml-exporter`: reads the command line, puts the parts together, and owns the signals."""
 
 import json
-import math
 import os
 import signal
 import socket
@@ -9,53 +8,64 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from exporter import __version__, logs
 from exporter.arenas import share_one_arena
+from exporter.arguments import UsageError, parse
+from exporter.commands.completion import completion_script
+from exporter.commands.once import poll_once
+from exporter.commands.terminal import lossless_output
 from exporter.config import Config, load_config, read_config
 from exporter.errors import ExporterError
 from exporter.flags import (
-    Address,
     CheckConfigOptions,
+    CompletionOptions,
     DemoOptions,
     IamPolicyOptions,
     OnceOptions,
     Options,
+    RunsOptions,
     ServeOptions,
     SimulateOptions,
-    UsageError,
-    parse,
 )
-from exporter.negotiation import Encoding, TextFormat
 from exporter.policy import policies, printable
 from exporter.server import WebServer
 from exporter.service import Service
 from exporter.sharding import chosen_shard
 from exporter.telemetry import Telemetry
+from exporter.values import Address
 from exporter.web.webconfig import WebConfig
-
-ONCE_PATIENCE = 0.05
-"""Seconds between two looks at whether `once` has polled everything."""
 
 log = logs.get_logger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; return its exit code: 0, 1 for a failure, 2 for a wrong call."""
+    """Run the command that the arguments name; return its exit code.
+
+    0, 1 for a failure, 2 for a wrong call, 130 if interrupted, 141 if nobody reads the output; or the command's own.
+    """
     try:
-        return _run(parse(sys.argv[1:] if argv is None else argv, os.environ))
+        code = _run(parse(sys.argv[1:] if argv is None else argv, os.environ))
+        sys.stdout.flush()
     except UsageError as error:
         print(f"glue-ml-exporter: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # What is still in the buffer would raise again when the interpreter closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (ExporterError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return code
 
 
-def _run(options: Options) -> int:
+def _run(options: Options) -> int:  # noqa: PLR0911 - one for each command
     match options:
         case ServeOptions():
             return _serve(options)
@@ -63,12 +73,17 @@ def _run(options: Options) -> int:
             return _demo(options)
         case SimulateOptions():
             return _simulate(options)
+        case RunsOptions():
+            return _show_runs(options)
         case OnceOptions():
             return _once(options)
         case CheckConfigOptions():
             return _check_config(options)
         case IamPolicyOptions():
             return _iam_policy(options)
+        case CompletionOptions():
+            print(completion_script(options.shell), end="")
+            return 0
 
 
 def _configured(path: str) -> Callable[[], Config]:
@@ -242,29 +257,26 @@ def _simulate(options: SimulateOptions) -> int:
     return 0
 
 
+def _show_runs(options: RunsOptions) -> int:
+    from exporter.commands.runs import show_runs  # noqa: PLC0415 - what draws tables is not for who serves
+
+    return show_runs(options, lossless_output(), sys.stderr)
+
+
 def _once(options: OnceOptions) -> int:
-    load = _configured(options.config_file)
-    service = Service(lambda: _polled_once(load()), _telemetry(options, process=False))
-    service.start()
-    while not service.polled_all:
-        threading.Event().wait(ONCE_PATIENCE)
-    scrape = service.prepare_scrape(TextFormat.TEXT, Encoding.IDENTITY)
-    sys.stdout.buffer.write(b"".join(scrape.chunks))
-    sys.stdout.flush()
-    failing = service.failing
-    service.stop()
-    return 1 if failing else 0
-
-
-def _polled_once(config: Config) -> Config:
-    """Return the configuration with nothing due again: however long one transform takes, no other moves meanwhile."""
-    return replace(config, polling=replace(config.polling, interval=math.inf))
+    file = Path(options.output) if options.output else None
+    telemetry = _telemetry(options, process=False)
+    return poll_once(_configured(options.config_file), telemetry, file, sys.stdout.buffer)
 
 
 def _check_config(options: CheckConfigOptions) -> int:
-    _configured(options.config_file)()
-    print(f"{options.config_file}: ok")
-    return 0
+    config = _configured(options.config_file)()
+    print(f"{options.config_file}: ok", flush=True)
+    if not options.live:
+        return 0
+    from exporter.commands.live import check_live  # noqa: PLC0415 - what draws tables is not for who serves
+
+    return check_live(config, lossless_output(), sys.stderr)
 
 
 def _iam_policy(options: IamPolicyOptions) -> int:

@@ -167,12 +167,7 @@ class Finder:
     # -- what to find -----------------------------------------------------------------------------------------------
 
     def _find(self, search: Search, glue: Glue, page_size: int) -> tuple[Target, ...]:
-        wanted = search.wanted
-        ids = glue.transform_ids(wanted.tags, page_size=page_size)
-        # Before anything is asked about each: names and tags of the others' transforms are the others' calls.
-        ids = [transform_id for transform_id in ids if self._shard.owns(transform_id)]
-        if wanted.name is not None:
-            ids = [transform_id for transform_id in ids if _is_named(glue, transform_id, wanted.name)]
+        ids = find(search.wanted, glue, page_size=page_size, owns=self._shard.owns)
         labels = self._labels(search, glue, ids)
         return tuple(Target(transform_id, search.lane, None, labels[transform_id]) for transform_id in ids)
 
@@ -247,6 +242,16 @@ def _carried_over(new: Iterable[Search], before: Iterable[Search]) -> tuple[Sear
 
 def _ids(targets: Iterable[Target]) -> list[str]:
     return [target.id for target in targets]
+
+
+def find(wanted: Discovery, glue: Glue, *, page_size: int, owns: Callable[[str], bool] = lambda _: True) -> list[str]:
+    """Return the ids of the transforms that are wanted in one account and region, and ours; raises `GlueError`."""
+    ids = glue.transform_ids(wanted.tags, page_size=page_size)
+    # Before anything is asked about each: names and tags of the others' transforms are the others' calls.
+    ids = [transform_id for transform_id in ids if owns(transform_id)]
+    if wanted.name is None:
+        return ids
+    return [transform_id for transform_id in ids if _is_named(glue, transform_id, wanted.name)]
 
 
 def _is_named(glue: Glue, transform_id: str, pattern: str) -> bool:

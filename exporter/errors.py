@@ -3,7 +3,7 @@
 ExporterError
 ├── ConfigError (document)        the configuration file cannot be used; carries every problem with its place
 │   └── WebConfigError (web.webconfig)  the same for --web.config.file
-├── UsageError (flags)            the command line cannot be used
+├── UsageError (arguments)           the command line cannot be used
 ├── ListenError (web.listeners)   an address cannot be listened on
 ├── StateError                    the state file cannot be used, or not be written
 └── GlueError                     a call to AWS has failed; carries the reason by which it is counted
@@ -24,9 +24,19 @@ class StateError(ExporterError):
 class GlueError(ExporterError):
     """A call to AWS has failed for good: retries, where they make sense, are used up."""
 
-    def __init__(self, reason: str, message: str, *, advice: str = "", retryable: bool = False) -> None:
-        """Take the ``reason`` label, what AWS said, what the user may do, and whether trying again may help."""
+    def __init__(
+        self, reason: str, message: str, *, advice: str = "", retryable: bool = False, operation: str = ""
+    ) -> None:
+        """Take the ``reason`` label, what AWS said, what the user may do, and whether trying again may help.
+
+        ``operation`` is the one of AWS that has refused; empty if the failure is no answer.
+        """
         super().__init__(message)
         self.reason = reason
         self.advice = advice
         self.retryable = retryable
+        self.operation = operation
+
+    def bare(self) -> "GlueError":
+        """Return an equal error that keeps nothing of what it was raised from."""
+        return GlueError(self.reason, str(self), advice=self.advice, retryable=self.retryable, operation=self.operation)

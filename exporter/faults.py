@@ -259,9 +259,11 @@ def failure_of(error: BaseException) -> GlueError:
     if isinstance(error, GlueError):
         return error
     answer = getattr(error, "response", None)
+    operation = ""
     if isinstance(answer, Mapping) and "Error" in answer:
         fault, told = fault_of_answer(answer), answer["Error"]
-        message = f"{getattr(error, 'operation_name', '')}: {told.get('Code', '')}: {told.get('Message', '')}"
+        operation = str(getattr(error, "operation_name", ""))
+        message = f"{operation}: {told.get('Code', '')}: {told.get('Message', '')}"
     else:
         fault, message = fault_of_exception(error), f"{type(error).__name__}: {error}"
-    return GlueError(fault.reason, message, advice=fault.advice, retryable=fault.retryable)
+    return GlueError(fault.reason, message, advice=fault.advice, retryable=fault.retryable, operation=operation)

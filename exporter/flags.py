@@ -1,33 +1,42 @@
 """The command line: flags in the manner of Prometheus, each also an environment variable.
 
-`COMMANDS` and `FLAGS` are the whole truth: parser, help and documentation are made from them. A new command is a
-dataclass whose fields are named for its flags (`--config.file` -> `config_file`), a row in `COMMANDS`, and its name in
-the rows of its flags.
+`COMMANDS` and `FLAGS` are the whole truth: parser, help, completion and documentation are made from them. A new command
+is a dataclass whose fields are named for its operand and its flags (`--config.file` -> `config_file`), a row in
+`COMMANDS`, and its name in the rows of its flags.
 """
 
-import argparse
-import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any
 
-from exporter import __version__
-from exporter.durations import parse_duration
-from exporter.errors import ExporterError
 from exporter.logs import FORMATS, LEVELS
+from exporter.moments import Moment, parse_moment
+from exporter.runs import STATUSES, TASK_TYPES
 from exporter.sharding import MAX_SHARDS
+from exporter.values import (
+    Address,
+    Choice,
+    Maybe,
+    Whole,
+    parse_address,
+    parse_count,
+    parse_interval,
+    parse_path,
+    parse_region,
+    parse_switch,
+    parse_url,
+)
 
 DEFAULT_PORT = 10210
 PROGRAM = "glue-ml-exporter"
+CONFIG_FILE = "config.yaml"
+SHELLS = ("bash", "zsh", "fish")
+OUTPUTS = ("table", "json", "csv")
+TABLE_LIMIT = 20
+"""Runs of each transform that a table shows if nothing else is asked for."""
 
-Address = tuple[str, int]
-"""Host and port to listen on; an empty host means all addresses, port 0 a free one."""
-
-
-class UsageError(ExporterError):
-    """The command line or its environment cannot be used; `str()` is one line that says why."""
+SORT_COLUMNS = ("STARTED", "STATUS", "TASK_RUN_TYPE")
+"""The columns by which GetMLTaskRuns sorts (``TaskRunSortColumnType``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,7 @@ class OnceOptions:
     """`once`: poll once and print the metrics."""
 
     config_file: str
+    output: str | None
     log_level: str
     log_format: str
 
@@ -83,6 +93,28 @@ class CheckConfigOptions:
     """`check-config`: validate the configuration."""
 
     config_file: str
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunsOptions:
+    """`runs`: show runs; type, status and sort column in the words of GetMLTaskRuns."""
+
+    transforms: tuple[str, ...]
+    config_file: str | None
+    all: bool
+    region: str | None
+    endpoint_url: str | None
+    type: str | None
+    status: str | None
+    started_after: Moment | None
+    started_before: Moment | None
+    sort: str
+    descending: bool
+    limit: int | None
+    output: str
+    follow: bool
+    exit_code: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +124,57 @@ class IamPolicyOptions:
     config_file: str
 
 
-Options = ServeOptions | DemoOptions | SimulateOptions | OnceOptions | CheckConfigOptions | IamPolicyOptions
+@dataclass(frozen=True, slots=True)
+class CompletionOptions:
+    """`completion`: print the completion script of a shell."""
+
+    shell: str
+
+
+Options = (
+    ServeOptions
+    | DemoOptions
+    | SimulateOptions
+    | RunsOptions
+    | OnceOptions
+    | CheckConfigOptions
+    | IamPolicyOptions
+    | CompletionOptions
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What a command takes beside flags; `field` is that of its options. Without `many` it is exactly one."""
+
+    field: str
+    metavar: str
+    help: str
+    read: Callable[[str], object] = str
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: what `parse` returns for it, one line about it, and examples to copy."""
+    """A command: what `parse` returns for it, one line about it, examples to copy, and what else its help says."""
 
     name: str
     options: type[Options]
     help: str
     examples: tuple[str, ...]
+    details: str = ""
+    """Paragraphs, with an empty line between."""
+    exits: tuple[tuple[int, str], ...] = ((0, "done"), (1, "it could not be done; one line says why"))
+    """Exit codes beside 2, a wrong call, and 130, interrupted."""
+    operand: Operand | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
     """A flag: its name without dashes, what it is for, how its text is read, and which commands take it.
 
-    `read` raises ValueError with a predicate (`is not ...; expected ...`). A flag without `metavar` is a switch.
+    `read` raises ValueError with a predicate (see `values`). A flag without `metavar` is a switch. Two flags may have
+    one name if no command takes both.
     """
 
     name: str
@@ -130,66 +195,36 @@ class Flag:
         """The field of the options that carries the flag."""
         return re.sub("[.-]", "_", self.name)
 
-
-def parse_address(text: str) -> Address:
-    """Return host and port of `:10210`, `127.0.0.1:0`, `localhost:80` or `[::1]:10210`."""
-    match = re.fullmatch(
-        r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:\[\]/]*)):(?P<port>[0-9]{1,5})", text
-    )
-    if match is None or int(match["port"]) > 65535:
-        raise ValueError("is not an address; expected host:port, e.g. :10210, 127.0.0.1:10210 or [::1]:10210")
-    return match["v6"] or match["host"] or "", int(match["port"])
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words among which the flag chooses, if it does."""
+        return self.read.words if isinstance(self.read, Choice | Maybe) else ()
 
 
-def _path(text: str) -> str:
-    if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or re.fullmatch("/(-/.*|config)", text):
-        raise ValueError("is not a path for metrics; expected e.g. /metrics, and not /config or below /-/")
-    return text
+_ABOUT_SERVE = """
+SIGHUP reloads the configuration. SIGTERM and SIGINT stop the exporter, within seconds even while a call to AWS hangs.
+"""
 
+_ABOUT_RUNS = """
+A transform is given by its id, its name in the configuration, or its name in Glue; all that have the name are shown.
+Its account and region are those of the configuration. Without a configuration the credentials are the ambient ones
+(environment, profile, role of the host), and the region is that of --region or the environment.
 
-def _count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError("is not a whole number of 0 or more")
-    return int(text)
+Glue itself filters and sorts, the runs of each transform by themselves. Times are UTC unless they have a zone, and
+may be relative ('2h ago', '1d12h ago').
 
+A table fits the terminal; in a pipe each run is one line. json is one object a line with the fields of GetMLTaskRuns,
+csv has a column for each of them. NO_COLOR is respected.
+"""
 
-def _shard_index(text: str) -> int | None:
-    if text and (not re.fullmatch("[0-9]{1,9}", text) or int(text) >= MAX_SHARDS):
-        raise ValueError(f"is not a whole number from 0 to {MAX_SHARDS - 1}")
-    return int(text) if text else None
+_ABOUT_ONCE = """
+A file is replaced as a whole or not at all: no reader ever sees half of it.
+"""
 
-
-def _shard_count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_SHARDS:
-        raise ValueError(f"is not a whole number from 1 to {MAX_SHARDS}")
-    return int(text)
-
-
-def _interval(text: str) -> float:
-    seconds = parse_duration(text)
-    if not seconds:
-        raise ValueError("is too short; expected e.g. 30s")
-    return seconds
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise ValueError("is not one of true, false, 1, 0")
-    return text.lower() in ("true", "1")
-
-
-def _optional(text: str) -> str | None:
-    return text or None
-
-
-def _choice(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"is not one of {', '.join(words)}")
-        return text
-
-    return read
-
+_ABOUT_CHECK_CONFIG = """
+With --live it also asks AWS for everything once, as the exporter would, and shows what works, what is denied and by
+which IAM action, and what is not there.
+"""
 
 COMMANDS = (
     Command(
@@ -200,6 +235,8 @@ COMMANDS = (
             f"{PROGRAM} --config.file=config.yaml",
             f"{PROGRAM} serve --web.listen-address=127.0.0.1:{DEFAULT_PORT} --log.format=json",
         ),
+        _ABOUT_SERVE,
+        ((0, "stopped by a signal"), (1, "it could not start; one line says why")),
     ),
     Command(
         "demo",
@@ -214,16 +251,43 @@ COMMANDS = (
         (f"{PROGRAM} simulate", "aws glue get-ml-transforms --endpoint-url http://127.0.0.1:10211"),
     ),
     Command(
+        "runs",
+        RunsOptions,
+        "show the runs of transforms: which, how they ended, why, since when",
+        (
+            f"{PROGRAM} runs customers-dedup",
+            f"{PROGRAM} runs --all --status=failed --started-after='12h ago'",
+            f"{PROGRAM} runs tfm-0123456789abcdef0123456789abcdef01234567 --region=eu-west-1 --limit=1",
+            f"{PROGRAM} runs customers-dedup --type=find-matches --follow",
+            f"{PROGRAM} runs --all --status=failed --output=json | jq -r .ErrorString",
+            f"{PROGRAM} runs customers-dedup --limit=1 --exit-code > /dev/null",
+        ),
+        _ABOUT_RUNS,
+        (
+            (0, "all that was asked for was read"),
+            (1, "something could not be read, or there is no such transform; one line says why"),
+            (3, "with --exit-code: a run that was listed is FAILED or TIMEOUT"),
+        ),
+        Operand("transforms", "TRANSFORM", "the id or the name of a transform; several, or none with --all", many=True),
+    ),
+    Command(
         "once",
         OnceOptions,
-        "poll once and print the metrics; exit 0 if all was polled, 1 if a target failed",
-        (f"{PROGRAM} once --config.file=config.yaml",),
+        "poll once and print the metrics, or write them to a file for node_exporter",
+        (
+            f"{PROGRAM} once --config.file=config.yaml",
+            f"{PROGRAM} once --output=/var/lib/node_exporter/glue_ml.prom",
+        ),
+        _ABOUT_ONCE,
+        ((0, "all was polled"), (1, "a target failed, which the metrics tell, too")),
     ),
     Command(
         "check-config",
         CheckConfigOptions,
-        "validate the configuration: every mistake with its place; exit 0 or 1",
-        (f"{PROGRAM} check-config --config.file=config.yaml",),
+        "validate the configuration: every mistake with its place",
+        (f"{PROGRAM} check-config --config.file=config.yaml", f"{PROGRAM} check-config --live"),
+        _ABOUT_CHECK_CONFIG,
+        ((0, "good"), (1, "a mistake; with --live also: something does not work")),
     ),
     Command(
         "iam-policy",
@@ -231,9 +295,18 @@ COMMANDS = (
         "print the least IAM policy that the configuration needs, as JSON",
         (f"{PROGRAM} iam-policy --config.file=config.yaml > policy.json",),
     ),
+    Command(
+        "completion",
+        CompletionOptions,
+        "print a script that completes commands, flags and values in a shell",
+        (
+            f'eval "$({PROGRAM} completion bash)"',
+            f"{PROGRAM} completion zsh > ~/.zfunc/_{PROGRAM}",
+            f"{PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish",
+        ),
+        operand=Operand("shell", "SHELL", f"one of {', '.join(SHELLS)}", Choice(*SHELLS)),
+    ),
 )
-
-_DESCRIPTION = "Prometheus exporter for AWS Glue machine-learning task runs."
 
 _RUNNING = ("serve", "demo", "simulate", "once")
 
@@ -243,22 +316,36 @@ FLAGS = (
         "the configuration file",
         ("serve", "once", "check-config", "iam-policy"),
         str,
-        "config.yaml",
+        CONFIG_FILE,
         "FILE",
     ),
-    Flag("config.check", "validate the configuration and exit: the same as check-config", ("serve",), _switch, "false"),
+    Flag(
+        "config.file",
+        f"the configuration file; without: {CONFIG_FILE}, if it is there",
+        ("runs",),
+        Maybe(str),
+        "",
+        "FILE",
+    ),
+    Flag(
+        "config.check",
+        "validate the configuration and exit: the same as check-config",
+        ("serve",),
+        parse_switch,
+        "false",
+    ),
     Flag(
         "config.enable-auto-reload",
         "reload the configuration when the file has changed",
         ("serve",),
-        _switch,
+        parse_switch,
         "false",
     ),
     Flag(
         "config.auto-reload-interval",
         "how often to look for a changed file",
         ("serve",),
-        _interval,
+        parse_interval,
         "30s",
         "DURATION",
     ),
@@ -271,22 +358,29 @@ FLAGS = (
         "HOST:PORT",
         repeatable=True,
     ),
-    Flag("web.telemetry-path", "the path of the metrics", ("serve",), _path, "/metrics", "PATH"),
-    Flag("web.config.file", "TLS, basic authentication, headers and rate limit", ("serve",), _optional, "", "FILE"),
-    Flag("web.max-requests", "answer at most so many scrapes at once; 0: no limit", ("serve",), _count, "40", "COUNT"),
-    Flag("web.enable-lifecycle", "allow a reload by POST to /-/reload", ("serve",), _switch, "false"),
+    Flag("web.telemetry-path", "the path of the metrics", ("serve",), parse_path, "/metrics", "PATH"),
+    Flag("web.config.file", "TLS, basic authentication, headers and rate limit", ("serve",), Maybe(str), "", "FILE"),
+    Flag(
+        "web.max-requests",
+        "answer at most so many scrapes at once; 0: no limit",
+        ("serve",),
+        parse_count,
+        "40",
+        "COUNT",
+    ),
+    Flag("web.enable-lifecycle", "allow a reload by POST to /-/reload", ("serve",), parse_switch, "false"),
     Flag(
         "web.disable-exporter-metrics",
         "leave out the metrics about the exporter's own process",
         ("serve",),
-        _switch,
+        parse_switch,
         "false",
     ),
     Flag(
         "shard.index",
         "which of the shards this is, from 0; without: the number that ends the host's name, as a StatefulSet gives it",
         ("serve",),
-        _shard_index,
+        Maybe(Whole(0, MAX_SHARDS - 1)),
         "",
         "NUMBER",
     ),
@@ -294,139 +388,42 @@ FLAGS = (
         "shard.count",
         "divide the transforms among so many exporters, each with the same configuration",
         ("serve",),
-        _shard_count,
+        Whole(1, MAX_SHARDS),
         "1",
         "COUNT",
     ),
     Flag("listen-address", "where the simulator answers", ("simulate",), parse_address, "127.0.0.1:10211", "HOST:PORT"),
-    Flag("scenario", "what happens, as YAML; without: the built-in", ("demo", "simulate"), _optional, "", "FILE"),
+    Flag("scenario", "what happens, as YAML; without: the built-in", ("demo", "simulate"), Maybe(str), "", "FILE"),
+    Flag("all", "all transforms of the configuration; without one, of the region", ("runs",), parse_switch, "false"),
+    Flag("region", "ask only in this region", ("runs",), Maybe(parse_region), "", "REGION"),
+    Flag("endpoint-url", "another Glue endpoint, for all accounts", ("runs",), Maybe(parse_url), "", "URL"),
+    Flag("type", "only runs of this task type", ("runs",), Maybe(Choice(*TASK_TYPES)), "", "TYPE"),
+    Flag("status", "only runs that have this status", ("runs",), Maybe(Choice(*STATUSES)), "", "STATUS"),
+    Flag("started-after", "only runs that started after this", ("runs",), Maybe(parse_moment), "", "TIME"),
+    Flag("started-before", "only runs that started before this", ("runs",), Maybe(parse_moment), "", "TIME"),
+    Flag("sort", "the order of the runs", ("runs",), Choice(*SORT_COLUMNS), "STARTED", "COLUMN"),
+    Flag("descending", "the highest first, of times the latest", ("runs",), parse_switch, "true"),
+    Flag(
+        "limit",
+        f"at most so many runs of each transform, 0 for all; without: {TABLE_LIMIT} in a table, else all",
+        ("runs",),
+        Maybe(parse_count),
+        "",
+        "COUNT",
+    ),
+    Flag("output", "the form of the output", ("runs",), Choice(*OUTPUTS), "table", "FORM"),
+    Flag("output", "write to this file instead, e.g. glue_ml.prom", ("once",), Maybe(str), "", "FILE"),
+    Flag("follow", "go on with new and changed runs as they come, until Ctrl-C", ("runs",), parse_switch, "false"),
+    Flag("exit-code", "exit 3 if a run that was listed has failed or timed out", ("runs",), parse_switch, "false"),
+    Flag("live", "ask AWS for everything once, too", ("check-config",), parse_switch, "false"),
     Flag(
         "log.level",
         f"write messages from this level on: {', '.join(LEVELS)}",
         _RUNNING,
-        _choice(*LEVELS),
+        Choice(*LEVELS),
         "info",
         "LEVEL",
     ),
-    Flag("log.format", f"how: {', '.join(FORMATS)}", _RUNNING, _choice(*FORMATS), "logfmt", "FORMAT"),
+    Flag("log.format", f"how: {', '.join(FORMATS)}", _RUNNING, Choice(*FORMATS), "logfmt", "FORMAT"),
 )
 """Every flag, in the order of the help."""
-
-
-def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
-    """Return the options that the arguments (without the program's name) ask for; they win over `environ`.
-
-    Raises:
-        UsageError: something is unknown, missing or wrong.
-        SystemExit: after `--help` or `--version` was printed.
-    """
-    command, arguments = _command(argv)
-    flags = [flag for flag in FLAGS if command.name in flag.commands]
-    try:
-        given, surplus = _parser(command, flags).parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{error.argument_name}: {error.message}") from error
-    if surplus:
-        raise UsageError(_refusal(surplus[0], command))
-    values = {flag.field: _value(flag, vars(given).get(flag.field), environ) for flag in flags}
-    if values.pop("config_check", False):
-        return CheckConfigOptions(values["config_file"])
-    return command.options(**values)
-
-
-def _command(argv: Sequence[str]) -> tuple[Command, list[str]]:
-    """Return the command, `serve` if none is named, and the arguments without it."""
-    names = [command.name for command in COMMANDS]
-    valued = {f"--{flag.name}" for flag in FLAGS if flag.metavar}
-    lone = {f"--{no}{flag.name}" for flag in FLAGS for no in ("", "no-") if not flag.metavar}
-    position = 0
-    while position < len(argv) and argv[position].startswith("-"):
-        word, has_value, _ = argv[position].partition("=")
-        if word not in {*valued, *lone, "-h", "--help", "--version"}:
-            raise UsageError(f"unknown flag {word!r}; {_suggestion(word, sorted(valued | lone), 'see --help')}")
-        position += 2 if word in valued and not has_value else 1
-    if position >= len(argv):
-        return COMMANDS[0], list(argv)
-    if argv[position] not in names:
-        nearest = _suggestion(argv[position], names, f"expected one of {', '.join(names)}")
-        raise UsageError(f"unknown command {argv[position]!r}; {nearest}")
-    return COMMANDS[names.index(argv[position])], [*argv[:position], *argv[position + 1 :]]
-
-
-def _suggestion(word: str, known: Sequence[str], otherwise: str) -> str:
-    near = get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else otherwise
-
-
-def _refusal(argument: str, command: Command) -> str:
-    """Return what is wrong with an argument that the command does not take."""
-    word = argument.partition("=")[0]
-    if not word.startswith("-"):
-        return f"unexpected argument {argument!r}; {command.name} takes only flags"
-    others = {f"--{no}{flag.name}": flag.commands for flag in FLAGS for no in ("", "no-")}
-    if word in others:
-        return f"{word} is a flag of {', '.join(others[word])}, not of {command.name}"
-    known = [f"--{flag.name}" for flag in FLAGS if command.name in flag.commands]
-    return f"unknown flag {word!r}; {_suggestion(word, known, f'see {PROGRAM} {command.name} --help')}"
-
-
-def _value(flag: Flag, texts: list[str] | None, environ: Mapping[str, str]) -> Any:
-    """Return what the flag stands for: the `texts` given, else the environment's, else its default."""
-    source = f"--{flag.name}"
-    if texts is None and environ.get(flag.variable):
-        source, text = flag.variable, environ[flag.variable]
-        texts = [part.strip() for part in text.split(",")] if flag.repeatable else [text]
-    values = []
-    for text in texts or [flag.default]:
-        try:
-            values.append(flag.read(text))
-        except ValueError as error:
-            raise UsageError(f"{source}: {text!r} {error}") from error
-    return tuple(values) if flag.repeatable else values[-1]
-
-
-class _Switch(argparse.Action):
-    """Keeps `--x` as the text `true` and `--no-x` as `false`."""
-
-    def __call__(
-        self, _parser: object, namespace: argparse.Namespace, _values: object, word: str | None = None
-    ) -> None:
-        setattr(namespace, self.dest, ["false" if str(word).startswith("--no-") else "true"])
-
-
-def _parser(command: Command, flags: Sequence[Flag]) -> argparse.ArgumentParser:
-    """Return a parser that collects each flag's texts in a list, and only of flags that are given."""
-    serve = command is COMMANDS[0]
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM if serve else f"{PROGRAM} {command.name}",
-        usage="%(prog)s [COMMAND] [FLAGS]" if serve else "%(prog)s [FLAGS]",
-        description=f"{_DESCRIPTION}\n\n{_command_list()}"
-        if serve
-        else f"{command.help[0].upper()}{command.help[1:]}.",
-        epilog="\n  ".join(("examples:", *command.examples)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-    parser.add_argument("--version", action="version", version=version())
-    for flag in flags:
-        repeated = "; repeatable" if flag.repeatable else ""
-        help_text = f"{flag.help}{repeated} (default: {flag.default or 'none'}; {flag.variable})".replace("%", "%%")
-        if flag.metavar:
-            parser.add_argument(
-                f"--{flag.name}", dest=flag.field, action="append", metavar=flag.metavar, help=help_text
-            )
-        else:
-            names = (f"--{flag.name}", f"--no-{flag.name}")
-            parser.add_argument(*names, dest=flag.field, action=_Switch, nargs=0, help=help_text)
-    return parser
-
-
-def _command_list() -> str:
-    return "\n".join(("commands:", *(f"  {command.name:<13} {command.help}" for command in COMMANDS)))
-
-
-def version() -> str:
-    """Return the line that `--version` prints."""
-    return f"{PROGRAM}, version {__version__} (python {platform.python_version()})"

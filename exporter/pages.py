@@ -1,8 +1,7 @@
 """Pages of task runs, and whatever else is asked of AWS. The only module that touches botocore, the core of boto3.
 
 A `Glue` speaks to one account in one region. It keeps to the rate of its lane, counts every attempt, and turns every
-failure into a `GlueError` with the reason by which it is counted (`faults`). Glue has no paginators for these
-operations, so the loop over pages is here.
+failure into a `GlueError` with the reason by which it is counted (`faults`).
 """
 
 import logging
@@ -11,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from botocore.config import Config as BotoConfig
 from botocore.credentials import CredentialProvider, CredentialResolver, DeferredRefreshableCredentials
@@ -21,9 +20,9 @@ from botocore.parsers import ResponseParserError, ResponseParserFactory
 from botocore.session import Session
 from cachetools import TTLCache
 
-from exporter import __version__
+from exporter import __version__, wire
 from exporter.attempts import Attempts
-from exporter.config import Account, Polling
+from exporter.config import Account, Config, Polling
 from exporter.errors import GlueError
 from exporter.faults import CREDENTIAL_REASONS, failure_of
 from exporter.logs import get_logger
@@ -31,19 +30,7 @@ from exporter.pacing import Pacer, Slots, Stopped
 from exporter.runs import TaskRun
 from exporter.targets import Details, Lane, transform_arn
 from exporter.telemetry import GLUE_OPERATIONS, Telemetry
-from exporter.wire import (
-    convert_details,
-    convert_listing,
-    convert_page,
-    convert_run,
-    convert_tags,
-    decode_listing,
-    decode_page,
-    malformed,
-)
-
-MAX_PAGES = 100_000
-"""Pages of one listing, after which an endpoint is taken to page for ever."""
+from exporter.walk import Item, listed, walk
 
 SESSION_NAME = "glue-ml-exporter"
 
@@ -55,7 +42,8 @@ DETAILS_TTL = 600.0
 
 MAX_TRANSFORMS = 1_000_000
 
-Item = TypeVar("Item")
+PEOPLES_OPERATIONS = ("GetMLTransforms",)
+"""What is called only when a person asks for a transform by a name: the exporter's own policy does not allow it."""
 
 _BODY = "__body__"
 _OLDEST_FIRST = {"Column": "STARTED", "SortDirection": "ASCENDING"}
@@ -103,7 +91,8 @@ class _Loader(Loader):  # type: ignore[misc] # botocore ships no types
     def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
         model = super().load_service_model(service_name, type_name, api_version)
         if (service_name, type_name) == ("glue", "service-2"):
-            return {**model, "operations": {name: model["operations"][name] for name in GLUE_OPERATIONS}}
+            wanted = (*GLUE_OPERATIONS, *PEOPLES_OPERATIONS)
+            return {**model, "operations": {name: model["operations"][name] for name in wanted}}
         return model
 
 
@@ -178,6 +167,12 @@ class Aws:
         self._lock = threading.Lock()
         self._lanes: dict[Lane, Glue] = {}
 
+    @classmethod
+    def of(cls, config: Config, *, telemetry: Telemetry, stop: threading.Event) -> "Aws":
+        """Return what speaks to the accounts of a configuration."""
+        accounts = {account.name: account for account in config.accounts}
+        return cls(accounts, config.polling, endpoint_url=config.endpoint_url, telemetry=telemetry, stop=stop)
+
     def lane(self, lane: Lane) -> "Glue":
         """Return what speaks to an account in a region; it connects at its first call."""
         with self._lock:
@@ -242,6 +237,18 @@ class Aws:
         )
 
 
+def ambient_region() -> str | None:
+    """Return the region that the environment or the profile in use names.
+
+    Raises `GlueError` when the settings of AWS cannot be read.
+    """
+    try:
+        region = Session().get_config_variable("region")
+    except Exception as error:  # whatever is wrong with a file of the user's, in botocore's many words for it
+        raise failure_of(error) from error
+    return str(region) if region else None
+
+
 def _account_id(account: Account) -> str | None:
     return account.role_arn.split(":")[4] if account.role_arn else None
 
@@ -290,17 +297,35 @@ class Glue:
             # The wire has whole seconds, and "after" may exclude the second itself.
             "Filter": {"StartedAfter": datetime.fromtimestamp(max(int(since) - 1, 0), UTC)},
         }
-        return self._pages("get_ml_task_runs", request, decode_page, convert_page)
+        return self._pages("get_ml_task_runs", request, wire.decode_page, wire.convert_page)
+
+    def task_run_records(
+        self, transform_id: str, *, criteria: Mapping[str, Any], sort: Mapping[str, str], page_size: int
+    ) -> Iterator[list[wire.Record]]:
+        """Yield the pages of runs with all that Glue tells of them, filtered and sorted by Glue.
+
+        ``criteria`` and ``sort`` are the ``Filter`` and the ``Sort`` of GetMLTaskRuns, with datetimes for times.
+        """
+        request: dict[str, Any] = {"TransformId": transform_id, "MaxResults": page_size, "Sort": dict(sort)}
+        if criteria:
+            request["Filter"] = dict(criteria)
+        return self._pages("get_ml_task_runs", request, wire.decode_records, wire.convert_records)
 
     def task_run(self, transform_id: str, run_id: str) -> TaskRun:
         """Return one run."""
-        return convert_run(self._call("get_ml_task_run", TransformId=transform_id, TaskRunId=run_id))
+        return wire.convert_run(self._call("get_ml_task_run", TransformId=transform_id, TaskRunId=run_id))
 
     def transform_ids(self, tags: Mapping[str, str], *, page_size: int) -> list[str]:
         """Return the ids of the transforms that carry all these tags, each once."""
         request: dict[str, Any] = {"MaxResults": page_size, **({"Tags": dict(tags)} if tags else {})}
-        pages = self._pages("list_ml_transforms", request, decode_listing, convert_listing)
+        pages = self._pages("list_ml_transforms", request, wire.decode_listing, wire.convert_listing)
         return list(dict.fromkeys(transform_id for page in pages for transform_id in page))
+
+    def transform_names(self, *, page_size: int) -> dict[str, str]:
+        """Return the names of all transforms by id."""
+        request = {"MaxResults": page_size}
+        pages = walk(lambda token: listed(self._call("get_ml_transforms", **request, **token), "Transforms"))
+        return {str(one.get("TransformId", "")): str(one.get("Name", "")) for page in pages for one in page}
 
     def details(self, transform_id: str) -> Details:
         """Return what Glue knows about the transform itself, as it was at most `DETAILS_TTL` seconds ago."""
@@ -312,31 +337,31 @@ class Glue:
                 with self._lock:
                     self._details[transform_id] = known
         if isinstance(known, GlueError):
-            raise GlueError(known.reason, str(known), advice=known.advice, retryable=known.retryable)
+            raise known.bare()
         return known
 
     def _ask_details(self, transform_id: str) -> Details | GlueError:
         try:
             answer = self._call("get_ml_transform", TransformId=transform_id)
-            return convert_details(answer)
+            return wire.convert_details(answer)
         except Stopped:
             raise
         except GlueError as error:
             # Kept for minutes, it must not keep what it was raised from.
-            return GlueError(error.reason, str(error), advice=error.advice, retryable=error.retryable)
+            return error.bare()
 
     def tags(self, transform_id: str) -> dict[str, str]:
         """Return the tags of a transform."""
         # STS tells everybody who they are: GetCallerIdentity needs no permission.
         arn = transform_arn(self.lane.region, self._owner(), transform_id)
-        return convert_tags(self._call("get_tags", ResourceArn=arn))
+        return wire.convert_tags(self._call("get_tags", ResourceArn=arn))
 
     def _owner(self) -> str:
         if not self.account_id:
             # STS tells everybody who they are: GetCallerIdentity needs no permission.
             answer = self._try(lambda connection: connection.sts().get_caller_identity())
             if not answer.get("Account"):
-                raise malformed("GetCallerIdentity without Account")
+                raise wire.malformed("GetCallerIdentity without Account")
             self._account_id = str(answer["Account"])
         return self.account_id
 
@@ -363,9 +388,9 @@ class Glue:
             if not self._stock_parser_noticed:
                 self._stock_parser_noticed = True
                 log.warning("botocore did not use our parser; pages are parsed by its own, at many times the cost")
-            return convert({name: value for name, value in answer.items() if name != "ResponseMetadata"})
+            return convert(_members(answer))
 
-        return _pages(ask)
+        return walk(ask)
 
     def _call(self, operation: str, **request: Any) -> Any:
         return self._try(lambda connection: getattr(connection.glue, operation)(**request))
@@ -413,21 +438,5 @@ class Glue:
             connection.close()
 
 
-def _pages(ask: Callable[[dict[str, str]], tuple[list[Item], str | None]]) -> Iterator[list[Item]]:
-    """Yield the pages of a listing; ``ask`` takes the NextToken, or nothing, and returns a page with the next token."""
-    request: dict[str, str] = {}
-    tokens: set[str] = set()
-    for _ in range(MAX_PAGES):
-        page, token = ask(request)
-        yield page
-        if token is None:
-            return
-        if token in tokens:
-            raise _endless("the same NextToken came twice")
-        tokens.add(token)
-        request = {"NextToken": token}
-    raise _endless(f"no end after {MAX_PAGES} pages")
-
-
-def _endless(what: str) -> GlueError:
-    return GlueError("pagination", f"the pages of a listing do not end: {what}", advice="check endpoint_url")
+def _members(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "ResponseMetadata"}

@@ -19,7 +19,7 @@ TASK_TYPES = (
 STATUSES = ("STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
 """The documented statuses (``TaskStatusType``); the last four are final."""
 
-FINAL_STATUSES = STATUSES[3:]
+ACTIVE_STATUSES, FINAL_STATUSES = STATUSES[:3], STATUSES[3:]
 FAILURES = ("FAILED", "TIMEOUT")
 
 UNKNOWN = "UNKNOWN"
@@ -34,7 +34,7 @@ AWS refuses requests signed by a clock further off than this, so a later time is
 _END_OF_TIME = 1e11
 """The year 5138, in UTC seconds; what lies beyond is no date, and would not fit into the state file."""
 
-_ACTIVE = frozenset(STATUSES[:3])
+_ACTIVE = frozenset(ACTIVE_STATUSES)
 _FINAL = frozenset(FINAL_STATUSES)
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from exporter import droppable
 from exporter.durations import DAY, HOUR, MINUTE, format_duration, parse_duration
+from exporter.values import parse_region, parse_url
 
 RESERVED_LABELS = frozenset(
     {
@@ -139,22 +139,6 @@ def _external_id(text: str) -> str:
     return text
 
 
-def _url(text: str) -> str:
-    expected = "expected e.g. https://glue.eu-west-1.amazonaws.com"
-    try:
-        url = urlsplit(text)
-        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not re.fullmatch(r"[!-~]+", text):
-        raise ValueError(f"is not an http or https URL; {expected}")
-    if "@" in url.netloc:
-        raise ValueError(f"carries a user name or password; {expected}")
-    if url.query or url.fragment:
-        raise ValueError(f"has a query or a fragment; {expected}")
-    return text
-
-
 def _label(text: str) -> str:
     if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", text):
         raise ValueError("is not a label name; expected letters, digits and _, no digit first")
@@ -205,12 +189,9 @@ LabelName = Annotated[str, _parsed(_label)]
 LabelTag = Annotated[str, _parsed(_label_tag)]
 DroppedMetric = Annotated[str, _parsed(_dropped_metric)]
 DroppedStatus = Annotated[str, _parsed(_dropped_status)]
-Url = Annotated[str, _parsed(_url)]
+Url = Annotated[str, _parsed(parse_url)]
 ExternalId = Annotated[SecretStr, _parsed(_external_id)]
-Region = Annotated[
-    str,
-    _matching("[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}", "is not an AWS region; expected e.g. eu-west-1"),
-]
+Region = Annotated[str, _parsed(parse_region)]
 RoleArn = Annotated[
     str,
     _matching(

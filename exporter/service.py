@@ -80,14 +80,8 @@ class Service:
 
     def _connect(self, config: Config) -> Aws:
         # AWS counts the calls of all shards together, and each shard has an equal share of every account and region.
-        rate = config.polling.requests_per_second / self._shard.count
-        return Aws(
-            {account.name: account for account in config.accounts},
-            replace(config.polling, requests_per_second=rate),
-            endpoint_url=config.endpoint_url,
-            telemetry=self.telemetry,
-            stop=self._stop,
-        )
+        polling = replace(config.polling, requests_per_second=config.polling.requests_per_second / self._shard.count)
+        return Aws.of(replace(config, polling=polling), telemetry=self.telemetry, stop=self._stop)
 
     def _loaded(self) -> None:
         self.telemetry.config_last_reload_successful.set(1)

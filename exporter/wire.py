@@ -66,8 +66,17 @@ class _Listing(msgspec.Struct, rename="pascal"):
     next_token: str | None = None
 
 
+class _RecordPage(msgspec.Struct, rename="pascal"):
+    task_runs: list[dict[str, Any]]
+    next_token: str | None = None
+
+
 _PAGE = msgspec.json.Decoder(_Page)
 _LISTING = msgspec.json.Decoder(_Listing)
+_RECORD_PAGE = msgspec.json.Decoder(_RecordPage)
+
+Record = dict[str, Any]
+"""A run with all that Glue tells of it, under Glue's own names; times are UTC seconds."""
 
 
 def decode_page(body: bytes) -> tuple[list[TaskRun], str | None]:
@@ -120,6 +129,24 @@ def convert_tags(parsed: Mapping[str, Any]) -> dict[str, str]:
         return msgspec.convert(_plain(parsed.get("Tags")), dict[str, str])
     except msgspec.MsgspecError as error:
         raise malformed(str(error)) from error
+
+
+def decode_records(body: bytes) -> tuple[list[Record], str | None]:
+    """Return all that a page tells of its runs, and its NextToken; raises `GlueError` as `decode_page` does."""
+    try:
+        page = _RECORD_PAGE.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise malformed(str(error)) from error
+    return page.task_runs, page.next_token or None
+
+
+def convert_records(parsed: Mapping[str, Any]) -> tuple[list[Record], str | None]:
+    """Do the same with an answer that botocore has parsed to dicts and datetimes."""
+    try:
+        page = msgspec.convert(_plain(parsed), _RecordPage)
+    except msgspec.MsgspecError as error:
+        raise malformed(str(error)) from error
+    return page.task_runs, page.next_token or None
 
 
 def convert_run(parsed: Mapping[str, Any]) -> TaskRun:

@@ -1,26 +1,29 @@
 import re
+import shlex
 from dataclasses import fields
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.arguments import UsageError, parse
 from exporter.flags import (
     COMMANDS,
     DEFAULT_PORT,
     FLAGS,
     CheckConfigOptions,
+    CompletionOptions,
     DemoOptions,
     Flag,
     IamPolicyOptions,
     OnceOptions,
     Options,
+    RunsOptions,
     ServeOptions,
     SimulateOptions,
-    UsageError,
-    parse,
-    parse_address,
 )
+from exporter.moments import Moment
+from exporter.values import parse_address
 
 
 def options(line: str, **environ: str) -> Options:
@@ -62,8 +65,26 @@ def test_defaults() -> None:
     )
     assert options("demo") == DemoOptions((("", DEFAULT_PORT),), None, "info", "logfmt")
     assert options("simulate") == SimulateOptions(("127.0.0.1", 10211), None, "info", "logfmt")
-    assert options("once") == OnceOptions("config.yaml", "info", "logfmt")
-    assert options("check-config") == CheckConfigOptions("config.yaml")
+    assert options("once") == OnceOptions("config.yaml", None, "info", "logfmt")
+    assert options("check-config") == CheckConfigOptions("config.yaml", live=False)
+    assert options("completion zsh") == CompletionOptions("zsh")
+    assert options("runs a b") == RunsOptions(
+        transforms=("a", "b"),
+        config_file=None,
+        all=False,
+        region=None,
+        endpoint_url=None,
+        type=None,
+        status=None,
+        started_after=None,
+        started_before=None,
+        sort="STARTED",
+        descending=True,
+        limit=None,
+        output="table",
+        follow=False,
+        exit_code=False,
+    )
     assert options("iam-policy") == IamPolicyOptions("config.yaml")
 
 
@@ -73,7 +94,7 @@ def test_defaults() -> None:
 )
 def test_flags_and_command_in_any_order(line: str) -> None:
     """A flag takes its value after = or a blank, before or after the command."""
-    assert options(line) == OnceOptions("x", "info", "logfmt")
+    assert options(line) == OnceOptions("x", None, "info", "logfmt")
 
 
 def test_a_value_is_not_a_command() -> None:
@@ -85,7 +106,7 @@ def test_a_value_is_not_a_command() -> None:
 def test_config_check_is_check_config() -> None:
     """--config.check asks for the same as the command check-config."""
     assert options("--config.check --config.file=x") == options("check-config --config.file=x")
-    assert options("", **variables(CONFIG_CHECK="1")) == CheckConfigOptions("config.yaml")
+    assert options("", **variables(CONFIG_CHECK="1")) == CheckConfigOptions("config.yaml", live=False)
     assert isinstance(options("--config.check --no-config.check"), ServeOptions)
 
 
@@ -154,14 +175,31 @@ def test_service_links_of_kubernetes_do_no_harm() -> None:
     ("line", "message"),
     [
         ("onec", "unknown command 'onec'; did you mean once?"),
-        ("zzz", "unknown command 'zzz'; expected one of serve, demo, simulate, once, check-config, iam-policy"),
+        (
+            "zzz",
+            f"unknown command 'zzz'; expected one of {', '.join(command.name for command in COMMANDS)}",
+        ),
         ("--config.fil=x", "unknown flag '--config.fil'; did you mean --config.file?"),
         ("once --config.fil x", "unknown flag '--config.fil'; did you mean --config.file?"),
         ("once --zzz", "unknown flag '--zzz'; see glue-ml-exporter once --help"),
         ("-x", "unknown flag '-x'; see --help"),
         ("--web.max=3", "unknown flag '--web.max'; did you mean --web.max-requests?"),
-        ("demo --config.file=x", "--config.file is a flag of serve, once, check-config, iam-policy, not of demo"),
+        ("demo --config.file=x", "--config.file is a flag of serve, once, check-config, iam-policy, runs, not of demo"),
+        ("demo --no-follow", "--no-follow is a flag of runs, not of demo"),
         ("once again", "unexpected argument 'again'; once takes only flags"),
+        ("runs a --follw", "unknown flag '--follw'; did you mean --follow?"),
+        ("runz a", "unknown command 'runz'; did you mean runs?"),
+        (
+            "runs a --sort=start",
+            "--sort: 'start' is not one of STARTED, STATUS, TASK_RUN_TYPE; did you mean STARTED?",
+        ),
+        (
+            "runs a --started-after=soon",
+            "--started-after: 'soon' is not a time; expected e.g. '2h ago', 2026-11-26 or 2026-11-26T09:00Z",
+        ),
+        ("runs a --region=Ireland", "--region: 'Ireland' is not an AWS region; expected e.g. eu-west-1"),
+        ("completion", "completion takes one SHELL: one of bash, zsh, fish"),
+        ("completion csh", "SHELL: 'csh' is not one of bash, zsh, fish; did you mean zsh?"),
         ("--config.file", "--config.file: expected one argument"),
         ("--log.level=loud", "--log.level: 'loud' is not one of debug, info, warn, error"),
         ("--log.format=xml", "--log.format: 'xml' is not one of logfmt, json"),
@@ -179,6 +217,37 @@ def test_service_links_of_kubernetes_do_no_harm() -> None:
 def test_usage_errors(line: str, message: str) -> None:
     """A mistake is one line that names the flag, the value, and what was expected or meant."""
     assert refusal(line) == message
+
+
+def test_operands_and_flags_in_any_order() -> None:
+    """What a command takes beside flags may stand before, between and after them; after -- nothing is a flag."""
+    for line in ("runs a b --limit=3", "runs a --limit 3 b", "runs --limit 3 a b", "--limit 3 runs a b"):
+        found = options(line)
+        assert isinstance(found, RunsOptions)
+        assert (found.transforms, found.limit) == (("a", "b"), 3)
+    found = options("runs a -- --limit")
+    assert isinstance(found, RunsOptions)
+    assert found.transforms == ("a", "--limit")
+
+
+def test_words_of_the_api_in_any_case() -> None:
+    """Types, statuses and columns may be written as is convenient, and are those of the API."""
+    found = options("runs a --type find-matches --status failed --sort Task_Run_Type --no-descending")
+    assert isinstance(found, RunsOptions)
+    assert (found.type, found.status, found.sort, found.descending) == (
+        "FIND_MATCHES",
+        "FAILED",
+        "TASK_RUN_TYPE",
+        False,
+    )
+
+
+def test_times_of_the_command_line() -> None:
+    """A time is absolute, or relative to the moment at which the command runs."""
+    found = parse(["runs", "a", "--started-after", "2h ago", "--started-before=2026-11-26T09:00Z"], {})
+    assert isinstance(found, RunsOptions)
+    assert found.started_after == Moment(7200, relative=True)
+    assert found.started_before == Moment(1795683600, relative=False)
 
 
 @pytest.mark.parametrize("path", ["metrics", "/", "/config", "/-/healthy", "/a b", "/m?x", "/m#x", "/<b>"])
@@ -216,10 +285,10 @@ def test_help(command: object, capsys: pytest.CaptureFixture[str]) -> None:
         options(f"{found.name} --help")
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for flag in FLAGS:
-        assert (flag.variable in text) is (found.name in flag.commands)
-    for example in found.examples:
-        assert example in text
+    variables = {flag.variable for flag in FLAGS if found.name in flag.commands}
+    assert set(re.findall(r"GLUE_ML_EXPORTER_[A-Z_]+", text)) == variables
+    for said in (*found.examples, *found.details.split("\n\n"), *(meaning for _, meaning in found.exits)):
+        assert " ".join(said.split()) in text
 
 
 def own_examples() -> list[str]:
@@ -230,7 +299,7 @@ def own_examples() -> list[str]:
 @pytest.mark.parametrize("example", own_examples())
 def test_examples_are_right(example: str) -> None:
     """Every example of the help can be typed as it is."""
-    options(example.partition(" > ")[0].removeprefix("glue-ml-exporter"))
+    parse(shlex.split(re.split(" [>|] ", example)[0])[1:], {})
 
 
 def test_top_level_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,18 +313,20 @@ def test_top_level_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_options_and_flags_agree(command: object) -> None:
-    """The fields of a command's options are its flags, in the order of the table."""
+    """The fields of a command's options are its operand and its flags, in the order of the table."""
     (found,) = [known for known in COMMANDS if known is command]
     flags = [flag.field for flag in FLAGS if found.name in flag.commands and flag.name != "config.check"]
-    assert [field.name for field in fields(found.options)] == flags
+    operand = [found.operand.field] if found.operand else []
+    assert [field.name for field in fields(found.options)] == operand + flags
 
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_the_table_of_flags(flag: Flag) -> None:
-    """Each flag's default can be read, its commands exist, its variable is its own."""
+    """Each flag's default can be read, its commands exist, its variable is that of no other flag of theirs."""
     flag.read(flag.default)
     assert set(flag.commands) <= {command.name for command in COMMANDS}
-    assert [other.variable for other in FLAGS].count(flag.variable) == 1
+    same = [other for other in FLAGS if other.variable == flag.variable and set(other.commands) & set(flag.commands)]
+    assert same == [flag]
 
 
 @given(st.lists(st.text(max_size=10) | st.sampled_from([f"--{flag.name}" for flag in FLAGS]), max_size=5))

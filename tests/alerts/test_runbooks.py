@@ -48,6 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
             describe="the transform was refused once, is polled again, and a run of it has succeeded",
         )
         (folder / "polls-once.yaml").write_text((folder / "config.yaml").read_text().replace("state.db", "other.db"))
+        simulator.world.add_run(BUSY, status="TIMEOUT")
         run_id = simulator.world.start_run(BUSY, "FIND_MATCHES")
         yield (
             folder,

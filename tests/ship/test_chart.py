@@ -158,7 +158,7 @@ class TestEveryScenario:
 
     def test_command_line(self, name: str) -> None:
         """The exporter takes every flag that the chart passes."""
-        from exporter.flags import parse  # noqa: PLC0415 - only this test needs the parser
+        from exporter.arguments import parse  # noqa: PLC0415 - only this test needs the parser
 
         parse(template(scenario(name)).container["args"], {})
 

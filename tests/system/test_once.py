@@ -1,10 +1,14 @@
 """`glue-ml-exporter once` and `check-config`, as a shell sees them."""
 
+import signal
+import stat
+
 import pytest
 import yaml
 
+from exporter.commands.once import replace_file
 from exporter.simulator import Simulator
-from tests.support import EXPORTER, run
+from tests.support import EXPORTER, Process, run, wait_for
 from tests.system.staging import CREDENTIALS, FINISHED, Samples, configuration
 
 pytestmark = pytest.mark.slow
@@ -63,6 +67,66 @@ def test_once_exits_1_when_glue_is_not_there(simulator, tmp_path):
     assert done.exit_code == 1
     assert [line for line in done.stderr.splitlines() if "reason=connection" in line] == done.stderr.splitlines()
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_once_writes_a_file_for_node_exporter(simulator, tmp_path):
+    """With --output the exposition goes to that file, readable by everybody, and nothing to stdout."""
+    old = tmp_path / "glue_ml.prom"
+    old.write_text("old")
+    old.chmod(0o600)
+    done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-gone"]), f"--output={old.name}")
+    assert (done.exit_code, done.stdout) == (1, "")
+    samples = Samples(old.read_text())
+    assert samples.value("glue_ml_transform_up", transform_id="tfm-a") == 1
+    assert samples.value("glue_ml_transform_up", transform_id="tfm-gone") == 0
+    assert stat.filemode(old.stat().st_mode) == "-rw-r--r--"
+    assert {path.name for path in tmp_path.iterdir() if ".prom" in path.name} == {old.name}
+
+
+def test_a_file_that_cannot_be_written_is_one_line(simulator, tmp_path):
+    """A folder that is not there is one line and exit code 1."""
+    done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a"]), "--output=nowhere/glue_ml.prom")
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert "No such file or directory" in line
+    assert "nowhere" in line
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    """Until the last byte is there the old file stays, no other ends in .prom, and a failure leaves nothing behind."""
+    file = tmp_path / "glue_ml.prom"
+    file.write_bytes(b"old")
+
+    def chunks(*, fail):
+        yield b"new "
+        assert file.read_bytes() == b"old"
+        assert [path for path in tmp_path.iterdir() if path.suffix == ".prom"] == [file]
+        if fail:
+            raise OSError("disk full")
+        yield b"content"
+
+    with pytest.raises(OSError, match="disk full"):
+        replace_file(file, chunks(fail=True))
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == b"old"
+    replace_file(file, chunks(fail=False))
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == b"new content"
+
+
+@pytest.mark.parametrize(
+    "command", [("once",), ("once", "--output=x.prom"), ("check-config", "--live"), ("runs", "tfm-a")], ids=" ".join
+)
+def test_an_interrupt_while_glue_hangs_is_one_line(command, simulator, tmp_path):
+    """Ctrl-C while a call to Glue hangs ends a command at once, with one line and exit code 130."""
+    simulator.faults.set({"kind": "delay", "seconds": "1m"})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration(simulator.url, ["tfm-a"])))
+    with Process(*EXPORTER, *command, "--config.file=config.yaml", folder=tmp_path, environ=CREDENTIALS) as process:
+        wait_for(lambda: any(simulator.faults.hits().values()), describe=lambda: process.stderr)
+        process.send(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
+    assert process.stderr == "interrupted\n"
+    assert not list(tmp_path.glob("*.prom"))
 
 
 GOOD = "region: eu-west-1\ntransforms: [tfm-a]\n"

@@ -55,8 +55,8 @@ def test_a_reload_keeps_the_counters_of_the_transforms_that_stay(simulator, tmp_
         fail(simulator, exporter, "tfm-b", 1)
 
         reload(exporter, one)
+        wait_for(lambda: "tfm-b" not in fetch(exporter.url()).text)
         samples = exporter.metrics()
-        assert "tfm-b" not in fetch(exporter.url()).text
         assert samples.value(FINISHED, transform_id="tfm-a", **FAILED) == 2
 
 
@@ -67,7 +67,7 @@ def test_a_transform_that_returns_continues_where_it_was(simulator, tmp_path):
         exporter.wait_for_polls("tfm-b", 1)
         fail(simulator, exporter, "tfm-b", 1)
         reload(exporter, one)
-        assert not exporter.metrics().select(FINISHED, transform_id="tfm-b")
+        wait_for(lambda: not exporter.metrics().select(FINISHED, transform_id="tfm-b"))
         simulator.world.add_run("tfm-b", status="FAILED")
 
         exporter.configure(both)

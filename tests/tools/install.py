@@ -80,7 +80,7 @@ class LockedTool:
             recipe.write_text(wanted)
 
 
-EVERY_TEST_TOOL = ("prometheus-2", "prometheus-3", "awscli", "shipping", "containers", "systemd")
+EVERY_TEST_TOOL = ("prometheus-2", "prometheus-3", "awscli", "shipping", "containers", "systemd", "tmux", "zsh", "fish")
 KNOWN: dict[str, DebianTool | LockedTool] = {
     "prometheus-2": DebianTool(
         suite="bookworm",
@@ -118,6 +118,27 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         program="usr/bin/systemd-analyze",
         version_flag="--version",
         version="systemd 252",
+    ),
+    "tmux": DebianTool(
+        suite="bookworm",
+        packages=("tmux", "libevent-core-2.1-7", "libutempter0"),
+        program="usr/bin/tmux",
+        version_flag="-V",
+        version="tmux 3.",
+    ),
+    "zsh": DebianTool(
+        suite="bookworm",
+        packages=("zsh", "zsh-common", "libcap2"),
+        program="bin/zsh",
+        version_flag="--version",
+        version="zsh 5.",
+    ),
+    "fish": DebianTool(
+        suite="bookworm",
+        packages=("fish", "fish-common", "libpcre2-32-0"),
+        program="usr/bin/fish",
+        version_flag="--version",
+        version="version 3.",
     ),
 }
 

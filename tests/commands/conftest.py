@@ -1,0 +1,1 @@
+from tests.aws.conftest import environment, simulator  # noqa: F401 - fixtures that serve here, too

@@ -1,0 +1,47 @@
+"""Our command within the sentences of a page, and in the runbooks; lines of its own are typed by `test_pages`."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from exporter.arguments import parse
+from exporter.flags import COMMANDS
+from exporter.pages import PEOPLES_OPERATIONS
+from tests.docs.test_pages import PAGES
+from tests.support import ROOT
+
+NAMES = {command.name for command in COMMANDS}
+
+
+def cited(page: Path) -> list[str]:
+    """Give the calls of our command that stand between backquotes in a page, but for outlines and mere names."""
+    quoted = re.findall(r"`glue-ml-exporter ([^`\n]+)`", page.read_text(encoding="utf-8"))
+    return [call for call in quoted if "[FLAGS]" not in call and call not in NAMES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_sentences_can_be_typed(page: Path) -> None:
+    """Each call of our command that a sentence names is one that the command takes."""
+    for call in cited(page):
+        parse(shlex.split(call), {})
+
+
+def test_sentences_name_commands() -> None:
+    """There are such calls."""
+    assert sum(len(cited(page)) for page in PAGES) > 5
+
+
+def test_runbooks_show_runs() -> None:
+    """The runbooks of the alerts about task runs begin with a look at the runs."""
+    pages = [page for page in PAGES if page.stem.startswith("GlueMLTaskRun")]
+    texts = {page.stem: page.read_text(encoding="utf-8") for page in pages}
+    assert len(texts) >= 8
+    assert not [name for name, text in texts.items() if '   glue-ml-exporter runs "$TRANSFORM_ID" ' not in text]
+
+
+def test_what_only_people_call_is_documented() -> None:
+    """The page about permissions names each operation that the exporter's own policy leaves out."""
+    text = (ROOT / "docs/iam.md").read_text(encoding="utf-8")
+    assert all(f"`glue:{operation}`" in text for operation in PEOPLES_OPERATIONS)
