@@ -23,6 +23,8 @@ NAMES = (
     "ledger",
     "state",
     "clients",
+    "page",
+    "resize",
 )
 
 

@@ -14,6 +14,7 @@ import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from exporter.facts import KNOWN_CELLS, Cell, Latest, View
 from exporter.packing import CODE_BITS, CODE_MASK, GONE, TICK, fingerprint_of, pack, started_of
@@ -79,7 +80,9 @@ class Reading:
 
     def add(self, told: TaskRun) -> None:
         """Take one run; the same run may come again, from an overlapping page or a look-up of its own."""
-        told, code = self._ledger.named(told)
+        code = _CODE_OF.get((told.task_type, told.status))
+        if code is None:
+            told, code = self._ledger.named(told)
         run = credible(told, self.now)
         fingerprint = fingerprint_of(told.run_id)
         final = told.final
@@ -234,6 +237,11 @@ class Ledger:
             if calls + looked_up <= fewest:
                 best, fewest = start, calls + looked_up
         return best
+
+    def start_of_newest(self, count: int) -> float:
+        """Return where the ``count`` newest finished runs begin (UTC seconds), infinity if there is none."""
+        newest_first = map(started_of, reversed(self.finished.values()))
+        return min(islice(newest_first, count), default=math.inf)
 
     def _pages_since(self, starts: list[float], page_size: int) -> Iterator[tuple[float, int]]:
         """Yield each of the descending ``starts`` with the pages that a listing from there takes."""
@@ -401,11 +409,7 @@ class Ledger:
         return KNOWN_CELLS[code] if code < len(KNOWN_CELLS) else self.foreign[code - len(KNOWN_CELLS)]
 
     def named(self, run: TaskRun) -> tuple[TaskRun, int]:
-        """Return the run under the type and status by which it is counted, whatever Glue calls them, and their code."""
-        code = _CODE_OF.get((run.task_type, run.status))
-        return (run, code) if code is not None else self._named_foreign(run)
-
-    def _named_foreign(self, run: TaskRun) -> tuple[TaskRun, int]:
+        """Return a run of an undocumented type or status under the names by which it is counted, and their code."""
         cell = (run.task_type, run.status)
         if cell not in self.foreign and len(self.foreign) >= MAX_FOREIGN_CELLS:
             cell = (

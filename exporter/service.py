@@ -3,9 +3,10 @@
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.config import Config, masked_yaml
 from exporter.discovery import Finder, Search
@@ -18,8 +19,14 @@ from exporter.pages import Aws
 from exporter.poller import Poller
 from exporter.sharding import Shard
 from exporter.state import StateFile, open_state
+from exporter.status import Document
+from exporter.status.health import health_of
+from exporter.status.times import Moment
 from exporter.targets import Target, configured_targets, merge_targets
 from exporter.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from exporter.status.site import StatusPages
 
 log = get_logger(__name__)
 
@@ -46,9 +53,10 @@ class Service:
         self._exposition = Exposition(self.telemetry, self._state)
         self._poller = Poller(self._config, self._aws, self._exposition, self.telemetry, self._state, stop=self._stop)
         self._finder = Finder(self.telemetry, self._shard, stop=self._stop, on_found=self._watch_found)
-        self._targets: tuple[Target, ...] = ()
+        self._found: list[tuple[Target, ...]] = []
         self._began = time.monotonic()
         self._ready = False
+        self._pages: StatusPages | None = None
         self._adopt(self._config)
         self._loaded()
         if self._shard.count > 1:
@@ -165,11 +173,12 @@ class Service:
             # What a client refers to refers back to it, so only the collector frees it, and that comes round seldom.
             gc.collect()
 
-    def _watch(self, config: Config, aws: Aws, searches: Iterable[Search]) -> None:
+    def _watch(self, config: Config, aws: Aws, searches: Sequence[Search]) -> None:
         """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""
-        targets = self._targets_of(config, searches)
-        self._poller.watch(config, aws, targets)
-        self._targets = targets
+        # Before it is used, for a search may end meanwhile.
+        found = [search.found for search in searches]
+        self._poller.watch(config, aws, self._targets_of(config, searches))
+        self._found = found
 
     def _targets_of(self, config: Config, searches: Iterable[Search]) -> tuple[Target, ...]:
         """Return what this shard watches; what a search has found is the shard's own already."""
@@ -180,7 +189,7 @@ class Service:
         """Watch what a discovery has found, if that is news."""
         with self._reloading:
             searches = self._finder.searches
-            if self._targets_of(self._config, searches) == self._targets:
+            if [search.found for search in searches] == self._found:
                 return
             try:
                 self._watch(self._config, self._aws, searches)
@@ -192,9 +201,42 @@ class Service:
         shard = f"# shard {self._shard.index} of {self._shard.count}, counted from 0\n" if self._shard.count > 1 else ""
         return shard + masked_yaml(self._config)
 
-    def status_page(self) -> bytes | None:
-        """Return no page: people are served a list of links."""
-        return None
+    def status_page(self, query: Mapping[str, str], telemetry_path: str) -> Document | None:
+        """Return the page of all transforms, as the query wants it; None if pages are turned off."""
+        pages = self._status_pages()
+        if pages is None:
+            return None
+        standings = self._poller.standings
+        health = health_of(
+            self.telemetry,
+            standings,
+            shard=self._shard,
+            state_path=self._config.state.path,
+            interval=self._config.polling.interval,
+            lookback=self._config.polling.lookback,
+        )
+        return pages.front(standings, health, query, telemetry_path, Moment(time.time(), time.monotonic()))
+
+    def transform_page(self, transform_id: str, telemetry_path: str) -> Document | None:
+        """Return the page of one transform; None if it is not watched or pages are turned off."""
+        pages = self._status_pages()
+        standing = next((one for one in self._poller.standings if one.target.id == transform_id), None)
+        if pages is None or standing is None:
+            return None
+        return pages.transform(
+            standing, self._config.polling.interval, telemetry_path, Moment(time.time(), time.monotonic())
+        )
+
+    def _status_pages(self) -> "StatusPages | None":
+        """Return what renders the pages; it is loaded when somebody first looks at one."""
+        if not self._config.web.status_page:
+            return None
+        if self._pages is None:
+            # A template engine takes 50 ms and some memory, which a process that is only scraped does without.
+            from exporter.status.site import StatusPages  # noqa: PLC0415
+
+            self._pages = StatusPages()
+        return self._pages
 
 
 def _connection_of(config: Config) -> tuple[object, ...]:

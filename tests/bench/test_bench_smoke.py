@@ -17,6 +17,8 @@ TABLES = (
     "Ledger: a million finished runs",
     "State file: a million finished runs",
     "Clients: accounts with an assumed role",
+    "The status page: rendering against sending",
+    "Shards: what a resize moves",
 )
 
 
