@@ -366,7 +366,8 @@ sum by (aws_account, aws_region) (rate({requests}[{t.window}]))
     )
     yield Alert(
         "GlueMLExporterConfigReloadFailed",
-        "max_over_time(glue_ml_exporter_config_last_reload_successful[5m]) == 0",
+        "max_over_time(glue_ml_exporter_config_last_reload_successful[5m]) == 0\n"
+        "or max_over_time(glue_ml_exporter_web_config_last_reload_successful[5m]) == 0",
         "warning",
         f"The exporter {_INSTANCE} could not load its configuration.",
         f"The exporter {_INSTANCE} has run with its old configuration for {t.reload_failed_for}: the new one has"

@@ -22,6 +22,7 @@ NAMES = (
     "fleet",
     "ledger",
     "state",
+    "clients",
     "page",
     "resize",
 )

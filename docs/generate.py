@@ -106,6 +106,7 @@ def _own_families() -> list[Family]:
     telemetry = Telemetry(process=False)
     telemetry.expect([Lane("default", "eu-west-1")])
     telemetry.expect_state()
+    telemetry.expect_web_config()
     return list(telemetry.registry.collect())
 
 
@@ -119,6 +120,7 @@ def own_labels(name: str) -> tuple[str, ...]:
     """Return the label names of one of the exporter's own metrics."""
     telemetry = Telemetry(process=False)
     telemetry.expect_state()
+    telemetry.expect_web_config()
     for collector in vars(telemetry).values():
         if getattr(collector, "_name", None) == name.removesuffix("_total"):
             return tuple(collector._labelnames)  # noqa: SLF001 - a metric without samples tells them nowhere else

@@ -10,6 +10,9 @@ from exporter.pacing import Pacer
 from exporter.targets import Lane
 from exporter.telemetry import Telemetry
 
+NO_WAIT = 0.001
+"""Seconds up to which nobody has waited: so long it may take to find that there is nothing to wait for."""
+
 
 class Attempts:
     """Paces and counts every request that a lane sends, retries and those to STS included."""
@@ -23,7 +26,10 @@ class Attempts:
     def count(self, client: Any) -> Any:
         """Pace and count what this client sends from now on; return the client."""
         service = client.meta.service_model.service_id.hyphenize()
-        client.meta.events.register(f"before-send.{service}", self._begin)
+        # Once it was throttled, botocore waits between these two for the rate that it has learnt. Who has registered
+        # for a service is called before who has for all of them, whatever is said of first and last.
+        client.meta.events.register_first(f"before-send.{service}", self._arrive)
+        client.meta.events.register_last("before-send", self._begin)
         client.meta.events.register(f"response-received.{service}", self._end)
         return client
 
@@ -42,7 +48,13 @@ class Attempts:
         if self._thread.sent is not None:
             self._note_end(self._thread.operation, reason)
 
+    def _arrive(self, **_: Any) -> None:
+        self._thread.arrived = time.perf_counter()
+
     def _begin(self, event_name: str, **_: Any) -> None:
+        waited = time.perf_counter() - self._thread.arrived
+        if waited > NO_WAIT:
+            self._telemetry.api_request_delay.labels(*self._lane).inc(waited)
         if not self._thread.turn_taken:
             self._pacer.wait()
         self._pacer.check_stop()

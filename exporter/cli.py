@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from exporter import __version__, logs
+from exporter.arenas import share_one_arena
 from exporter.arguments import UsageError, parse
 from exporter.commands.completion import completion_script
 from exporter.commands.once import poll_once
@@ -112,14 +113,22 @@ def _serve(options: ServeOptions) -> int:
         telemetry_path=options.web_telemetry_path,
         max_requests=options.web_max_requests,
         enable_lifecycle=options.web_enable_lifecycle,
-        web_config=WebConfig(Path(options.web_config_file)) if options.web_config_file else None,
+        web_config=_web_config(options, telemetry),
     )
     if options.config_enable_auto_reload:
         _reload_on_change(Path(options.config_file), options.config_auto_reload_interval, service)
     return _serve_until_stopped(service, server)
 
 
+def _web_config(options: ServeOptions, telemetry: Telemetry) -> WebConfig | None:
+    if not options.web_config_file:
+        return None
+    telemetry.expect_web_config()
+    return WebConfig(Path(options.web_config_file), telemetry.note_web_config)
+
+
 def _serve_until_stopped(service: Service, server: WebServer, greet: Callable[[], None] = lambda: None) -> int:
+    share_one_arena()
     server.start()
     service.start()
     log.info("listening", version=__version__, addresses=", ".join(server.addresses))

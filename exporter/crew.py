@@ -27,15 +27,13 @@ class Crew:
         with self._lock:
             if self._idle:
                 self._idle -= 1
-                self._work.put(work)
-                return
-        threading.Thread(target=self._serve, args=(work,), name=self._name, daemon=True).start()
+            else:
+                # Given to the thread as an argument, its first work would be kept for as long as the thread lives.
+                threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+            self._work.put(work)
 
-    def _serve(self, work: Callable[[], None]) -> None:
+    def _serve(self) -> None:
         while True:
-            work()
-            with self._lock:
-                self._idle += 1
             try:
                 work = self._work.get(timeout=IDLE)
             except Empty:
@@ -44,4 +42,9 @@ class Crew:
                     if self._work.empty():
                         self._idle -= 1
                         return
-                work = self._work.get()
+                continue
+            work()
+            # An idle thread would keep alive what its last work was about: the clients of a former configuration.
+            del work
+            with self._lock:
+                self._idle += 1

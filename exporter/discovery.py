@@ -15,12 +15,15 @@ from exporter.config import Config, Discovery
 from exporter.crew import Crew
 from exporter.errors import GlueError
 from exporter.journal import Journal
+from exporter.logs import get_logger
 from exporter.pacing import Stopped
 from exporter.pages import Aws, Glue
 from exporter.schema import label_name
 from exporter.sharding import Shard
 from exporter.targets import Lane, Target
 from exporter.telemetry import Telemetry
+
+log = get_logger(__name__)
 
 HEARTBEAT = 1.0
 """Seconds within which it is looked at the latest whether a search is due."""
@@ -124,15 +127,18 @@ class Finder:
         return min([HEARTBEAT, *waiting])
 
     def _make(self, search: Search, glue: Glue, page_size: int) -> None:
+        began = time.monotonic()
         try:
-            self._try(search, glue, page_size)
+            self._try(search, glue, page_size, began)
+        except Exception:  # a mistake of this program costs this search and no other, and is not made again at once
+            log.exception("a discovery has met a mistake of this program; please report it")
+            self._note(search, None, due=began + min(search.wanted.interval, self._retry_after))
         finally:
             with self._lock:
                 search.busy, search.tried = False, True
             self._wake.set()
 
-    def _try(self, search: Search, glue: Glue, page_size: int) -> None:
-        began = time.monotonic()
+    def _try(self, search: Search, glue: Glue, page_size: int, began: float) -> None:
         try:
             found = self._find(search, glue, page_size)
         except Stopped:

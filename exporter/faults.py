@@ -135,6 +135,8 @@ EXCEPTIONS: dict[str, Fault] = {
     "MetadataRetrievalError": _NO_CREDENTIALS,
     "SSOError": _NO_CREDENTIALS,
     "LoginError": _NO_CREDENTIALS,
+    # our own requests are not validated, so it is that of a source of credentials: a web identity token cut short
+    "ParamValidationError": _NO_CREDENTIALS,
     "InvalidIMDSEndpointError": _NO_CREDENTIALS,
     "InvalidIMDSEndpointModeError": _NO_CREDENTIALS,
     # the region and the endpoint
@@ -178,7 +180,6 @@ EXCEPTIONS: dict[str, Fault] = {
             "MissingParametersError",
             "OperationNotPageableError",
             "PaginationError",
-            "ParamValidationError",
             "StubResponseError",
             "UndefinedModelAttributeError",
             "UnknownClientMethodError",

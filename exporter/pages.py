@@ -21,7 +21,7 @@ from botocore.parsers import ResponseParserError, ResponseParserFactory
 from botocore.session import Session
 from cachetools import TTLCache
 
-from exporter import __version__
+from exporter import __version__, wire
 from exporter.attempts import Attempts
 from exporter.config import Account, Config, Polling
 from exporter.errors import GlueError
@@ -31,17 +31,7 @@ from exporter.pacing import Pacer, Slots, Stopped
 from exporter.runs import RunPage
 from exporter.targets import Details, Lane, transform_arn
 from exporter.telemetry import GLUE_OPERATIONS, Telemetry
-from exporter.walk import listed, walk
-from exporter.wire import (
-    Record,
-    convert_details,
-    convert_page,
-    convert_records,
-    convert_run,
-    decode_page,
-    decode_records,
-    malformed,
-)
+from exporter.walk import Page, listed, walk
 
 SESSION_NAME = "glue-ml-exporter"
 
@@ -65,14 +55,17 @@ log = get_logger(__name__)
 logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
 
 
+_LEFT_AS_BYTES = ("GetMLTaskRunsResponse", "ListMLTransformsResponse")
+
+
 class _PageParser:
-    """Leaves a page of task runs as bytes, for `wire` to decode; any other answer is botocore's own to parse."""
+    """Leaves the pages of listings as bytes, for `wire` to decode; any other answer is botocore's own to parse."""
 
     def __init__(self, stock: Any) -> None:
         self._stock = stock
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
-        if shape is None or shape.name != "GetMLTaskRunsResponse" or response["status_code"] != 200:
+        if shape is None or shape.name not in _LEFT_AS_BYTES or response["status_code"] != 200:
             try:
                 return self._stock.parse(response, shape)
             except LookupError as error:  # well-formed XML of another kind, from a proxy for instance
@@ -162,6 +155,7 @@ class Aws:
         endpoint_url: str | None,
         telemetry: Telemetry,
         stop: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the accounts by name, and the endpoint of those that have none of their own."""
         self._accounts = accounts
@@ -169,6 +163,7 @@ class Aws:
         self._endpoint_url = endpoint_url
         self._telemetry = telemetry
         self._stop = stop
+        self._clock = clock
         self._slots = Slots(polling.concurrency)
         self._lock = threading.Lock()
         self._lanes: dict[Lane, Glue] = {}
@@ -188,7 +183,7 @@ class Aws:
                 attempts = Attempts(lane, pacer, self._telemetry)
                 connect = partial(self._connect, lane, attempts)
                 account_id = _account_id(self._accounts[lane.account])
-                self._lanes[lane] = Glue(lane, connect, attempts, self._slots, account_id)
+                self._lanes[lane] = Glue(lane, connect, attempts, self._slots, account_id, clock=self._clock)
             return self._lanes[lane]
 
     def close(self) -> None:
@@ -222,7 +217,7 @@ class Aws:
             session = self._session(None)
             session.register_component("credential_provider", CredentialResolver([role]))
         glue = connect(session, "glue", account.endpoint_url or self._endpoint_url)
-        return _Connection(session, glue, partial(connect, session, "sts"), close, time.monotonic())
+        return _Connection(session, glue, partial(connect, session, "sts"), close, self._clock())
 
     def _session(self, profile: str | None) -> Session:
         session = Session(profile=profile)
@@ -270,6 +265,8 @@ class Glue:
         attempts: Attempts,
         slots: Slots,
         account_id: str | None,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         """Take what makes a connection, who counts its requests, and the process's bound of calls under way.
 
@@ -280,10 +277,11 @@ class Glue:
         self._attempts = attempts
         self._slots = slots
         self._account_id = account_id
+        self._clock = clock
         self._connecting = threading.Lock()
         self._connection: _Connection | None = None
         self._lock = threading.Lock()
-        self._details: TTLCache[str, Details | GlueError] = TTLCache(MAX_TRANSFORMS, DETAILS_TTL)
+        self._details: TTLCache[str, Details | GlueError] = TTLCache(MAX_TRANSFORMS, DETAILS_TTL, clock)
         self._stock_parser_noticed = False
 
     # -- operations -------------------------------------------------------------------------------------------------
@@ -301,11 +299,11 @@ class Glue:
             # The wire has whole seconds, and "after" may exclude the second itself.
             "Filter": {"StartedAfter": datetime.fromtimestamp(max(int(since) - 1, 0), UTC)},
         }
-        return walk(lambda token: self._page(self._call("get_ml_task_runs", **request, **token)))
+        return self._pages("get_ml_task_runs", request, wire.decode_page, wire.convert_page)
 
     def task_run_records(
         self, transform_id: str, *, criteria: Mapping[str, Any], sort: Mapping[str, str], page_size: int
-    ) -> Iterator[list[Record]]:
+    ) -> Iterator[list[wire.Record]]:
         """Yield the pages of runs with all that Glue tells of them, filtered and sorted by Glue.
 
         ``criteria`` and ``sort`` are the ``Filter`` and the ``Sort`` of GetMLTaskRuns, with datetimes for times.
@@ -313,16 +311,16 @@ class Glue:
         request: dict[str, Any] = {"TransformId": transform_id, "MaxResults": page_size, "Sort": dict(sort)}
         if criteria:
             request["Filter"] = dict(criteria)
-        return walk(lambda token: self._records(self._call("get_ml_task_runs", **request, **token)))
+        return self._pages("get_ml_task_runs", request, wire.decode_records, wire.convert_records)
 
     def task_run(self, transform_id: str, run_id: str) -> RunPage:
         """Return a page with one run."""
-        return convert_run(self._call("get_ml_task_run", TransformId=transform_id, TaskRunId=run_id))
+        return wire.convert_run(self._call("get_ml_task_run", TransformId=transform_id, TaskRunId=run_id))
 
     def transform_ids(self, tags: Mapping[str, str], *, page_size: int) -> list[str]:
         """Return the ids of the transforms that carry all these tags, each once."""
         request: dict[str, Any] = {"MaxResults": page_size, **({"Tags": dict(tags)} if tags else {})}
-        pages = walk(lambda token: listed(self._call("list_ml_transforms", **request, **token), "TransformIds"))
+        pages = self._pages("list_ml_transforms", request, wire.decode_listing, wire.convert_listing)
         return list(dict.fromkeys(transform_id for page in pages for transform_id in page))
 
     def transform_names(self, *, page_size: int) -> dict[str, str]:
@@ -347,7 +345,7 @@ class Glue:
     def _ask_details(self, transform_id: str) -> Details | GlueError:
         try:
             answer = self._call("get_ml_transform", TransformId=transform_id)
-            return convert_details(answer)
+            return wire.convert_details(answer)
         except Stopped:
             raise
         except GlueError as error:
@@ -358,15 +356,14 @@ class Glue:
         """Return the tags of a transform."""
         # STS tells everybody who they are: GetCallerIdentity needs no permission.
         arn = transform_arn(self.lane.region, self._owner(), transform_id)
-        tags = self._call("get_tags", ResourceArn=arn).get("Tags")
-        if tags is None:
-            raise malformed("GetTags without Tags")
-        return dict(tags)
+        return wire.convert_tags(self._call("get_tags", ResourceArn=arn))
 
     def _owner(self) -> str:
         if not self.account_id:
             # STS tells everybody who they are: GetCallerIdentity needs no permission.
             answer = self._try(lambda connection: connection.sts().get_caller_identity())
+            if not answer.get("Account"):
+                raise wire.malformed("GetCallerIdentity without Account")
             self._account_id = str(answer["Account"])
         return self.account_id
 
@@ -377,16 +374,25 @@ class Glue:
 
     # -- one call ---------------------------------------------------------------------------------------------------
 
-    def _page(self, answer: Mapping[str, Any]) -> tuple[RunPage, str | None]:
-        if _BODY in answer:
-            return decode_page(answer[_BODY])
-        if not self._stock_parser_noticed:
-            self._stock_parser_noticed = True
-            log.warning("botocore did not use our parser; pages are parsed by its own, at many times the cost")
-        return convert_page(_members(answer))
+    def _pages(
+        self,
+        operation: str,
+        request: Mapping[str, Any],
+        decode: Callable[[bytes], tuple[Page, str | None]],
+        convert: Callable[[Mapping[str, Any]], tuple[Page, str | None]],
+    ) -> Iterator[Page]:
+        """Yield the pages of a listing; ``convert`` is for answers that are not left as bytes for ``decode``."""
 
-    def _records(self, answer: Mapping[str, Any]) -> tuple[list[Record], str | None]:
-        return decode_records(answer[_BODY]) if _BODY in answer else convert_records(_members(answer))
+        def ask(token: dict[str, str]) -> tuple[Page, str | None]:
+            answer = self._call(operation, **request, **token)
+            if _BODY in answer:
+                return decode(answer[_BODY])
+            if not self._stock_parser_noticed:
+                self._stock_parser_noticed = True
+                log.warning("botocore did not use our parser; pages are parsed by its own, at many times the cost")
+            return convert(_members(answer))
+
+        return walk(ask)
 
     def _call(self, operation: str, **request: Any) -> Any:
         return self._try(lambda connection: getattr(connection.glue, operation)(**request))
@@ -423,7 +429,7 @@ class Glue:
     def _renew_after(self, failure: GlueError) -> None:
         """Look for credentials anew when those in use are refused: they may have been replaced where they come from."""
         connection = self._connection
-        aged = connection is not None and time.monotonic() - connection.since > RENEW_AFTER
+        aged = connection is not None and self._clock() - connection.since > RENEW_AFTER
         if aged and failure.reason in CREDENTIAL_REASONS:
             self.disconnect()
 

@@ -2,7 +2,8 @@
 
 Which actions take a resource: "Actions, resources, and condition keys for AWS Glue" in the Service Authorization
 Reference. GetMLTaskRun, GetMLTaskRuns and GetMLTransform want an mlTransform, whose tags may be a condition.
-ListMLTransforms takes no resource, and among those of GetTags no mlTransform is named: both need ``*``.
+Among the resources of GetTags no mlTransform is named, and among those of ListMLTransforms not in every edition: both
+get ``*``, which holds in all of them.
 GetCallerIdentity needs no permission.
 """
 

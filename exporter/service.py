@@ -1,5 +1,6 @@
 """The exporter as one thing: built from a configuration, started, reloaded, asked, stopped."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -168,6 +169,9 @@ class Service:
         self._config, self._aws = config, aws
         if aws is not former:
             former.close()
+            del former
+            # What a client refers to refers back to it, so only the collector frees it, and that comes round seldom.
+            gc.collect()
 
     def _watch(self, config: Config, aws: Aws, searches: Sequence[Search]) -> None:
         """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""

@@ -48,7 +48,8 @@ class Telemetry:
         )
         self.api_request_delay = Counter(
             "glue_ml_exporter_api_request_delay_seconds",
-            "Time that requests to AWS have waited for the client-side rate limit.",
+            "Time that requests to AWS have waited for the client-side rate limit: that of the configuration, or the"
+            " one that throttling has lowered it to.",
             _LANE,
             registry=registry,
         )
@@ -152,6 +153,25 @@ class Telemetry:
             "When the state file was last written.",
             registry=self.registry,
         )
+
+    def expect_web_config(self) -> None:
+        """Add the metrics of a web configuration file."""
+        self.web_config_successful = Gauge(
+            "glue_ml_exporter_web_config_last_reload_successful",
+            "Whether the last attempt to load the web configuration, with its certificates and users, succeeded.",
+            registry=self.registry,
+        )
+        self.web_config_success = Gauge(
+            "glue_ml_exporter_web_config_last_reload_success_timestamp_seconds",
+            "When the web configuration was last loaded successfully.",
+            registry=self.registry,
+        )
+
+    def note_web_config(self, successful: bool) -> None:
+        """Tell whether what was just read of the web configuration is in force."""
+        self.web_config_successful.set(successful)
+        if successful:
+            self.web_config_success.set_to_current_time()
 
     def expect(self, lanes: Iterable[Lane]) -> None:
         """Begin the known series of these lanes at 0: a counter born at 1 is invisible to ``increase()``."""

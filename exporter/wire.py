@@ -76,12 +76,18 @@ class _Page(msgspec.Struct, rename="pascal"):
     next_token: str | None = None
 
 
+class _Listing(msgspec.Struct, rename="pascal"):
+    transform_ids: list[Annotated[str, msgspec.Meta(min_length=1, max_length=255)]]
+    next_token: str | None = None
+
+
 class _RecordPage(msgspec.Struct, rename="pascal"):
     task_runs: list[dict[str, Any]]
     next_token: str | None = None
 
 
 _PAGE = msgspec.json.Decoder(_Page)
+_LISTING = msgspec.json.Decoder(_Listing)
 _RECORD_PAGE = msgspec.json.Decoder(_RecordPage)
 _PARTICULARS = msgspec.json.Decoder(_Particulars)
 
@@ -109,6 +115,36 @@ def convert_page(parsed: Mapping[str, Any]) -> tuple[RunPage, str | None]:
     except msgspec.MsgspecError as error:
         raise malformed(str(error)) from error
     return _run_page(page.task_runs), page.next_token or None
+
+
+def decode_listing(body: bytes) -> tuple[list[str], str | None]:
+    """Return the transform ids and the NextToken of a page of ListMLTransforms.
+
+    Raises `GlueError` (malformed_response) unless the body has a ``TransformIds`` array of ids: taken for an empty
+    list, it would make all transforms leave. Botocore would take a text in its place for a list of letters.
+    """
+    try:
+        listing = _LISTING.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise malformed(str(error)) from error
+    return listing.transform_ids, listing.next_token or None
+
+
+def convert_listing(parsed: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    """Do the same with an answer that botocore has parsed."""
+    try:
+        listing = msgspec.convert(_plain(parsed), _Listing)
+    except msgspec.MsgspecError as error:
+        raise malformed(str(error)) from error
+    return listing.transform_ids, listing.next_token or None
+
+
+def convert_tags(parsed: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a GetTags answer that botocore has parsed."""
+    try:
+        return msgspec.convert(_plain(parsed.get("Tags")), dict[str, str])
+    except msgspec.MsgspecError as error:
+        raise malformed(str(error)) from error
 
 
 def decode_records(body: bytes) -> tuple[list[Record], str | None]:
@@ -173,7 +209,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and not value.isascii():
         _check_unicode(value)
     if isinstance(value, Mapping):
-        return {name: _plain(member) for name, member in value.items()}
+        return {_plain(name): _plain(member) for name, member in value.items()}
     if isinstance(value, list):
         return [_plain(member) for member in value]
     return value

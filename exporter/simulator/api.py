@@ -1,5 +1,6 @@
 """The Glue operations over a world: checked request in, answer out, `AwsError` for everything that is refused."""
 
+import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from exporter.simulator.records import render_run
 from exporter.simulator.shapes import OPERATIONS
 from exporter.simulator.tokens import DEFAULT_PAGE_SIZE, Tokens, page_query
 from exporter.simulator.world import NotPossibleError, NotThereError, World
+
+_TRANSFORM_ARN = re.compile(r"arn:[a-z-]+:glue:(?P<region>[^:]*):(?P<account>[^:]*):mlTransform/(?P<transform>.+)")
 
 
 class Caller(NamedTuple):
@@ -32,6 +35,7 @@ class GlueApi:
             "GetMLTransform": self._get_transform,
             "GetMLTransforms": self._get_transforms,
             "ListMLTransforms": self._list_transforms,
+            "GetTags": self._get_tags,
             "StartMLEvaluationTaskRun": self._start_evaluation,
             "StartMLLabelingSetGenerationTaskRun": self._start_labeling_set_generation,
             "CancelMLTaskRun": self._cancel_task_run,
@@ -84,11 +88,17 @@ class GlueApi:
         records = [
             self._world.transform(resident)
             for resident in self._world.residents(*caller)
-            if tags <= resident.spec.tags.items()
+            if tags <= resident.tags.items()
         ]
         answer = self._page_of_transforms("ListMLTransforms", caller, request, records)
         answer["TransformIds"] = [record["TransformId"] for record in answer.pop("Transforms")]
         return answer
+
+    def _get_tags(self, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+        arn = _TRANSFORM_ARN.fullmatch(request["ResourceArn"])
+        if arn is None or (arn["account"], arn["region"]) != caller:
+            raise AwsError("EntityNotFoundException", f"Resource not found: {request['ResourceArn']}")
+        return {"Tags": dict(self._world.resident(arn["transform"], *caller).tags)}
 
     def _page_of_transforms(
         self, operation: str, caller: Caller, request: dict[str, Any], records: list[dict[str, Any]]

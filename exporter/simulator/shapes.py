@@ -176,6 +176,8 @@ SHAPES: MappingProxyType[str, Shape] = MappingProxyType(
             "TransformIds", TransformIds="TransformIdList", NextToken="PaginationToken"
         ),
         "TransformIdList": _list("HashString"),
+        "GetTagsRequest": _structure("ResourceArn", ResourceArn="GlueResourceArn"),
+        "GetTagsResponse": _structure(Tags="TagsMap"),
         "TransformFilterCriteria": _structure(
             Name="NameString",
             TransformType="TransformType",
@@ -260,6 +262,7 @@ SHAPES: MappingProxyType[str, Shape] = MappingProxyType(
         "ColumnTypeString": _string(0, 131072, TEXT),
         "DescriptionString": _string(0, 2048, TEXT_WITH_LINES),
         "GlueVersionString": _string(1, 255, r"^((\w+\.)+\w+|auto)$"),
+        "GlueResourceArn": _string(1, 10240, r"arn:aws(-(cn|us-gov|iso(-[bef])?))?:glue:.*"),
         "TagKey": _string(1, 128),
         "TagValue": _string(0, 256),
         "PaginationToken": _string(),
@@ -309,6 +312,7 @@ OPERATIONS: MappingProxyType[str, Operation] = MappingProxyType(
         "GetMLTransform": _operation("GetMLTransform"),
         "GetMLTransforms": _operation("GetMLTransforms"),
         "ListMLTransforms": _operation("ListMLTransforms"),
+        "GetTags": _operation("GetTags"),
         "StartMLEvaluationTaskRun": _operation(
             "StartMLEvaluationTaskRun", _CONCURRENCY, "MLTransformNotReadyException"
         ),

@@ -1,6 +1,7 @@
 """What is true of one transform, counted from its runs themselves: what tests compare an exporter's figures with."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ class Resident:
     spec: Transform
     account: str
     region: str | None
+    tags: Mapping[str, str]
     fields: dict[str, Any] = field(default_factory=dict)
     modified: float | None = None
     history: RunHistory | None = None

@@ -90,6 +90,7 @@ class World:
                 transform,
                 transform.account or self.scenario.default_account,
                 transform.region,
+                transform.tags,
             )
             ids.append(transform_id)
         return ids
@@ -108,6 +109,15 @@ class World:
             resident = self.resident(transform_id)
             resident.fields.update(fields)
             resident.modified = self.now()
+
+    def tag_transform(self, transform_id: str, tags: Mapping[str, str]) -> None:
+        """Give a transform these tags and no others.
+
+        Raises:
+            NotThereError: no such transform.
+        """
+        with self.lock:
+            self.resident(transform_id).tags = dict(tags)
 
     def remove_transform(self, transform_id: str) -> None:
         """Delete a transform with all its runs.

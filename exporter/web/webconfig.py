@@ -3,7 +3,7 @@
 import hashlib
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +54,18 @@ class WebConfig:
     as a change is the content, so renewed links (Kubernetes swaps a directory) need no care.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read the file; raise WebConfigError with all its mistakes."""
+    def __init__(self, path: Path, on_load: Callable[[bool], None] = lambda _: None) -> None:
+        """Read the file; raise WebConfigError with all its mistakes.
+
+        ``on_load`` is told of this and each later reading whether what was read is in force.
+        """
         self._path = path
+        self._on_load = on_load
         self._files: list[Path] = []
         self._rate_limit: RateLimit | None = None
         self.current = PLAIN
-        self.reload_failed = False
         self._load()
+        on_load(True)
         self._seen = self._loaded = self._fingerprint()
 
     def refresh(self) -> None:
@@ -74,10 +78,10 @@ class WebConfig:
         try:
             self._load()
         except WebConfigError as error:
-            self.reload_failed = True
+            self._on_load(False)
             log.error("web configuration not reloaded, the old one stays", problems=str(error))
         else:
-            self.reload_failed = False
+            self._on_load(True)
             log.info("web configuration reloaded", file=str(self._path))
         if self._files != files:
             self._loaded = self._fingerprint()

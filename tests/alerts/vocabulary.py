@@ -113,6 +113,7 @@ def exposed() -> Mapping[str, frozenset[str]]:
         series |= _names(metric.name, metric.kind, {"transform_id", "transform_name", *metric.labels})
     telemetry = Telemetry()
     telemetry.expect_state()
+    telemetry.expect_web_config()
     for one in vars(telemetry).values():
         if isinstance(one, MetricWrapperBase):
             (family,) = one.describe()

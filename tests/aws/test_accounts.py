@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -190,15 +191,53 @@ def test_a_profile_that_does_not_exist_is_named_and_found_once_it_does(environme
         exporter.wait_until_up("tfm-one")
 
 
-def test_a_web_identity_token_file_that_is_not_there_is_named(environment, simulator, tmp_path):
-    """IRSA without its token file is counted as "credentials", and works once the file is mounted and STS is asked."""
+@contextmanager
+def web_identities(key):
+    """An STS that gives `key` to any web identity, and what it was asked."""
+    asked = []
+    answer = f"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+      <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>x</SecretAccessKey>
+      <SessionToken>t</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>
+      </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>""".encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/xml")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_web_identity_is_named_when_it_is_not_there_and_serves_when_it_is(environment, simulator, tmp_path):
+    """IRSA without its token, or with an empty one, is counted as "credentials"; with one its role's key is used."""
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     environment.setenv("AWS_ROLE_ARN", ROLE_ONE)
-    environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
-    with running(simulator, transforms=["tfm-a"]) as exporter:
-        wait_for(lambda: exporter.errors().get("credentials"), describe=lambda: str(exporter.errors()))
-        assert set(exporter.errors()) == {"credentials"}
+    token = tmp_path / "token"
+    environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    with web_identities("AKIAONE") as (url, asked):
+        environment.setenv("AWS_ENDPOINT_URL_STS", url)
+        with running(simulator, transforms=["tfm-one"]) as exporter:
+            wait_for(lambda: exporter.errors().get("credentials"), describe=lambda: str(exporter.errors()))
+            token.write_text("")
+            failed = exporter.errors()["credentials"]
+            wait_for(lambda: exporter.errors()["credentials"] > failed + 2)
+            token.write_text("token-of-the-pod")
+            exporter.wait_until_up("tfm-one", timeout=pages.RENEW_AFTER + 5)
+            assert set(exporter.errors()) == {"credentials"}
+        assert (asked[0]["RoleArn"], asked[0]["WebIdentityToken"]) == ([ROLE_ONE], ["token-of-the-pod"])
+        assert {one.access_key_id for one in simulator.requests.all()} == {"AKIAONE"}
 
 
 @contextmanager

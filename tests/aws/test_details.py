@@ -1,7 +1,17 @@
 """GetMLTransform: an ornament that may be missing."""
 
-from tests.aws.running import keeps_polling, running, wait_for
+import threading
 
+import pytest
+
+from exporter.config import Account, load_config
+from exporter.errors import GlueError
+from exporter.pages import Aws
+from exporter.targets import Lane
+from exporter.telemetry import Telemetry
+from tests.aws.running import REGION, keeps_polling, running, wait_for
+
+POLLING = load_config("region: eu-west-1\ntransforms: [tfm-a]", source="test", environ={}).polling
 INFO = "glue_ml_transform_info"
 
 
@@ -44,3 +54,25 @@ def test_details_can_be_switched_off(simulator):
         assert not simulator.requests.count("GetMLTransform")
         assert exporter.reload(transform_details="true") is None
         wait_for(lambda: exporter.value(INFO, transform_name="alpha") == 1)
+
+
+def test_details_are_asked_for_again_after_ten_minutes(simulator):
+    """What GetMLTransform has told serves for ten minutes by the clock, then it is asked again, and a denial too."""
+    now = [0.0]
+    accounts = {"default": Account("default", None, None, None, simulator.url)}
+    aws = Aws(accounts, POLLING, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event(), clock=lambda: now[0])
+    glue = aws.lane(Lane("default", REGION))
+    assert glue.details("tfm-a").status == "READY"
+    simulator.world.alter_transform("tfm-a", {"Status": "DELETING"})
+    now[0] = 599.0
+    assert glue.details("tfm-a").status == "READY"
+    simulator.faults.set({"kind": "access_denied", "operations": ["GetMLTransform"]})
+    now[0] = 601.0
+    for _ in range(3):
+        with pytest.raises(GlueError):
+            glue.details("tfm-a")
+    assert simulator.requests.count("GetMLTransform") == 2
+    simulator.faults.clear()
+    now[0] = 1202.0
+    assert glue.details("tfm-a").status == "DELETING"
+    aws.close()

@@ -1,13 +1,17 @@
 """Transforms that nobody has listed: found, kept, and let go."""
 
+import threading
 import time
 
 import pytest
 
+from exporter.config import load_config
+from exporter.discovery import Finder
+from exporter.sharding import Shard
 from exporter.simulator import Simulator
+from exporter.telemetry import Telemetry
 from tests.aws.conftest import ONE
-from tests.aws.running import REGION, keeps_polling, running, wait_for
-from tests.aws.tagging import tagging
+from tests.aws.running import REGION, gaps, keeps_polling, running, wait_for
 
 UP = "glue_ml_exporter_discovery_up"
 FOUND = "glue_ml_exporter_discovered_transforms"
@@ -110,6 +114,7 @@ def test_what_is_configured_of_a_discovered_transform_wins(simulator):
         {"kind": "throttle"},
         {"kind": "garbage", "body": "empty_object"},
         {"kind": "garbage", "body": "truncated"},
+        {"kind": "garbage", "body": "wrong_types"},
         {"kind": "hang"},
         {"kind": "repeat_token"},
     ],
@@ -200,45 +205,39 @@ def test_labels_come_from_the_filter_where_it_tells_them(simulator):
 
 def test_labels_come_from_gettags_and_follow_it(simulator):
     """Other tags are asked for by ARN, their keys made label names; labels follow a tag that changes or goes."""
-    with tagging(simulator) as front:
-        front.tags = {arn("tfm-a"): {"cost-center": "7", "team": "blue"}, arn("tfm-b"): {}}
-        discovery = [{**QUICK, "labels_from_tags": ["team", "cost-center"]}]
-        with running(endpoint_url=front.url, discovery=discovery) as exporter:
-            exporter.wait_until_up("tfm-a", "tfm-b")
-            info = {"transform_id": "tfm-a", "cost_center": "7", "team": "blue"}
-            wait_for(lambda: exporter.value("glue_ml_transform_info", **info) == 1)
-            assert set(front.asked) == {arn("tfm-a"), arn("tfm-b")}
-            front.tags[arn("tfm-a")] = {"cost-center": "8"}
-            wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", cost_center="8") == 1)
-            infos = [labels for labels, _ in exporter.samples()["glue_ml_transform_info"]]
-            labels = next(one for one in infos if one["transform_id"] == "tfm-a")
-            assert "team" not in labels
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team", "cost-center"]}]) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        info = {"transform_id": "tfm-a", "cost_center": "7", "team": "blue"}
+        wait_for(lambda: exporter.value("glue_ml_transform_info", **info) == 1)
+        asked = {one.params["ResourceArn"] for one in simulator.requests.all("GetTags")}
+        assert asked == {arn("tfm-a"), arn("tfm-b")}
+        simulator.world.tag_transform("tfm-a", {"cost-center": "8"})
+        wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", cost_center="8") == 1)
+        infos = [labels for labels, _ in exporter.samples()["glue_ml_transform_info"]]
+        labels = next(one for one in infos if one["transform_id"] == "tfm-a")
+        assert "team" not in labels
 
 
 @pytest.mark.slow
 def test_labels_without_permission_keep_what_they_last_said(simulator, caplog):
     """When GetTags is denied, labels stay, discovery goes on, and one warning tells of it; at first there are none."""
-    with tagging(simulator) as front:
-        front.tags = {arn("tfm-a"): {"team": "blue"}, arn("tfm-b"): {"team": "red"}}
-        with running(endpoint_url=front.url, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
-            wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1)
-            front.allowed = False
-            simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
-            exporter.wait_until_up("tfm-c")
-            asked = len(front.asked)
-            wait_for(lambda: len(front.asked) > asked + 3)
-            assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1
-            assert exporter.value(UP) == 1
-            assert caplog.text.count("tags are not to be had") == 1
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
+        wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1)
+        simulator.faults.set({"kind": "access_denied", "operations": ["GetTags"]})
+        simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
+        exporter.wait_until_up("tfm-c")
+        denied = simulator.requests.count("GetTags", "AccessDeniedException")
+        wait_for(lambda: simulator.requests.count("GetTags", "AccessDeniedException") > denied + 3)
+        assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1
+        assert exporter.value(UP) == 1
+        assert caplog.text.count("tags are not to be had") == 1
 
 
 def test_an_account_that_is_not_known_is_asked_for_once(simulator):
     """Without an account id in role or credentials, the ARN for GetTags takes it from one GetCallerIdentity."""
-    with tagging(simulator) as front:
-        front.tags = {arn("tfm-a"): {"team": "blue"}, arn("tfm-b"): {}}
-        with running(endpoint_url=front.url, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
-            wait_for(lambda: exporter.value("glue_ml_transform_info", team="blue", aws_account_id=DEFAULT_ACCOUNT) == 1)
-            assert simulator.requests.count("GetCallerIdentity") == 1
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
+        wait_for(lambda: exporter.value("glue_ml_transform_info", team="blue", aws_account_id=DEFAULT_ACCOUNT) == 1)
+        assert simulator.requests.count("GetCallerIdentity") == 1
 
 
 def test_discovery_works_in_each_account_with_its_own_credentials(simulator):
@@ -251,6 +250,39 @@ def test_discovery_works_in_each_account_with_its_own_credentials(simulator):
         polls = simulator.requests.all("GetMLTaskRuns")
         assert {one.account for one in polls if one.transform_id == "tfm-one"} == {ONE}
         assert exporter.value(FOUND, aws_account="one", aws_region=REGION) == 1
+
+
+class Broken:
+    """An Aws with one Glue, in which every listing is a mistake of ours."""
+
+    def __init__(self):
+        self.asked = []
+
+    def lane(self, _):
+        return self
+
+    def transform_ids(self, *_, **__):
+        self.asked.append(time.monotonic())
+        raise ZeroDivisionError
+
+
+def test_a_mistake_of_this_program_costs_a_search_its_turn_and_no_more(caplog):
+    """A search that ends in an unforeseen exception is logged, counts as failed, and is made again at its interval."""
+    text = "{region: eu-west-1, discovery: [{interval: 200ms}], polling: {interval: 200ms}}"
+    config = load_config(text, source="test", environ={})
+    stop, broken = threading.Event(), Broken()
+    finder = Finder(Telemetry(process=False), Shard(), stop=stop, on_found=lambda: None)
+    finder.adopt(finder.plan(config), config, broken)
+    thread = threading.Thread(target=finder.run)
+    thread.start()
+    try:
+        wait_for(lambda: len(broken.asked) >= 4)
+        assert finder.failing
+    finally:
+        stop.set()
+        thread.join()
+    assert min(gaps(broken.asked)) > 0.15
+    assert "a mistake of this program" in caplog.text
 
 
 def test_no_transform_at_all_is_a_good_answer():

@@ -12,6 +12,8 @@ from exporter.targets import Lane, Target, spread
 from tests.aws.running import gaps, longest_gap, pause, running, wait_for
 
 REGIONS = [f"{place}-{number}" for place in ("eu-west", "us-east", "us-west", "ap-south") for number in (1, 2)]
+DELAY = "glue_ml_exporter_api_request_delay_seconds_total"
+CALLED = "glue_ml_exporter_api_request_duration_seconds_sum"
 OVERRUNS = "glue_ml_exporter_poll_cycle_overruns_total"
 
 
@@ -25,7 +27,7 @@ def test_the_server_sees_the_configured_rate_and_no_bursts():
             began = time.time()
             pause(10)
             times = [one.time for one in simulator.requests.all() if one.time > began]
-            delayed = exporter.value("glue_ml_exporter_api_request_delay_seconds_total")
+            delayed = exporter.value(DELAY)
     assert 45 <= len(times) <= 55
     assert longest_gap(times) < 0.4
     assert sum(0.1 < gap < 0.3 for gap in gaps(times)) > 0.9 * len(times)
@@ -45,6 +47,31 @@ def test_details_discovery_and_polls_share_one_rate():
             seen = [one for one in simulator.requests.all() if one.time > began]
     assert len({one.operation for one in seen}) >= 2
     assert len(seen) <= 4 * 20 * 1.1
+
+
+@pytest.mark.slow
+def test_throttling_slows_the_whole_lane_and_is_over_when_it_ends():
+    """After a few throttled calls the other calls of the lane wait too, as the metric tells, until all is well."""
+    with Simulator({"transforms": [{"name": "many", "count": 40}]}) as simulator:
+        ids = simulator.world.transform_ids()
+        polling = {"interval": "1s", "requests_per_second": 100, "max_attempts": 10}
+
+        def rate():
+            before = simulator.requests.count("GetMLTaskRuns", "OK")
+            pause(2)
+            return (simulator.requests.count("GetMLTaskRuns", "OK") - before) / 2
+
+        with running(simulator, transforms=ids, transform_details=False, polling=polling) as exporter:
+            exporter.wait_until_up(*ids)
+            calm = rate()
+            delayed, called = exporter.value(DELAY), exporter.value(CALLED)
+            simulator.faults.set({"kind": "throttle", "times": 10})
+            wait_for(lambda: simulator.requests.count("GetMLTaskRuns", "ThrottlingException") == 10)
+            assert rate() < 0.7 * calm
+            wait_for(lambda: rate() > 0.8 * calm, timeout=60)
+            assert not exporter.errors()
+            # The answers themselves come within milliseconds: what is waited for before is no time of the call.
+            assert exporter.value(DELAY) - delayed > 2 * (exporter.value(CALLED) - called)
 
 
 @pytest.mark.slow
@@ -114,9 +141,10 @@ def test_a_cycle_longer_than_the_interval_is_an_overrun_and_no_poll_runs_twice()
         assert longest_gap(times) < 0.9
 
 
+@pytest.mark.slow
 def test_cycles_within_the_interval_are_no_overruns(simulator):
-    """Polls that fit into the interval leave the counter of overruns at 0."""
-    with running(simulator, transforms=["tfm-a", "tfm-b"], polling={"interval": "300ms"}) as exporter:
+    """Polls that fit into the interval, that of the first connection too, leave the counter of overruns at 0."""
+    with running(simulator, transforms=["tfm-a", "tfm-b"], polling={"interval": "2s"}) as exporter:
         wait_for(lambda: simulator.requests.count("GetMLTaskRuns") >= 6)
         assert exporter.value(OVERRUNS) == 0
 

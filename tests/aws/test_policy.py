@@ -11,7 +11,6 @@ from exporter.policy import OWN_IDENTITY, policies, printable
 from exporter.simulator import Simulator
 from tests.aws.conftest import ONE, TWO
 from tests.aws.running import running, wait_for
-from tests.aws.tagging import tagging
 from tests.support import EXPORTER, run
 
 ID = "tfm-0123456789abcdef0123456789abcdef01234567"
@@ -64,13 +63,13 @@ def test_the_policy_allows_exactly_the_operations_that_are_called(simulator, con
     for transform_id in ("tfm-a", "tfm-one"):
         # A run that leaves the listing is looked up by GetMLTaskRun.
         simulator.world.add_run(transform_id, run_id=f"tsk-{transform_id}")
-    with tagging(simulator) as front, running(**{**config, "endpoint_url": front.url}) as exporter:
+    with running(simulator, **config) as exporter:
         wait_for(exporter.service.is_ready)
         wait_for(lambda: exporter.value("glue_ml_task_runs", status="RUNNING") == 1)
         for transform_id in ("tfm-a", "tfm-one"):
             simulator.world.remove_run(transform_id, f"tsk-{transform_id}")
         wait_for(lambda: simulator.requests.count("GetMLTaskRun"))
-        called = set(simulator.requests.counts()) | ({"GetTags"} if front.asked else set())
+        called = set(simulator.requests.counts())
     allowed = {action.partition(":")[2] for action in actions(policy_of(**config))}
     assert called - NEEDS_NO_PERMISSION == allowed == operations
 

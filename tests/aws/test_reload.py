@@ -1,6 +1,9 @@
 """A new configuration while polls go on: nothing is lost, nothing starts anew that did not change."""
 
+import gc
+import itertools
 import threading
+import weakref
 
 import pytest
 
@@ -97,6 +100,26 @@ def test_changed_credentials_are_used_at_once_and_without_a_gap(simulator, envir
         assert exporter.value(FINISHED, transform_id="tfm-one") == 1
         wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-one", aws_account_id=ONE) == 1)
         assert not exporter.errors()
+
+
+def test_former_clients_are_freed_by_the_reload_itself(simulator):
+    """The clients of a former configuration are gone after a reload or two, though nothing else collects garbage."""
+    rates = itertools.count(500)
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        exporter.wait_until_up("tfm-a")
+        former = weakref.ref(exporter.service._aws)
+
+        def freed():
+            polling = {**exporter.config["polling"], "requests_per_second": str(next(rates))}
+            assert exporter.reload(polling=polling) is None
+            return former() is None
+
+        gc.disable()
+        try:
+            wait_for(freed, interval=0.2)
+        finally:
+            gc.enable()
+        keeps_polling(exporter, "tfm-a", times=1)
 
 
 def test_an_account_that_leaves_takes_its_transforms_along(simulator):

@@ -175,7 +175,8 @@ def test_faults_and_reloads_without_end_leave_counts_right_and_nothing_grows(tmp
     for values in (footprint.threads, footprint.files):
         assert median(third(values, 2)) <= median(third(values, 1)) + 15, footprint.text()
     growth = max(third(footprint.memory, 2)) - max(third(footprint.memory, 1))
-    assert growth < 10, footprint.text()
+    # In the first minutes the series of each transform are still being born.
+    assert growth < (10 if SECONDS < 300 else 4), footprint.text()
 
 
 def difference(url, traffic):

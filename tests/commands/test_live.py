@@ -5,7 +5,6 @@ import pytest
 from exporter.config import read_config
 from exporter.policy import policies
 from tests.aws.conftest import ONE
-from tests.aws.tagging import tagging
 from tests.commands.typed import Typed, configure, live
 
 ROLE = f"arn:aws:iam::{ONE}:role/watcher"
@@ -92,13 +91,10 @@ def test_what_is_not_there(simulator, tmp_path):
 @pytest.mark.parametrize("allowed", [True, False])
 def test_tags_are_tried_where_labels_come_from_them(allowed, simulator, tmp_path):
     """With labels from other tags than those of the filter, GetTags is tried on one transform of the discovery."""
-    with tagging(simulator) as front:
-        front.allowed = allowed
-        front.tags = {
-            arn: {"cost-center": "7"}
-            for arn in (f"arn:aws:glue:eu-west-1:{n}:mlTransform/tfm-b" for n in (ONE, "123456789012"))
-        }
-        typed = live(configure(tmp_path, front.url, discovery=[{"name": "beta", "labels_from_tags": ["cost-center"]}]))
+    simulator.world.tag_transform("tfm-b", {"cost-center": "7"})
+    if not allowed:
+        simulator.faults.set({"kind": "access_denied", "operations": ["GetTags"]})
+    typed = live(configure(tmp_path, simulator.url, discovery=[{"name": "beta", "labels_from_tags": ["cost-center"]}]))
     result, detail = rows(typed)["tags"]
     assert (result, detail.partition(";")[0]) == (("ok", "1 of tfm-b") if allowed else ("denied", "glue:GetTags"))
     assert rows(typed)["tfm-b"][0] == "ok"

@@ -1,5 +1,6 @@
 """What is written for people is true of the program."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ from exporter.arguments import parse
 from exporter.config import load_config
 from exporter.flags import COMMANDS, FLAGS
 from exporter.metrics import METRICS
+from exporter.policy import policies, printable
 from exporter.schema import (
     AccountEntry,
     DiscoveryEntry,
@@ -59,6 +61,7 @@ def exposed() -> set[str]:
     telemetry = Telemetry(process=False)
     telemetry.expect([Lane("default", "eu-west-1")])
     telemetry.expect_state()
+    telemetry.expect_web_config()
     names = {metric.name for metric in METRICS}
     names |= {f.name + ("_total" if f.type == "counter" else "") for f in telemetry.registry.collect()}
     return names | {f"{name}_{suffix}" for name in names for suffix in ("bucket", "count", "sum")}
@@ -110,6 +113,18 @@ def test_the_readme_shows_configurations() -> None:
     keys = [set(yaml.safe_load(text)) for text in blocks(ROOT / "README.md", "yaml")]
     assert {"region", "transforms"} in keys
     assert {"region", "transforms", "state"} in keys
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/iam.md"])
+def test_the_policy_shown_is_the_one_printed(name: str) -> None:
+    """A permission policy in a page is what `iam-policy` prints for a configuration that lists its transforms."""
+    shown = [json.loads(text) for text in blocks(ROOT / name, "json")]
+    (policy,) = [one for one in shown if any(part.get("Sid") == "ReadTransforms" for part in one["Statement"])]
+    transforms = [
+        {"id": arn.rpartition("/")[2], "region": arn.split(":")[3]} for arn in policy["Statement"][0]["Resource"]
+    ]
+    config = load_config(yaml.safe_dump({"transforms": transforms}), source=name, environ={})
+    assert printable(policies(config)) == policy
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -140,6 +141,20 @@ def test_state_metrics_need_a_state_file() -> None:
     having.expect_state()
     texts = [render_metrics(each.registry.collect(), TextFormat.TEXT).decode() for each in (without, having)]
     assert [("state" in text) for text in texts] == [False, True]
+
+
+def test_web_config_metrics_need_a_web_config_file() -> None:
+    """Whether the web configuration was loaded, and when, is told only by an exporter that has one."""
+    without, having = Telemetry(process=False), Telemetry(process=False)
+    having.expect_web_config()
+    having.note_web_config(successful=True)
+    having.note_web_config(successful=False)
+    name = "glue_ml_exporter_web_config_last_reload_{}"
+    assert without.registry.get_sample_value(name.format("successful")) is None
+    assert having.registry.get_sample_value(name.format("successful")) == 0
+    loaded = having.registry.get_sample_value(name.format("success_timestamp_seconds"))
+    assert loaded is not None
+    assert abs(loaded - time.time()) < 60
 
 
 def test_process_metrics_can_be_left_out() -> None:

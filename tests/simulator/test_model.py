@@ -114,6 +114,7 @@ def test_every_answer_is_valid_against_botocores_model(glue):
         "GetMLTransform": {"TransformId": "tfm-full"},
         "GetMLTransforms": {},
         "ListMLTransforms": {"Tags": {"team": "data"}},
+        "GetTags": {"ResourceArn": "arn:aws:glue:eu-west-1:123456789012:mlTransform/tfm-full"},
         "StartMLEvaluationTaskRun": {"TransformId": "tfm-full"},
         "StartMLLabelingSetGenerationTaskRun": {"TransformId": "tfm-full", "OutputS3Path": "s3://b/p"},
         "CancelMLTaskRun": {

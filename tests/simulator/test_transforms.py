@@ -76,6 +76,22 @@ def test_an_account_sees_its_own_transforms_and_a_region_those_that_live_there(s
             glue.get_ml_transform(TransformId=hidden)
 
 
+def test_tags_are_told_by_arn_and_follow_what_is_set(simulator, glue):
+    """GetTags takes the ARN of a transform of the caller's own account and region, and the listing filters alike."""
+    simulator.world.tag_transform("tfm-a", {"stage": "live"})
+    arn = "arn:aws:glue:eu-west-1:123456789012:mlTransform/tfm-a"
+    assert glue.get_tags(ResourceArn=arn)["Tags"] == {"stage": "live"}
+    assert glue.list_ml_transforms(Tags={"stage": "live"})["TransformIds"] == ["tfm-a"]
+    for other in (
+        arn.replace("tfm-a", "tfm-none"),
+        arn.replace("123456789012", "999999999999"),
+        arn.replace("eu-west-1", "us-east-1"),
+        arn.replace("mlTransform", "job"),
+    ):
+        with pytest.raises(glue.exceptions.EntityNotFoundException):
+            glue.get_tags(ResourceArn=other)
+
+
 def test_get_ml_transform_gives_the_same_record_as_the_listing(glue):
     """A transform alone equals its entry in GetMLTransforms."""
     entry = glue.get_ml_transforms(Filter={"Name": "alpha"})["Transforms"][0]

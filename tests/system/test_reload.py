@@ -55,8 +55,8 @@ def test_a_reload_keeps_the_counters_of_the_transforms_that_stay(simulator, tmp_
         fail(simulator, exporter, "tfm-b", 1)
 
         reload(exporter, one)
+        wait_for(lambda: "tfm-b" not in fetch(exporter.url()).text)
         samples = exporter.metrics()
-        assert "tfm-b" not in fetch(exporter.url()).text
         assert samples.value(FINISHED, transform_id="tfm-a", **FAILED) == 2
 
 
@@ -67,7 +67,7 @@ def test_a_transform_that_returns_continues_where_it_was(simulator, tmp_path):
         exporter.wait_for_polls("tfm-b", 1)
         fail(simulator, exporter, "tfm-b", 1)
         reload(exporter, one)
-        assert not exporter.metrics().select(FINISHED, transform_id="tfm-b")
+        wait_for(lambda: not exporter.metrics().select(FINISHED, transform_id="tfm-b"))
         simulator.world.add_run("tfm-b", status="FAILED")
 
         exporter.configure(both)
@@ -138,6 +138,20 @@ def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tm
         point(tmp_path / "..data", "v3")
         exporter.wait_for_value(None, "glue_ml_transform_up", transform_id="tfm-a")
         assert exporter.stderr.count("configuration reloaded") == 2
+
+
+def test_a_web_configuration_that_cannot_be_used_shows_and_leaves_the_old_one(simulator, tmp_path):
+    """A broken web file keeps its headers in force, with the metric at 0, until a good file is there."""
+    web, shown = tmp_path / "web.yml", "glue_ml_exporter_web_config_last_reload_successful"
+    web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
+    with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), "--web.config.file=web.yml") as exporter:
+        exporter.wait_for_value(1, shown)
+        web.write_text("http_server_config: {headers: [deny]}")
+        exporter.wait_for_value(0, shown)
+        assert fetch(exporter.url()).headers["X-Frame-Options"] == "deny"
+        web.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}")
+        exporter.wait_for_value(1, shown)
+        assert fetch(exporter.url()).headers["X-Frame-Options"] == "sameorigin"
 
 
 def point(link, target):

@@ -434,7 +434,9 @@
 {{- end }}
 {{- if not (has "GlueMLExporterConfigReloadFailed" .disabled) }}
 - alert: GlueMLExporterConfigReloadFailed
-  expr: max_over_time(glue_ml_exporter_config_last_reload_successful[5m]) == 0
+  expr: |-
+    max_over_time(glue_ml_exporter_config_last_reload_successful[5m]) == 0
+    or max_over_time(glue_ml_exporter_web_config_last_reload_successful[5m]) == 0
   for: {{ $t.reloadFailedFor }}
   labels:
     severity: warning

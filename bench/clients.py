@@ -1,0 +1,77 @@
+"""Memory of the clients: one for each account and region, against a stock session and clients for each."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import boto3
+from botocore.config import Config as BotoConfig
+
+from bench.measure import in_fresh_process, resident_bytes
+from bench.tables import Row, at_least, at_most, megabytes
+from bench.transforms import CONFIG
+from exporter.config import Account
+from exporter.pages import Aws
+from exporter.simulator import Simulator
+from exporter.targets import Lane
+from exporter.telemetry import Telemetry
+
+TITLE = "Clients: accounts with an assumed role"
+NOTE = (
+    "Resident memory in a fresh process, once each client has made a call over HTTP: its session, its client of STS\n"
+    "for the role, and its connections included. The first is apart, since it loads the models that all share."
+)
+
+REGION = "eu-west-1"
+
+
+def run(*, quick: bool) -> Iterator[Row]:
+    """Yield rows for the first client and for each further one."""
+    count, stock_count = (5, 3) if quick else (50, 10)
+    with Simulator({"transforms": []}) as simulator:
+        first, each = in_fresh_process(ours, simulator.url, count)
+        stock_first, stock_each = in_fresh_process(stock, simulator.url, stock_count)
+    yield Row("the first", stock_first / first, f"{megabytes(first)} : {megabytes(stock_first)}", at_least(1))
+    # The noise of a process's memory is as large as a few clients, so only the full size has the target.
+    yield Row("each further", stock_each / each, f"{each / 1e3:.0f} : {stock_each / 1e3:.0f} kB")
+    yield Row("each further", each / 1e3, f"of {count - 1}", None if quick else at_most(750), "kB")
+
+
+def ours(url: str, count: int) -> tuple[int, float]:
+    """Return the bytes of the first of our clients, and of each further one."""
+    accounts = {
+        f"a{number}": Account(f"a{number}", _role(number), external_id=None, profile=None, endpoint_url=url)
+        for number in range(count)
+    }
+    os.environ["AWS_ENDPOINT_URL_STS"] = url
+    aws = Aws(accounts, CONFIG.polling, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event())
+    return _growth(count, lambda number: aws.lane(Lane(f"a{number}", REGION)).transform_ids({}, page_size=1))
+
+
+def stock(url: str, count: int) -> tuple[int, float]:
+    """Return the same for boto3, used as its guide says: a session, STS and Glue for each role."""
+    kept: list[object] = []
+
+    def connect(number: int) -> None:
+        config = BotoConfig(max_pool_connections=CONFIG.polling.concurrency)
+        sts = boto3.Session(region_name=REGION).client("sts", endpoint_url=url, config=config)
+        role = sts.assume_role(RoleArn=_role(number), RoleSessionName="bench")["Credentials"]
+        session = boto3.Session(role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"], REGION)
+        glue = session.client("glue", endpoint_url=url, config=config)
+        glue.list_ml_transforms()
+        kept.extend((sts, session, glue))
+
+    return _growth(count, connect)
+
+
+def _role(number: int) -> str:
+    return f"arn:aws:iam::{number:012}:role/bench"
+
+
+def _growth(count: int, connect: Callable[[int], object]) -> tuple[int, float]:
+    before = resident_bytes()
+    connect(0)
+    one = resident_bytes()
+    for number in range(1, count):
+        connect(number)
+    return one - before, (resident_bytes() - one) / (count - 1)
