@@ -24,7 +24,6 @@ from exporter.simulator import Simulator
 
 REGIONS = ("eu-west-1", "eu-central-1", "us-east-1", "us-west-2")
 RUNS = 10
-SCRAPE_INTERVAL = 15.0
 _START_PATIENCE = 60.0
 _PAUSE = 0.5
 
@@ -105,10 +104,10 @@ class Exporter:
         counts = re.findall(r'requests_total\{[^}]*operation="GetMLTaskRuns"[^}]*\} (\S+)', self.scrape())
         return sum(map(float, counts))
 
-    def wait_for_polls(self, per_transform: int) -> None:
-        """Return when the transforms have been polled so many times, on average."""
+    def wait_for_polls(self, per_transform: int, pause: float) -> None:
+        """Return when the transforms have been polled so many times, on average; look every ``pause`` seconds."""
         while self.polls() < per_transform * self.company.transforms:
-            threading.Event().wait(SCRAPE_INTERVAL / 3)
+            threading.Event().wait(pause)
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of its process so far."""
@@ -152,12 +151,12 @@ def _port(output: Path) -> int:
 
 
 @contextmanager
-def scraped(exporters: list[Exporter]) -> Iterator[None]:
-    """Scrape the exporters, one after the other and again and again, while the body runs."""
+def scraped(exporters: list[Exporter], interval: float) -> Iterator[None]:
+    """Scrape the exporters every ``interval`` seconds, one after the other, while the body runs."""
     ended = threading.Event()
 
     def scrape() -> None:
-        while not ended.wait(SCRAPE_INTERVAL):
+        while not ended.wait(interval):
             for exporter in exporters:
                 exporter.scrape()
 

@@ -37,11 +37,11 @@ def run(*, quick: bool) -> Iterator[Row]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         glue = stack.enter_context(served(serve_simulator, companies[-1]))
         exporters = [stack.enter_context(exporting(company, glue.port, interval, folder)) for company in companies]
-        stack.enter_context(scraped(exporters))
+        stack.enter_context(scraped(exporters, interval / 4))
         bare = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
         for exporter in exporters:
             # The first turn, and the second, whose place in the interval is each transform's own.
-            exporter.wait_for_polls(2)
+            exporter.wait_for_polls(2, interval / 12)
         calls, polls = [], []
         for _ in range(cycles):
             before = [(exporter.cpu_seconds(), exporter.polls()) for exporter in exporters]

@@ -7,7 +7,7 @@ a gzip stream (RFC 1951, RFC 1952).
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -116,7 +116,7 @@ class Block:
     """Up to `BLOCK` transforms, by id, each with its fragments by metric."""
 
     fragments: dict[str, dict[str, Fragment]] = field(default_factory=dict)
-    _chunks: dict[tuple[str, TextFormat], Chunk] = field(default_factory=dict)
+    _chunks: dict[str, dict[TextFormat, Chunk]] = field(default_factory=dict)
 
     def put(self, transform_id: str, fragments: dict[str, Fragment]) -> None:
         """Take the fragments that are new or changed."""
@@ -129,20 +129,19 @@ class Block:
 
     def _expire(self, metrics: Iterable[str]) -> None:
         for metric in metrics:
-            for text_format in TextFormat:
-                self._chunks.pop((metric, text_format), None)
+            self._chunks.pop(metric, None)
 
     def chunk(self, metric: str, text_format: TextFormat) -> Chunk:
         """Return the lines of one metric, of all transforms of the block."""
-        chunk = self._chunks.get((metric, text_format))
-        if chunk is None:
-            chunk = self._chunks[metric, text_format] = self._join(metric, text_format)
-        return chunk
+        chunks = self._chunks.setdefault(metric, {})
+        if text_format not in chunks:
+            chunks[text_format] = self._join(metric, text_format, chunks)
+        return chunks[text_format]
 
-    def _join(self, metric: str, text_format: TextFormat) -> Chunk:
+    def _join(self, metric: str, text_format: TextFormat, others: Mapping[TextFormat, Chunk]) -> Chunk:
         mine = [fragments[metric] for fragments in self.fragments.values() if metric in fragments]
         other = TextFormat.TEXT if text_format is TextFormat.OPENMETRICS else TextFormat.OPENMETRICS
-        known = self._chunks.get((metric, other))
+        known = others.get(other)
         if known is not None and all(fragment.text is fragment.openmetrics for fragment in mine):
             return known
         if text_format is TextFormat.OPENMETRICS:

@@ -30,7 +30,7 @@ Variant = tuple[TextFormat, Encoding]
 UNUSED_AFTER = 600.0
 """Seconds after which a format that nobody asks for is no longer prepared."""
 
-_REST = 10.0
+_REST = 30.0
 """After a publication, rest for this many times the CPU time that it took: thousands of polls share a few of them.
 
 The exporter's own metrics are used again for as long, so a flood of scrapes does not spend its time on them. Not wall
@@ -424,7 +424,7 @@ def _series_in(sections: Mapping[Variant, Body]) -> int:
 
 
 def _changed_parts(before: Picture | None, after: Picture) -> set[Part]:
-    if before is None or before.identity.labels != after.identity.labels or before.bounds != after.bounds:
+    if before is None or before.name != after.name or before.bounds != after.bounds:
         return {metric.part for metric in METRICS}
     parts: set[Part] = set()
     if before.poll != after.poll:

@@ -41,12 +41,15 @@ class Latest:
             return
         if self.finish is None or completed >= self.finish:
             self.finish, self.execution = completed, run.execution
-        if run.status == "SUCCEEDED":
-            self.success = completed if self.success is None else max(completed, self.success)
-        elif run.status == "FAILED":
-            self.failed = completed if self.failed is None else max(completed, self.failed)
-        elif run.status == "TIMEOUT":
-            self.timeout = completed if self.timeout is None else max(completed, self.timeout)
+        status = run.status
+        if status == "SUCCEEDED":
+            if self.success is None or completed > self.success:
+                self.success = completed
+        elif status == "FAILED":
+            if self.failed is None or completed > self.failed:
+                self.failed = completed
+        elif status == "TIMEOUT" and (self.timeout is None or completed > self.timeout):
+            self.timeout = completed
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,9 @@ class Reading:
 
     def add(self, told: TaskRun) -> None:
         """Take one run; the same run may come again, from an overlapping page or a look-up of its own."""
-        told, code = self._ledger.named(told)
+        code = _CODE_OF.get((told.task_type, told.status))
+        if code is None:
+            told, code = self._ledger.named(told)
         run = credible(told, self.now)
         fingerprint = fingerprint_of(told.run_id)
         final = told.final
@@ -407,11 +409,7 @@ class Ledger:
         return KNOWN_CELLS[code] if code < len(KNOWN_CELLS) else self.foreign[code - len(KNOWN_CELLS)]
 
     def named(self, run: TaskRun) -> tuple[TaskRun, int]:
-        """Return the run under the type and status by which it is counted, whatever Glue calls them, and their code."""
-        code = _CODE_OF.get((run.task_type, run.status))
-        return (run, code) if code is not None else self._named_foreign(run)
-
-    def _named_foreign(self, run: TaskRun) -> tuple[TaskRun, int]:
+        """Return a run of an undocumented type or status under the names by which it is counted, and their code."""
         cell = (run.task_type, run.status)
         if cell not in self.foreign and len(self.foreign) >= MAX_FOREIGN_CELLS:
             cell = (

@@ -56,30 +56,70 @@ class Slots:
         """Take how many calls may be under way."""
         self._size = size
         self._lease = lease
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._users: set[Hashable] = set()
         self._taken: dict[object, tuple[Hashable, float]] = {}
+        self._waiting: dict[threading.Condition, Hashable] = {}
 
     @contextmanager
     def slot(self, user: Hashable) -> Iterator[None]:
         """Wait for a slot and keep it for the body; ``user`` is the account and region that wants it."""
-        ticket = object()
-        with self._changed:
+        ticket = threading.Condition(self._lock)
+        with self._lock:
             self._users.add(user)
-            while (patience := self._patience(user)) > 0:
-                self._changed.wait(patience)
-            self._taken[ticket] = user, time.monotonic()
+            self._take(ticket, user)
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 del self._taken[ticket]
-                self._changed.notify_all()
+                self._give_all()
+
+    def _take(self, ticket: threading.Condition, user: Hashable) -> None:
+        self._waiting[ticket] = user
+        while ticket in self._waiting:
+            if self._patience(user) <= 0:
+                self._give(ticket)
+            elif next(iter(self._waiting)) is not ticket:
+                ticket.wait()
+            elif not ticket.wait(self._until_a_lease_ends()):
+                self._give_all()
+
+    def _give_all(self) -> None:
+        """Give the slots that are free to those who wait for them longest and may have them; wake nobody else.
+
+        Hundreds may wait: when all accounts and regions have their first polls, for instance. Only the first of them
+        looks at the clock, for all.
+        """
+        barred: set[Hashable] = set()
+        for ticket, user in list(self._waiting.items()):
+            if len(self._counting()) >= self._size:
+                return
+            if user not in barred:
+                if self._patience(user) <= 0:
+                    self._give(ticket)
+                else:
+                    barred.add(user)
+
+    def _give(self, ticket: threading.Condition) -> None:
+        self._taken[ticket] = self._waiting.pop(ticket), time.monotonic()
+        ticket.notify()
+        for first in self._waiting:
+            first.notify()  # to look at the clock from now on
+            break
+
+    def _until_a_lease_ends(self) -> float:
+        """Return the seconds until the oldest call that counts does not any more."""
+        return min((since for _, since in self._counting()), default=0.0) - (time.monotonic() - self._lease)
+
+    def _counting(self) -> list[tuple[Hashable, float]]:
+        oldest_lease = time.monotonic() - self._lease
+        return [(user, since) for user, since in self._taken.values() if since > oldest_lease]
 
     def _patience(self, user: Hashable) -> float:
         """Return the seconds until a slot is free for the user if no call ends before, 0 if one is free now."""
         oldest_lease = time.monotonic() - self._lease
-        counting = [(holder, since) for holder, since in self._taken.values() if since > oldest_lease]
+        counting = self._counting()
         own = [since for holder, since in counting if holder == user]
         share = self._size if len(self._users) == 1 else max(1, self._size - max(1, self._size // 4))
         if len(own) >= share:

@@ -25,15 +25,15 @@ from exporter.targets import Details, Target, spread
 from exporter.telemetry import Telemetry
 from exporter.watch import Watch
 
-LONGEST_TROUBLE = 1000
-"""Characters kept of what AWS says about a poll that failed."""
-
 TIDY_INTERVAL = 3600.0
 """Seconds after which the file learns again which transforms are configured.
 
 A quiet one writes nothing else, and a process that follows must not take it for one that left long ago: until its first
 discovery has ended it knows of the others only.
 """
+
+LONGEST_TROUBLE = 1000
+"""Characters kept of what AWS says about a poll that failed."""
 
 
 class Poller:

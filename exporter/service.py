@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +52,7 @@ class Service:
         self._exposition = Exposition(self.telemetry, self._state)
         self._poller = Poller(self._config, self._aws, self._exposition, self.telemetry, self._state, stop=self._stop)
         self._finder = Finder(self.telemetry, self._shard, stop=self._stop, on_found=self._watch_found)
-        self._targets: tuple[Target, ...] = ()
+        self._found: list[tuple[Target, ...]] = []
         self._began = time.monotonic()
         self._ready = False
         self._pages: StatusPages | None = None
@@ -169,11 +169,12 @@ class Service:
         if aws is not former:
             former.close()
 
-    def _watch(self, config: Config, aws: Aws, searches: Iterable[Search]) -> None:
+    def _watch(self, config: Config, aws: Aws, searches: Sequence[Search]) -> None:
         """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""
-        targets = self._targets_of(config, searches)
-        self._poller.watch(config, aws, targets)
-        self._targets = targets
+        # Before it is used, for a search may end meanwhile.
+        found = [search.found for search in searches]
+        self._poller.watch(config, aws, self._targets_of(config, searches))
+        self._found = found
 
     def _targets_of(self, config: Config, searches: Iterable[Search]) -> tuple[Target, ...]:
         """Return what this shard watches; what a search has found is the shard's own already."""
@@ -184,7 +185,7 @@ class Service:
         """Watch what a discovery has found, if that is news."""
         with self._reloading:
             searches = self._finder.searches
-            if self._targets_of(self._config, searches) == self._targets:
+            if [search.found for search in searches] == self._found:
                 return
             try:
                 self._watch(self._config, self._aws, searches)

@@ -82,8 +82,8 @@ class _RecordPage(msgspec.Struct, rename="pascal"):
 
 
 _PAGE = msgspec.json.Decoder(_Page)
-_PARTICULARS = msgspec.json.Decoder(_Particulars)
 _RECORD_PAGE = msgspec.json.Decoder(_RecordPage)
+_PARTICULARS = msgspec.json.Decoder(_Particulars)
 
 Record = dict[str, Any]
 """A run with all that Glue tells of it, under Glue's own names; times are UTC seconds."""

@@ -6,6 +6,7 @@ What there is comes from the exporter's own code, so a misspelt name anywhere in
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from prometheus_client.metrics import MetricWrapperBase
@@ -15,8 +16,8 @@ from exporter.metrics import METRICS, TRANSFORM_STATUSES
 from exporter.runs import STATUSES, TASK_TYPES
 from exporter.telemetry import LOG_LEVELS, OPERATIONS, Telemetry
 
-TARGET_LABELS = frozenset({"job", "instance", "namespace"})
-"""What Prometheus adds to every sample, the last of them in Kubernetes only."""
+TARGET_LABELS = frozenset({"job", "instance", "namespace", "service"})
+"""What Prometheus adds to every sample, the last two of them in Kubernetes only."""
 
 VALUES: Mapping[str, frozenset[str]] = {
     "status": frozenset({*STATUSES, *TRANSFORM_STATUSES}),
@@ -104,7 +105,8 @@ def uses(expression: str) -> Uses:
     return Uses(frozenset(metrics), tuple(matchers), frozenset(grouped))
 
 
-def exposed() -> dict[str, frozenset[str]]:
+@cache
+def exposed() -> Mapping[str, frozenset[str]]:
     """Give the labels of every series that the exporter exposes, by the series' name."""
     series: dict[str, frozenset[str]] = {"up": TARGET_LABELS}
     for metric in METRICS:

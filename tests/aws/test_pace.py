@@ -144,6 +144,24 @@ def test_slots_bound_the_calls_under_way():
     assert len(most) == 10
 
 
+def test_a_slot_goes_to_who_waits_longest():
+    """Of many that wait for the only slot, each gets it in the order in which they came."""
+    slots, served = Slots(1, lease=60), []
+
+    def work(number):
+        with slots.slot(f"lane-{number}"):
+            served.append(number)
+
+    with slots.slot("first"):
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+        for number, thread in enumerate(threads):
+            thread.start()
+            wait_for(lambda waiting=number + 1: len(slots._waiting) == waiting)
+    for thread in threads:
+        thread.join(5)
+    assert served == list(range(20))
+
+
 def test_a_slot_held_too_long_no_longer_counts():
     """When calls hang in all slots, another call gets one after the lease, not after their time-outs."""
     slots = Slots(2, lease=0.2)

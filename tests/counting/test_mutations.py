@@ -111,8 +111,8 @@ MUTANTS = (
     Mutant(
         "count the start of a run that was denied once more",
         "ledger",
-        "run.run_id in ledger.open or run.run_id in self.open or before is not None",
-        "run.run_id in ledger.open or run.run_id in self.open",
+        "before is not None or any(run.run_id in runs for runs in (ledger.open, self.open, ledger.gone))",
+        "any(run.run_id in runs for runs in (ledger.open, self.open))",
     ),
     Mutant(
         "put what lies on a bound into the next bucket",
@@ -183,8 +183,8 @@ MUTANTS = (
     Mutant(
         "count the lookback of what left from its last run",
         "state",
-        "for name in before | self._kept",
-        "for name in self._kept",
+        "for name in self._kept | kept",
+        "for name in kept",
     ),
     Mutant(
         "leave a failed poll out of the file for good",
