@@ -76,6 +76,10 @@ class Lines:
         return found
 
     def _line(self, standing: Standing, before: Line | None) -> Line:
+        if before is not None and _tells_nothing_new(before, standing):
+            polled = standing.picture.poll.succeeded if standing.picture and standing.picture.poll else None
+            summary = before.summary._replace(polled=polled)
+            return Line(standing.target, standing.picture, standing.recent, summary, before.pieces)
         summary = standing.summary()
         if (
             before is not None
@@ -91,6 +95,18 @@ class Lines:
 def pieces_of(html: str) -> list[bytes]:
     """Return what lies between the gaps, as it is sent; half a character that came from outside becomes a "?"."""
     return [piece.encode("utf-8", "replace") for piece in html.split(GAP)]
+
+
+def _tells_nothing_new(before: Line, standing: Standing) -> bool:
+    """Whether a good poll after a good poll has left everything but its own time as it was: nearly every poll does."""
+    was, now = before.picture, standing.picture
+    if was is None or now is None or was.poll is None or now.poll is None or not (was.poll.up and now.poll.up):
+        return False
+    return (
+        before.recent is standing.recent
+        and before.target == standing.target
+        and (was.view, was.latest, was.details) == (now.view, now.latest, now.details)
+    )
 
 
 def _words(target: Target, its: Summary) -> tuple[object, ...]:
