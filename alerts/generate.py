@@ -54,6 +54,7 @@ def _rule(rule: Recording | Alert, group: Group, thresholds: Thresholds) -> dict
         "alert": rule.name,
         "expr": rule.expr,
         **({"for": rule.held_for} if rule.held_for else {}),
+        **({"keep_firing_for": rule.kept_for} if rule.kept_for else {}),
         "labels": {"severity": rule.severity},
         "annotations": {
             "summary": rule.summary,

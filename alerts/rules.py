@@ -5,8 +5,10 @@ How an alert stays right (`docs/alerts.md` explains it to its readers):
 - Replicas of the exporter, and the instances before and after a restart, are made one by `max by (transform_id, ...)`,
   never by a sum. No `instance` is left on an alert about a transform, so a pair of Prometheus raises the same alert.
 - What names the transform is joined last, from one recorded series per transform that outlives gaps in the scrapes:
-  neither two replicas that disagree about a label nor an exporter that is away can break the join.
-- Points in time only move forward, so their maximum over the window bridges a gap without an error.
+  neither two replicas that disagree about a label, nor an exporter that is away, nor an info series that a relabelling
+  drops can break the join.
+- Points in time only move forward, so their maximum over the window bridges a gap without an error. What looks at a
+  value of this moment is kept firing over a gap, until the alert about the exporter itself would fire.
 """
 
 from collections.abc import Iterable
@@ -24,6 +26,9 @@ REFUSED = tuple(sorted(CREDENTIAL_REASONS | {"AccessDeniedException", "InvalidSi
 """The reasons of `glue_ml_exporter_poll_errors_total` that mean: AWS does not let us in."""
 
 THROTTLED = "ThrottlingException"
+
+REMEMBERED = "1d"
+"""For how long the last successful poll is remembered of an exporter that was restarted and has had none since."""
 
 INFO = "transform:glue_ml_transform_info:latest"
 FINISHED = "transform_task_type_status:glue_ml_task_runs_finished:increase"
@@ -53,6 +58,8 @@ class Alert:
     description: str
     held_for: str = ""
     """For how long the expression must hold first; empty: alert at the first evaluation."""
+    kept_for: str = ""
+    """For how long it fires on when the expression holds no more; empty: it resolves at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,9 @@ def _recordings(t: Thresholds) -> Iterable[Recording]:
         INFO,
         f"""topk by (transform_id) (1, max by ({labels}) (glue_ml_transform_info))
 or on (transform_id)
-topk by (transform_id) (1, max by ({labels}) (last_over_time(glue_ml_transform_info[{t.window}])))""",
+topk by (transform_id) (1, max by ({labels}) (last_over_time(glue_ml_transform_info[{t.window}])))
+or on (transform_id)
+topk by (transform_id) (1, group by (transform_id, transform_name) (glue_ml_transform_up))""",
     )
     yield Recording(
         FINISHED,
@@ -202,6 +211,8 @@ or
   )
   unless on (transform_id, task_type)
   {SUCCESS}
+  and on (transform_id)
+  glue_ml_transform_last_successful_poll_timestamp_seconds
 )""",
         ),
         "warning",
@@ -214,6 +225,7 @@ or
         "warning",
         f"A {_TYPE} run of {_NAME} has been active for over {t.active_for}.",
         f"A {_TYPE} run of {_TRANSFORM} was started {_DURATION} ago and has not ended.",
+        kept_for=t.exporter_down_for,
     )
     yield Alert(
         "GlueMLTaskRunSlow",
@@ -226,6 +238,7 @@ or
         f"A {_TYPE} run of {_NAME} takes much longer than usual.",
         f"A {_TYPE} run of {_TRANSFORM} has been active for {_DURATION}: over"
         f" {t.slow_factor:g} times as long as 95 % of its successful runs took.",
+        kept_for=t.exporter_down_for,
     )
     yield Alert(
         "GlueMLTaskRunFailureRatio",
@@ -249,6 +262,7 @@ def _transform_alerts(t: Thresholds) -> Iterable[Alert]:
             "warning",
             f"The {quality} of {_NAME} has dropped.",
             f"The {quality} of {_TRANSFORM} is {_PERCENTAGE} points below its best within {t.quality_window}.",
+            kept_for=t.exporter_down_for,
         )
     yield Alert(
         "GlueMLTransformNotReady",
@@ -257,6 +271,7 @@ def _transform_alerts(t: Thresholds) -> Iterable[Alert]:
         f"{_NAME} is not READY.",
         f"{_TRANSFORM} has not been READY for {t.not_ready_for}: it cannot find matches.",
         t.not_ready_for,
+        t.exporter_down_for,
     )
     yield Alert(
         "GlueMLTransformDown",
@@ -265,17 +280,22 @@ def _transform_alerts(t: Thresholds) -> Iterable[Alert]:
         f"{_NAME} cannot be polled.",
         f"Every poll of {_TRANSFORM} has failed for {t.transform_down_for}. The exporter's log has the reason.",
         t.transform_down_for,
+        t.exporter_down_for,
     )
     yield Alert(
         "GlueMLDataStale",
         _named(
             t,
-            "time() - max by (transform_id) (glue_ml_transform_last_successful_poll_timestamp_seconds)"
-            f" > {_seconds(t.data_age)}",
+            f"""time() - max by (transform_id) (
+  max_over_time(glue_ml_transform_last_successful_poll_timestamp_seconds[{REMEMBERED}])
+) > {_seconds(t.data_age)}
+and on (transform_id)
+glue_ml_transform_info""",
         ),
         "critical",
         f"What is known about {_NAME} is out of date.",
         f"{_TRANSFORM} was last polled successfully {_DURATION} ago. Nobody would hear of a failed run now.",
+        kept_for=t.exporter_down_for,
     )
 
 
@@ -305,6 +325,24 @@ def _exporter_alerts(t: Thresholds) -> Iterable[Alert]:
         f"AWS refuses the exporter's credentials for {_LANE}.",
         f"Polls of {_LANE} have been refused with {{{{ $labels.reason }}}} for {t.error_for}.",
         t.error_for,
+    )
+    yield Alert(
+        "GlueMLExporterDiscoveryFailing",
+        "max by (aws_account, aws_region) (glue_ml_exporter_discovery_up) == 0",
+        "warning",
+        f"The exporter cannot look for transforms in {_LANE}.",
+        f"Every search for transforms in {_LANE} has failed for {t.error_for}: new transforms are not watched.",
+        t.error_for,
+        t.exporter_down_for,
+    )
+    yield Alert(
+        "GlueMLExporterWatchesNothing",
+        f'absent(glue_ml_transform_info)\nand on ()\nup{{job="{t.job}"}} == 1',
+        "critical",
+        "The Glue ML exporter watches no transform.",
+        f"No exporter of job {t.job} has watched any transform for {t.exporter_down_for}. Nobody would hear of a failed"
+        " run now.",
+        t.exporter_down_for,
     )
     requests = "glue_ml_exporter_api_requests_total"
     yield Alert(

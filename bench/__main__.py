@@ -10,7 +10,20 @@ import time
 from bench.servers import CREDENTIALS
 from bench.tables import Row, table
 
-NAMES = ("scrape", "nginx", "memory", "republish", "parse", "first_scan", "busy", "steady", "fleet", "ledger", "state")
+NAMES = (
+    "scrape",
+    "nginx",
+    "memory",
+    "republish",
+    "parse",
+    "first_scan",
+    "busy",
+    "steady",
+    "fleet",
+    "ledger",
+    "state",
+    "page",
+)
 
 
 def main() -> int:

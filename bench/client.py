@@ -24,9 +24,10 @@ def headers(accept: str, encoding: str) -> dict[str, str]:
 class Scraper:
     """Scrapes again and again, on one connection as long as the server keeps it."""
 
-    def __init__(self, port: int, accept: str = TEXT, encoding: str = "gzip") -> None:
+    def __init__(self, port: int, accept: str = TEXT, encoding: str = "gzip", path: str = "/metrics") -> None:
         self._connection = http.client.HTTPConnection(HOST, port, timeout=600)
         self._headers = headers(accept, encoding)
+        self._path = path
         self._buffer = bytearray(1 << 20)
 
     def scrape(self) -> bytes:
@@ -43,7 +44,7 @@ class Scraper:
         return time.perf_counter() - began
 
     def _answer(self) -> http.client.HTTPResponse:
-        self._connection.request("GET", "/metrics", headers=self._headers)
+        self._connection.request("GET", self._path, headers=self._headers)
         response = self._connection.getresponse()
         if response.status != http.client.OK:
             raise ConnectionError(f"HTTP status {response.status}")

@@ -32,7 +32,7 @@ def exporter() -> Dashboard:
     )
     choices = (
         *place_variables(),
-        variable("job", "Job", "label_values(glue_ml_exporter_build_info, job)"),
+        variable("job", "Job", "label_values(glue_ml_exporter_build_info, job)", everything=""),
         variable("instance", "Instance", 'label_values(glue_ml_exporter_build_info{job=~"$job"}, instance)'),
     )
     for choice in choices:
@@ -90,6 +90,7 @@ def _now() -> tuple[AnyPanel, ...]:
 
 
 def _aws() -> tuple[AnyPanel, ...]:
+    failed = f"sum by (reason) (increase(glue_ml_exporter_poll_errors_total{{{LANE}}}[$__rate_interval]))"
     latency = f"rate(glue_ml_exporter_api_request_duration_seconds_bucket{{{THIS}}}[$__rate_interval])"
     return (
         graph(
@@ -106,8 +107,7 @@ def _aws() -> tuple[AnyPanel, ...]:
             "Polls of a transform that failed, by reason.",
             SHORT,
             query(
-                f"sum by (reason) (increase(glue_ml_exporter_poll_errors_total{{{LANE}}}[$__rate_interval])) > 0"
-                f"\nor sum(increase(glue_ml_exporter_poll_errors_total{{{LANE}}}[$__rate_interval]))",
+                f'{failed} > 0\nor\nlabel_replace(sum({failed}) == 0, "reason", "none", "", "")',
                 "{{reason}}",
             ),
             bars=True,
@@ -151,7 +151,7 @@ def _polls() -> tuple[AnyPanel, ...]:
             "Duration of the last poll of the ten transforms that are polled most slowly.",
             SECONDS,
             query(
-                f"topk(10, max by (transform_id, transform_name) (glue_ml_transform_poll_duration_seconds{{{THIS}}}))"
+                f"max by (transform_id, transform_name) (glue_ml_transform_poll_duration_seconds{{{THIS}}})"
                 "\nand on (transform_id)\n"
                 f"topk(10, max by (transform_id) (glue_ml_transform_poll_duration_seconds{{{THIS}}} @ end()))",
                 "{{transform_name}}",

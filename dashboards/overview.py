@@ -6,6 +6,7 @@ from dashboards.parts import (
     NONE_IS_GOOD,
     SECONDS,
     SHORT,
+    SUCCESS_AGES,
     AnyPanel,
     bars,
     chosen,
@@ -19,6 +20,7 @@ from dashboards.parts import (
     query,
     rows,
     timeline,
+    to_transform,
     transform_variable,
 )
 
@@ -103,7 +105,8 @@ def _now() -> tuple[AnyPanel, ...]:
 
 
 def _runs() -> tuple[AnyPanel, ...]:
-    attention = f"topk({SHOWN},\n{chosen(_at_end(LAST_FAILURE))}\nor\n{chosen(_at_end(LAST_START))} / 1e6\n)"
+    failed, started = chosen(_at_end(LAST_FAILURE)), chosen(f"{_at_end(LAST_START)} / 1e6")
+    attention = f"topk({SHOWN},\n{failed} @ end()\nor\n{started} @ end()\n)"
     return (
         timeline(
             "Latest status",
@@ -111,7 +114,7 @@ def _runs() -> tuple[AnyPanel, ...]:
             " those that were started last.",
             f"{latest_status(RUN)}\nand on (transform_id, task_type)\n{attention}",
             "{{transform_name}} {{task_type}}",
-        ),
+        ).data_links([to_transform("${__field.labels.transform_id}")]),
         coloured_by_status(
             graph(
                 "Finished runs",
@@ -150,6 +153,7 @@ def _runs() -> tuple[AnyPanel, ...]:
                 "{{transform_name}}",
                 instant=True,
             ),
+            steps=NONE_IS_GOOD,
         ),
         bars(
             "Longest without success",
@@ -158,6 +162,7 @@ def _runs() -> tuple[AnyPanel, ...]:
             query(
                 f"topk(15,\n{chosen(f'time() - {LAST_SUCCESS}')}\n)", "{{transform_name}} {{task_type}}", instant=True
             ),
+            steps=SUCCESS_AGES,
         ),
     )
 

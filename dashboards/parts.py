@@ -53,6 +53,8 @@ STATUS_COLOURS = {
 }
 """In the order of their numbers in `latest_status`, from 1; 0 is a status that Glue has added since."""
 
+DAY = 86400
+
 CONSOLE = "https://console.aws.amazon.com"
 
 AnyPanel = stat.Panel | timeseries.Panel | statetimeline.Panel | heatmap.Panel | table.Panel | bargauge.Panel
@@ -69,8 +71,13 @@ def source_variable() -> dashboard.DatasourceVariable:
     return dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
 
 
-def variable(name: str, label: str, query: str, *, several: bool = True, regex: str = "") -> dashboard.QueryVariable:
-    """Return a variable filled by a query; one that may have several values may have all of them."""
+def variable(
+    name: str, label: str, query: str, *, several: bool = True, everything: str = ".+", regex: str = ""
+) -> dashboard.QueryVariable:
+    """Return a variable filled by a query; one that may have several values may have all of them.
+
+    All of them are `everything`, which saves a long list; empty: the list, where series of others have the label too.
+    """
     built = (
         dashboard.QueryVariable(name)
         .label(label)
@@ -82,7 +89,9 @@ def variable(name: str, label: str, query: str, *, several: bool = True, regex: 
         .include_all(several)
     )
     if several:
-        built = built.all_value(".+").current(VariableOption(selected=True, text="All", value="$__all"))
+        built = built.current(VariableOption(selected=True, text="All", value="$__all"))
+    if several and everything:
+        built = built.all_value(everything)
     return built.regex(regex) if regex else built
 
 
@@ -152,6 +161,7 @@ def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
 LATEST = common.ReduceDataOptions().calcs(["lastNotNull"])
 NEUTRAL = ((None, GREY),)
 NONE_IS_GOOD = ((None, GREEN), (1, RED))
+SUCCESS_AGES = ((None, GREEN), (2 * DAY, YELLOW), (7 * DAY, RED))
 
 
 def number_panel(
@@ -259,16 +269,19 @@ def heat(title: str, description: str, expr: str) -> heatmap.Panel:
     )
 
 
-def bars(title: str, description: str, unit: str, request: prometheus.Dataquery) -> bargauge.Panel:
-    """Return a bar for each series, the longest first."""
+def bars(
+    title: str, description: str, unit: str, request: prometheus.Dataquery, *, steps: Sequence[tuple[float | None, str]]
+) -> bargauge.Panel:
+    """Return a bar for each series, the longest first; each leads to its transform."""
     return (
         _panel(bargauge.Panel(), title, description, unit, (request,))
-        .thresholds(thresholds(*NONE_IS_GOOD))
+        .thresholds(thresholds(*steps))
         .orientation(kinds.VizOrientation.HORIZONTAL)
         .display_mode(kinds.BarGaugeDisplayMode.BASIC)
         .reduce_options(LATEST)
         .with_transformation(DataTransformerConfig("sortBy", options={"sort": [{"field": "Value", "desc": True}]}))
         .no_value("none")
+        .data_links([to_transform("${__field.labels.transform_id}")])
         .span(12)
         .height(8)
     )
@@ -280,6 +293,9 @@ def rows(
     """Return a table: a column (name, unit, expression) for each query, a row for each series; `labels` come first."""
     requests = [query(expr, name, instant=True, form=PromQueryFormat.TABLE) for name, _, expr in columns]
     panel = _panel(table.Panel(), title, description, SHORT, requests).thresholds(thresholds(*NEUTRAL))
+    if "transform_id" in labels:
+        leads = [to_transform("${__data.fields.transform_id}").build()]
+        panel = panel.override_by_name("transform_name", [DynamicConfigValue(id_val="links", value=leads)])
     for letter, (name, unit, _) in zip("ABCDEFGHIJ", columns, strict=False):
         unit_of = DynamicConfigValue(id_val="unit", value=unit)
         shown = DynamicConfigValue(id_val="displayName", value=name)
@@ -322,6 +338,12 @@ def link(title: str, url: str, tooltip: str) -> dashboard.DashboardLink:
         .icon("external link")
         .target_blank(True)
     )
+
+
+def to_transform(transform_id: str) -> dashboard.DashboardLink:
+    """Return the link from a panel to the dashboard of the transform with this id, which may be a variable."""
+    url = f"/d/glue-ml-transform?${{datasource:queryparam}}&var-transform={transform_id}&${{__url_time_range}}"
+    return dashboard.DashboardLink("Show the transform").type(DashboardLinkType.LINK).url(url)
 
 
 def siblings() -> dashboard.DashboardLink:

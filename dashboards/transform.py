@@ -9,6 +9,7 @@ from dashboards.parts import (
     RATIO,
     SECONDS,
     SHORT,
+    SUCCESS_AGES,
     AnyPanel,
     coloured_by_status,
     fill,
@@ -27,7 +28,6 @@ from dashboards.parts import (
 )
 
 THIS = 'transform_id=~"$transform"'
-DAY = 86400
 
 
 def transform() -> Dashboard:
@@ -64,7 +64,6 @@ def _links() -> tuple[DashboardLink, ...]:
 
 
 def _now() -> tuple[AnyPanel, ...]:
-    ages = ((None, "green"), (2 * DAY, "yellow"), (7 * DAY, "red"))
     failed = f'increase(glue_ml_task_runs_finished_total{{{THIS},status=~"FAILED|TIMEOUT"}}[$__range])'
     return (
         number_panel(
@@ -81,7 +80,7 @@ def _now() -> tuple[AnyPanel, ...]:
             "Time since a run of any type last SUCCEEDED.",
             f"time() - max(glue_ml_task_run_last_success_timestamp_seconds{{{THIS}}})",
             SECONDS,
-            steps=ages,
+            steps=SUCCESS_AGES,
         ),
         number_panel(
             "Since last failure",

@@ -40,3 +40,9 @@ class GlueError(ExporterError):
     def bare(self) -> "GlueError":
         """Return an equal error that keeps nothing of what it was raised from."""
         return GlueError(self.reason, str(self), advice=self.advice, retryable=self.retryable, operation=self.operation)
+
+    @property
+    def told(self) -> str:
+        """All of it for a person: the reason, what AWS said, what may be done."""
+        text = str(self) if self.reason in str(self) else f"{self.reason}: {self}"
+        return f"{text}; {self.advice}" if self.advice else text

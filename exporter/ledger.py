@@ -14,6 +14,7 @@ import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from exporter.facts import KNOWN_CELLS, Cell, Latest, View
 from exporter.packing import CODE_BITS, CODE_MASK, GONE, TICK, fingerprint_of, pack, started_of
@@ -236,6 +237,11 @@ class Ledger:
             if calls + looked_up <= fewest:
                 best, fewest = start, calls + looked_up
         return best
+
+    def start_of_newest(self, count: int) -> float:
+        """Return where the ``count`` newest finished runs begin (UTC seconds), infinity if there is none."""
+        newest_first = map(started_of, reversed(self.finished.values()))
+        return min(islice(newest_first, count), default=math.inf)
 
     def _pages_since(self, starts: list[float], page_size: int) -> Iterator[tuple[float, int]]:
         """Yield each of the descending ``starts`` with the pages that a listing from there takes."""

@@ -32,6 +32,8 @@ class Poll:
     tried: float
     succeeded: float | None
     duration: float
+    trouble: str = ""
+    """Why it is not up, for people: the reason, and what AWS said."""
 
 
 def shown_name(target: Target, details: Details | None) -> str:

@@ -28,7 +28,7 @@ from exporter.errors import GlueError
 from exporter.faults import CREDENTIAL_REASONS, failure_of
 from exporter.logs import get_logger
 from exporter.pacing import Pacer, Slots, Stopped
-from exporter.runs import TaskRun
+from exporter.runs import RunPage
 from exporter.targets import Details, Lane, transform_arn
 from exporter.telemetry import GLUE_OPERATIONS, Telemetry
 from exporter.walk import listed, walk
@@ -288,7 +288,7 @@ class Glue:
 
     # -- operations -------------------------------------------------------------------------------------------------
 
-    def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[list[TaskRun]]:
+    def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[RunPage]:
         """Yield the pages of runs that started at or after ``since`` (UTC seconds), the oldest first.
 
         Oldest first, since a new run would otherwise push runs from a page not read yet onto one already read. Raises
@@ -315,8 +315,8 @@ class Glue:
             request["Filter"] = dict(criteria)
         return walk(lambda token: self._records(self._call("get_ml_task_runs", **request, **token)))
 
-    def task_run(self, transform_id: str, run_id: str) -> TaskRun:
-        """Return one run."""
+    def task_run(self, transform_id: str, run_id: str) -> RunPage:
+        """Return a page with one run."""
         return convert_run(self._call("get_ml_task_run", TransformId=transform_id, TaskRunId=run_id))
 
     def transform_ids(self, tags: Mapping[str, str], *, page_size: int) -> list[str]:
@@ -377,7 +377,7 @@ class Glue:
 
     # -- one call ---------------------------------------------------------------------------------------------------
 
-    def _page(self, answer: Mapping[str, Any]) -> tuple[list[TaskRun], str | None]:
+    def _page(self, answer: Mapping[str, Any]) -> tuple[RunPage, str | None]:
         if _BODY in answer:
             return decode_page(answer[_BODY])
         if not self._stock_parser_noticed:

@@ -17,7 +17,9 @@ from exporter.ledger import NO_CHANGES, Changes, Ledger
 from exporter.metrics import Poll
 from exporter.pacing import Stopped
 from exporter.pages import Aws, Glue
+from exporter.recent import LIMIT
 from exporter.schedule import Job, Schedule
+from exporter.standing import Standing
 from exporter.state import StateFile
 from exporter.targets import Details, Target, spread
 from exporter.telemetry import Telemetry
@@ -29,6 +31,9 @@ TIDY_INTERVAL = 3600.0
 A quiet one writes nothing else, and a process that follows must not take it for one that left long ago: until its first
 discovery has ended it knows of the others only.
 """
+
+LONGEST_TROUBLE = 1000
+"""Characters kept of what AWS says about a poll that failed."""
 
 
 class Poller:
@@ -199,6 +204,11 @@ class Poller:
             watches = [watch for watch in self._watches.values() if watch.watched]
         return [watch.target.id for watch in watches if watch.poll is None or not watch.poll.up]
 
+    @property
+    def standings(self) -> list[Standing]:
+        """How the watched transforms stand; waits for no poll, and for no lock, as a reload may hold it long."""
+        return [watch.standing for watch in list(self._watches.values()) if watch.watched]
+
     def _end_cycle(self, lag: float, overrun: bool) -> None:
         self._telemetry.poll_cycle_duration.set(lag)
         if overrun:
@@ -231,16 +241,17 @@ class Poller:
     def _poll(self, watch: Watch) -> bool:
         """Poll one transform and show it; whether its account and region work."""
         now, began = self._now(), time.monotonic()
-        lane_works, up = True, True
+        lane_works, up, trouble = True, True, ""
         if watch.ledger.bounds != self._config.metrics.execution_buckets:
             self._rebucket(watch)
         glue = self._aws.lane(watch.target.lane)
         try:
-            changes = watch.read(glue, self._config.polling, now, self._check_stop)
+            recent = LIMIT if self._config.web.status_page else 0
+            changes = watch.read(glue, self._config.polling, now, self._check_stop, recent)
         except Stopped:
             return True
         except GlueError as error:
-            up = False
+            up, trouble = False, error.told[:LONGEST_TROUBLE]
             lane_works = not self._journal.failed(watch.target, error)
             self._telemetry.poll_errors.labels(*watch.target.lane, error.reason).inc()
         else:
@@ -256,7 +267,7 @@ class Poller:
         succeeded = now if up else (watch.poll.succeeded if watch.poll else None)
         if watch.job is not None:
             watch.job.idle = up and watch.idle(self._config.polling, now)
-        watch.poll = Poll(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began)
+        watch.poll = Poll(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began, trouble=trouble)
         self._show(watch)
         if up and self._read_details(watch, glue):
             # The new name before what is shown under it: a restart must go on under no older one.

@@ -5,6 +5,7 @@ Names follow the GetMLTaskRuns document: ``TaskRunId``, ``Properties.TaskType``,
 """
 
 import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 TASK_TYPES = (
@@ -75,6 +76,41 @@ class TaskRun(NamedTuple):
         if self.started is None or self.completed is None or self.completed < self.started:
             return None
         return self.completed - self.started
+
+
+class Properties(NamedTuple):
+    """What a run worked on and which job did it (``TaskRunProperties``); None where the answer tells nothing."""
+
+    input_path: str | None = None
+    """``InputS3Path`` of an IMPORT_LABELS run."""
+    replace: bool | None = None
+    """``Replace`` of an IMPORT_LABELS run: whether the labels take the place of those known before."""
+    output_path: str | None = None
+    """``OutputS3Path`` of an EXPORT_LABELS or LABELING_SET_GENERATION run."""
+    job_id: str | None = None
+    """This and the next two: the Glue job of a FIND_MATCHES run."""
+    job_name: str | None = None
+    job_run_id: str | None = None
+
+
+NO_PROPERTIES = Properties()
+
+
+class RunPage(list[TaskRun]):
+    """The runs of one answer, in its order. Their properties stay as they came until somebody asks for them."""
+
+    __slots__ = ("_properties_of",)
+
+    def __init__(
+        self, runs: Iterable[TaskRun] = (), properties_of: Callable[[int], Properties] = lambda _: NO_PROPERTIES
+    ) -> None:
+        """Take the runs, and what tells the properties of the one at a position."""
+        super().__init__(runs)
+        self._properties_of = properties_of
+
+    def properties_of(self, position: int) -> Properties:
+        """Return the properties of the run at this position, counted from 0."""
+        return self._properties_of(position)
 
 
 def credible(run: TaskRun, now: float) -> TaskRun:

@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.config import Config, masked_yaml
 from exporter.discovery import Finder, Search
@@ -17,8 +18,14 @@ from exporter.pages import Aws
 from exporter.poller import Poller
 from exporter.sharding import Shard
 from exporter.state import StateFile, open_state
+from exporter.status import Document
+from exporter.status.health import health_of
+from exporter.status.times import Moment
 from exporter.targets import Target, configured_targets, merge_targets
 from exporter.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from exporter.status.site import StatusPages
 
 log = get_logger(__name__)
 
@@ -48,6 +55,7 @@ class Service:
         self._found: list[tuple[Target, ...]] = []
         self._began = time.monotonic()
         self._ready = False
+        self._pages: StatusPages | None = None
         self._adopt(self._config)
         self._loaded()
         if self._shard.count > 1:
@@ -189,9 +197,42 @@ class Service:
         shard = f"# shard {self._shard.index} of {self._shard.count}, counted from 0\n" if self._shard.count > 1 else ""
         return shard + masked_yaml(self._config)
 
-    def status_page(self) -> bytes | None:
-        """Return no page: people are served a list of links."""
-        return None
+    def status_page(self, query: Mapping[str, str], telemetry_path: str) -> Document | None:
+        """Return the page of all transforms, as the query wants it; None if pages are turned off."""
+        pages = self._status_pages()
+        if pages is None:
+            return None
+        standings = self._poller.standings
+        health = health_of(
+            self.telemetry,
+            standings,
+            shard=self._shard,
+            state_path=self._config.state.path,
+            interval=self._config.polling.interval,
+            lookback=self._config.polling.lookback,
+        )
+        return pages.front(standings, health, query, telemetry_path, Moment(time.time(), time.monotonic()))
+
+    def transform_page(self, transform_id: str, telemetry_path: str) -> Document | None:
+        """Return the page of one transform; None if it is not watched or pages are turned off."""
+        pages = self._status_pages()
+        standing = next((one for one in self._poller.standings if one.target.id == transform_id), None)
+        if pages is None or standing is None:
+            return None
+        return pages.transform(
+            standing, self._config.polling.interval, telemetry_path, Moment(time.time(), time.monotonic())
+        )
+
+    def _status_pages(self) -> "StatusPages | None":
+        """Return what renders the pages; it is loaded when somebody first looks at one."""
+        if not self._config.web.status_page:
+            return None
+        if self._pages is None:
+            # A template engine takes 50 ms and some memory, which a process that is only scraped does without.
+            from exporter.status.site import StatusPages  # noqa: PLC0415
+
+            self._pages = StatusPages()
+        return self._pages
 
 
 def _connection_of(config: Config) -> tuple[object, ...]:

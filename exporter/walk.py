@@ -9,10 +9,10 @@ from exporter.wire import malformed
 MAX_PAGES = 100_000
 """Pages of one listing, after which an endpoint is taken to page for ever."""
 
-Item = TypeVar("Item")
+Page = TypeVar("Page")
 
 
-def walk(ask: Callable[[dict[str, str]], tuple[list[Item], str | None]]) -> Iterator[list[Item]]:
+def walk(ask: Callable[[dict[str, str]], tuple[Page, str | None]]) -> Iterator[Page]:
     """Yield the pages of a listing; ``ask`` takes the NextToken, or nothing, and returns a page with the next token.
 
     Raises `GlueError` with reason "pagination" when a token comes twice or the pages do not end.

@@ -3,7 +3,7 @@
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporter.births import Births
 from exporter.config import Polling
@@ -11,7 +11,9 @@ from exporter.errors import GlueError
 from exporter.ledger import Changes, Ledger, Reading
 from exporter.metrics import Picture, Poll, shown_name
 from exporter.pages import Glue
+from exporter.recent import LIMIT, Recent, Sighting
 from exporter.schedule import Job
+from exporter.standing import Standing
 from exporter.targets import Details, Target
 from exporter.totals import Series, Total
 
@@ -31,6 +33,8 @@ class Watch:
     poll: Poll | None = None
     whole: float | None = None
     """When the whole lookback was last read, or is taken to have been (UTC seconds)."""
+    recent: Recent = field(default_factory=Recent)
+    """The newest runs, for people."""
     job: Job | None = None
     shown: tuple[Picture, dict[Series, Total]] | None = None
     """What was last given to the exposition."""
@@ -56,28 +60,43 @@ class Watch:
         """A fraction in [0, 1) of its own, to spread what all transforms do in the same period."""
         return (zlib.crc32(self.target.id.encode("utf-8", "surrogatepass")) & 0xFFFF) / 0x10000
 
-    def read(self, glue: Glue, polling: Polling, now: float, keep_going: Callable[[], None]) -> Changes:
+    def read(
+        self, glue: Glue, polling: Polling, now: float, keep_going: Callable[[], None], recent: int = LIMIT
+    ) -> Changes:
         """Poll once at ``now`` (UTC seconds) and believe what came. Raises `GlueError`, the ledger then unchanged.
 
-        ``keep_going`` is called between the calls, and may raise.
+        ``keep_going`` is called between the calls, and may raise; so many ``recent`` runs are kept for people.
         """
         cutoff = now - polling.lookback
         whole = self._whole_is_due(now, cutoff, polling.resync_interval)
-        since = cutoff if whole else self.ledger.since(cutoff, polling.overlap, polling.page_size)
+        since = cutoff if whole else self._since(cutoff, polling, recent)
         reading = Reading(self.ledger, now=now, since=since, cutoff=cutoff)
+        sighting = Sighting(now, recent)
         for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
             for run in page:
                 reading.add(run)
+            sighting.add(page)
             keep_going()
         for run_id in reading.unseen():
-            self._look_up(glue, reading, run_id)
+            self._look_up(glue, reading, sighting, run_id)
             keep_going()
         changes = self.ledger.commit(reading)
+        self.recent.commit(sighting, changes.gone)
         if whole:
             # The first one comes early, by a share of its own, so that the transforms do not re-read all at once.
             early = self.phase / 2 * polling.resync_interval if self.whole is None else 0.0
             self.whole = now - early
         return changes
+
+    def _since(self, cutoff: float, polling: Polling, recent: int) -> float:
+        """Return the StartedAfter of a poll that does not read all; the first one after a restart reaches back further.
+
+        So the newest runs are there again, for as many as come in the page that is asked for anyway.
+        """
+        since = self.ledger.since(cutoff, polling.overlap, polling.page_size)
+        if self.recent.runs:
+            return since
+        return min(since, max(cutoff, self.ledger.start_of_newest(min(recent, polling.page_size // 2))))
 
     def _whole_is_due(self, now: float, cutoff: float, resync_interval: float) -> bool:
         """Whether to read all from ``cutoff`` on: when the ledger does not know it all yet, and in turn."""
@@ -97,13 +116,24 @@ class Watch:
         times = (time for facts in self.ledger.latest.values() for time in (facts.start, facts.finish))
         return now - max((time for time in times if time is not None), default=-math.inf) > polling.idle_interval
 
-    def _look_up(self, glue: Glue, reading: Reading, run_id: str) -> None:
+    def _look_up(self, glue: Glue, reading: Reading, sighting: Sighting, run_id: str) -> None:
         try:
-            reading.add(glue.task_run(self.target.id, run_id))
+            page = glue.task_run(self.target.id, run_id)
         except GlueError as error:
             if error.reason != "EntityNotFoundException":
                 raise
             reading.lost(run_id)
+        else:
+            for run in page:
+                reading.add(run)
+            sighting.add(page)
+
+    @property
+    def standing(self) -> Standing:
+        """How the transform stands, by what its polls have published: any thread may ask at any time."""
+        picture = self.shown[0] if self.shown else None
+        due = None if self.job is None or self.job.pending else self.job.due
+        return Standing(self.target, picture, self.recent.runs, due)
 
     def picture(self, polling: Polling, now: float, *, created: bool) -> Picture:
         """Return what is to be shown at ``now`` (UTC seconds)."""

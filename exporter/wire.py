@@ -3,7 +3,7 @@
 AWS JSON 1.1: times are epoch numbers, a member without a value is left out. Source: the GetMLTaskRuns document.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -11,12 +11,27 @@ from typing import Annotated, Any
 import msgspec
 
 from exporter.errors import GlueError
-from exporter.runs import UNKNOWN, TaskRun
+from exporter.runs import NO_PROPERTIES, UNKNOWN, Properties, RunPage, TaskRun
 from exporter.targets import Details
 
 
 class _Properties(msgspec.Struct, rename="pascal", gc=False):
+    """The part for the task type is left as it came: of a million runs, somebody looks at fifty."""
+
     task_type: str | None = None
+    import_labels_task_run_properties: msgspec.Raw = msgspec.Raw()
+    export_labels_task_run_properties: msgspec.Raw = msgspec.Raw()
+    labeling_set_generation_task_run_properties: msgspec.Raw = msgspec.Raw()
+    find_matches_task_run_properties: msgspec.Raw = msgspec.Raw()
+
+
+class _Particulars(msgspec.Struct, rename="pascal"):
+    input_s3_path: str | None = msgspec.field(name="InputS3Path", default=None)
+    replace: bool | None = None
+    output_s3_path: str | None = msgspec.field(name="OutputS3Path", default=None)
+    job_id: str | None = None
+    job_name: str | None = None
+    job_run_id: str | None = None
 
 
 class _Run(msgspec.Struct, rename="pascal", gc=False):
@@ -68,12 +83,13 @@ class _RecordPage(msgspec.Struct, rename="pascal"):
 
 _PAGE = msgspec.json.Decoder(_Page)
 _RECORD_PAGE = msgspec.json.Decoder(_RecordPage)
+_PARTICULARS = msgspec.json.Decoder(_Particulars)
 
 Record = dict[str, Any]
 """A run with all that Glue tells of it, under Glue's own names; times are UTC seconds."""
 
 
-def decode_page(body: bytes) -> tuple[list[TaskRun], str | None]:
+def decode_page(body: bytes) -> tuple[RunPage, str | None]:
     """Return the runs and the NextToken of a page.
 
     Raises `GlueError` (malformed_response) unless the body is a JSON object with a ``TaskRuns`` array of runs that
@@ -83,16 +99,16 @@ def decode_page(body: bytes) -> tuple[list[TaskRun], str | None]:
         page = _PAGE.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise malformed(str(error)) from error
-    return [_task_run(run) for run in page.task_runs], page.next_token or None
+    return _run_page(page.task_runs), page.next_token or None
 
 
-def convert_page(parsed: Mapping[str, Any]) -> tuple[list[TaskRun], str | None]:
+def convert_page(parsed: Mapping[str, Any]) -> tuple[RunPage, str | None]:
     """Do the same with an answer that botocore has parsed to dicts and datetimes."""
     try:
-        page = msgspec.convert({name: _plain(value) for name, value in parsed.items()}, _Page)
+        page = _PAGE.decode(msgspec.json.encode(_plain(parsed)))
     except msgspec.MsgspecError as error:
         raise malformed(str(error)) from error
-    return [_task_run(run) for run in page.task_runs], page.next_token or None
+    return _run_page(page.task_runs), page.next_token or None
 
 
 def decode_records(body: bytes) -> tuple[list[Record], str | None]:
@@ -113,10 +129,10 @@ def convert_records(parsed: Mapping[str, Any]) -> tuple[list[Record], str | None
     return page.task_runs, page.next_token or None
 
 
-def convert_run(parsed: Mapping[str, Any]) -> TaskRun:
-    """Return the run of a GetMLTaskRun answer that botocore has parsed."""
+def convert_run(parsed: Mapping[str, Any]) -> RunPage:
+    """Return a page of the one run of a GetMLTaskRun answer that botocore has parsed."""
     try:
-        return _task_run(msgspec.convert(_plain(parsed), _Run))
+        return _run_page([msgspec.json.decode(msgspec.json.encode(_plain(parsed)), type=_Run)])
     except msgspec.MsgspecError as error:
         raise malformed(str(error)) from error
 
@@ -169,6 +185,29 @@ def _check_unicode(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise malformed(f"text that is no Unicode: {error.reason}") from error
+
+
+def _run_page(runs: Sequence[_Run]) -> RunPage:
+    return RunPage(map(_task_run, runs), partial(_properties_of, runs))
+
+
+def _properties_of(runs: Sequence[_Run], position: int) -> Properties:
+    """Return the properties of a run; those that have not the documented shape are none: nothing is counted by them."""
+    told = runs[position].properties
+    if told is None:
+        return NO_PROPERTIES
+    parts = (
+        told.import_labels_task_run_properties,
+        told.export_labels_task_run_properties,
+        told.labeling_set_generation_task_run_properties,
+        told.find_matches_task_run_properties,
+    )
+    part = next((part for part in map(bytes, parts) if part not in (b"", b"null")), b"{}")
+    try:
+        its = _PARTICULARS.decode(part)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return NO_PROPERTIES
+    return Properties(its.input_s3_path, its.replace, its.output_s3_path, its.job_id, its.job_name, its.job_run_id)
 
 
 _tuple_of = partial(tuple.__new__, TaskRun)

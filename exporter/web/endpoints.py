@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+from urllib.parse import parse_qsl
+
+from isal import igzip
 
 from exporter import __version__
 from exporter.negotiation import Encoding, TextFormat, choose_encoding, choose_format
@@ -13,6 +16,9 @@ from exporter.web.workers import Workers
 
 HEALTH_PATHS = frozenset({"/-/healthy", "/-/ready"})
 """What a probe asks: answered to everybody, at any load."""
+
+TRANSFORMS = "/transforms/"
+"""The page of a transform is below this, under its id."""
 
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
@@ -36,6 +42,16 @@ class Scrape(Protocol):
         """To be called instead when some of it can never arrive."""
 
 
+class Document(Protocol):
+    """A page for people, and what the browser may do with it (its Content-Security-Policy)."""
+
+    @property
+    def body(self) -> bytes: ...  # noqa: D102 - see the class
+
+    @property
+    def policy(self) -> str: ...  # noqa: D102 - see the class
+
+
 class Site(Protocol):
     """What the server shows. But for `scrape`, `is_alive` and `is_ready`, which answer at once, anything may block."""
 
@@ -57,8 +73,11 @@ class Site(Protocol):
     def effective_config(self) -> str:
         """Return the configuration as YAML, secrets masked."""
 
-    def status_page(self) -> bytes | None:
-        """Return HTML for people, or None if it is turned off."""
+    def status_page(self, query: Mapping[str, str], telemetry_path: str) -> Document | None:
+        """Return the page for people that the query asks for, or None if it is turned off."""
+
+    def transform_page(self, transform_id: str, telemetry_path: str) -> Document | None:
+        """Return the page of one transform, or None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,7 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    query: str = ""
 
 
 class Endpoints:
@@ -87,16 +107,19 @@ class Endpoints:
             "/-/ready": (_READ, self._ready),
             "/-/reload": (_RELOAD, self._reload),
             "/config": (_READ, self._config),
+            TRANSFORMS: (_READ, self._transform),
         }
-        if not telemetry_path.startswith("/") or telemetry_path in self._routes.keys() - {"/"}:
+        taken = self._routes.keys() - {"/"}
+        if not telemetry_path.startswith("/") or telemetry_path in taken or telemetry_path.startswith(TRANSFORMS):
             raise ValueError(f"telemetry path {telemetry_path!r}: expected a path such as /metrics that is not taken")
         self._routes[telemetry_path] = (_READ, self._metrics)
 
     async def answer(self, request: Request) -> Response:
         """Return the response to a request; whatever the site raises goes through."""
-        if request.path not in self._routes:
+        path = TRANSFORMS if request.path.startswith(TRANSFORMS) else request.path
+        if path not in self._routes:
             return text(404)
-        methods, handler = self._routes[request.path]
+        methods, handler = self._routes[path]
         if request.method not in methods:
             return text(405, Allow=", ".join(methods))
         return await handler(request)
@@ -132,9 +155,36 @@ class Endpoints:
     async def _config(self, _: Request) -> Response:
         return page((await self._showing.run(self._site.effective_config)).encode(), TEXT)
 
-    async def _status(self, _: Request) -> Response:
-        shown = await self._showing.run(self._site.status_page)
-        return page(_landing_page(self._telemetry_path) if shown is None else shown, HTML)
+    async def _status(self, request: Request) -> Response:
+        shown = await self._document(request, partial(self._site.status_page, _parameters(request.query)))
+        return shown or page(_landing_page(self._telemetry_path), HTML)
+
+    async def _transform(self, request: Request) -> Response:
+        transform_id = request.path.removeprefix(TRANSFORMS)
+        return await self._document(request, partial(self._site.transform_page, transform_id)) or text(404)
+
+    async def _document(self, request: Request, show: Callable[[str], Document | None]) -> Response | None:
+        encoding = choose_encoding(request.headers.get("accept-encoding"))
+        headers = {"Vary": "Accept-Encoding"}
+        if encoding is Encoding.GZIP:
+            headers["Content-Encoding"] = encoding.value
+
+        def render() -> tuple[bytes, str] | None:
+            document = show(self._telemetry_path)
+            if document is None:
+                return None
+            return igzip.compress(document.body, 1) if "Content-Encoding" in headers else document.body, document.policy
+
+        shown = await self._showing.run(render)
+        return None if shown is None else page(shown[0], HTML, headers, shown[1])
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Return the parameters of a query string, none of them if it is not the sort that a form of ours sends."""
+    try:
+        return dict(parse_qsl(query, max_num_fields=20))
+    except ValueError:
+        return {}
 
 
 def _landing_page(telemetry_path: str) -> bytes:

@@ -31,6 +31,8 @@ class Response:
     headers: Mapping[str, str]
     sent: Callable[[], None] | None = None
     broken_off: Callable[[], None] | None = None
+    policy: str = ""
+    """Its Content-Security-Policy, in place of the one that permits next to nothing; what is configured wins."""
 
 
 def text(status: int, message: str = "", **headers: str) -> Response:
@@ -39,14 +41,15 @@ def text(status: int, message: str = "", **headers: str) -> Response:
     return Response(status, TEXT, [body], len(body), {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def page(body: bytes, content_type: str) -> Response:
+def page(body: bytes, content_type: str, headers: Mapping[str, str] | None = None, policy: str = "") -> Response:
     """Return a document."""
-    return Response(HTTPStatus.OK, content_type, [body], len(body), {})
+    return Response(HTTPStatus.OK, content_type, [body], len(body), headers or {}, policy=policy)
 
 
 def header_lines(response: Response, configured: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Return all headers of a response; those `configured` replace ours, an empty value takes one out."""
-    common = {name.lower(): value for name, value in (_SECURITY_HEADERS | dict(configured)).items()}
+    ours = _SECURITY_HEADERS | ({"Content-Security-Policy": response.policy} if response.policy else {})
+    common = {name.lower(): value for headers in (ours, configured) for name, value in headers.items()}
     own = {"content-type": response.content_type}
     if response.length is not None:
         own["content-length"] = str(response.length)

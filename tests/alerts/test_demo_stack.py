@@ -115,6 +115,7 @@ def test_without_docker_the_demo_raises_alerts_in_a_local_prometheus_and_alertma
         demo.wait_for_output(f"amtool alert query --alertmanager.url=http://{addresses['alertmanager']}")
 
         def raised() -> set[tuple[str, str]]:
+            assert demo.exit_code is None, demo.stderr
             try:
                 alerts = json.loads(fetch(f"http://{addresses['alertmanager']}/api/v2/alerts").body)
             except OSError:

@@ -14,7 +14,7 @@ import trustme
 import yaml
 
 from exporter.simulator import Simulator
-from tests.alerts.stack import Alertmanager, Pager, Prometheus, pager
+from tests.alerts.stack import START, Alertmanager, Pager, Prometheus, pager
 from tests.support import ROOT, fetch, wait_for
 from tests.system.staging import Exporter, configuration, steady_port
 
@@ -68,6 +68,13 @@ def report(capfd: pytest.CaptureFixture[str], what: str, seconds: float) -> None
         print(f"\n{what}: {seconds:.2f} s", file=sys.stderr, flush=True)
 
 
+def beginnings(ringing: Pager) -> set[tuple[str, str]]:
+    """Give name and beginning of each alert about a failure; a busy machine has alerts about the exporter as well."""
+    alerts = (alert for notification in ringing.notifications for alert in notification.payload["alerts"])
+    told = {(alert["labels"]["alertname"], alert["startsAt"]) for alert in alerts}
+    return {(name, begun) for name, begun in told if name in BOTH_FORMS}
+
+
 def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
     """Assert that a person who reads the alert knows what failed, where, and where to look."""
     labels, annotations = alert["labels"], alert["annotations"]
@@ -105,7 +112,7 @@ def test_a_failed_run_rings_once_and_a_later_success_resolves_it(
         ]
         for server in pair:
             server.wait_until_up()
-        assert ringing.notifications == []
+        assert beginnings(ringing) == set()
 
         failed_at = end_a_run(simulator, "FAILED")
         rung = {name: ringing.wait_for(name, "firing") for name in BOTH_FORMS}
@@ -114,14 +121,18 @@ def test_a_failed_run_rings_once_and_a_later_success_resolves_it(
             assert_names_the_transform(alert, exporter.address)
             assert notification.payload["groupLabels"] == {"transform_id": ID}
         for server in pair:
-            wait_for(lambda server=server: server.firing() >= set(BOTH_FORMS), describe="both servers fire")
+            wait_for(lambda server=server: server.firing() >= set(BOTH_FORMS), timeout=START, describe=server.firing)
 
         succeeded_at = end_a_run(simulator, "SUCCEEDED")
         notification, alert = ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
         report(capfd, "from success to resolved", notification.time - succeeded_at)
         assert alert["labels"]["transform_name"] == "customers-dedup"
         for server in pair:
-            wait_for(lambda server=server: server.firing() == {"GlueMLTaskRunFailed"}, describe=server.firing)
+            wait_for(
+                lambda server=server: server.firing().intersection(BOTH_FORMS) == {"GlueMLTaskRunFailed"},
+                timeout=START,
+                describe=server.firing,
+            )
     for notification in ringing.notifications:
         names = Counter(alert["labels"]["alertname"] for alert in notification.payload["alerts"])
         assert set(names.values()) == {1}, "both servers raise the same alert"
@@ -173,7 +184,7 @@ def test_a_run_that_fails_while_the_exporter_is_dead_rings_when_it_is_back(
     with Prometheus(tmp_path / "prometheus", scrape, version="3", alertmanager=alertmanager) as prometheus:
         with Exporter(tmp_path, config, port=port):
             prometheus.wait_until_up()
-        wait_for(lambda: prometheus.number("up") == 0, describe="a scrape fails")
+        wait_for(lambda: prometheus.number("up") == 0, timeout=START, describe="a scrape fails")
 
         end_a_run(simulator, "FAILED")
         back_at = time.time()
@@ -182,20 +193,19 @@ def test_a_run_that_fails_while_the_exporter_is_dead_rings_when_it_is_back(
             report(capfd, "from restart to webhook, after kill -9", rung[BOTH_FORMS[0]][0].time - back_at)
             for _, alert in rung.values():
                 assert_names_the_transform(alert, exporter.address)
-        wait_for(lambda: prometheus.number("up") == 0, describe="a scrape fails")
+        wait_for(lambda: prometheus.number("up") == 0, timeout=START, describe="a scrape fails")
 
         evaluations = "count_over_time(transform:glue_ml_transform_info:latest[5m])"
         before = prometheus.number(evaluations)
-        wait_for(lambda: prometheus.number(evaluations) >= before + 3, describe="rules evaluated without an exporter")
+        wait_for(
+            lambda: prometheus.number(evaluations) >= before + 3,
+            timeout=START,
+            describe="rules evaluated without an exporter",
+        )
         with Exporter(tmp_path, config, port=port):
             prometheus.wait_until_up(int(prometheus.number("sum_over_time(up[5m])")) + 3)
             assert not any(one.alert(name, "resolved") for one in ringing.notifications for name in BOTH_FORMS)
-            beginnings = {
-                (alert["labels"]["alertname"], alert["startsAt"])
-                for notification in ringing.notifications
-                for alert in notification.payload["alerts"]
-            }
-            assert sorted(name for name, _ in beginnings) == sorted(BOTH_FORMS)
+            assert sorted(name for name, _ in beginnings(ringing)) == sorted(BOTH_FORMS)
 
             end_a_run(simulator, "SUCCEEDED")
             ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")

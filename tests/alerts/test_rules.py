@@ -10,6 +10,7 @@ import yaml
 from alerts.generate import main
 from alerts.rules import REFUSED, THROTTLED
 from alerts.thresholds import read_thresholds
+from exporter.durations import parse_duration
 from exporter.faults import fault_of_code
 from tests.alerts.vocabulary import TARGET_LABELS, exposed, problems, uses
 from tests.support import ROOT, run, tool
@@ -17,6 +18,7 @@ from tests.support import ROOT, run, tool
 FOLDER = ROOT / "alerts"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 FILES = sorted(FOLDER.glob("*.yaml"))
+UNIT_TESTS = sorted((FOLDER / "tests").glob("*.yaml"))
 RULES = [rule for path in FILES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 THRESHOLDS = read_thresholds(FOLDER / "thresholds.toml")
@@ -26,7 +28,7 @@ SECTIONS = ("Meaning", "Impact", "First commands", "Usual causes")
 
 def vocabulary() -> dict[str, frozenset[str]]:
     """Give what the exporter exposes and the rules record, with the labels that a configuration adds."""
-    known = exposed()
+    known = dict(exposed())
     known["glue_ml_transform_info"] |= set(THRESHOLDS.joined_labels)
     for rule in RULES:
         if "record" in rule:
@@ -198,28 +200,61 @@ def test_wrong_thresholds_are_refused_with_their_place(
 
 @pytest.mark.slow
 @VERSIONS
-@pytest.mark.parametrize("path", sorted((FOLDER / "tests").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
 def test_the_rules_do_what_their_unit_tests_say(path: Path, version: str, tmp_path: Path) -> None:
     """Each alert fires, does not fire and resolves as alerts/tests/ says, on both versions of Prometheus."""
     tested = run(tool("promtool", version=version), "test", "rules", path, folder=tmp_path, timeout=60)
     assert tested.exit_code == 0, tested.stderr + tested.stdout
 
 
-def test_every_alert_is_unit_tested_to_fire_and_to_be_silent() -> None:
-    """Each alert is expected by name to fire in two unit tests, and its texts are written out in one."""
-    texts = yaml.safe_load((FOLDER / "tests" / "texts.yaml").read_text())["tests"][0]["alert_rule_test"]
-    assert {test["alertname"] for test in texts if test["exp_alerts"]} == set(ALERTS)
-    named: dict[str, int] = dict.fromkeys(ALERTS, 0)
-    for path in (FOLDER / "tests").glob("*.yaml"):
-        for test in yaml.safe_load(path.read_text())["tests"]:
-            for name in fired_in(test):
-                named[name] += 1
-    assert [name for name, times in named.items() if not times] == []
+def test_the_words_of_every_alert_are_unit_tested() -> None:
+    """Each alert's labels and annotations are written out in a unit test, as a person gets them."""
+    texts = yaml.safe_load((FOLDER / "tests" / "texts.yaml").read_text())["tests"]
+    written = [one["alertname"] for test in texts for one in test["alert_rule_test"] if one["exp_alerts"]]
+    assert sorted(written) == sorted(ALERTS)
 
 
-def fired_in(test: Mapping[str, Any]) -> set[str]:
-    expected = [sample["labels"] for one in test.get("promql_expr_test", ()) for sample in one["exp_samples"]]
-    return set(re.findall(r'alertname="(\w+)"', "\n".join(expected)))
+def test_every_alert_is_unit_tested_to_be_silent_to_fire_and_to_resolve() -> None:
+    """For each alert there is one unit test that looks at it before it fires, while it does and after it has ended."""
+    tests = [test for path in UNIT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
+    incomplete = {
+        name: [course_of(name, test) for test in tests if True in course_of(name, test)]
+        for name in ALERTS
+        if not any(is_whole(course_of(name, test)) for test in tests)
+    }
+    assert incomplete == {}
+
+
+def course_of(name: str, test: Mapping[str, Any]) -> list[bool]:
+    """Give, for every time at which a unit test looks at an alert, whether it expects it, in their order."""
+    looks = []
+    for one in test.get("promql_expr_test", ()):
+        selected = re.search(r"\bALERTS(\{.*?\})?", one["expr"])
+        if selected is not None:
+            expected = any(f'alertname="{name}"' in sample["labels"] for sample in one["exp_samples"])
+            matchers = dict(re.findall(r'(\w+)!?=~?"([^"]*)"', selected[1] or ""))
+            whole = set(matchers) <= {"alertname", "alertstate"} and matchers.get("alertname", name) == name
+            if expected or whole:
+                looks.append((seconds_of(one["eval_time"]), expected))
+    return [expected for _, expected in sorted(looks)]
+
+
+def seconds_of(time: str) -> float:
+    return 0.0 if time == "0m" else parse_duration(time)
+
+
+def is_whole(course: list[bool]) -> bool:
+    """Say whether an alert is silent, fires and is silent again."""
+    return re.search("01+0", "".join(str(int(fires)) for fires in course)) is not None
+
+
+@pytest.mark.parametrize("times", [("4m", "5m"), ("5m", "30m"), ("4m", "30m")])
+def test_a_unit_test_that_leaves_out_an_end_is_noticed(times: tuple[str, str]) -> None:
+    """A unit test that never sees its alert silent before, firing, or silent afterwards is not a whole one."""
+    first = yaml.safe_load((FOLDER / "tests" / "failures.yaml").read_text())["tests"][0]
+    assert is_whole(course_of("GlueMLTaskRunFailedSinceSuccess", first))
+    cut = {"promql_expr_test": [one for one in first["promql_expr_test"] if one["eval_time"] in times]}
+    assert not is_whole(course_of("GlueMLTaskRunFailedSinceSuccess", cut))
 
 
 @pytest.mark.slow

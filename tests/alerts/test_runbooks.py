@@ -38,7 +38,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         refusal = {"kind": "access_denied", "transforms": [BUSY], "operations": ["GetMLTaskRuns"], "times": 1}
         simulator.faults.set(refusal)
         config = configuration(
-            simulator.url, simulator.world.transform_ids(), {"interval": "1s"}, state={"path": "state.db"}
+            simulator.url,
+            simulator.world.transform_ids(),
+            {"interval": "1s"},
+            discovery=[{"account": "default", "regions": ["eu-west-1"]}],
+            state={"path": "state.db"},
         )
         exporter = stack.enter_context(Exporter(folder, config, "--web.enable-lifecycle"))
         succeeded = {"transform_id": BUSY, "task_type": "FIND_MATCHES", "status": "SUCCEEDED"}

@@ -6,6 +6,7 @@ What there is comes from the exporter's own code, so a misspelt name anywhere in
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from prometheus_client.metrics import MetricWrapperBase
@@ -104,7 +105,8 @@ def uses(expression: str) -> Uses:
     return Uses(frozenset(metrics), tuple(matchers), frozenset(grouped))
 
 
-def exposed() -> dict[str, frozenset[str]]:
+@cache
+def exposed() -> Mapping[str, frozenset[str]]:
     """Give the labels of every series that the exporter exposes, by the series' name."""
     series: dict[str, frozenset[str]] = {"up": TARGET_LABELS}
     for metric in METRICS:

@@ -16,6 +16,7 @@ TABLES = (
     "Fleet: a cycle of idle transforms",
     "Ledger: a million finished runs",
     "State file: a million finished runs",
+    "The status page: rendering against sending",
 )
 
 

@@ -16,7 +16,7 @@ from exporter.errors import GlueError
 from exporter.exposition import Exposition, Scrape
 from exporter.negotiation import Encoding, TextFormat
 from exporter.poller import Poller
-from exporter.runs import MAX_CLOCK_SKEW, TaskRun
+from exporter.runs import MAX_CLOCK_SKEW, RunPage, TaskRun
 from exporter.state import StateFile, open_state
 from exporter.targets import Details, Lane, configured_targets
 from exporter.telemetry import Telemetry
@@ -133,24 +133,24 @@ class World:
 
     # -- as pages.Glue --------------------------------------------------------------------------------------------
 
-    def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[list[TaskRun]]:
+    def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[RunPage]:
         """Yield the pages, each cut from the list as it is at that moment, as a server with offsets for tokens does."""
         offset, more = 0, True
         while more:
             self._call("GetMLTaskRuns")
             listed = self._listed(transform_id, int(since) - 1)
             page = listed[max(0, offset - self.duplicates) : offset + page_size]
-            yield [self._show(run) for run in page]
+            yield RunPage(self._show(run) for run in page)
             offset += page_size
             more = offset < len(listed)
 
-    def task_run(self, transform_id: str, run_id: str) -> TaskRun:
-        """Give one run."""
+    def task_run(self, transform_id: str, run_id: str) -> RunPage:
+        """Give a page with one run."""
         self._call("GetMLTaskRun")
         run = self.runs[transform_id][run_id]
         if run.hidden:
             raise GlueError("EntityNotFoundException", "there is no such run")
-        return self._show(run)
+        return RunPage([self._show(run)])
 
     def _listed(self, transform_id: str, after: float) -> list[Run]:
         runs = [run for run in self.visible(transform_id) if run.started > after]

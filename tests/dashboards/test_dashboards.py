@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dashboards.generate import dashboard_files, main
 from dashboards.parts import STATUS_COLOURS
 from exporter.runs import STATUSES
 from tests.alerts.vocabulary import exposed, problems
 from tests.dashboards.panels import DASHBOARDS, FOLDER, Target, filled, panels, targets, variables
+from tests.support import ROOT
 
 TIMES = {"__rate_interval": "1m", "__range": "1h"}
 KNOWN_UNITS = {"s", "short", "bytes", "percentunit", "reqps"}
@@ -111,7 +113,9 @@ def test_the_variables_let_everything_be_chosen(name: str) -> None:
         if variable["type"] == "query":
             assert variable["datasource"]["uid"] == "${datasource}"
             assert variable["refresh"] == 2, "on every change of the time range"
-            assert variable["includeAll"] == variable["multi"] == (variable.get("allValue") == ".+")
+            assert variable["includeAll"] == variable["multi"]
+            of_others_too = variable["name"] == "job"
+            assert variable.get("allValue") == (".+" if variable["multi"] and not of_others_too else None)
 
 
 @every_dashboard
@@ -153,6 +157,50 @@ def test_a_query_has_a_legend_and_looks_at_rates_as_grafana_advises(target: Targ
     wanted = "$__range" if target.query["instant"] else "$__rate_interval"
     assert windows <= {wanted}
     assert target.query["instant"] != target.query["range"]
+
+
+def test_what_every_exporter_has_is_asked_of_this_one_only() -> None:
+    """A metric that other programs have too is asked for by the jobs of this exporter, whatever is chosen."""
+    common = [target for target in targets() if re.search(r"\b(up|process_\w+)\{", target.expr)]
+    assert len(common) >= 4
+    for target in common:
+        assert re.findall(r"\b(?:up|process_\w+)\{(job=\S+?),", target.expr) == ['job=~"$job"'], str(target)
+    assert "allValue" not in variables("glue-ml-exporter")["job"], "all jobs are those that have the exporter's series"
+
+
+def test_the_lines_of_the_overview_lead_to_their_transforms() -> None:
+    """A click on a transform in the overview opens its dashboard with it chosen, and the same source and time."""
+    leads = {
+        panel["title"]: link["url"]
+        for panel in panels("glue-ml-overview")
+        for link in [
+            *panel["fieldConfig"]["defaults"].get("links", ()),
+            *(
+                link
+                for override in panel["fieldConfig"]["overrides"]
+                for one in override["properties"]
+                if one["id"] == "links"
+                for link in one["value"]
+            ),
+        ]
+    }
+    assert set(leads) == {"Latest status", "Failed runs by transform", "Longest without success", "All transforms"}
+    for title, url in leads.items():
+        place = "${__data.fields.transform_id}" if title == "All transforms" else "${__field.labels.transform_id}"
+        assert url == f"/d/glue-ml-transform?${{datasource:queryparam}}&var-transform={place}&${{__url_time_range}}"
+        (panel,) = (one for one in panels("glue-ml-overview") if one["title"] == title)
+        assert "transform_id" in panel["targets"][0]["expr"]
+
+
+def test_the_link_of_every_alert_leads_to_a_dashboard_and_chooses_what_it_has() -> None:
+    """An alert's link names the uid of a dashboard, and sets only variables that this one has."""
+    files = [yaml.safe_load(path.read_text()) for path in (ROOT / "alerts").glob("*.yaml")]
+    rules = [rule for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule]
+    assert len(rules) > 20
+    for rule in rules:
+        uid, _, choices = rule["annotations"]["dashboard_url"].rpartition("/")[2].partition("?")
+        assert uid in DASHBOARDS, rule["alert"]
+        assert set(re.findall(r"var-(\w+)=", choices)) <= set(variables(uid)), rule["alert"]
 
 
 @every_query

@@ -156,8 +156,15 @@ def test_the_overview_is_readable_with_three_hundred_transforms(tmp_path: Path) 
                 failed = "count(count by (transform_id) (glue_ml_task_runs_finished_total > 0))"
                 wait_for(lambda: server.number(failed) > TRANSFORMS / 2, timeout=PATIENCE, describe="runs finish")
                 overview = [target for target in targets() if target.dashboard == "glue-ml-overview"]
+                failing = server.ask(
+                    "query", query="group by (transform_id) (glue_ml_task_run_last_failure_timestamp_seconds)"
+                )
+                have_failed = {series["metric"]["transform_id"] for series in failing["result"]}
                 for target in overview:
-                    series = len(answer(server, target, {}))
+                    shown = answer(server, target, {})
+                    series = len(shown)
+                    if target.panel["type"] == "state-timeline":
+                        assert {one["metric"]["transform_id"] for one in shown} < have_failed
                     if target.panel["type"] != "table":
                         assert 0 < series <= SHOWN, str(target)
                     elif target.panel["targets"][0] is target.query:

@@ -17,13 +17,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
 TOOLS = HERE.parents[1] / ".tools"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DEADLINE_SECONDS = 600
+ALERTMANAGERS_TEMPLATES = {"usr/bin/prometheus-alertmanager": "/usr/share/prometheus/alertmanager"}
+DATA_FD = 9
+"""The file descriptor of a relocated program's data: the highest that every shell can open by its number."""
 
 
 class UnavailableError(Exception):
@@ -39,6 +42,8 @@ class DebianTool:
     program: str
     version_flag: str
     version: str
+    relocated: Mapping[str, str] = field(default_factory=dict)
+    """Programs that read their data at a path fixed when they were built: that path, by the program."""
 
     def install(self, folder: Path) -> None:
         """Download and unpack into `folder`, all or nothing; UnavailableError if that cannot be."""
@@ -50,6 +55,8 @@ class DebianTool:
             unpacked = Path(scratch, "root")
             for package in download(self.suite, self.packages, Path(scratch, "apt")):
                 run("dpkg-deb", "-x", package, unpacked)
+            for program, data in self.relocated.items():
+                relocate(unpacked, program, data)
             self.check(unpacked)
             (unpacked / ".recipe").write_text(repr(self))
             shutil.rmtree(folder, ignore_errors=True)
@@ -80,7 +87,18 @@ class LockedTool:
             recipe.write_text(wanted)
 
 
-EVERY_TEST_TOOL = ("prometheus-2", "prometheus-3", "awscli", "shipping", "containers", "systemd", "tmux", "zsh", "fish")
+EVERY_TEST_TOOL = (
+    "prometheus-2",
+    "prometheus-3",
+    "awscli",
+    "shipping",
+    "containers",
+    "systemd",
+    "tmux",
+    "zsh",
+    "fish",
+    "chromium",
+)
 KNOWN: dict[str, DebianTool | LockedTool] = {
     "prometheus-2": DebianTool(
         suite="bookworm",
@@ -88,6 +106,7 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         program="usr/bin/prometheus",
         version_flag="--version",
         version="version 2.",
+        relocated=ALERTMANAGERS_TEMPLATES,
     ),
     "prometheus-3": DebianTool(
         suite="forky",
@@ -95,6 +114,7 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         program="usr/bin/prometheus",
         version_flag="--version",
         version="version 3.",
+        relocated=ALERTMANAGERS_TEMPLATES,
     ),
     "nginx": DebianTool(
         suite="bookworm",
@@ -111,6 +131,26 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         program="usr/bin/buildah",
         version_flag="--version",
         version="version 1.",
+    ),
+    "chromium": DebianTool(
+        suite="bookworm",
+        # Without a desktop's half: the browser that never had a window, what it links to, and one font.
+        packages=(
+            *("chromium-headless-shell", "chromium-common", "fonts-dejavu-core", "fontconfig-config", "zlib1g"),
+            *("libasound2", "libasyncns0", "libatk1.0-0", "libatspi2.0-0", "libblkid1", "libbrotli1", "libbsd0"),
+            *("libcap2", "libdav1d6", "libdbus-1-3", "libdouble-conversion3", "libdrm2", "libexpat1", "libffi8"),
+            *("libflac12", "libfontconfig1", "libfreetype6", "libgbm1", "libgcrypt20", "libglib2.0-0", "libgpg-error0"),
+            *("libgraphite2-3", "libharfbuzz-subset0", "libharfbuzz0b", "libjpeg62-turbo", "liblz4-1", "liblzma5"),
+            *("libmd0", "libminizip1", "libmount1", "libmp3lame0", "libmpg123-0", "libnspr4", "libnss3", "libogg0"),
+            *("libopenh264-7", "libopus0", "libpcre2-8-0", "libpng16-16", "libpulse0", "libselinux1", "libsndfile1"),
+            *("libsqlite3-0", "libstdc++6", "libsystemd0", "libudev1", "libvorbis0a", "libvorbisenc2"),
+            *("libwayland-server0", "libx11-6", "libx11-xcb1", "libxau6", "libxcb1", "libxcomposite1", "libxdamage1"),
+            *("libxdmcp6", "libxext6", "libxfixes3", "libxi6", "libxkbcommon0", "libxnvctrl0", "libxrandr2"),
+            *("libxrender1", "libzstd1"),
+        ),
+        program="usr/lib/chromium/chromium-headless-shell",
+        version_flag="--version",
+        version="Chrom",
     ),
     "systemd": DebianTool(
         suite="bookworm",
@@ -141,6 +181,30 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         version="version 3.",
     ),
 }
+
+
+def relocate(unpacked: Path, program: str, data: str) -> None:
+    """Make a program that looks for its files in the folder `data` of the machine look in that of the package.
+
+    A path in a compiled program can be replaced only by one of the same length. So that it leads anywhere, it names an
+    open file: what stands where the program stood opens the folder, and becomes the program.
+    """
+    path = unpacked / program
+    moved = path.with_name(f"{path.name}.unwrapped")
+    content, elsewhere = path.read_bytes(), f"/proc/self/fd/{DATA_FD}".ljust(len(data), "/")
+    if data.encode() not in content or len(elsewhere) != len(data):
+        raise UnavailableError(f"{path.name} does not look for its files in {data}")
+    moved.write_bytes(content.replace(data.encode(), elsewhere.encode()))
+    up = "/".join([".."] * (len(Path(program).parts) - 1))
+    path.write_text(
+        f"""#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+exec {DATA_FD}<"$here/{up}{data}"
+exec "$here/{moved.name}" "$@"
+"""
+    )
+    for file in (moved, path):
+        file.chmod(0o755)
 
 
 def download(suite: str, packages: tuple[str, ...], folder: Path) -> list[Path]:

@@ -4,10 +4,10 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.negotiation import Encoding, TextFormat
 from exporter.server import WebServer
@@ -29,6 +29,13 @@ class Body:
         self.times_broken_off += 1
 
 
+class Page(NamedTuple):
+    """A page for people."""
+
+    body: bytes
+    policy: str
+
+
 @dataclass
 class FakeSite:
     """Answers what it is told to; notes what it was asked."""
@@ -37,7 +44,8 @@ class FakeSite:
     alive: bool = True
     ready: bool = True
     reload_reason: str | None = None
-    page: bytes | None = None
+    page: Page | None = None
+    asked_pages: list[object] = field(default_factory=list)
     broken: bool = False
     hold: threading.Event | None = None
     asked: list[tuple[TextFormat, Encoding]] = field(default_factory=list)
@@ -69,7 +77,12 @@ class FakeSite:
     def effective_config(self) -> str:
         return "region: <eu-west-1>\n"
 
-    def status_page(self) -> bytes | None:
+    def status_page(self, query: Mapping[str, str], telemetry_path: str) -> Page | None:
+        self.asked_pages.append((dict(query), telemetry_path))
+        return self.page
+
+    def transform_page(self, transform_id: str, telemetry_path: str) -> Page | None:
+        self.asked_pages.append((transform_id, telemetry_path))
         return self.page
 
 

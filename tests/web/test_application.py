@@ -35,7 +35,13 @@ def scrape(connection: FakeConnection, body: Body) -> None:
     application = Application(
         Endpoints(FakeSite(body), "/metrics", enable_lifecycle=False), Gate(1), lambda: PLAIN, patience=1
     )
-    scope = {"method": "GET", "path": "/metrics", "headers": [], "state": {"connection": connection}}
+    scope = {
+        "method": "GET",
+        "path": "/metrics",
+        "query_string": b"",
+        "headers": [],
+        "state": {"connection": connection},
+    }
     asyncio.run(application(scope, connection.receive, connection.send))
 
 

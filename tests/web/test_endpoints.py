@@ -1,14 +1,18 @@
+import gzip
 import http.client
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from exporter.negotiation import Encoding, TextFormat
 from exporter.server import WebServer
+from exporter.web.webconfig import WebConfig
 from tests.support import wait_for
-from tests.web.serving import Body, FakeSite, Served, serving, status_of
+from tests.web.serving import Body, FakeSite, Page, Served, serving, status_of
 from tests.web.test_negotiation import PROMETHEUS_3
+from tests.web.test_webconfig import HASH
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +123,56 @@ def test_the_status_page_or_links() -> None:
     """`/` is the site's page; where that is turned off, links to everything else, escaped."""
     with serving(telemetry_path='/a"<b>') as served:
         links = served.ask("/")
-        served.site.page = b"<p>hello</p>"
-        shown = served.ask("/")
+        served.site.page = Page(b"<p>hello</p>", "default-src 'none'")
+        shown = served.ask("/?q=a+b&show=active&q=c")
+        assert served.ask("/?" + "x&" * 1000).status == 200
     assert b'href="/a&quot;&lt;b&gt;"' in links.content
     assert shown.content == b"<p>hello</p>"
     assert links.headers["Content-Type"] == shown.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert served.site.asked_pages[1:] == [({"q": "c", "show": "active"}, '/a"<b>'), ({}, '/a"<b>')]
+
+
+def test_the_page_of_a_transform() -> None:
+    """Below /transforms/ is a page for each id, whatever characters it has; 404 where there is none."""
+    with serving() as served:
+        missing = served.ask("/transforms/tfm-1")
+        served.site.page = Page(b"<p>hello</p>", "default-src 'none'")
+        shown = served.ask("/transforms/a%2Fb%20%C3%BC?x=1")
+        wrong = served.ask("/transforms/a", method="POST")
+    assert (missing.status, shown.status, shown.content) == (404, 200, b"<p>hello</p>")
+    assert served.site.asked_pages == [("tfm-1", "/metrics"), ("a/b ü", "/metrics")]
+    assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_pages_are_compressed_for_who_accepts_it() -> None:
+    """Gzip is offered, identity is the rule, and caches can tell."""
+    with serving(FakeSite(page=Page(b"<p>hello</p>" * 1000, ""))) as served:
+        plain = served.ask("/")
+        packed = served.ask("/", Accept_Encoding="gzip, br")
+    assert gzip.decompress(packed.content) == plain.content
+    assert len(packed.content) < 200
+    assert (plain.headers["Content-Encoding"], packed.headers["Content-Encoding"]) == (None, "gzip")
+    assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+
+
+def test_a_page_brings_its_own_policy_and_what_is_configured_wins(tmp_path: Path) -> None:
+    """The browser is told what this page may do, unless the web configuration says something else."""
+    site = FakeSite(page=Page(b"", "script-src 'sha256-x'"))
+    with serving(site) as served:
+        assert served.ask("/").headers["Content-Security-Policy"] == "script-src 'sha256-x'"
+    configured = tmp_path / "web.yml"
+    configured.write_text("http_server_config: {headers: {Content-Security-Policy: default-src 'self'}}")
+    with serving(site, web_config=WebConfig(configured)) as served:
+        assert served.ask("/").headers["Content-Security-Policy"] == "default-src 'self'"
+
+
+def test_the_pages_are_behind_the_same_authentication(tmp_path: Path) -> None:
+    """Without credentials nobody sees a page, nor whether there is one."""
+    configured = tmp_path / "web.yml"
+    configured.write_text(f"basic_auth_users: {{alice: {HASH}}}")
+    with serving(FakeSite(page=Page(b"", "")), web_config=WebConfig(configured)) as served:
+        assert [served.ask(path).status for path in ("/", "/transforms/tfm-1", "/transforms/")] == [401] * 3
+        assert served.site.asked_pages == []
 
 
 @pytest.mark.parametrize("path", ["/x", "/metrics/", "//metrics", "/-/healthy/", "/..", "/%2e%2e/etc/passwd", "/%00"])
@@ -177,7 +226,7 @@ def test_a_body_that_is_not_as_long_as_it_says_is_cut_off() -> None:
     assert body.times_sent == 0
 
 
-@pytest.mark.parametrize("path", ["metrics", "", "/-/healthy", "/config"])
+@pytest.mark.parametrize("path", ["metrics", "", "/-/healthy", "/config", "/transforms/", "/transforms/a"])
 def test_the_telemetry_path_must_be_free(path: str) -> None:
     """A telemetry path that is none, or that of something else, is an error at once."""
     with pytest.raises(ValueError, match="telemetry path"):

@@ -6,6 +6,8 @@
     topk by (transform_id) (1, max by (transform_id, transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }}) (glue_ml_transform_info))
     or on (transform_id)
     topk by (transform_id) (1, max by (transform_id, transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }}) (last_over_time(glue_ml_transform_info[{{ $t.window }}])))
+    or on (transform_id)
+    topk by (transform_id) (1, group by (transform_id, transform_name) (glue_ml_transform_up))
 - record: transform_task_type_status:glue_ml_task_runs_finished:increase
   expr: max by (transform_id, task_type, status) (increase(glue_ml_task_runs_finished_total{status=~"FAILED|TIMEOUT"}[{{ $t.window }}]))
 - record: transform_task_type_status:glue_ml_task_run_last_failure_timestamp_seconds:max
@@ -124,6 +126,8 @@
         )
         unless on (transform_id, task_type)
         transform_task_type:glue_ml_task_run_last_success_timestamp_seconds:max
+        and on (transform_id)
+        glue_ml_transform_last_successful_poll_timestamp_seconds
       )
     )
     * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }})
@@ -147,6 +151,7 @@
     )
     * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }})
     transform:glue_ml_transform_info:latest
+  keep_firing_for: {{ $t.exporterDownFor }}
   labels:
     severity: warning
 {{- with .alertLabels }}
@@ -168,6 +173,7 @@
     )
     * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }})
     transform:glue_ml_transform_info:latest
+  keep_firing_for: {{ $t.exporterDownFor }}
   labels:
     severity: warning
 {{- with .alertLabels }}
@@ -208,6 +214,7 @@
     )
     * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }})
     transform:glue_ml_transform_info:latest
+  keep_firing_for: {{ $t.exporterDownFor }}
   labels:
     severity: warning
 {{- with .alertLabels }}
@@ -229,6 +236,7 @@
     )
     * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }})
     transform:glue_ml_transform_info:latest
+  keep_firing_for: {{ $t.exporterDownFor }}
   labels:
     severity: warning
 {{- with .alertLabels }}
@@ -249,6 +257,7 @@
     * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }})
     transform:glue_ml_transform_info:latest
   for: {{ $t.notReadyFor }}
+  keep_firing_for: {{ $t.exporterDownFor }}
   labels:
     severity: info
 {{- with .alertLabels }}
@@ -269,6 +278,7 @@
     * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }})
     transform:glue_ml_transform_info:latest
   for: {{ $t.transformDownFor }}
+  keep_firing_for: {{ $t.exporterDownFor }}
   labels:
     severity: warning
 {{- with .alertLabels }}
@@ -284,10 +294,15 @@
 - alert: GlueMLDataStale
   expr: |-
     (
-      time() - max by (transform_id) (glue_ml_transform_last_successful_poll_timestamp_seconds) > {{ include "glue-ml-exporter.seconds" $t.dataAge }}
+      time() - max by (transform_id) (
+        max_over_time(glue_ml_transform_last_successful_poll_timestamp_seconds[1d])
+      ) > {{ include "glue-ml-exporter.seconds" $t.dataAge }}
+      and on (transform_id)
+      glue_ml_transform_info
     )
     * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $t.joinedLabels }}, {{ . }}{{ end }})
     transform:glue_ml_transform_info:latest
+  keep_firing_for: {{ $t.exporterDownFor }}
   labels:
     severity: critical
 {{- with .alertLabels }}
@@ -348,6 +363,40 @@
     summary: AWS refuses the exporter's credentials for {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}.
     description: Polls of {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }} have been refused with {{ "{{" }} $labels.reason }} for {{ $t.errorFor }}.
     runbook_url: {{ $t.runbookUrl }}/GlueMLExporterCredentialsFailing.md
+    dashboard_url: {{ $t.dashboardUrl }}/glue-ml-exporter
+{{- end }}
+{{- if not (has "GlueMLExporterDiscoveryFailing" .disabled) }}
+- alert: GlueMLExporterDiscoveryFailing
+  expr: max by (aws_account, aws_region) (glue_ml_exporter_discovery_up) == 0
+  for: {{ $t.errorFor }}
+  keep_firing_for: {{ $t.exporterDownFor }}
+  labels:
+    severity: warning
+{{- with .alertLabels }}
+{{ toYaml . | indent 4 }}
+{{- end }}
+  annotations:
+    summary: The exporter cannot look for transforms in {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}.
+    description: 'Every search for transforms in {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }} has failed for {{ $t.errorFor }}: new transforms are not watched.'
+    runbook_url: {{ $t.runbookUrl }}/GlueMLExporterDiscoveryFailing.md
+    dashboard_url: {{ $t.dashboardUrl }}/glue-ml-exporter
+{{- end }}
+{{- if not (has "GlueMLExporterWatchesNothing" .disabled) }}
+- alert: GlueMLExporterWatchesNothing
+  expr: |-
+    absent(glue_ml_transform_info)
+    and on ()
+    up{job="{{ $t.job }}"} == 1
+  for: {{ $t.exporterDownFor }}
+  labels:
+    severity: critical
+{{- with .alertLabels }}
+{{ toYaml . | indent 4 }}
+{{- end }}
+  annotations:
+    summary: The Glue ML exporter watches no transform.
+    description: No exporter of job {{ $t.job }} has watched any transform for {{ $t.exporterDownFor }}. Nobody would hear of a failed run now.
+    runbook_url: {{ $t.runbookUrl }}/GlueMLExporterWatchesNothing.md
     dashboard_url: {{ $t.dashboardUrl }}/glue-ml-exporter
 {{- end }}
 {{- if not (has "GlueMLExporterThrottled" .disabled) }}

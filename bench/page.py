@@ -1,0 +1,106 @@
+"""The status page: rendering it against sending its bytes."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from bench.client import Scraper
+from bench.measure import in_turns, wall_seconds
+from bench.servers import HOST, served
+from bench.tables import Row, at_most, megabytes, seconds
+from bench.transforms import LANE, NOW, shown
+from exporter.recent import LIMIT, RecentRun
+from exporter.runs import Properties, TaskRun
+from exporter.server import WebServer
+from exporter.sharding import Shard
+from exporter.standing import Standing
+from exporter.status import Document
+from exporter.status.health import health_of
+from exporter.status.site import StatusPages
+from exporter.status.times import Moment
+from exporter.telemetry import Telemetry
+
+TITLE = "The status page: rendering against sending"
+NOTE = (
+    "Wall time. Sending is a GET of bytes rendered before, uncompressed, over loopback, from a process of its own.\n"
+    "Between two renderings every transform was polled again; most transforms have not been when a reader comes back.\n"
+    "The first rendering in the life of a process makes all marks."
+)
+
+_STATUSES = ("SUCCEEDED",) * 8 + ("FAILED", "TIMEOUT")
+
+
+def run(*, quick: bool) -> Iterator[Row]:
+    """Yield a row for the rendering after a poll of everything, and one for the very first."""
+    count = 30 if quick else 300
+    standings = [_standing(number) for number in range(count)]
+    telemetry = Telemetry()
+    telemetry.expect([LANE])
+    polls = iter(range(1_000_000))
+    pages = StatusPages()
+
+    def polled_again() -> list[Standing]:
+        tried = NOW + 10.0 * next(polls)
+        return [_polled(standing, tried) for standing in standings]
+
+    def render(pages: StatusPages, standings: list[Standing]) -> Document:
+        health = health_of(telemetry, standings, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
+        return pages.front(standings, health, {}, "/metrics", Moment(NOW + 10.0 * next(polls), 0.0))
+
+    def rendering() -> float:
+        following = polled_again()
+        return wall_seconds(lambda: render(pages, following))
+
+    body = render(pages, standings).body
+    with served(serve_page, body) as server:
+        client = Scraper(server.port, encoding="identity", path="/")
+        times = in_turns(
+            3 if quick else 25,
+            render=rendering,
+            send=client.seconds,
+            first=lambda: wall_seconds(lambda: render(StatusPages(), standings)),
+        )
+    for what, name, target in (("after a poll of all", "render", at_most(5)), ("the first one", "first", None)):
+        absolute = f"{seconds(times[name])} : {seconds(times['send'])}, {megabytes(len(body))}"
+        yield Row(f"{count} transforms, {LIMIT} runs each, {what}", times[name] / times["send"], absolute, target)
+
+
+def serve_page(port: Connection, body: bytes) -> None:
+    """Serve this page with the exporter's own server."""
+    server = WebServer(_Site(Document(body, "")), addresses=[f"{HOST}:0"])  # type: ignore[arg-type] # all that / asks of a site
+    server.start()
+    port.send(int(server.addresses[0].rpartition(":")[2]))
+    server.run()
+
+
+class _Site(NamedTuple):
+    """A site with one page, ready made."""
+
+    page: Document
+
+    def status_page(self, _query: Mapping[str, str], _telemetry_path: str) -> Document:
+        return self.page
+
+
+def _standing(number: int) -> Standing:
+    picture = shown(number).picture
+    return Standing(picture.target, picture, tuple(_runs(number)), due=float(number))
+
+
+def _runs(number: int) -> Iterator[RecentRun]:
+    dice = random.Random(number)  # noqa: S311 - made-up runs
+    for position in range(LIMIT):
+        status, started = dice.choice(_STATUSES), NOW - position * 3600 - dice.randrange(1000)
+        error = "Insufficient IP addresses in subnet." if status == "FAILED" else None
+        run_id, ended = f"tsk-{dice.getrandbits(160):040x}", started + dice.randrange(60, 5000)
+        run = TaskRun(run_id, "FIND_MATCHES", status, started, ended, 50.0, error, "/aws-glue/mltransforms")
+        yield RecentRun(run, Properties(job_name="find-matches", job_run_id=f"jr_{position}"))
+
+
+def _polled(standing: Standing, tried: float) -> Standing:
+    picture = standing.picture
+    if picture is None or picture.poll is None:
+        return standing
+    return replace(standing, picture=replace(picture, poll=replace(picture.poll, tried=tried, succeeded=tried)))
