@@ -386,13 +386,16 @@ sum by (aws_account, aws_region) (rate({requests}[{t.window}]))
 
 
 def _shard_alerts(t: Thresholds) -> Iterable[Alert]:
-    """Yield what tells of gaps and of overlaps between the shards of one job; an unsharded exporter is shard 0 of 1."""
+    """Yield what tells of gaps and of overlaps between the shards of one job; an unsharded exporter is shard 0 of 1.
+
+    In Kubernetes the targets of one service are a set: there, releases of the chart share the name of the job.
+    """
     shards = "glue_ml_exporter_shard_info"
-    held = f"count by (namespace, job, index) ({shards})"
+    held = f"count by (namespace, service, job, index) ({shards})"
     yield Alert(
         "GlueMLExporterShardMissing",
-        f"""max by (namespace, job) (glue_ml_exporter_shards)
-- count by (namespace, job) ({held})
+        f"""max by (namespace, service, job) (glue_ml_exporter_shards)
+- count by (namespace, service, job) ({held})
 > 0""",
         "critical",
         "A shard of the exporter is missing.",
@@ -402,9 +405,9 @@ def _shard_alerts(t: Thresholds) -> Iterable[Alert]:
     )
     yield Alert(
         "GlueMLExporterShardMismatch",
-        f"""count by (namespace, job) (count by (namespace, job, count) ({shards})) > 1
+        f"""count by (namespace, service, job) (count by (namespace, service, job, count) ({shards})) > 1
 or
-max by (namespace, job) ({held}) > min by (namespace, job) ({held})""",
+max by (namespace, service, job) ({held}) > min by (namespace, service, job) ({held})""",
         "critical",
         "The shards of the exporter do not fit together.",
         f"For {t.shard_mismatch_for} the exporters of job {_JOB} have disagreed on how many shards there are, or one"

@@ -23,6 +23,7 @@ NAMES = (
     "ledger",
     "state",
     "page",
+    "resize",
 )
 
 

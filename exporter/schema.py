@@ -160,8 +160,9 @@ def _dropped_metric(text: str) -> str:
     if text == droppable.NEVER:
         raise ValueError("cannot be left out: alerts and dashboards join all other metrics with it")
     if text not in droppable.METRICS:
-        near = get_close_matches(text, droppable.METRICS, n=1) or droppable.METRICS
-        raise ValueError(f"is not a metric that can be left out; did you mean {near[0]}?")
+        near = get_close_matches(text, droppable.METRICS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected e.g. {droppable.METRICS[0]}"
+        raise ValueError(f"is not a metric that can be left out; {hint}")
     return text
 
 

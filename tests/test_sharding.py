@@ -2,7 +2,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.sharding import MAX_SHARDS, Shard, chosen_shard, ordinal
@@ -21,12 +21,14 @@ def owner_of_each(count: int) -> dict[str, int]:
     return {one: next(shard.index for shard in shards if shard.owns(one)) for one in IDS}
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(some_ids, st.integers(1, 60))
 def test_each_transform_has_exactly_one_owner(transform_id: str, count: int) -> None:
     """Whatever its id, a transform is watched by one shard and by no second one."""
     assert len(owners(transform_id, count)) == 1
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(some_ids, st.integers(1, 60))
 def test_one_shard_more_moves_a_transform_only_to_itself(transform_id: str, count: int) -> None:
     """When a shard is added, a transform stays where it was or goes to the new one."""

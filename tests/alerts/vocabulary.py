@@ -16,8 +16,8 @@ from exporter.metrics import METRICS, TRANSFORM_STATUSES
 from exporter.runs import STATUSES, TASK_TYPES
 from exporter.telemetry import LOG_LEVELS, OPERATIONS, Telemetry
 
-TARGET_LABELS = frozenset({"job", "instance", "namespace"})
-"""What Prometheus adds to every sample, the last of them in Kubernetes only."""
+TARGET_LABELS = frozenset({"job", "instance", "namespace", "service"})
+"""What Prometheus adds to every sample, the last two of them in Kubernetes only."""
 
 VALUES: Mapping[str, frozenset[str]] = {
     "status": frozenset({*STATUSES, *TRANSFORM_STATUSES}),

@@ -17,6 +17,7 @@ TABLES = (
     "Ledger: a million finished runs",
     "State file: a million finished runs",
     "The status page: rendering against sending",
+    "Shards: what a resize moves",
 )
 
 

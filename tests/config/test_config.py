@@ -234,7 +234,7 @@ SIGNS = [" ", "  ", "\n", "- ", "[", "]", "{", "}", ",", ": ", "#", "---\n"]
 WORDS = st.sampled_from([*KEYS, *VALUES, *SIGNS])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(WORDS, max_size=25).map("".join) | st.text(max_size=40))
 def test_any_text_is_a_configuration_or_an_error(text: str) -> None:
     """No text whatever gets past both: it is a configuration, or an error of printable lines."""

@@ -184,7 +184,7 @@ def test_what_is_unknown_is_not_shown_as_nothing() -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     st.text(st.characters(codec="utf-8"), max_size=60),
-    st.sampled_from(["<b>", "</td>", "&lt;", '"', "'", "{{ 1 }}", ""]),
+    st.sampled_from(["<b>", "</td>", "&lt;", '"', '"><b>', "{{ 1 }}", ""]),
 )
 def test_no_text_from_outside_becomes_markup(text: str, sharp: str) -> None:
     """Whatever a name, an id, an error string, a log group or a path says: the tags of both pages stay the same."""
@@ -192,10 +192,12 @@ def test_no_text_from_outside_becomes_markup(text: str, sharp: str) -> None:
 
     def tags(said: str) -> list[Counter[str]]:
         target = Target(f"tfm-{said}", LANE, f"n{said}", {"team": f"l{said}"})
-        shown = picture(target=target, latest=FAILED, details=Details(status=f"s{said}"))
+        view = View({(f"T{said}", f"S{said}"): 3}, {}, {})
+        shown = picture(target=target, latest=FAILED, view=view, details=Details(status=f"s{said}"))
         told = run(run_id=f"r{said}", status="FAILED", error=f"e{said}", log_group=f"g{said}")
         properties = Properties(f"s3://b{said}", True, f"s3://b{said}/", f"j{said}", f"j{said}", f"j{said}")
-        one = Standing(target, shown, (RecentRun(told, properties),), 1.0)
+        odd = run(run_id="tsk-2", status=f"S{said}", task_type=f"T{said}")
+        one = Standing(target, shown, (RecentRun(told, properties), RecentRun(odd, NO_PROPERTIES)), 1.0)
         return [
             Counter(reader.tags)
             for reader in (front(one, pages=pages), Reader(pages.transform(one, 60.0, "/metrics", MOMENT).body))

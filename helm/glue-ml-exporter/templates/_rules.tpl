@@ -465,8 +465,8 @@
 {{- if not (has "GlueMLExporterShardMissing" .disabled) }}
 - alert: GlueMLExporterShardMissing
   expr: |-
-    max by (namespace, job) (glue_ml_exporter_shards)
-    - count by (namespace, job) (count by (namespace, job, index) (glue_ml_exporter_shard_info))
+    max by (namespace, service, job) (glue_ml_exporter_shards)
+    - count by (namespace, service, job) (count by (namespace, service, job, index) (glue_ml_exporter_shard_info))
     > 0
   for: {{ $t.shardMissingFor }}
   labels:
@@ -483,9 +483,9 @@
 {{- if not (has "GlueMLExporterShardMismatch" .disabled) }}
 - alert: GlueMLExporterShardMismatch
   expr: |-
-    count by (namespace, job) (count by (namespace, job, count) (glue_ml_exporter_shard_info)) > 1
+    count by (namespace, service, job) (count by (namespace, service, job, count) (glue_ml_exporter_shard_info)) > 1
     or
-    max by (namespace, job) (count by (namespace, job, index) (glue_ml_exporter_shard_info)) > min by (namespace, job) (count by (namespace, job, index) (glue_ml_exporter_shard_info))
+    max by (namespace, service, job) (count by (namespace, service, job, index) (glue_ml_exporter_shard_info)) > min by (namespace, service, job) (count by (namespace, service, job, index) (glue_ml_exporter_shard_info))
   for: {{ $t.shardMismatchFor }}
   labels:
     severity: critical

@@ -1,0 +1,96 @@
+"""What docs/capacity.md says of series, held against a real exposition and against the rules."""
+
+import os
+import re
+
+import pytest
+import yaml
+
+from alerts.rules import INFO
+from exporter import droppable
+from exporter.runs import FINAL_STATUSES, TASK_TYPES
+from exporter.simulator import Simulator
+from tests.alerts.vocabulary import uses
+from tests.aws.running import running, wait_for
+from tests.support import ROOT
+
+PAGE = (ROOT / "docs/capacity.md").read_text(encoding="utf-8")
+BUCKETS = 12
+
+
+def numbers(row: str) -> list[int]:
+    """Give the numbers in the second column of the row that begins so."""
+    [found] = re.findall(rf"^\| {re.escape(row)}[^|]* \| ([^|]*) \|$", PAGE, re.MULTILINE)
+    return [int(number) for number in re.findall("[0-9]+", found)]
+
+
+@pytest.fixture
+def simulator(monkeypatch):
+    """Give three transforms: without runs, with two ends of one type, and with all ends of all types."""
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+    with Simulator({"transforms": [{"id": one, "name": one} for one in ("none", "some", "all")]}) as one:
+        yield one
+
+
+def series_by_transform(exporter):
+    found = {}
+    for line in exporter.scrape().splitlines():
+        if match := re.search('transform_id="([^"]*)"', line):
+            found[match[1]] = found.get(match[1], 0) + 1
+    return found
+
+
+def test_a_transform_has_as_many_series_as_the_page_says(simulator):
+    """Transforms without runs, with some and with all there can be have as many series as the formula gives."""
+    [always] = numbers("always")
+    details = range(numbers("with `transform_details`")[0], numbers("with `transform_details`")[1] + 1)
+    started, finished, while_open = numbers("for each task type that has run")
+    two, three, pair, buckets = numbers("for each type and status that has finished")
+    assert (buckets, pair) == (BUCKETS, two * (BUCKETS + three))
+    everything = len(TASK_TYPES) * (finished + while_open) + len(TASK_TYPES) * len(FINAL_STATUSES) * pair
+    expected = {"none": always, "some": always + finished - 1 + 2 * pair, "all": always + everything}
+
+    with running(simulator, transforms=["none", "some", "all"]) as exporter:
+        exporter.wait_until_up("none", "some", "all")
+        for status in ("FAILED", "SUCCEEDED"):
+            simulator.world.add_run("some", status=status, fields={"ExecutionTime": 5})
+        for task_type in TASK_TYPES:
+            for status in FINAL_STATUSES:
+                simulator.world.add_run("all", task_type, status=status, fields={"ExecutionTime": 5})
+            simulator.world.add_run("all", task_type)
+        duration = "glue_ml_task_run_duration_seconds_count"
+        wait_for(lambda: exporter.value(duration) == 2 + len(TASK_TYPES) * len(FINAL_STATUSES))
+        seen = series_by_transform(exporter)
+    assert {name: seen[name] - expected[name] for name in seen} == dict.fromkeys(expected, details[0])
+    assert started == finished - 4, (
+        "last success, last failure and last timeout, and the execution time of the last run"
+    )
+
+
+def needed() -> dict[str, set[str]]:
+    """Give the alerts that need each metric, by way of the recorded series."""
+    files = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "alerts").glob("*.yaml"))]
+    rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
+    recorded = {rule["record"]: uses(rule["expr"]).metrics for rule in rules if "record" in rule}
+    # What names a transform falls back on another metric only where there is no info, which cannot be left out.
+    recorded[INFO] = frozenset({droppable.NEVER})
+    found: dict[str, set[str]] = {}
+    for rule in rules:
+        names = set(uses(rule["expr"]).metrics) if "alert" in rule else set()
+        while known := names & recorded.keys():
+            names = (names - known).union(*(recorded[name] for name in known))
+        for name in names:
+            found.setdefault(re.sub("_seconds_(bucket|count|sum)$", "_seconds", name), set()).add(rule["alert"])
+    return found
+
+
+def test_the_page_names_the_alerts_that_a_dropped_metric_takes_along():
+    """Every metric that can be left out is listed with exactly the alerts whose rules need it."""
+    rows = re.findall(r"^\| `(glue_ml_\w+)` \| [^|]* \|([^|]*)\|$", PAGE, re.MULTILINE)
+    assert [name for name, _ in rows] == list(droppable.METRICS)
+    alerts = needed()
+    for name, listed in rows:
+        assert set(re.findall(r"\w+", listed)) == alerts.get(name, set()), name
