@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "let the host's clock date what is known",
         "ledger",
-        "dated = max(self.now, started_of(packed))",
-        "dated = self.now",
+        "dated = told.dated\n        if dated is None:\n            dated = max(self.now, started_of(packed))\n",
+        "dated = self.now\n",
     ),
     Mutant(
         "count the start of a run that was denied once more",
