@@ -133,7 +133,7 @@ def test_no_text_can_forge_a_line(form: str, text: str, field: str, name: str, *
         if ours:
             logs.get_logger(name).info(text, error_string=field)
         else:
-            logging.getLogger(name).info("%s", text)
+            logging.getLogger(name).warning("%s", text)  # what botocore says below that is left out
         line = output.line()
     finally:
         logging.getLogger().handlers.pop()

@@ -18,7 +18,7 @@ from tests.aws.conftest import ONE, TWO
 from tests.aws.running import pause, wait_for
 from tests.support import EXPORTER, Process, fetch, wait_for_answer
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "40"))
 ROLE = f"arn:aws:iam::{ONE}:role/watcher"
 REGIONS = ("eu-west-1", "us-east-1")
 FINAL = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT")

@@ -32,15 +32,16 @@ def page(world, transform_id, **request):
 
 
 @pytest.mark.slow
-def test_a_million_runs_page_to_their_end_exactly(world):
-    """A transform of 1,000,000 runs is walked in 1000 pages, in order and without loss."""
+def test_many_runs_page_to_their_end_exactly(world):
+    """The last fifth of a transform's 1,000,000 runs is walked in 200 pages, in order and without loss."""
+    after = world.start - 60 * 86400
     starts = []
-    answer = page(world, "big")
+    answer = page(world, "big", Filter={"StartedAfter": after})
     while "NextToken" in answer:
         starts += [run["StartedOn"] for run in answer["TaskRuns"]]
-        answer = page(world, "big", NextToken=answer["NextToken"])
+        answer = page(world, "big", Filter={"StartedAfter": after}, NextToken=answer["NextToken"])
     starts += [run["StartedOn"] for run in answer["TaskRuns"]]
-    assert len(starts) == 1_000_000
+    assert 190_000 < len(starts) == sum(start > after * 1000 for start in world.resident("big").history.started)
     assert starts == sorted(starts)
 
 
