@@ -80,8 +80,9 @@ class Watch:
         for run_id in reading.unseen():
             self._look_up(glue, reading, sighting, run_id)
             keep_going()
+        # What is for people first: if that goes wrong, the ledger is as it was, and so is what is stored of it.
+        self.recent.commit(sighting, reading.gone.values())
         changes = self.ledger.commit(reading)
-        self.recent.commit(sighting, changes.gone)
         if whole:
             # The first one comes early, by a share of its own, so that the transforms do not re-read all at once.
             early = self.phase / 2 * polling.resync_interval if self.whole is None else 0.0
