@@ -42,7 +42,7 @@ def fails_with(exporter, reason, **labels):
 @pytest.mark.parametrize(("fault", "reason"), ANSWERS, ids=lambda value: None if isinstance(value, dict) else value)
 def test_a_fault_of_one_account_is_named_there_spares_the_other_and_heals(simulator, fault, reason):
     """While one account fails, its polls count that reason and no other, the other account's all succeed."""
-    with running(simulator, accounts=ACCOUNTS, transforms=TRANSFORMS, polling={"request_timeout": "300ms"}) as exporter:
+    with running(simulator, accounts=ACCOUNTS, transforms=TRANSFORMS, polling={"request_timeout": "1s"}) as exporter:
         exporter.wait_until_up("tfm-one", "tfm-two")
         simulator.faults.set({**fault, "accounts": [ONE], "operations": ["GetMLTaskRuns"]})
         fails_with(exporter, reason, aws_account="one")

@@ -286,4 +286,4 @@ class TestScrapes(Scrapes.TestCase):
 class TestManyScrapes(Scrapes.TestCase):
     """More worlds, that last longer."""
 
-    settings = settings(max_examples=400, stateful_step_count=50)
+    settings = settings(max_examples=250, stateful_step_count=50)
