@@ -7,7 +7,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 FROM_LOCK = $(PIP_INSTALL) --require-hashes --only-binary :all:
 UV_LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
-PYTEST = $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+# Three at a time on two cores, for many tests wait for a server.
+PYTEST = $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 .PHONY: help
 help: ## print this help

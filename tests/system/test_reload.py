@@ -60,6 +60,20 @@ def test_a_reload_keeps_the_counters_of_the_transforms_that_stay(simulator, tmp_
         assert samples.value(FINISHED, transform_id="tfm-a", **FAILED) == 2
 
 
+def test_changed_buckets_are_one_line_in_the_log_for_each_transform(simulator, tmp_path):
+    """A reload with other buckets is told once for each transform, and another reload with the same ones never."""
+    ids = ["tfm-a", "tfm-b"]
+    changed = configuration(simulator.url, ids, metrics={"execution_buckets": ["1m", "1h"]})
+    told = "the configured buckets have changed: histograms begin anew"
+    with Exporter(tmp_path, configuration(simulator.url, ids)) as exporter:
+        exporter.wait_for_polls("tfm-b", 1)
+        for _ in range(2):
+            reload(exporter, changed)
+            wait_for(lambda: exporter.stderr.count(told) >= len(ids))
+            exporter.wait_for_polls("tfm-a", 2)
+        assert exporter.stderr.count(told) == len(ids)
+
+
 def test_a_transform_that_returns_continues_where_it_was(simulator, tmp_path):
     """Taken out and put back, a transform has its old counters, and what finished meanwhile is counted on top."""
     one, both = (configuration(simulator.url, ids) for ids in (["tfm-a"], ["tfm-a", "tfm-b"]))
