@@ -208,6 +208,6 @@ def _done(job: Job) -> bool:
     """Do the job; whether it went well. A mistake in it costs this turn and no other."""
     try:
         return job.work()
-    except Exception:
+    except Exception:  # whatever it is, the thread has other jobs to do
         log.exception("a poll has met a mistake of this program; please report it")
         return False

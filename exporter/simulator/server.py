@@ -102,7 +102,7 @@ class _Connection(asyncio.Protocol):
     def _react(self, request: HttpRequest) -> Reaction:
         try:
             return self._responder(request)
-        except Exception:
+        except Exception:  # a client sees a fault of the server, as it would of AWS
             _log.exception("the simulator failed on %s %s", request.method, request.path)
             return Reaction(json_error(AwsError("InternalServiceException", "Simulator error")))
 

@@ -39,7 +39,7 @@ class Application:
         delivery = _Delivery(scope["state"]["connection"], request, self._settings(), send)
         try:
             await self._serve(request, delivery)
-        except Exception:
+        except Exception:  # a mistake costs one answer, which shows nothing of it
             log.exception("a request failed", method=request.method, path=request.path)
             if delivery.begun:
                 raise  # uvicorn then closes the connection, which tells the client that the body is not complete
