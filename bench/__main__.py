@@ -20,6 +20,7 @@ NAMES = (
     "busy",
     "steady",
     "fleet",
+    "histories",
     "ledger",
     "state",
     "clients",

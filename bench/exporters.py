@@ -30,11 +30,12 @@ _PAUSE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """So many accounts, with so many regions each, with so many transforms in each of these."""
+    """So many accounts, with so many regions each, with so many transforms in each of these, with so many runs."""
 
     accounts: int
     regions: int
     per_lane: int
+    runs: int = RUNS
 
     @property
     def transforms(self) -> int:
@@ -42,8 +43,8 @@ class Company:
         return self.accounts * self.regions * self.per_lane
 
     def scenario(self) -> dict[str, object]:
-        """Return what the simulator is to play: transforms with a short history each to which nothing is added."""
-        tasks = {"FIND_MATCHES": {"history_runs": RUNS, "outcomes": {"FAILED": 0.1}}}
+        """Return what the simulator is to play: transforms with a history each to which nothing is added."""
+        tasks = {"FIND_MATCHES": {"history_runs": self.runs, "outcomes": {"FAILED": 0.1}}}
         alike = {"count": self.per_lane, "history": "25d", "labels": 500, "tasks": tasks}
         lanes = [(account, region) for account in range(self.accounts) for region in REGIONS[: self.regions]]
         return {

@@ -7,6 +7,7 @@ a gzip stream (RFC 1951, RFC 1952).
 """
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -111,21 +112,39 @@ def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
         yield b"".join(batch)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Block:
     """Up to `BLOCK` transforms, by id, each with its fragments by metric."""
 
+    first: float = 0.0
+    """The place from which on transforms belong here, up to that of the next block."""
     fragments: dict[str, dict[str, Fragment]] = field(default_factory=dict)
+    places: dict[str, float] = field(default_factory=dict)
     _chunks: dict[str, dict[TextFormat, Chunk]] = field(default_factory=dict)
 
-    def put(self, transform_id: str, fragments: dict[str, Fragment]) -> None:
-        """Take the fragments that are new or changed."""
-        self.fragments.setdefault(transform_id, {}).update(fragments)
-        self._expire(fragments)
+    def put(self, transform_id: str, place: float, fragments: Mapping[str, Fragment]) -> set[str]:
+        """Take fragments of a transform; return the metrics that they change."""
+        self.places[transform_id] = place
+        mine = self.fragments.setdefault(transform_id, {})
+        changed = {metric for metric, fragment in fragments.items() if mine.get(metric) != fragment}
+        mine.update(fragments)
+        self._expire(changed)
+        return changed
 
     def remove(self, transform_id: str) -> None:
         """Forget a transform."""
+        del self.places[transform_id]
         self._expire(self.fragments.pop(transform_id))
+
+    def split(self) -> "Block":
+        """Give up the half of the transforms with the later places, to a block that is returned."""
+        in_order = sorted(self.places, key=self.places.__getitem__)
+        later = in_order[len(in_order) // 2 :]
+        block = Block(first=self.places[later[0]])
+        for transform_id in later:
+            block.put(transform_id, self.places[transform_id], self.fragments[transform_id])
+            self.remove(transform_id)
+        return block
 
     def _expire(self, metrics: Iterable[str]) -> None:
         for metric in metrics:
@@ -147,3 +166,46 @@ class Block:
         if text_format is TextFormat.OPENMETRICS:
             return Chunk.of(b"".join(fragment.openmetrics for fragment in mine))
         return Chunk.of(b"".join(fragment.text for fragment in mine))
+
+
+class Shelf:
+    """All blocks, in the order of the transforms' places in the polling interval.
+
+    Those that are polled at about the same time lie together: a publication finds few blocks changed, and most as the
+    last one has left them.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self._block_of: dict[str, Block] = {}
+
+    def put(self, transform_id: str, place: float, fragments: Mapping[str, Fragment]) -> set[str]:
+        """Take fragments of a transform; return the metrics that they change."""
+        block = self._block_of.get(transform_id)
+        if block is None:
+            block = self._block_of[transform_id] = self._block_at(place)
+        return block.put(transform_id, place, fragments)
+
+    def remove(self, transform_id: str) -> None:
+        """Forget a transform."""
+        block = self._block_of.pop(transform_id)
+        block.remove(transform_id)
+        if not block.places:
+            self.blocks.remove(block)
+
+    def _block_at(self, place: float) -> Block:
+        """Return the block for one more transform with this place; one that is full is split."""
+        position = bisect_right(self.blocks, place, key=lambda block: block.first)
+        block = self.blocks[max(0, position - 1)] if self.blocks else self._inserted(0, Block())
+        if len(block.places) < BLOCK:
+            return block
+        if position == len(self.blocks) and place >= max(block.places.values()):
+            # What comes in order fills block by block, where splitting would leave each half full.
+            return self._inserted(position, Block(first=place))
+        later = self._inserted(max(1, position), block.split())
+        self._block_of.update(dict.fromkeys(later.places, later))
+        return later if place >= later.first else block
+
+    def _inserted(self, position: int, block: Block) -> Block:
+        self.blocks.insert(position, block)
+        return block

@@ -7,6 +7,9 @@ from queue import Empty, SimpleQueue
 IDLE = 30.0
 """Seconds after which a thread without work ends."""
 
+Desk = SimpleQueue[Callable[[], None]]
+"""Where a thread is given its next work."""
+
 
 class Crew:
     """Runs what it is given at once, on an idle thread or a new one.
@@ -18,33 +21,34 @@ class Crew:
     def __init__(self, name: str) -> None:
         """Take the name that its threads bear."""
         self._name = name
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = threading.Lock()
-        self._idle = 0
+        self._idle: list[Desk] = []
+        """The desks of the threads without work. Who was busy last is given work first: of the threads that a busy
+        hour has left, only as many stay as are needed, where taking turns would keep all of them, and none warm."""
 
     def run(self, work: Callable[[], None]) -> None:
         """Begin ``work`` without waiting for it."""
         with self._lock:
             if self._idle:
-                self._idle -= 1
+                desk = self._idle.pop()
             else:
-                # Given to the thread as an argument, its first work would be kept for as long as the thread lives.
-                threading.Thread(target=self._serve, name=self._name, daemon=True).start()
-            self._work.put(work)
+                desk = SimpleQueue()
+                threading.Thread(target=self._serve, args=(desk,), name=self._name, daemon=True).start()
+            desk.put(work)
 
-    def _serve(self) -> None:
+    def _serve(self, desk: Desk) -> None:
         while True:
             try:
-                work = self._work.get(timeout=IDLE)
+                work = desk.get(timeout=IDLE)
             except Empty:
                 with self._lock:
-                    # Somebody may have counted on this thread in the very moment when it gave up waiting.
-                    if self._work.empty():
-                        self._idle -= 1
+                    # Somebody may have put work here in the very moment when this thread gave up waiting.
+                    if desk in self._idle:
+                        self._idle.remove(desk)
                         return
                 continue
             work()
             # An idle thread would keep alive what its last work was about: the clients of a former configuration.
             del work
             with self._lock:
-                self._idle += 1
+                self._idle.append(desk)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from exporter.births import Births, base_of
-from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of, joined
+from exporter.blocks import Body, Chunk, Fragment, Shelf, body_of, joined
 from exporter.cardinality import Cardinality, Selection
 from exporter.errors import StateError
 from exporter.logs import get_logger
@@ -71,7 +71,7 @@ class Scrape:
 class _Shown:
     """A transform in the exposition."""
 
-    block: Block
+    place: float
     picture: Picture
     totals: Mapping[Series, Total]
 
@@ -101,7 +101,7 @@ class Exposition:
         self._shown: dict[str, _Shown] = {}
         self._selection = Selection()
         self._cardinality = Cardinality(telemetry)
-        self._blocks: list[Block] = []
+        self._shelf = Shelf()
         self._sections: dict[str, dict[Variant, Body]] = {}
         """By metric: an idle poll changes four of them, and the others need not be put together again."""
         self._unmarked: set[str] = set()
@@ -123,14 +123,17 @@ class Exposition:
 
     # -- what polls do ----------------------------------------------------------------------------------------------
 
-    def update(self, picture: Picture, totals: Mapping[Series, Total]) -> None:
-        """Show a transform as ``picture`` has it, with as much of ``totals`` as may be shown yet."""
+    def update(self, picture: Picture, totals: Mapping[Series, Total], *, place: float = 0.0) -> None:
+        """Show a transform as ``picture`` has it, with as much of ``totals`` as may be shown yet.
+
+        Transforms with neighbouring places in the polling interval are best kept together.
+        """
         with self._lock:
             transform_id = picture.target.id
             shown = self._shown.get(transform_id)
             before = None if shown is None else shown.picture
             if shown is None:
-                shown = self._shown[transform_id] = _Shown(self._block_with_space(), picture, totals)
+                shown = self._shown[transform_id] = _Shown(place, picture, totals)
             if self._chosen_by_others(picture) or (before is not None and before.births is not picture.births):
                 self._take_back()
                 # What is published is the choice of births that are over; no scrape may see it from now on.
@@ -160,18 +163,11 @@ class Exposition:
             self._take_back()
             shown = self._shown.pop(transform_id, None)
             if shown is not None:
-                shown.block.remove(transform_id)
+                self._shelf.remove(transform_id)
                 self._sections.clear()
                 self._unmarked.discard(transform_id)
                 self._waiting.discard(transform_id)
                 self._touch()
-
-    def _block_with_space(self) -> Block:
-        for block in reversed(self._blocks):
-            if len(block.fragments) < BLOCK:
-                return block
-        self._blocks.append(Block())
-        return self._blocks[-1]
 
     def _choose(self, shown: _Shown) -> bool:
         """Let the births choose what the next publication shows; whether that differs from the present one."""
@@ -201,8 +197,7 @@ class Exposition:
             metric.name: Fragment(*sample_lines(metric.family, self._selection.lines(metric, picture), identity))
             for metric in metrics
         }
-        shown.block.put(shown.picture.target.id, fragments)
-        for metric in fragments:
+        for metric in self._shelf.put(picture.target.id, shown.place, fragments):
             self._sections.pop(metric, None)
         self._touch()
 
@@ -285,7 +280,7 @@ class Exposition:
         return sections
 
     def _section(self, metric: str, text_format: TextFormat, encoding: Encoding) -> Body:
-        chunks = (block.chunk(metric, text_format) for block in self._blocks)
+        chunks = (block.chunk(metric, text_format) for block in self._shelf.blocks)
         return body_of((self._headers[metric, text_format], *chunks), encoding)
 
     # -- what scrapes do --------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from exporter.recent import LIMIT
 from exporter.schedule import Job, Schedule
 from exporter.standing import Standing
 from exporter.state import StateFile
-from exporter.targets import Details, Target, spread
+from exporter.targets import Details, Places, Target
 from exporter.telemetry import Telemetry
 from exporter.watch import Watch
 
@@ -61,6 +61,7 @@ class Poller:
         self._journal = Journal()
         self._lock = threading.Lock()
         self._watches: dict[str, Watch] = {}
+        self._places = Places()
         self.restored = False
         """Whether an earlier process has left something to serve."""
         self._tidied = now()
@@ -91,13 +92,13 @@ class Poller:
                 if watch.target.id not in wanted:
                     self._leave(watch)
             self._telemetry.expect({target.lane for target in wanted.values()})
-            for target, place in spread(wanted.values()):
-                self._enter(self._watches[target.id], target, place)
+            for target in wanted.values():
+                self._enter(self._watches[target.id], target)
             self._tidy()
         polling = config.polling
         self._schedule.retime(polling.interval, polling.idle_interval, polling.concurrency)
 
-    def _enter(self, watch: Watch, target: Target, place: float) -> None:
+    def _enter(self, watch: Watch, target: Target) -> None:
         if not watch.watched and watch.job is not None:
             watch.births = self._reborn(watch)
         named = watch.name
@@ -105,7 +106,7 @@ class Poller:
         self._rename(watch, named)
         watch.account_id = self._aws.lane(target.lane).account_id
         if watch.job is None:
-            watch.job = Job(partial(self._poll, watch), target.lane, place)
+            watch.job = Job(partial(self._poll, watch), target.lane, self._places.next(target.lane))
         watch.job.lane = target.lane
         if not watch.watched:
             watch.watched = True
@@ -296,7 +297,7 @@ class Poller:
     def _put(self, watch: Watch) -> None:
         picture = watch.picture(self._config.polling, self._now(), created=self._config.metrics.created_timestamps)
         watch.shown = picture, dict(watch.ledger.totals)
-        self._exposition.update(*watch.shown)
+        self._exposition.update(*watch.shown, place=watch.job.place if watch.job else 0.0)
         self._count_tracked(watch, watch.ledger.tracked)
 
     def _count_tracked(self, watch: Watch, tracked: int) -> None:

@@ -7,7 +7,7 @@ Pure: no clock, no network, no lock. Like a ledger, it changes only with a compl
 """
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from exporter.runs import NO_PROPERTIES, Properties, RunPage, TaskRun, credible
@@ -74,12 +74,12 @@ class Recent:
     def commit(self, sighting: Sighting, gone: Iterable[TaskRun] = ()) -> None:
         """Take what a complete reading has seen; the runs that are ``gone`` leave."""
         known = {recent.run.run_id: recent for recent in self.runs}
-        share = _Texts(known.values())
+        share = _Texts(self.runs)
         for run_id, (told, properties_of) in sighting.runs().items():
-            before = known.get(run_id)
-            run = _cut(credible(told, sighting.now), share)
-            if before is None or not run.final or run != before.run:
-                known[run_id] = RecentRun(run, _cut_properties(properties_of(), share))
+            before, run = known.get(run_id), credible(told, sighting.now)
+            if before is not None and run.final and run == before.run:
+                continue  # as nearly every poll finds it; what differs only by a text that was cut comes again
+            known[run_id] = RecentRun(_cut(run, share), _cut_properties(properties_of(), share))
         for run in gone:
             known.pop(run.run_id, None)
         kept = sorted(known.values(), key=lambda recent: _rank(recent.run), reverse=True)[: sighting.limit]
@@ -96,8 +96,12 @@ def _rank(run: TaskRun) -> float:
 class _Texts:
     """Texts that many runs share, types and log groups for instance, each kept once."""
 
-    def __init__(self, known: Iterable[RecentRun]) -> None:
-        self._known = {text: text for run, properties in known for text in (*run, *properties) if isinstance(text, str)}
+    def __init__(self, runs: Iterable[RecentRun]) -> None:
+        self._runs = runs
+
+    @cached_property
+    def _known(self) -> dict[str, str]:
+        return {text: text for run, properties in self._runs for text in (*run, *properties) if isinstance(text, str)}
 
     def __call__(self, text: str | None, limit: int = LONGEST_TEXT) -> str | None:
         if text is None:

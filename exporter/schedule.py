@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import partial
 
 from exporter.crew import Crew
 from exporter.logs import get_logger
@@ -24,6 +23,16 @@ HEARTBEAT = 1.0
 
 DEAF_AFTER = 30.0
 """Seconds without a heartbeat after which the scheduler is taken for dead."""
+
+LONGEST_STEP_BACK = 0.1
+"""The share of its interval by which a job that has lost its place comes earlier, until it has it again."""
+
+GATHER = 0.05
+"""Seconds for which turns are gathered before they begin, and for which a job that is ready waits for a thread at work
+before it has one of its own."""
+
+PUNCTUAL = 0.001
+"""Seconds before or after its place at which a job is at its place."""
 
 log = get_logger(__name__)
 
@@ -57,7 +66,8 @@ class _Queue:
 
     sound: bool
     waiting: deque[Job] = field(default_factory=deque)
-    threads: int = 0
+    begun: int = 0
+    """How many are under way, or ready for whichever thread is free next."""
 
 
 class Schedule:
@@ -87,6 +97,9 @@ class Schedule:
         self._turns: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._queues: dict[tuple[Hashable, bool], _Queue] = {}
+        self._ready: deque[tuple[_Queue, Job]] = deque()
+        self._free = 0
+        """How many threads will look for a ready job before they end."""
         self._lag = 0.0
         self._heartbeat = time.monotonic()
 
@@ -113,7 +126,7 @@ class Schedule:
             for job in self._jobs:
                 if not job.pending and self._interval_of(job) < job.rhythm:
                     job.rhythm = self._interval_of(job)
-                    self._plan(job, min(job.due, now + job.rhythm * job.place))
+                    self._plan(job, min(job.due, now + _until_place(job, now)))
         self._wake.set()
 
     @property
@@ -136,6 +149,8 @@ class Schedule:
                 self._end_cycle(now)
                 cycle_began = now
             next_turn = self._begin_turns(now)
+            # Turns that come close together begin together: to wake up for each costs more than it is worth.
+            stop.wait(GATHER)
             self._wake.wait(max(0.0, min(HEARTBEAT, next_turn - now, cycle_began + self.interval - now)))
             self._wake.clear()
 
@@ -147,32 +162,47 @@ class Schedule:
             self._wake.set()
 
     def _begin_turns(self, now: float) -> float:
-        """Hand the jobs that are due to their lanes; return when the next one is."""
+        """Hand the jobs that are due to their lanes, and see to threads; return when to come round next."""
         with self._lock:
+            # Nobody has taken these since the last time: those at work have met something slow.
+            self._hire(len(self._ready))
             while self._turns and self._turns[0][0] <= now:
                 due, _, job = heapq.heappop(self._turns)
                 if job.active and not job.pending and due == job.due:
                     job.pending = True
                     queue = self._queues.setdefault((job.lane, job.sound), _Queue(job.sound))
                     queue.waiting.append(job)
-                    self._staff(queue)
+                    self._release(queue)
+            if self._ready:
+                self._hire(1)
+                return now
             return self._turns[0][0] if self._turns else now + HEARTBEAT
 
-    def _staff(self, queue: _Queue) -> None:
-        while queue.waiting and queue.threads < self._share(queue):
-            queue.threads += 1
-            self._crew.run(partial(self._serve, queue, queue.waiting.popleft()))
+    def _release(self, queue: _Queue) -> None:
+        """Make jobs of a lane ready, as many as it may have under way."""
+        while queue.waiting and queue.begun < (self.threads_per_lane if queue.sound else 1):
+            queue.begun += 1
+            self._ready.append((queue, queue.waiting.popleft()))
 
-    def _share(self, queue: _Queue) -> int:
-        return self.threads_per_lane if queue.sound else 1
+    def _hire(self, threads: int) -> None:
+        """See to it that so many threads look for a job, unless they do already."""
+        while self._free < threads:
+            self._free += 1
+            self._crew.run(self._serve)
 
-    def _serve(self, queue: _Queue, job: Job) -> None:
-        following: Job | None = job
-        while following is not None:
-            following = self._end_turn(queue, following, went_well=_done(following))
+    def _serve(self) -> None:
+        """Do jobs for as long as some are ready, of whatever lane: a thread at work needs not be woken."""
+        while True:
+            with self._lock:
+                if not self._ready:
+                    self._free -= 1
+                    return
+                queue, job = self._ready.popleft()
+                self._free -= 1
+            self._end_turn(queue, job, went_well=_done(job))
 
-    def _end_turn(self, queue: _Queue, job: Job, *, went_well: bool) -> Job | None:
-        """Plan the job's next turn; return the next job of the queue for this thread, if there is one for it."""
+    def _end_turn(self, queue: _Queue, job: Job, *, went_well: bool) -> None:
+        """Plan the job's next turn, and let another one of its lane follow."""
         now = time.monotonic()
         with self._lock:
             self._lag = max(self._lag, now - job.due)
@@ -181,20 +211,24 @@ class Schedule:
             job.turns += 1
             if job.active:
                 self._plan(job, max(job.due + self._step(job), now))
-            queue.threads -= 1
-            following = queue.waiting.popleft() if queue.waiting and queue.threads < self._share(queue) else None
-            if following is not None:
-                queue.threads += 1
-            self._staff(queue)
-            return following
+            queue.begun -= 1
+            self._release(queue)
+            self._free += 1
 
     def _interval_of(self, job: Job) -> float:
         return max(self.interval, self.idle_interval or 0.0) if job.idle else self.interval
 
     def _step(self, job: Job) -> float:
-        """Return the seconds from the job's last turn to its next; in another interval it takes its place first."""
+        """Return the seconds from the job's last turn to its next, an interval at most.
+
+        In another interval it takes its place first. One that a late turn has moved off it goes back little by little:
+        all of them at once, after a slow cycle, would make the next one slow too.
+        """
         before, job.rhythm = job.rhythm, self._interval_of(job)
-        return job.rhythm if job.rhythm == before else job.rhythm * job.place
+        until_place = _until_place(job, job.due)
+        if job.rhythm != before:
+            return until_place
+        return max(until_place, (1 - LONGEST_STEP_BACK) * job.rhythm)
 
     def _end_cycle(self, now: float) -> None:
         with self._lock:
@@ -202,6 +236,12 @@ class Schedule:
             lag = max([self._lag, *pending])
             self._lag = 0.0
         self._on_cycle(lag, lag > self.interval)
+
+
+def _until_place(job: Job, now: float) -> float:
+    """Return the seconds, more than 0, until the job's place in the interval comes round; intervals begin at 0."""
+    seconds = (job.place * job.rhythm - now) % job.rhythm
+    return seconds if seconds > PUNCTUAL else seconds + job.rhythm
 
 
 def _done(job: Job) -> bool:

@@ -70,11 +70,14 @@ def _batches(rows: Iterable[tuple[Any, ...]], size: int = BATCH) -> Iterator[lis
         yield batch
 
 
-def _ascending(fingerprints: Iterable[int]) -> Iterator[int]:
+def _ascending(fingerprints: Collection[int]) -> Iterator[int]:
     """Yield fingerprints in their order, for a table that grows at its end is filled several times as fast.
 
-    They are dealt out by their first byte, since one sort of a million would hold the interpreter for a second.
+    Many are dealt out by their first byte, since one sort of a million would hold the interpreter for a second.
     """
+    if len(fingerprints) <= BATCH:
+        yield from sorted(fingerprints)
+        return
     dealt: list[list[int]] = [[] for _ in range(256)]
     for fingerprint in fingerprints:
         dealt[fingerprint >> 120].append(fingerprint)
@@ -84,7 +87,7 @@ def _ascending(fingerprints: Iterable[int]) -> Iterator[int]:
 
 def _finished_rows(key: int, ledger: Ledger, settled: Mapping[int, int]) -> Iterator[tuple[int, bytes, int]]:
     """Yield what is to be stored of the settled runs: one may be settled and forgotten in the same poll."""
-    remembered = (run for run in settled if run in ledger.finished)
+    remembered = [run for run in settled if run in ledger.finished]
     return ((key, run.to_bytes(16, "big"), settled[run]) for run in _ascending(remembered))
 
 

@@ -1,7 +1,9 @@
 """Which transforms are watched, and what is known about each beside its runs."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import NamedTuple
 
 from exporter.config import Config
@@ -62,20 +64,26 @@ def merge_targets(configured: Iterable[Target], discovered: Iterable[Target]) ->
     return tuple(merged.values())
 
 
-def spread(targets: Iterable[Target]) -> list[tuple[Target, float]]:
-    """Return the targets with their places in the polling interval, fractions in (0, 1].
+class Places:
+    """Gives targets their places in the polling interval, fractions in (0, 1].
 
-    Those of a lane are evenly spaced, since they share a rate limit, and the lanes lie between each other.
+    Those of a lane lie far apart, since they share a rate limit, and the lanes lie between each other, however many
+    there are. Multiples of irrational numbers do that, and nobody has to move when discovery finds more.
     """
-    lanes: dict[Lane, list[Target]] = {}
-    for target in targets:
-        lanes.setdefault(target.lane, []).append(target)
-    return [
-        (target, (position + offset / len(lanes)) / len(members))
-        for offset, members in enumerate(lanes.values(), start=1)
-        for position, target in enumerate(members)
-    ]
 
+    def __init__(self) -> None:
+        self._lanes: dict[Lane, Iterator[float]] = {}
+
+    def next(self, lane: Lane) -> float:
+        """Return the place of one more target of this lane."""
+        if lane not in self._lanes:
+            self._lanes[lane] = count(len(self._lanes) * _BETWEEN_LANES, _WITHIN_A_LANE)
+        return 1.0 - next(self._lanes[lane]) % 1.0
+
+
+_WITHIN_A_LANE = (math.sqrt(5) - 1) / 2
+"""The golden section, whose multiples are spread most evenly of all."""
+_BETWEEN_LANES = math.sqrt(2) - 1
 
 _PARTITIONS = {
     "cn-": "aws-cn",

@@ -22,3 +22,23 @@ def test_an_idle_thread_keeps_nothing_of_its_last_work():
     assert done.wait(5)
     wait_for(lambda: gc.collect() >= 0 and known() is None)
     assert "idle" in {thread.name for thread in threading.enumerate()}
+
+
+def test_who_was_busy_last_is_given_work_first():
+    """Of five threads that a burst has made, two at most do what comes later, one thing at a time."""
+    crew, threads, begun, go_on = Crew("burst"), [], threading.Barrier(6), threading.Event()
+
+    def burst():
+        begun.wait()
+        go_on.wait()
+
+    for _ in range(5):
+        crew.run(burst)
+    begun.wait()
+    go_on.set()
+    crews = [thread for thread in threading.enumerate() if thread.name == "burst"]
+    for number in range(20):
+        crew.run(lambda: threads.append(threading.get_ident()))
+        wait_for(lambda: len(threads) > number)  # noqa: B023 - called in this round
+    assert len(crews) == 5
+    assert len(set(threads)) <= 2

@@ -2,13 +2,14 @@
 
 import threading
 import time
+from collections import defaultdict
 from statistics import median
 
 import pytest
 
 from exporter.pacing import Pacer, Slots, Stopped
 from exporter.simulator import Simulator
-from exporter.targets import Lane, Target, spread
+from exporter.targets import Lane, Places
 from tests.aws.running import gaps, longest_gap, pause, running, wait_for
 
 REGIONS = [f"{place}-{number}" for place in ("eu-west", "us-east", "us-west", "ap-south") for number in (1, 2)]
@@ -114,15 +115,29 @@ def test_polls_are_spread_over_the_interval():
     assert median(gaps(times)) > 0.03
 
 
-def test_each_lane_is_spread_evenly_and_lanes_lie_between_each_other():
-    """The places of a lane's targets are equally far apart, and no two targets of all have the same place."""
-    targets = [Target(f"tfm-{n}", Lane("a", f"region-{n % 3}")) for n in range(12)]
-    places = spread(targets)
-    assert len({place for _, place in places}) == 12
-    assert all(0 < place <= 1 for _, place in places)
-    for region in range(3):
-        own = sorted(place for target, place in places if target.lane.region == f"region-{region}")
-        assert gaps(own) == pytest.approx([0.25] * 3)
+@pytest.mark.parametrize(("lanes", "members"), [(1, 1), (1, 40), (4, 50), (200, 50), (50, 200), (13, 7)])
+def test_each_lane_is_spread_over_the_interval_and_lanes_lie_between_each_other(lanes, members):
+    """The places of a lane lie about as far apart as they can, and those of all lanes fill the interval evenly."""
+    places, taken = Places(), defaultdict(list)
+    for lane in (Lane(f"account-{n}", "eu-west-1") for n in range(lanes)):
+        taken[lane] = sorted(places.next(lane) for _ in range(members))
+    for own in taken.values():
+        assert 0 < own[0] <= own[-1] <= 1
+        assert longest_gap([own[-1] - 1, *own]) <= 2.7 / members
+        assert not members > 1 or min(gaps(own)) > 0.38 / members
+    tenths = [
+        sum(tenth / 10 < place <= (tenth + 1) / 10 for own in taken.values() for place in own) for tenth in range(10)
+    ]
+    assert max(tenths) - min(tenths) <= max(4, 0.03 * lanes * members)
+
+
+def test_a_place_does_not_depend_on_what_is_found_elsewhere():
+    """A lane whose targets are found among those of other lanes has the places that it has when they come in a row."""
+    lanes = [Lane(f"account-{n}", "eu-west-1") for n in range(5)]
+    in_a_row, among_others = Places(), Places()
+    rows = {lane: [in_a_row.next(lane) for _ in range(3)] for lane in lanes}
+    rounds = [{lane: among_others.next(lane) for lane in lanes} for _ in range(3)]
+    assert rows == {lane: [places[lane] for places in rounds] for lane in lanes}
 
 
 @pytest.mark.slow

@@ -2,14 +2,16 @@
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, body_of
+from exporter.blocks import BLOCK, Block, Body, Chunk, Fragment, Shelf, body_of
 from exporter.exposition import UNUSED_AFTER, Exposition
 from exporter.facts import Latest
 from exporter.metrics import METRICS, Part, Picture, Poll
@@ -30,6 +32,7 @@ from tests.exposition.pictures import (
     shown,
 )
 
+ONE = Fragment(b"a 1\n", b"a 1\n")
 NAMES = [f"tfm-{number}" for number in range(4)]
 CROWD = [f"crowd-{number}" for number in range(BLOCK + 1)]
 
@@ -136,19 +139,12 @@ class TestPublications(Publications.TestCase):  # type: ignore[misc] # hypothesi
 
 
 def chunks(exposed: Exposition) -> dict[str, tuple[Chunk, ...]]:
-    """Give, for each metric, the chunks of all blocks as they were published."""
+    """Give, for each metric, the chunks of all blocks as OpenMetrics has them."""
     body(exposed)
     return {
-        metric.name: tuple(block.chunk(metric.name, TextFormat.TEXT) for block in exposed._blocks) for metric in METRICS
+        metric.name: tuple(block.chunk(metric.name, TextFormat.OPENMETRICS) for block in exposed._shelf.blocks)
+        for metric in METRICS
     }
-
-
-def replaced(exposed: Exposition, change: Picture, totals: dict[Series, Total]) -> dict[str, list[bool]]:
-    """Show `change` and tell, for each metric, which blocks' chunks are other objects than before."""
-    before = chunks(exposed)
-    exposed.update(change, totals)
-    after = chunks(exposed)
-    return {name: [a is not b for a, b in zip(before[name], after[name], strict=True)] for name in before}
 
 
 BEFORE = picture("tfm-40", births=free_births(), details=Details(name="before", status="READY"))
@@ -178,14 +174,18 @@ SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
 def test_only_what_has_changed_is_rendered_again(
     change: Picture, totals: dict[Series, Total], parts: set[Part]
 ) -> None:
-    """A poll renders again only the families that it has changed, and only the block of its transform."""
+    """A poll compresses again only the metrics whose lines it has changed, and only the block of its transform."""
     births = free_births()
     others = [picture(f"tfm-{number}", births=free_births()) for number in range(2 * BLOCK)]
     exposed = shown(
         *(replace(BEFORE, births=births) if each.target.id == "tfm-40" else each for each in others), totals=SERVED
     )
-    again = replaced(exposed, replace(change, births=births), totals)
-    assert again == {metric.name: [False, metric.part in parts] for metric in METRICS}
+    before = chunks(exposed)
+    exposed.update(replace(change, births=births), totals)
+    after = chunks(exposed)
+    again = {name: [a is not b for a, b in zip(before[name], after[name], strict=True)] for name in before}
+    assert again == {name: [False, before[name][1].raw != after[name][1].raw] for name in before}
+    assert {metric.part for metric in METRICS if any(again[metric.name])} <= parts
 
 
 def test_nothing_new_is_not_published() -> None:
@@ -202,7 +202,7 @@ def test_formats_share_what_is_the_same() -> None:
     """Where the formats agree, one chunk serves both; where they do not, each has its own."""
     block = Block()
     same, other = Fragment(b"a 1\n", b"a 1\n"), Fragment(b"b 1\n", b"b 1 # {}\n")
-    block.put("tfm-1", {"a": Fragment(same.text, same.text), "b": other})
+    block.put("tfm-1", 0.0, {"a": Fragment(same.text, same.text), "b": other})
     assert block.chunk("a", TextFormat.TEXT) is block.chunk("a", TextFormat.OPENMETRICS)
     assert block.chunk("b", TextFormat.TEXT).raw == b"b 1\n"
     assert block.chunk("b", TextFormat.OPENMETRICS).raw == b"b 1 # {}\n"
@@ -215,7 +215,37 @@ def test_blocks_are_refilled() -> None:
         exposed.update(picture(f"tfm-{number}"), {})
         if number >= 3:
             exposed.remove(f"tfm-{number - 3}")
-    assert len(exposed._blocks) == 1
+    assert len(exposed._shelf.blocks) == 1
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1) | st.sampled_from([0.0, 0.5]), st.booleans()), min_size=1, max_size=8 * BLOCK)
+)
+def test_neighbours_in_the_interval_share_a_block(arrivals: list[tuple[float, bool]]) -> None:
+    """Whoever comes and goes, blocks follow each other in the order of places, none of them empty or too full."""
+    shelf, there = Shelf(), {}
+    for number, (place, leaves) in enumerate(arrivals):
+        assert shelf.put(f"tfm-{number}", place, {"a": ONE}) == {"a"}
+        assert shelf.put(f"tfm-{number}", place, {"a": ONE}) == set()
+        there[f"tfm-{number}"] = place
+        if leaves:
+            gone = next(iter(there))
+            shelf.remove(gone)
+            del there[gone]
+    held = [block.places for block in shelf.blocks]
+    assert {name: place for places in held for name, place in places.items()} == there
+    assert all(0 < len(places) <= BLOCK for places in held)
+    assert all(max(before.values()) <= min(after.values()) for before, after in pairwise(held))
+    assert b"".join(block.chunk("a", TextFormat.TEXT).raw for block in shelf.blocks) == ONE.text * len(there)
+
+
+@pytest.mark.parametrize("arrange", [list, lambda places: sorted(places, key=lambda place: place * 9973 % 1)])
+def test_blocks_are_well_filled(arrange: Callable[[list[float]], list[float]]) -> None:
+    """A thousand transforms that come in the order of their places or in any other take at most 60 blocks."""
+    shelf = Shelf()
+    for number, place in enumerate(arrange([number / 1000 for number in range(1000)])):
+        shelf.put(f"tfm-{number}", place, {"a": ONE})
+    assert len(shelf.blocks) <= 60
 
 
 def test_a_large_body_is_sent_in_pieces() -> None:
