@@ -11,14 +11,15 @@ from bench.transforms import CONFIG, watch
 
 TITLE = "First scan: ours against stock boto3 with a dict per run"
 NOTE = (
-    "CPU time of the client per run, over HTTP from a Glue with canned pages, each scan in a fresh process. Stock is\n"
-    "measured over fewer runs: its cost per run does not depend on their number, its memory would."
+    "CPU time of the client per run, over HTTP from a Glue with canned pages, each scan in a fresh process whose\n"
+    "client is made. Stock is measured over fewer runs, as its memory would not do; its cost per run grows with their number,\n"
+    "so that is in its favour. Memory is that beyond the process before it has a client."
 )
 
 
 def run(*, quick: bool) -> Iterator[Row]:
     """Yield a row for the CPU and one for the memory."""
-    total, stock_total = (5000, 2000) if quick else (1_000_000, 20_000)
+    total, stock_total = (5000, 2000) if quick else (1_000_000, 200_000)
     peaks: list[tuple[int, int]] = []
     with served(serve_glue, total) as server, served(serve_glue, stock_total) as stock_server:
 
@@ -47,6 +48,8 @@ def scan(port: int, total: int) -> tuple[float, int, int]:
     """Scan everything; return CPU seconds, resident bytes before, and those at the peak."""
     glue, watched = our_client(port), watch()
     idle = resident_bytes()
+    # Stock's client is there before its scan, too: to load the models of AWS and to connect takes a while.
+    next(glue.task_run_pages(watched.target.id, since=now_after(total) - 1, page_size=1))
     read = partial(watched.read, glue, CONFIG.polling, now_after(total), lambda: None)
     cpu = cpu_seconds(read)
     if watched.ledger.tracked != total:

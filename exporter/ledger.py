@@ -68,6 +68,8 @@ class Reading:
         self.since = since
         self.cutoff = cutoff
         self._ledger = ledger
+        self._counting = ledger.counting
+        """Before it counts, a ledger knows no run, and none is news."""
         self.settled: dict[int, int] = {}
         self.open: dict[str, TaskRun] = {}
         self.finished: dict[int, TaskRun] = {}
@@ -83,7 +85,8 @@ class Reading:
         code = _CODE_OF.get((told.task_type, told.status))
         if code is None:
             told, code = self._ledger.named(told)
-        run = credible(told, self.now)
+        now = self.now
+        run = credible(told, now)
         fingerprint = fingerprint_of(told.run_id)
         final = told.final
         if final:
@@ -96,7 +99,7 @@ class Reading:
         started = run.started
         if started is not None and (self.watermark is None or started > self.watermark):
             # A start ahead of our own clock must not carry the watermark past runs that are yet to come.
-            self.watermark = started if started < self.now else max(self.watermark or 0.0, self.now)
+            self.watermark = started if started < now else max(self.watermark or 0.0, now)
 
     def _latest_of(self, task_type: str) -> Latest:
         known = self._ledger.latest.get(task_type)
@@ -105,18 +108,20 @@ class Reading:
 
     def _add_final(self, told: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
         ledger = self._ledger
-        seen_open = self.open.pop(run.run_id, None)
+        seen_open = self.open.pop(run.run_id, None) if self.open else None
         before = ledger.finished.get(fingerprint)
         packed = self.settled.get(fingerprint, before)
         if packed is not None and packed & CODE_MASK != GONE:
             self._add_known(told, fingerprint, code, packed)
             return
-        was_open = before is not None or run.run_id in ledger.open or run.run_id in ledger.gone
-        news = was_open or ledger.is_news(told)
-        if news:
-            if not was_open and seen_open is None:
-                self.started.append(run)
-            self.finished[fingerprint] = run
+        news = False
+        if self._counting:
+            was_open = before is not None or run.run_id in ledger.open or run.run_id in ledger.gone
+            news = was_open or ledger.is_news(told)
+            if news:
+                if not was_open and seen_open is None:
+                    self.started.append(run)
+                self.finished[fingerprint] = run
         dated = told.dated
         if dated is None:
             dated = self.now

@@ -6,7 +6,7 @@ whose runs are ordinary takes some 20 kB here, and none more than `LIMIT` times 
 Pure: no clock, no network, no lock. Like a ledger, it changes only with a complete reading.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -46,8 +46,10 @@ class Sighting:
             return
         # Nearly every run of a long history has a CompletedOn, and then its start is its rank; a call each would show.
         ranks = [run.started or 0.0 if run.completed is not None else _rank(run) for run in page]
-        newest = sorted(range(len(page)), key=ranks.__getitem__)[-self.limit :]
-        for position in newest:
+        order: Sequence[int] = range(len(page))
+        if ranks != sorted(ranks):  # as they are asked for, they come in order
+            order = sorted(order, key=ranks.__getitem__)
+        for position in order[-self.limit :]:
             run = page[position]
             before = self._seen.get(run.run_id)
             # As for the ledger: after pages that were read out of order, what has ended does not run again.

@@ -121,12 +121,14 @@ def credible(run: TaskRun, now: float) -> TaskRun:
     """
     latest = now + MAX_CLOCK_SKEW
     started, completed, execution = run.started, run.completed, run.execution
-    if started is not None and not 0 < started <= latest:
-        started = None
-    if completed is not None and not 0 < completed <= latest:
-        completed = None
-    if execution is not None and not 0 <= execution < math.inf:
-        execution = None
-    if started is run.started and completed is run.completed and execution is run.execution:
+    if (
+        (started is None or 0 < started <= latest)
+        and (completed is None or 0 < completed <= latest)
+        and (execution is None or 0 <= execution < math.inf)
+    ):
         return run
-    return run._replace(started=started, completed=completed, execution=execution)
+    return run._replace(
+        started=started if started is not None and 0 < started <= latest else None,
+        completed=completed if completed is not None and 0 < completed <= latest else None,
+        execution=execution if execution is not None and 0 <= execution < math.inf else None,
+    )
