@@ -36,6 +36,8 @@ class Company:
     regions: int
     per_lane: int
     runs: int = RUNS
+    rate: float = 5.0
+    """Calls per second in each region."""
 
     @property
     def transforms(self) -> int:
@@ -63,7 +65,7 @@ class Company:
             "endpoint_url": glue,
             "accounts": [{"name": name, "role_arn": role} for name, role in zip(names, roles, strict=True)],
             "discovery": [{"account": name, "regions": list(REGIONS[: self.regions])} for name in names],
-            "polling": {"interval": f"{interval:.0f}s"},
+            "polling": {"interval": f"{interval:.0f}s", "requests_per_second": self.rate},
             "state": {"path": str(folder / f"{self.transforms}.db")},
         }
 

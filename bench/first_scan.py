@@ -12,8 +12,8 @@ from bench.transforms import CONFIG, watch
 TITLE = "First scan: ours against stock boto3 with a dict per run"
 NOTE = (
     "CPU time of the client per run, over HTTP from a Glue with canned pages, each scan in a fresh process whose\n"
-    "client is made. Stock is measured over fewer runs, as its memory would not do; its cost per run grows with their number,\n"
-    "so that is in its favour. Memory is that beyond the process before it has a client."
+    "client is made. Stock is measured over fewer runs, for its memory; its cost per run grows with their number, so\n"
+    "that is in its favour. Memory is that beyond the process before it has a client."
 )
 
 
