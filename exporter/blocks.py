@@ -192,6 +192,8 @@ class Shelf:
         block.remove(transform_id)
         if not block.places:
             self.blocks.remove(block)
+            if self.blocks:
+                self.blocks[0].first = 0.0
 
     def _block_at(self, place: float) -> Block:
         """Return the block for one more transform with this place; one that is full is split."""

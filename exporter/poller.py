@@ -1,5 +1,6 @@
 """Turns the crank: each transform is polled once per interval, and shown as that poll has left it."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +62,7 @@ class Poller:
         self._journal = Journal()
         self._lock = threading.Lock()
         self._watches: dict[str, Watch] = {}
-        self._places = Places()
+        self._places = Places(random.random())  # noqa: S311 - no secret
         self.restored = False
         """Whether an earlier process has left something to serve."""
         self._tidied = now()
@@ -146,7 +147,7 @@ class Poller:
             if watch.shown is not None:
                 picture, totals = watch.shown
                 watch.shown = replace(picture, births=watch.births), totals
-                self._exposition.update(*watch.shown)
+                self._exposition.update(*watch.shown, place=watch.place)
 
     def _rename(self, watch: Watch, before: str) -> None:
         """See to the births of a transform that is shown under another name: its series are new ones."""
@@ -235,7 +236,7 @@ class Poller:
             picture, totals = watch.shown
             picture = replace(picture, view=None, poll=picture.poll and replace(picture.poll, up=False))
             watch.shown = picture, totals
-            self._exposition.update(picture, totals)
+            self._exposition.update(picture, totals, place=watch.place)
 
     # -- one poll ---------------------------------------------------------------------------------------------------
 
@@ -246,6 +247,8 @@ class Poller:
         if watch.ledger.bounds != self._config.metrics.execution_buckets:
             self._rebucket(watch)
         glue = self._aws.lane(watch.target.lane)
+        if watch.job is not None:
+            watch.job.idle = False  # whatever goes wrong now, it is tried again after the interval
         try:
             recent = LIMIT if self._config.web.status_page else 0
             changes = watch.read(glue, self._config.polling, now, self._check_stop, recent)
@@ -297,7 +300,7 @@ class Poller:
     def _put(self, watch: Watch) -> None:
         picture = watch.picture(self._config.polling, self._now(), created=self._config.metrics.created_timestamps)
         watch.shown = picture, dict(watch.ledger.totals)
-        self._exposition.update(*watch.shown, place=watch.job.place if watch.job else 0.0)
+        self._exposition.update(*watch.shown, place=watch.place)
         self._count_tracked(watch, watch.ledger.tracked)
 
     def _count_tracked(self, watch: Watch, tracked: int) -> None:

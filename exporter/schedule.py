@@ -127,6 +127,8 @@ class Schedule:
                 if not job.pending and self._interval_of(job) < job.rhythm:
                     job.rhythm = self._interval_of(job)
                     self._plan(job, min(job.due, now + _until_place(job, now)))
+            for queue in self._queues.values():
+                self._release(queue)
         self._wake.set()
 
     @property
@@ -150,7 +152,7 @@ class Schedule:
                 cycle_began = now
             next_turn = self._begin_turns(now)
             # Turns that come close together begin together: to wake up for each costs more than it is worth.
-            stop.wait(GATHER)
+            stop.wait(min(GATHER, self.interval / 10))
             self._wake.wait(max(0.0, min(HEARTBEAT, next_turn - now, cycle_began + self.interval - now)))
             self._wake.clear()
 

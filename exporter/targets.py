@@ -71,13 +71,15 @@ class Places:
     there are. Multiples of irrational numbers do that, and nobody has to move when discovery finds more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, offset: float = 0.0) -> None:
+        """Take by how much all places are moved: processes side by side are not to call at the same moments."""
+        self._offset = offset
         self._lanes: dict[Lane, Iterator[float]] = {}
 
     def next(self, lane: Lane) -> float:
         """Return the place of one more target of this lane."""
         if lane not in self._lanes:
-            self._lanes[lane] = count(len(self._lanes) * _BETWEEN_LANES, _WITHIN_A_LANE)
+            self._lanes[lane] = count(self._offset + len(self._lanes) * _BETWEEN_LANES, _WITHIN_A_LANE)
         return 1.0 - next(self._lanes[lane]) % 1.0
 
 

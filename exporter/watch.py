@@ -56,6 +56,11 @@ class Watch:
         return self.details.name if self.details else ""
 
     @property
+    def place(self) -> float:
+        """Where in the polling interval it has its turn, a fraction in [0, 1]."""
+        return self.job.place if self.job else 0.0
+
+    @property
     def phase(self) -> float:
         """A fraction in [0, 1) of its own, to spread what all transforms do in the same period."""
         return (zlib.crc32(self.target.id.encode("utf-8", "surrogatepass")) & 0xFFFF) / 0x10000

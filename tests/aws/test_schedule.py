@@ -35,7 +35,7 @@ class Work:
 
 @contextmanager
 def scheduled(work, places, *, lanes=1, threads_per_lane=8):
-    """Run jobs with these places, each of one of so many lanes; give them."""
+    """Run jobs with these places, each of one of so many lanes; give the schedule and them."""
     schedule = Schedule(
         interval=INTERVAL, idle_interval=None, threads_per_lane=threads_per_lane, on_cycle=lambda *_: None
     )
@@ -46,7 +46,7 @@ def scheduled(work, places, *, lanes=1, threads_per_lane=8):
     thread = threading.Thread(target=schedule.run, args=(stop,))
     thread.start()
     try:
-        yield jobs
+        yield schedule, jobs
     finally:
         stop.set()
         work.open.set()
@@ -63,7 +63,7 @@ def off_place(job):
 def test_jobs_that_a_slow_turn_has_moved_go_back_to_their_places_little_by_little():
     """After all turns have ended late at once, each comes a tenth of the interval earlier until it has its place."""
     work, places = Work(), [0.1, 0.35, 0.6, 0.85]
-    with scheduled(work, places) as jobs:
+    with scheduled(work, places) as (_, jobs):
         wait_for(lambda: all(len(work.times[n]) >= 3 for n in range(4)))
         assert all(off_place(job) < 0.001 for job in jobs)
         work.open.clear()
@@ -108,9 +108,22 @@ def test_a_lane_has_no_more_jobs_under_way_than_its_share():
     """Of five jobs of a lane that hang, as many have begun as it has threads; the next follows when one ends."""
     work = Work()
     work.open.clear()
-    with scheduled(work, [0.5] * 5, threads_per_lane=2) as jobs:
+    with scheduled(work, [0.5] * 5, threads_per_lane=2) as (_, jobs):
         wait_for(lambda: len(work.times) == 2)
         wait_for(lambda: time.monotonic() > jobs[0].due + INTERVAL)
         assert len(work.times) == 2
         work.open.set()
         wait_for(lambda: len(work.times) == 5)
+
+
+@pytest.mark.slow
+def test_a_larger_share_is_used_at_once():
+    """When a lane may have more jobs under way, those that wait begin while the one under way still hangs."""
+    work = Work()
+    work.open.clear()
+    with scheduled(work, [0.5] * 5, threads_per_lane=1) as (schedule, jobs):
+        wait_for(lambda: len(work.times) == 1 and all(job.pending for job in jobs))
+        raised = time.monotonic()
+        schedule.retime(INTERVAL, None, 5)
+        wait_for(lambda: len(work.times) == 5)
+        assert max(times[0] for times in work.times.values()) - raised < 2 * GATHER + 2 * LATE

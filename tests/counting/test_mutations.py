@@ -91,8 +91,14 @@ MUTANTS = (
     Mutant(
         "let a wrong start carry the watermark ahead",
         "ledger",
-        "self.watermark = started if started < self.now else max(self.watermark or 0.0, self.now)",
+        "self.watermark = started if started < now else max(self.watermark or 0.0, now)",
         "self.watermark = started + 86400",
+    ),
+    Mutant(
+        "take every reading for one that comes before anything is counted",
+        "ledger",
+        "self._counting = ledger.counting",
+        "self._counting = False",
     ),
     Mutant(
         "let the host's clock decide what is news",

@@ -239,6 +239,19 @@ def test_neighbours_in_the_interval_share_a_block(arrivals: list[tuple[float, bo
     assert b"".join(block.chunk("a", TextFormat.TEXT).raw for block in shelf.blocks) == ONE.text * len(there)
 
 
+def test_the_first_places_have_a_block_when_theirs_was_emptied() -> None:
+    """After all with the first places have left, new ones with such places come before the others again."""
+    shelf = Shelf()
+    for number in range(3 * BLOCK):
+        shelf.put(f"tfm-{number}", number / 100, {"a": ONE})
+    for number in range(BLOCK):
+        shelf.remove(f"tfm-{number}")
+    for number in range(3 * BLOCK):
+        shelf.put(f"new-{number}", number / 1000, {"a": ONE})
+    held = [block.places for block in shelf.blocks]
+    assert all(max(before.values()) <= min(after.values()) for before, after in pairwise(held))
+
+
 @pytest.mark.parametrize("arrange", [list, lambda places: sorted(places, key=lambda place: place * 9973 % 1)])
 def test_blocks_are_well_filled(arrange: Callable[[list[float]], list[float]]) -> None:
     """A thousand transforms that come in the order of their places or in any other take at most 60 blocks."""
