@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import ROOT, Process, fetch, free_port, run, wait_for, wait_for_answer
 
-SPEAK_THEN_SLEEP = "import sys, time; print('listening on 1234', flush=True); time.sleep(60)"
+SPEAK_THEN_WAIT = "import signal; print('listening on 1234', flush=True); signal.pause()"
 
 
 def test_wait_for_gives_the_first_truthy_value():
@@ -24,7 +24,7 @@ def test_wait_for_names_what_did_not_come():
 
 def test_a_process_tells_what_it_wrote_and_how_it_ended(tmp_path: Path):
     """A process started by a test can be waited for by its output, signalled, and asked for its exit code."""
-    with Process(sys.executable, "-c", SPEAK_THEN_SLEEP, folder=tmp_path) as process:
+    with Process(sys.executable, "-c", SPEAK_THEN_WAIT, folder=tmp_path) as process:
         assert process.wait_for_output(r"listening on (\d+)")[1] == "1234"
         assert process.exit_code is None
         process.send(signal.SIGTERM)
@@ -33,7 +33,7 @@ def test_a_process_tells_what_it_wrote_and_how_it_ended(tmp_path: Path):
 
 def test_a_process_does_not_outlive_its_block(tmp_path: Path):
     """Leaving the block kills the process, whatever it is doing."""
-    with Process(sys.executable, "-c", SPEAK_THEN_SLEEP, folder=tmp_path) as process:
+    with Process(sys.executable, "-c", SPEAK_THEN_WAIT, folder=tmp_path) as process:
         started = time.monotonic()
     assert process.exit_code == -signal.SIGKILL
     assert time.monotonic() - started < 10

@@ -174,18 +174,20 @@ SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
 def test_only_what_has_changed_is_rendered_again(
     change: Picture, totals: dict[Series, Total], parts: set[Part]
 ) -> None:
-    """A poll compresses again only the metrics whose lines it has changed, and only the block of its transform."""
+    """A poll renders again only the parts that it has changed, and compresses again only lines that differ."""
     births = free_births()
     others = [picture(f"tfm-{number}", births=free_births()) for number in range(2 * BLOCK)]
     exposed = shown(
         *(replace(BEFORE, births=births) if each.target.id == "tfm-40" else each for each in others), totals=SERVED
     )
-    before = chunks(exposed)
+    before, fragments = chunks(exposed), exposed._shelf.blocks[1].fragments["tfm-40"]
+    former = dict(fragments)
     exposed.update(replace(change, births=births), totals)
     after = chunks(exposed)
     again = {name: [a is not b for a, b in zip(before[name], after[name], strict=True)] for name in before}
     assert again == {name: [False, before[name][1].raw != after[name][1].raw] for name in before}
-    assert {metric.part for metric in METRICS if any(again[metric.name])} <= parts
+    rendered = {name for name, fragment in fragments.items() if fragment is not former[name]}
+    assert rendered == {metric.name for metric in METRICS if metric.part in parts}
 
 
 def test_nothing_new_is_not_published() -> None:
