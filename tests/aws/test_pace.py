@@ -140,6 +140,14 @@ def test_a_place_does_not_depend_on_what_is_found_elsewhere():
     assert rows == {lane: [places[lane] for places in rounds] for lane in lanes}
 
 
+def test_two_processes_have_other_places_for_the_same_targets():
+    """An offset moves every place around the interval by as much, so processes side by side call at other moments."""
+    lane = Lane("account", "eu-west-1")
+    one, other = Places(), Places(0.25)
+    moved = [(one.next(lane) - other.next(lane)) % 1 for _ in range(50)]
+    assert moved == pytest.approx([0.25] * 50)
+
+
 @pytest.mark.slow
 def test_a_cycle_longer_than_the_interval_is_an_overrun_and_no_poll_runs_twice():
     """Slow answers make overruns; the next turn starts at once, and no transform is ever polled twice at a time."""
