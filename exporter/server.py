@@ -13,7 +13,7 @@ import uvloop
 
 from exporter.web.acceptor import Acceptor
 from exporter.web.application import Application
-from exporter.web.connections import Connections, HttpConnection
+from exporter.web.connections import Connections, Guest, HttpConnection
 from exporter.web.endpoints import Endpoints, Site
 from exporter.web.gate import Gate
 from exporter.web.limits import Limits
@@ -149,12 +149,13 @@ class _UvicornServer(uvicorn.Server):
         """Take over no signal."""
         yield
 
-    def _connection(self, tls: ServerTls | None) -> HttpConnection:
+    def _connection(self, tls: ServerTls | None, arrival: Guest) -> HttpConnection:
         return HttpConnection(
             self.config,
             self.server_state,
             self._connections,
             self._limits,
+            arrival=arrival,
             allowed_sans=frozenset() if tls is None else tls.allowed_sans,
             refusal=lambda response: as_bytes(response, self._settings().headers),
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from exporter.logs import get_logger
-from exporter.web.connections import Connections, HttpConnection
+from exporter.web.connections import Connections, Guest, HttpConnection
 from exporter.web.limits import Limits
 from exporter.web.webconfig import ServerTls
 
@@ -20,7 +20,7 @@ read, outside of our memory but inside that of our container."""
 
 
 class Acceptor:
-    """Accepts on one socket. `tls` tells how the next connection begins (None: in the clear).
+    """Accepts on one socket. `tls` tells how the next connection begins (None: in the clear), `serve` makes it.
 
     An event loop's own server would fix the TLS context for all connections to come and hide those whose handshake is
     not done: 1,000 silent ones take all file descriptors. `close` and `wait_closed` are what uvicorn asks of a server.
@@ -33,7 +33,7 @@ class Acceptor:
         limits: Limits,
         *,
         tls: Callable[[], ServerTls | None],
-        serve: Callable[[ServerTls | None], HttpConnection],
+        serve: Callable[[ServerTls | None, Guest], HttpConnection],
     ) -> None:
         self._listener = listener
         self._connections = connections
@@ -41,16 +41,16 @@ class Acceptor:
         self._tls = tls
         self._serve = serve
         self._loop = asyncio.get_running_loop()
-        self._arrivals: set[asyncio.Task[None]] = set()  # an event loop by itself may forget a task
+        self._arrivals: dict[asyncio.Task[None], _Arrival] = {}  # an event loop by itself may forget a task
         self._resumption: asyncio.TimerHandle | None = None
         listener.setblocking(False)
         self._resume()
 
     def close(self) -> None:
-        """Accept no more, and give up handshakes under way; the socket stays open."""
+        """Accept no more, and hang up on handshakes under way; the socket stays open."""
         self._pause()
-        for arrival in self._arrivals:
-            arrival.cancel()
+        for guest in self._arrivals.values():
+            guest.drop()
 
     async def wait_closed(self) -> None:
         """Wait until nothing of it runs."""
@@ -82,16 +82,14 @@ class Acceptor:
 
     def _arrive(self, accepted: socket.socket) -> None:
         self._connections.make_room()
-        arrival = self._loop.create_task(self._receive(accepted))
-        guest = _Arrival(arrival, self._loop.time(), self._limits.handshake)
+        guest = _Arrival(accepted, self._loop.time(), self._limits.handshake)
         self._connections.add(guest)
-        self._arrivals.add(arrival)
+        arrival = self._loop.create_task(self._receive(guest))
+        self._arrivals[arrival] = guest
 
         def leave(_: asyncio.Task[None]) -> None:
-            self._arrivals.discard(arrival)
+            del self._arrivals[arrival]
             self._connections.remove(guest)
-            if arrival.cancelled():
-                accepted.close()  # if it was never handed over, nobody else will
 
         arrival.add_done_callback(leave)
 
@@ -100,30 +98,35 @@ class Acceptor:
         self._pause()
         self._resumption = self._loop.call_later(_PAUSE, self._resume)
 
-    async def _receive(self, accepted: socket.socket) -> None:
+    async def _receive(self, guest: "_Arrival") -> None:
         tls = self._tls()
-        if tls is None:
-            await self._loop.connect_accepted_socket(lambda: self._serve(None), accepted)
-            return
         try:
             await self._loop.connect_accepted_socket(
-                lambda: self._serve(tls), accepted, ssl=tls.context, ssl_shutdown_timeout=self._limits.linger
+                lambda: self._serve(tls, guest),
+                guest.accepted,
+                ssl=None if tls is None else tls.context,
+                ssl_shutdown_timeout=None if tls is None else self._limits.linger,
             )
         except OSError as error:  # the client's fault, and a flood of them is no news
-            log.debug("TLS handshake failed", error=str(error))
+            log.debug("a connection failed before its first request", error=str(error))
 
 
 class _Arrival:
     """A connection before there is one, so that it counts and can be dropped; mostly a TLS handshake."""
 
-    def __init__(self, arrival: asyncio.Task[None], now: float, seconds: float) -> None:
+    def __init__(self, accepted: socket.socket, now: float, seconds: float) -> None:
         self.waiting_since: float | None = now
-        self._arrival = arrival
+        self.accepted = accepted
         self._overdue_at = now + seconds
 
     def drop(self) -> None:
-        """Give the handshake up."""
-        self._arrival.cancel()
+        """Hang up, so that it comes to its end as if the client had left.
+
+        Cancelling its task would let uvloop close a connection that was made meanwhile without telling its protocol,
+        which would then be counted for ever.
+        """
+        with suppress(OSError):  # of a client that has left
+            self.accepted.shutdown(socket.SHUT_RDWR)
 
     def check(self, now: float) -> None:
         """Give the handshake up if it takes too long."""

@@ -85,9 +85,9 @@ class _RefusedError(Exception):
 class HttpConnection(HttpToolsProtocol):
     """One connection. `answered` is the number of responses completed on it.
 
-    `refusal` turns a response into the bytes of one that closes the connection; `allowed_sans` are the names of which
-    a client certificate has to carry one (none: any client). An ASGI application finds the connection as
-    `scope["state"]["connection"]`.
+    `arrival` counts for it until it is connected. `refusal` turns a response into the bytes of one that closes the
+    connection; `allowed_sans` are the names of which a client certificate has to carry one (none: any client). An ASGI
+    application finds the connection as `scope["state"]["connection"]`.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class HttpConnection(HttpToolsProtocol):
         connections: Connections,
         limits: Limits,
         *,
+        arrival: Guest,
         allowed_sans: Set[str],
         refusal: Callable[[Response], bytes],
     ) -> None:
@@ -104,6 +105,7 @@ class HttpConnection(HttpToolsProtocol):
         self.answered = 0
         self.waiting_since: float | None = self.loop.time()
         self._open = connections
+        self._arrival = arrival
         self._limits = limits
         self._allowed_sans = allowed_sans
         self._refusal = refusal
@@ -121,6 +123,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self._open.remove(self._arrival)  # its task ends some turns later, and two places would be taken until then
         self._open.add(self)
         if not is_allowed(transport.get_extra_info("peercert"), self._allowed_sans):
             self.drop()

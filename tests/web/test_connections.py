@@ -1,3 +1,4 @@
+import asyncio
 import inspect
 import socket
 import threading
@@ -7,8 +8,10 @@ from collections.abc import Iterator
 import httptools
 import pytest
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from exporter.server import WebServer
 from exporter.web.limits import Limits
 from tests.support import wait_for
 from tests.web.serving import Body, FakeSite, Served, answer_of, read_all, serving, status_of, wait_until_closed
@@ -219,9 +222,41 @@ def test_the_number_of_connections_is_bounded() -> None:
         assert all(wait_until_closed(connection, 5) for connection in old)
         new[-1].sendall(GET)
         assert status_of(answer_of(new[-1])) == 200
-        assert served_connections(served) <= 20
+        wait_for(lambda: served_connections(served) <= 20)
         for connection in old + new:
             connection.close()
+
+
+@pytest.mark.parametrize(("waves", "size"), [(20, 1), (1, 20), (3, 20), (2, 60)])
+def test_no_connection_counts_twice_or_is_forgotten(waves: int, size: int) -> None:
+    """However connections arrive, as many as may be open are, and none is left when their clients have gone."""
+
+    async def crowd(server: WebServer) -> tuple[int, int]:
+        """Let a wave come at each turn of the event loop; return how many are connected then, and at last."""
+        serving = asyncio.create_task(server._uvicorn.serve(sockets=server._listeners))
+        host, _, port = server.addresses[0].rpartition(":")
+        clients = []
+        for _ in range(waves):
+            clients += [socket.create_connection((host, int(port))) for _ in range(size)]
+            await turns(1)
+        await turns(20)
+        then = len(server._uvicorn.server_state.connections)
+        for client in clients:
+            client.close()
+        await turns(20)
+        at_last = len(server._uvicorn.server_state.connections)
+        server.stop()
+        await serving
+        return then, at_last
+
+    async def turns(number: int) -> None:
+        for _ in range(number):
+            await asyncio.sleep(0)
+
+    server = WebServer(FakeSite(), addresses=["127.0.0.1:0"], limits=Limits(connections=20), environ={})
+    server.start()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(crowd(server)) == (20, 0)
 
 
 def test_a_scrape_under_way_is_finished_before_the_end() -> None:
