@@ -51,6 +51,14 @@ class Connections:
         """Forget one that has ended; harmless if it was forgotten before."""
         self._guests.pop(guest, None)
 
+    def hand_over(self, leaving: Guest, coming: Guest) -> bool:
+        """Give the place of one to another, so that both never count; False if it has lost it."""
+        if leaving not in self._guests:
+            return False
+        del self._guests[leaving]
+        self._guests[coming] = None
+        return True
+
     def make_room(self) -> None:
         """If there are too many for one more, drop the one that has waited longest for its client, else the oldest."""
         if len(self._guests) < self._limit:
@@ -123,9 +131,8 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._open.remove(self._arrival)  # its task ends some turns later, and two places would be taken until then
-        self._open.add(self)
-        if not is_allowed(transport.get_extra_info("peercert"), self._allowed_sans):
+        has_place = self._open.hand_over(self._arrival, self)
+        if not has_place or not is_allowed(transport.get_extra_info("peercert"), self._allowed_sans):
             self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
