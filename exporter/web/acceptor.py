@@ -50,7 +50,7 @@ class Acceptor:
         """Accept no more, and hang up on handshakes under way; the socket stays open."""
         self._pause()
         for guest in self._arrivals.values():
-            guest.drop()
+            self._connections.evict(guest)
 
     async def wait_closed(self) -> None:
         """Wait until nothing of it runs."""
@@ -82,7 +82,7 @@ class Acceptor:
 
     def _arrive(self, accepted: socket.socket) -> None:
         self._connections.make_room()
-        guest = _Arrival(accepted, self._loop.time(), self._limits.handshake)
+        guest = _Arrival(accepted, self._connections, self._loop.time(), self._limits.handshake)
         self._connections.add(guest)
         arrival = self._loop.create_task(self._receive(guest))
         self._arrivals[arrival] = guest
@@ -114,9 +114,10 @@ class Acceptor:
 class _Arrival:
     """A connection before there is one, so that it counts and can be dropped; mostly a TLS handshake."""
 
-    def __init__(self, accepted: socket.socket, now: float, seconds: float) -> None:
+    def __init__(self, accepted: socket.socket, connections: Connections, now: float, seconds: float) -> None:
         self.waiting_since: float | None = now
         self.accepted = accepted
+        self._connections = connections
         self._overdue_at = now + seconds
 
     def drop(self) -> None:
@@ -131,4 +132,4 @@ class _Arrival:
     def check(self, now: float) -> None:
         """Give the handshake up if it takes too long."""
         if now > self._overdue_at:
-            self.drop()
+            self._connections.evict(self)

@@ -59,14 +59,18 @@ class Connections:
         self._guests[coming] = None
         return True
 
+    def evict(self, guest: Guest) -> None:
+        """Take its place from one and end it, unless it has handed that over or lost it before."""
+        if guest in self._guests:
+            del self._guests[guest]
+            guest.drop()
+
     def make_room(self) -> None:
         """If there are too many for one more, drop the one that has waited longest for its client, else the oldest."""
         if len(self._guests) < self._limit:
             return
         waiting = (guest for guest in self._guests if guest.waiting_since is not None)
-        longest = min(waiting, key=lambda guest: guest.waiting_since or 0.0, default=next(iter(self._guests)))
-        self.remove(longest)
-        longest.drop()
+        self.evict(min(waiting, key=lambda guest: guest.waiting_since or 0.0, default=next(iter(self._guests))))
 
     def check(self, now: float) -> None:
         """End those whose time is over; `now` is the event loop's."""

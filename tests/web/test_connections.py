@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httptools
 import pytest
@@ -229,6 +230,22 @@ def test_the_number_of_connections_is_bounded() -> None:
             connection.close()
 
 
+async def turns(number: int) -> None:
+    """Let the event loop come round so many times."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+@contextmanager
+def turn_by_turn(site: FakeSite | None = None) -> Iterator[tuple[WebServer, asyncio.Runner, tuple[str, int]]]:
+    """Give a server for 20 connections, the event loop in which it is to be served, and its address."""
+    server = WebServer(site or FakeSite(), addresses=["127.0.0.1:0"], limits=Limits(connections=20), environ={})
+    server.start()
+    host, _, port = server.addresses[0].rpartition(":")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        yield server, runner, (host, int(port))
+
+
 @given(waves=st.lists(st.integers(0, 60), min_size=1, max_size=25))
 @example(waves=[1] * 20)
 @example(waves=[20, 20])
@@ -236,13 +253,12 @@ def test_the_number_of_connections_is_bounded() -> None:
 def test_no_connection_counts_twice_or_is_forgotten(waves: list[int]) -> None:
     """However connections arrive, as many as may be open are, and none is left when their clients have gone."""
 
-    async def crowd(server: WebServer) -> tuple[int, int]:
+    async def crowd(server: WebServer, address: tuple[str, int]) -> tuple[int, int]:
         """Let a wave come at each turn of the event loop; return how many are connected then, and at last."""
         serving = asyncio.create_task(server._uvicorn.serve(sockets=server._listeners))
-        host, _, port = server.addresses[0].rpartition(":")
         clients = []
         for size in waves:
-            clients += [socket.create_connection((host, int(port))) for _ in range(size)]
+            clients += [socket.create_connection(address) for _ in range(size)]
             await turns(1)
         await turns(30)
         then = len(server._uvicorn.server_state.connections)
@@ -254,14 +270,35 @@ def test_no_connection_counts_twice_or_is_forgotten(waves: list[int]) -> None:
         await serving
         return then, at_last
 
-    async def turns(number: int) -> None:
-        for _ in range(number):
-            await asyncio.sleep(0)
+    with turn_by_turn() as (server, runner, address):
+        assert runner.run(crowd(server, address)) == (min(sum(waves), 20), 0)
 
-    server = WebServer(FakeSite(), addresses=["127.0.0.1:0"], limits=Limits(connections=20), environ={})
-    server.start()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(crowd(server)) == (min(sum(waves), 20), 0)
+
+def test_a_request_that_has_been_read_is_answered() -> None:
+    """At whatever turn of the event loop the server stops: what the site was asked for reaches the client."""
+
+    async def stop_after(number: int, server: WebServer, address: tuple[str, int]) -> int:
+        """Stop so many turns after a request has come; return how many answers have."""
+        serving = asyncio.create_task(server._uvicorn.serve(sockets=server._listeners))
+        await turns(3)
+        with socket.create_connection(address, timeout=10) as client:
+            client.sendall(GET)
+            await turns(number)
+            for acceptor in server._uvicorn.servers:  # as uvicorn does when it comes round
+                acceptor.close()
+            for connection in list(server._uvicorn.server_state.connections):
+                connection.shutdown()
+            server.stop()
+            await serving
+            return read_all(client).count(b"200 OK")
+
+    answered = []
+    for number in range(8):
+        site = FakeSite()
+        with turn_by_turn(site) as (server, runner, address):
+            answered.append(runner.run(stop_after(number, server, address)))
+        assert answered[-1] == len(site.asked)
+    assert (answered[0], answered[-1]) == (0, 1)
 
 
 def test_a_scrape_under_way_is_finished_before_the_end() -> None:
