@@ -8,7 +8,8 @@ from bench.glue import PAGE, now_after, page, pages
 from bench.measure import in_turns, wall_seconds
 from bench.tables import Row, seconds
 from bench.transforms import CONFIG
-from exporter.ledger import Changes, Ledger, Reading
+from exporter.changes import Changes
+from exporter.ledger import Ledger, Reading
 from exporter.state import StateFile, open_state
 from exporter.wire import decode_page
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import yaml
 from prometheus_client import Metric as Family
 
-from exporter.facts import KNOWN_CELLS
+from exporter.cells import KNOWN_CELLS
 from exporter.flags import COMMANDS, FLAGS, PROGRAM, Command
 from exporter.metrics import LAST_POLL, METRICS, TRANSFORM_STATUSES, Metric
 from exporter.runs import FAILURES, STATUSES, TASK_TYPES

@@ -6,12 +6,8 @@ Pure, as the ledger is.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exporter.runs import STATUSES, TASK_TYPES, TaskRun
-
-Cell = tuple[str, str]
-"""(task type, status)"""
-
-KNOWN_CELLS: tuple[Cell, ...] = tuple((t, s) for t in TASK_TYPES for s in STATUSES)
+from exporter.cells import Cell
+from exporter.runs import TaskRun
 
 
 @dataclass(slots=True)

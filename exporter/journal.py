@@ -8,8 +8,8 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from exporter.changes import Changes
 from exporter.errors import GlueError, StateError
-from exporter.ledger import Changes
 from exporter.logs import get_logger
 from exporter.runs import FAILURES, TaskRun
 from exporter.targets import Lane, Target

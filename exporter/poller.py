@@ -10,11 +10,12 @@ from functools import partial
 
 from exporter.births import Births
 from exporter.cardinality import Selection
+from exporter.changes import NO_CHANGES, Changes
 from exporter.config import Config
 from exporter.errors import GlueError, StateError
 from exporter.exposition import Exposition
 from exporter.journal import Journal
-from exporter.ledger import NO_CHANGES, Changes, Ledger
+from exporter.ledger import Ledger
 from exporter.metrics import Poll
 from exporter.pacing import Stopped
 from exporter.pages import Aws, Glue

@@ -17,10 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from exporter.changes import Changes
 from exporter.database import open_database
 from exporter.errors import StateError
 from exporter.facts import Latest
-from exporter.ledger import Changes, Ledger
+from exporter.ledger import Ledger
 from exporter.runs import TaskRun
 from exporter.totals import Count, Exemplar, Histogram, Series, Total
 
@@ -229,7 +230,7 @@ class StateFile:
                 ledger.began,
                 ledger.watermark,
                 json.dumps(ledger.bounds),
-                json.dumps(ledger.foreign),
+                json.dumps(ledger.cells.foreign),
                 json.dumps({task_type: asdict(facts) for task_type, facts in ledger.latest.items()}),
             ),
         )

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from exporter.births import Births
+from exporter.changes import Changes
 from exporter.config import Polling
 from exporter.errors import GlueError
-from exporter.ledger import Changes, Ledger, Reading
+from exporter.ledger import Ledger, Reading
 from exporter.metrics import Picture, Poll, shown_name
 from exporter.pages import Glue
 from exporter.recent import LIMIT, Recent, Sighting
@@ -78,8 +79,7 @@ class Watch:
         reading = Reading(self.ledger, now=now, since=since, cutoff=cutoff)
         sighting = Sighting(now, recent)
         for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
-            for run in page:
-                reading.add(run)
+            reading.add_page(page)
             sighting.add(page)
             keep_going()
         for run_id in reading.unseen():
@@ -130,8 +130,7 @@ class Watch:
                 raise
             reading.lost(run_id)
         else:
-            for run in page:
-                reading.add(run)
+            reading.add_page(page)
             sighting.add(page)
 
     @property

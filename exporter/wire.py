@@ -224,7 +224,7 @@ def _check_unicode(text: str) -> None:
 
 
 def _run_page(runs: Sequence[_Run]) -> RunPage:
-    return RunPage(map(_task_run, runs), partial(_properties_of, runs))
+    return RunPage([_task_run(run) for run in runs], partial(_properties_of, runs))
 
 
 def _properties_of(runs: Sequence[_Run], position: int) -> Properties:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger import Changes, Ledger, Reading
+from exporter.changes import Changes
+from exporter.ledger import Ledger, Reading
 from exporter.runs import TaskRun
 from exporter.state import STAGED, StateFile, open_state
 from tests.counting.lives import RUNS

@@ -2,7 +2,9 @@
 
 import pytest
 
-from exporter.ledger import MAX_FOREIGN_CELLS, Changes, Ledger, Reading
+from exporter.cells import MAX_FOREIGN_CELLS
+from exporter.changes import Changes
+from exporter.ledger import Ledger, Reading
 from exporter.runs import TaskRun
 from exporter.totals import Count, Series
 from tests.counting.world import BOUNDS, DAY, HOUR, MINUTE, NOW, Exporter, Run, World, configuration

@@ -65,8 +65,8 @@ MUTANTS = (
     Mutant(
         "count again when a finished run changes its status",
         "ledger",
-        "            self.recanted.append((told, self._ledger.cell(packed & CODE_MASK)[1]))",
-        "            self.recanted.append((told, self._ledger.cell(packed & CODE_MASK)[1]))\n"
+        "            self.recanted.append((told, self._ledger.cells.cell(packed & CODE_MASK)[1]))",
+        "            self.recanted.append((told, self._ledger.cells.cell(packed & CODE_MASK)[1]))\n"
         "            self.finished[fingerprint] = told",
     ),
     Mutant(
@@ -99,6 +99,20 @@ MUTANTS = (
         "ledger",
         "self._counting = ledger.counting",
         "self._counting = False",
+    ),
+    Mutant(
+        "take a page for history in which a run has ended that was seen open",
+        "ledger",
+        "if not self.open.keys().isdisjoint(map(_ID, page)):",
+        "if False:",
+        found_by="counting/test_history",
+    ),
+    Mutant(
+        "take a page for history that comes when runs are counted",
+        "ledger",
+        "if self._counting or not page or not self._add_history(page):",
+        "if not page or not self._add_history(page):",
+        found_by="counting/test_history",
     ),
     Mutant(
         "let the host's clock decide what is news",

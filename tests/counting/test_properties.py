@@ -234,7 +234,7 @@ class Polls(RuleBasedStateMachine):
         ledger = self.watch.ledger
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
-        names = ("open", "gone", "finished", "totals", "floor", "began", "watermark", "foreign", "latest")
+        names = ("open", "gone", "finished", "totals", "floor", "began", "watermark", "cells", "latest")
         assert {n: getattr(restored.ledger, n) for n in names} == {n: getattr(ledger, n) for n in names}
         again = restored.ledger.view(cutoff)
         assert (+Counter(again.runs), again.oldest_active) == (+Counter(view.runs), view.oldest_active)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cells import KNOWN_CELLS
 from exporter.database import APPLICATION_ID, MIGRATIONS
 from exporter.errors import StateError
-from exporter.facts import KNOWN_CELLS, Latest
+from exporter.facts import Latest
 from exporter.runs import TaskRun
 from exporter.state import open_state
 from exporter.totals import Count, Exemplar, Histogram, Series
@@ -69,7 +70,7 @@ def test_a_file_of_the_first_version_opens(path: Path) -> None:
     assert (restored.name, restored.born_at, restored.rebucketed) == ("customers", NOW, False)
     ledger = restored.ledger
     assert (ledger.floor, ledger.began, ledger.watermark) == (1787408000.0, 1789990050.0, 1789999000.0)
-    assert ledger.foreign == [("FIND_MATCHES", "PAUSED")]
+    assert ledger.cells.foreign == [("FIND_MATCHES", "PAUSED")]
     assert ledger.open == {"tsk-open": TaskRun("tsk-open", "EVALUATION", "RUNNING", 1789998000.0)}
     assert list(ledger.gone) == ["tsk-gone"]
     assert ledger.view(0).runs["FIND_MATCHES", "FAILED"] == 1

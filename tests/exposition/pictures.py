@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from exporter.births import FIRST_SERIES, Births
+from exporter.cells import KNOWN_CELLS
 from exporter.exposition import Exposition
-from exporter.facts import KNOWN_CELLS, Latest, View
+from exporter.facts import Latest, View
 from exporter.metrics import Picture, Poll
 from exporter.negotiation import Encoding, TextFormat
 from exporter.runs import FINAL_STATUSES, STATUSES, TASK_TYPES

@@ -7,8 +7,9 @@ import pytest
 
 from exporter import droppable
 from exporter.cardinality import Selection
+from exporter.cells import KNOWN_CELLS
 from exporter.config import Config
-from exporter.facts import KNOWN_CELLS, Latest, View
+from exporter.facts import Latest, View
 from exporter.metrics import METRICS
 from exporter.negotiation import Encoding, TextFormat
 from exporter.runs import STATUSES
