@@ -45,8 +45,7 @@ def run(*, quick: bool) -> Iterator[Row]:
 def _read(ledger: Ledger, bodies: Iterator[bytes] | list[bytes], now: float) -> Changes:
     reading = Reading(ledger, now=now, since=now - CONFIG.polling.lookback, cutoff=now - CONFIG.polling.lookback)
     for body in bodies:
-        for one in decode_page(body)[0]:
-            reading.add(one)
+        reading.add_page(decode_page(body)[0])
     return ledger.commit(reading)
 
 

@@ -12,20 +12,16 @@ grows; nothing changes until `Ledger.commit`, so a poll that fails half-way leav
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from operator import itemgetter
 
 from exporter.cells import CODES, FINAL_CODES, KNOWN_CELLS, Cell, Cells
 from exporter.changes import Changes
 from exporter.facts import Latest, View
 from exporter.packing import CODE_BITS, CODE_MASK, GONE, TICK, fingerprint_of, pack, started_of
-from exporter.runs import TaskRun, credible
+from exporter.runs import RunPage, TaskRun, credible
 from exporter.totals import Count, Exemplar, Family, Histogram, Series, Total
-
-_ID, _STARTED, _COMPLETED, _CELL = itemgetter(0), itemgetter(3), itemgetter(4), itemgetter(1, 2)
-"""What they get of a `TaskRun`, sooner than by its name."""
 
 
 class Reading:
@@ -52,29 +48,29 @@ class Reading:
         self.latest: dict[str, Latest] = {}
         self.watermark = ledger.watermark
 
-    def add_page(self, page: Sequence[TaskRun]) -> None:
+    def add_page(self, page: RunPage) -> None:
         """Take the runs of a page."""
         if self._counting or not page or not self._add_history(page):
             for run in page:
                 self.add(run)
 
-    def _add_history(self, page: Sequence[TaskRun]) -> bool:
+    def _add_history(self, page: RunPage) -> bool:
         """Take a page as the first scan of a long history has them by the thousand; whether it was such a page.
 
         All its runs have ended, no time of theirs is in doubt, none was seen before, and as nothing is counted yet
         none is news. Then `add` comes down to this, in little more than half of its time.
         """
-        codes = [FINAL_CODES.get(cell, 0) for cell in map(_CELL, page)]
-        starts, ends = [*map(_STARTED, page)], [*map(_COMPLETED, page)]
-        if not (all(codes) and all(starts) and all(ends)):
+        codes = [FINAL_CODES.get(kind, 0) for kind in page.kinds]
+        starts, ends = [*filter(None, page.starts)], [*filter(None, page.ends)]
+        if not (all(codes) and len(starts) == len(ends) == len(page)):
             return False
         newest = max(starts)
         if min(starts) < max(self.cutoff, 0) or newest >= self.now or min(ends) < 0 or max(ends) > self.now:
             return False
-        fingerprints = [*map(fingerprint_of, map(_ID, page))]
+        fingerprints = [*map(fingerprint_of, page.ids)]
         if len(set(fingerprints)) < len(page) or not self.settled.keys().isdisjoint(fingerprints):
             return False
-        if not self.open.keys().isdisjoint(map(_ID, page)):
+        if not self.open.keys().isdisjoint(page.ids):
             return False
         self.settled.update(zip(fingerprints, map(pack, starts, codes), strict=True))
         self.watermark = max(self.watermark or 0.0, newest)
@@ -84,7 +80,7 @@ class Reading:
             oldest_first = sorted(range(len(page)), key=times.__getitem__)
             telling.update({codes[position]: position for position in oldest_first}.values())
         for position in sorted(telling):
-            run = credible(page[position], self.now)
+            run = credible(page.run_at(position), self.now)
             self._latest_of(run.task_type).note(run, fingerprints[position], final=True)
         return True
 

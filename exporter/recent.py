@@ -45,12 +45,15 @@ class Sighting:
         if not self.limit:
             return
         # Nearly every run of a long history has a CompletedOn, and then its start is its rank; a call each would show.
-        ranks = [run.started or 0.0 if run.completed is not None else _rank(run) for run in page]
+        ranks = [
+            _rank(page.run_at(position)) if end is None else start or 0.0
+            for position, (start, end) in enumerate(zip(page.starts, page.ends, strict=True))
+        ]
         order: Sequence[int] = range(len(page))
         if ranks != sorted(ranks):  # as they are asked for, they come in order
             order = sorted(order, key=ranks.__getitem__)
         for position in order[-self.limit :]:
-            run = page[position]
+            run = page.run_at(position)
             before = self._seen.get(run.run_id)
             # As for the ledger: after pages that were read out of order, what has ended does not run again.
             if before is None or run.final or not before[2].final:

@@ -5,7 +5,8 @@ Names follow the GetMLTaskRuns document: ``TaskRunId``, ``Properties.TaskType``,
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 TASK_TYPES = (
@@ -96,21 +97,46 @@ class Properties(NamedTuple):
 NO_PROPERTIES = Properties()
 
 
-class RunPage(list[TaskRun]):
-    """The runs of one answer, in its order. Their properties stay as they came until somebody asks for them."""
+@dataclass(slots=True, eq=False)
+class RunPage:
+    """The runs of one answer, in its order.
 
-    __slots__ = ("_properties_of",)
+    What is asked of all of them comes in columns. A run is made, and its properties are made out, when somebody asks
+    for it: of a million runs nobody asks for most.
+    """
 
-    def __init__(
-        self, runs: Iterable[TaskRun] = (), properties_of: Callable[[int], Properties] = lambda _: NO_PROPERTIES
-    ) -> None:
-        """Take the runs, and what tells the properties of the one at a position."""
-        super().__init__(runs)
-        self._properties_of = properties_of
+    ids: Sequence[str]
+    kinds: Sequence[tuple[str, str]]
+    """Types and statuses."""
+    starts: Sequence[float | None]
+    ends: Sequence[float | None]
+    run_at: Callable[[int], TaskRun]
+    """Makes the run at a position, counted from 0."""
+    properties_of: Callable[[int], Properties]
+    """Makes out the properties of the run at a position."""
 
-    def properties_of(self, position: int) -> Properties:
-        """Return the properties of the run at this position, counted from 0."""
-        return self._properties_of(position)
+    @classmethod
+    def of(
+        cls, runs: Iterable[TaskRun], properties_of: Callable[[int], Properties] = lambda _: NO_PROPERTIES
+    ) -> "RunPage":
+        """Return a page of runs that are made already."""
+        runs = tuple(runs)
+        return cls(
+            ids=[run.run_id for run in runs],
+            kinds=[(run.task_type, run.status) for run in runs],
+            starts=[run.started for run in runs],
+            ends=[run.completed for run in runs],
+            run_at=runs.__getitem__,
+            properties_of=properties_of,
+        )
+
+    def __len__(self) -> int:
+        """Return how many runs there are."""
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[TaskRun]:
+        """Make one run after the other."""
+        return map(self.run_at, range(len(self.ids)))
 
 
 def credible(run: TaskRun, now: float) -> TaskRun:

@@ -1,12 +1,10 @@
 """A page that a reading takes as a whole comes to what its runs come to one by one."""
 
-from typing import Any
-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.ledger import Ledger, Reading
-from exporter.runs import STATUSES, TASK_TYPES, TaskRun
+from exporter.runs import STATUSES, TASK_TYPES, RunPage, TaskRun
 
 NOW, CUTOFF = 100_000.0, 50_000.0
 BOUNDS = (60.0, 3600.0)
@@ -39,7 +37,7 @@ pages = st.lists(st.lists(ordinary, max_size=8) | nearly_ordinary, max_size=4)
 class OneByOne(Reading):
     """A reading that takes no page as a whole."""
 
-    def add_page(self, page: Any) -> None:
+    def add_page(self, page: RunPage) -> None:
         for run in page:
             self.add(run)
 
@@ -86,7 +84,7 @@ def test_a_page_is_as_good_as_its_runs(first: list[list[TaskRun]], second: list[
         ]
         for page in read:
             for reading in readings:
-                reading.add_page(page)
+                reading.add_page(RunPage.of(page))
             assert what_is_known(readings[0]) == what_is_known(readings[1])
         changes = [ledger.commit(reading) for ledger, reading in zip(ledgers, readings, strict=True)]
         assert changes[0] == changes[1]
@@ -115,5 +113,5 @@ def taken_singly(page: list[TaskRun]) -> list[TaskRun]:
         def add(self, told: TaskRun) -> None:
             singly.append(told)
 
-    Noting(Ledger(BOUNDS), now=NOW, since=CUTOFF, cutoff=CUTOFF).add_page(page)
+    Noting(Ledger(BOUNDS), now=NOW, since=CUTOFF, cutoff=CUTOFF).add_page(RunPage.of(page))
     return singly

@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "take a page for history in which a run has ended that was seen open",
         "ledger",
-        "if not self.open.keys().isdisjoint(map(_ID, page)):",
+        "if not self.open.keys().isdisjoint(page.ids):",
         "if False:",
         found_by="counting/test_history",
     ),

@@ -42,27 +42,27 @@ def ids(recent: Recent) -> list[str]:
 def test_the_newest_are_kept_however_they_come(numbers: list[int], size: int, dice: random.Random) -> None:
     """Whatever the order, the pages and the duplicates: the fifty newest are there, the newest first."""
     dice.shuffle(numbers)
-    pages = [RunPage(map(finished, numbers[start : start + size])) for start in range(0, len(numbers), size)]
+    pages = [RunPage.of(map(finished, numbers[start : start + size])) for start in range(0, len(numbers), size)]
     expected = [f"tsk-{number}" for number in sorted(set(numbers), reverse=True)[:LIMIT]]
     recent = Recent()
     for page in pages:
         sighting = Sighting(NOW)
         sighting.add(page)
         recent.commit(sighting)
-    assert ids(recent) == ids(recent_of(*[RunPage([run]) for page in pages for run in page])) == expected
+    assert ids(recent) == ids(recent_of(*[RunPage.of([run]) for page in pages for run in page])) == expected
 
 
 def test_an_active_run_stays_however_old_it_is() -> None:
     """A run that hangs for weeks is shown beside the newest ones, in its place at the end, until it has ended."""
     hanging = finished(0, status="RUNNING", completed=None, execution=None)
-    recent = recent_of(RunPage([hanging, *map(finished, range(1, 100))]))
+    recent = recent_of(RunPage.of([hanging, *map(finished, range(1, 100))]))
     assert (len(ids(recent)), ids(recent)[-1]) == (LIMIT, "tsk-0")
     ended = Sighting(NOW)
-    ended.add(RunPage([finished(0)]))
+    ended.add(RunPage.of([finished(0)]))
     recent.commit(ended)
     assert ids(recent)[-1] == "tsk-0"
     following = Sighting(NOW)
-    following.add(RunPage([finished(100)]))
+    following.add(RunPage.of([finished(100)]))
     recent.commit(following)
     assert "tsk-0" not in ids(recent)
 
@@ -70,7 +70,9 @@ def test_an_active_run_stays_however_old_it_is() -> None:
 def test_the_last_word_on_a_run_counts() -> None:
     """A later page or poll replaces what an earlier one said; a run that Glue denies leaves."""
     running = finished(1, status="RUNNING", completed=None)
-    recent = recent_of(RunPage([running]), RunPage([finished(1, status="FAILED", error="no")]), RunPage([running]))
+    recent = recent_of(
+        RunPage.of([running]), RunPage.of([finished(1, status="FAILED", error="no")]), RunPage.of([running])
+    )
     assert [(one.run.status, one.run.error) for one in recent.runs] == [("FAILED", "no")]
     recent.commit(Sighting(NOW), gone=[running])
     assert recent.runs == ()
@@ -79,7 +81,7 @@ def test_the_last_word_on_a_run_counts() -> None:
 def test_what_is_kept_has_a_limit() -> None:
     """Error strings and every other text are cut, and times that cannot be true are left out."""
     huge = finished(1, error="e" * 10_000, log_group="/" * 10_000, completed=NOW + 1e6)
-    kept = recent_of(RunPage([huge], lambda _: Properties(job_name="n" * 10_000, replace=False))).runs[0]
+    kept = recent_of(RunPage.of([huge], lambda _: Properties(job_name="n" * 10_000, replace=False))).runs[0]
     assert kept.run.error == "e" * (LONGEST_ERROR - 1) + "…"
     assert kept.run.completed is None
     assert (len(kept.run.log_group or ""), len(kept.properties.job_name or "")) == (LONGEST_TEXT, LONGEST_TEXT)
@@ -88,9 +90,9 @@ def test_what_is_kept_has_a_limit() -> None:
 
 def test_nothing_is_kept_for_nobody() -> None:
     """Where there are no pages, a reading keeps no runs and takes away those that are there."""
-    recent = recent_of(RunPage(map(finished, range(10))))
+    recent = recent_of(RunPage.of(map(finished, range(10))))
     sighting = Sighting(NOW, 0)
-    sighting.add(RunPage(map(finished, range(10, 20))))
+    sighting.add(RunPage.of(map(finished, range(10, 20))))
     recent.commit(sighting)
     assert recent.runs == ()
 

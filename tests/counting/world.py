@@ -140,7 +140,7 @@ class World:
             self._call("GetMLTaskRuns")
             listed = self._listed(transform_id, int(since) - 1)
             page = listed[max(0, offset - self.duplicates) : offset + page_size]
-            yield RunPage(self._show(run) for run in page)
+            yield RunPage.of(self._show(run) for run in page)
             offset += page_size
             more = offset < len(listed)
 
@@ -150,7 +150,7 @@ class World:
         run = self.runs[transform_id][run_id]
         if run.hidden:
             raise GlueError("EntityNotFoundException", "there is no such run")
-        return RunPage([self._show(run)])
+        return RunPage.of([self._show(run)])
 
     def _listed(self, transform_id: str, after: float) -> list[Run]:
         runs = [run for run in self.visible(transform_id) if run.started > after]
