@@ -187,8 +187,10 @@ class Shelf:
         return block.put(transform_id, place, fragments)
 
     def remove(self, transform_id: str) -> None:
-        """Forget a transform."""
-        block = self._block_of.pop(transform_id)
+        """Forget a transform; harmless if nothing of it has come."""
+        block = self._block_of.pop(transform_id, None)
+        if block is None:
+            return
         block.remove(transform_id)
         if not block.places:
             self.blocks.remove(block)

@@ -74,6 +74,8 @@ class _Shown:
     place: float
     picture: Picture
     totals: Mapping[Series, Total]
+    rendered: bool = False
+    """Whether all of it is, as the picture has it; what raised half-way is rendered anew."""
 
 
 @dataclass(slots=True)
@@ -131,16 +133,17 @@ class Exposition:
         with self._lock:
             transform_id = picture.target.id
             shown = self._shown.get(transform_id)
-            before = None if shown is None else shown.picture
             if shown is None:
                 shown = self._shown[transform_id] = _Shown(place, picture, totals)
-            if self._chosen_by_others(picture) or (before is not None and before.births is not picture.births):
+            before = shown.picture if shown.rendered else None
+            if self._chosen_by_others(picture) or shown.picture.births is not picture.births:
                 self._take_back()
                 # What is published is the choice of births that are over; no scrape may see it from now on.
                 self._publication = Publication(self._publication.number, {}, {})
-            shown.picture, shown.totals = picture, totals
+            shown.picture, shown.totals, shown.rendered = picture, totals, False
             moved = self._choose(shown)
             self._render(shown, _changed_parts(before, picture) | ({"counters"} if moved else set()))
+            shown.rendered = True
 
     def _chosen_by_others(self, picture: Picture) -> bool:
         """Whether what is published of a transform that has left and is back was chosen by its former births."""

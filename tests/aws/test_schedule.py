@@ -53,6 +53,24 @@ def scheduled(work, places, *, lanes=1, threads_per_lane=8):
         thread.join()
 
 
+def test_a_system_without_threads_makes_polls_late_and_ends_nothing(caplog):
+    """When no thread can be started that is told once, and all turns come when there are threads again."""
+    work = Work()
+    with scheduled(work, []) as (schedule, _):
+        threading.stack_size(1 << 47)  # as much as there are addresses, so that no thread can have it
+        try:
+            for number in range(3):
+                schedule.add(Job(partial(work, number), number, 0.5))
+            wait_for(lambda: "no more threads" in caplog.text)
+            beat = schedule._heartbeat
+            wait_for(lambda: schedule._heartbeat > beat)
+            assert not work.times
+        finally:
+            threading.stack_size(0)
+        wait_for(lambda: len(work.times) == 3)
+    assert caplog.text.count("no more threads") == 1
+
+
 def off_place(job):
     """Give the seconds by which the job's turn is off its place in the interval."""
     off = (job.due - job.place * INTERVAL) % INTERVAL
