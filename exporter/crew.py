@@ -1,11 +1,19 @@
 """Threads for work that waits on the network: as many as are busy, and gone when they are not."""
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from exporter.logs import get_logger
+
 IDLE = 30.0
 """Seconds after which a thread without work ends."""
+
+TOLD_EVERY = 60.0
+"""Seconds for which nothing more is said of missing threads."""
+
+log = get_logger(__name__)
 
 Desk = SimpleQueue[Callable[[], None]]
 """Where a thread is given its next work."""
@@ -22,19 +30,31 @@ class Crew:
         """Take the name that its threads bear."""
         self._name = name
         self._lock = threading.Lock()
+        self._told: float | None = None
         self._idle: list[Desk] = []
         """The desks of the threads without work. Who was busy last is given work first: of the threads that a busy
         hour has left, only as many stay as are needed, where taking turns would keep all of them, and none warm."""
 
-    def run(self, work: Callable[[], None]) -> None:
-        """Begin ``work`` without waiting for it."""
+    def run(self, work: Callable[[], None]) -> bool:
+        """Begin ``work`` without waiting for it; False if the system gives no thread for it, which the log tells."""
         with self._lock:
             if self._idle:
                 desk = self._idle.pop()
             else:
                 desk = SimpleQueue()
-                threading.Thread(target=self._serve, args=(desk,), name=self._name, daemon=True).start()
+                try:
+                    threading.Thread(target=self._serve, args=(desk,), name=self._name, daemon=True).start()
+                except RuntimeError as error:
+                    self._tell(error)
+                    return False
             desk.put(work)
+            return True
+
+    def _tell(self, error: RuntimeError) -> None:
+        now = time.monotonic()
+        if self._told is None or now - self._told > TOLD_EVERY:
+            self._told = now
+            log.warning("work waits: the system gives no more threads", what=self._name, error=str(error))
 
     def _serve(self, desk: Desk) -> None:
         while True:

@@ -121,9 +121,10 @@ class Finder:
             idle = [search for search in self._searches if not search.busy]
             for search in idle:
                 if search.due <= now:
-                    search.busy = True
-                    self._crew.run(partial(self._make, search, self._aws.lane(search.lane), self._page_size))
-            waiting = [search.due - now for search in idle if not search.busy]
+                    search.busy = self._crew.run(
+                        partial(self._make, search, self._aws.lane(search.lane), self._page_size)
+                    )
+            waiting = [search.due - now for search in idle if search.due > now]
         return min([HEARTBEAT, *waiting])
 
     def _make(self, search: Search, glue: Glue, page_size: int) -> None:

@@ -141,8 +141,11 @@ class Exposition:
                 # What is published is the choice of births that are over; no scrape may see it from now on.
                 self._publication = Publication(self._publication.number, {}, {})
             shown.picture, shown.totals, shown.rendered = picture, totals, False
+            parts = _changed_parts(before, picture)
+            # Before the births choose: if it raises, they must not take for shown what no scrape has.
+            self._render(shown, parts - {"counters"})
             moved = self._choose(shown)
-            self._render(shown, _changed_parts(before, picture) | ({"counters"} if moved else set()))
+            self._render(shown, {"counters"} if moved else parts & {"counters"})
             shown.rendered = True
 
     def _chosen_by_others(self, picture: Picture) -> bool:
@@ -217,7 +220,12 @@ class Exposition:
             self._wake.wait()
             self._wake.clear()
             began = time.thread_time()
-            self.publish()
+            try:
+                self.publish()
+            except Exception:  # whatever it is, what the other transforms have must be published
+                log.exception("a publication has met a mistake of this program; please report it")
+                self._wake.set()
+                self._stopping.wait(_LONGEST_REST)
             self._stopping.wait(max(_SHORTEST_REST, _rest(time.thread_time() - began)))
 
     def stop(self) -> None:

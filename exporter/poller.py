@@ -333,6 +333,8 @@ class Poller:
         try:
             yield
         except StateError as error:
+            if self._stop.is_set():
+                return  # the file is closed; what it lacks no scrape has seen, as after a kill
             self._telemetry.state_write_errors.inc()
             self._journal.not_stored(error)
         else:

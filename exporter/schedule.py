@@ -100,7 +100,6 @@ class Schedule:
         self._ready: deque[tuple[_Queue, Job]] = deque()
         self._free = 0
         """How many threads will look for a ready job before they end."""
-        self._short_of_threads = False
         self._lag = 0.0
         self._heartbeat = time.monotonic()
 
@@ -188,17 +187,12 @@ class Schedule:
             self._ready.append((queue, queue.waiting.popleft()))
 
     def _hire(self, threads: int) -> None:
-        """See to it that so many threads look for a job, unless they do already, or the system gives no more."""
-        while self._free < threads:
-            try:
-                self._crew.run(self._serve)
-            except RuntimeError as error:  # those at work take what is ready, and it is tried again soon
-                if not self._short_of_threads:
-                    log.warning("polls wait: the system gives no more threads", error=str(error))
-                self._short_of_threads = True
-                return
+        """See to it that so many threads look for a job, unless they do already.
+
+        If the system gives no more, those at work take what is ready, and it is tried again soon.
+        """
+        while self._free < threads and self._crew.run(self._serve):
             self._free += 1
-            self._short_of_threads = False
 
     def _serve(self) -> None:
         """Do jobs for as long as some are ready, of whatever lane: a thread at work needs not be woken."""

@@ -53,7 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         )
         (folder / "polls-once.yaml").write_text((folder / "config.yaml").read_text().replace("state.db", "other.db"))
         simulator.world.add_run(BUSY, status="TIMEOUT")
-        run_id = simulator.world.start_run(BUSY, "FIND_MATCHES")
+        run_id = simulator.world.add_run(BUSY)  # to be cancelled
         simulator.world.add_run(BUSY)  # and one that is active for as long as anybody looks
         yield (
             folder,

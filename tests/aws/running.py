@@ -24,6 +24,17 @@ REGION = "eu-west-1"
 wait_for = partial(support.wait_for, timeout=30.0)
 """Waits longer than others do: here everything runs in one process, and the machine may be busy."""
 
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Let no thread be started."""
+    threading.stack_size(1 << 47)  # as much as there are addresses, so that none can have it
+    try:
+        yield
+    finally:
+        threading.stack_size(0)
+
+
 Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 

@@ -6,7 +6,7 @@ import weakref
 from functools import partial
 
 from exporter.crew import Crew
-from tests.aws.running import wait_for
+from tests.aws.running import no_threads, wait_for
 
 
 class Thing:
@@ -22,6 +22,17 @@ def test_an_idle_thread_keeps_nothing_of_its_last_work():
     assert done.wait(5)
     wait_for(lambda: gc.collect() >= 0 and known() is None)
     assert "idle" in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_system_without_threads_is_told_once(caplog):
+    """Work that no thread can be had for is not begun, which is said once; what there is later begins as ever."""
+    crew, done = Crew("short"), threading.Event()
+    with no_threads():
+        assert [crew.run(done.set) for _ in range(3)] == [False, False, False]
+    assert not done.is_set()
+    assert caplog.text.count("no more threads") == 1
+    assert crew.run(done.set)
+    assert done.wait(5)
 
 
 def test_who_was_busy_last_is_given_work_first():

@@ -11,7 +11,7 @@ from exporter.sharding import Shard
 from exporter.simulator import Simulator
 from exporter.telemetry import Telemetry
 from tests.aws.conftest import ONE
-from tests.aws.running import REGION, gaps, keeps_polling, running, wait_for
+from tests.aws.running import REGION, gaps, keeps_polling, no_threads, running, wait_for
 
 UP = "glue_ml_exporter_discovery_up"
 FOUND = "glue_ml_exporter_discovered_transforms"
@@ -283,6 +283,32 @@ def test_a_mistake_of_this_program_costs_a_search_its_turn_and_no_more(caplog):
         thread.join()
     assert min(gaps(broken.asked)) > 0.15
     assert "a mistake of this program" in caplog.text
+
+
+class Found(Broken):
+    """An account in which there is one transform."""
+
+    def transform_ids(self, *_, **__):
+        self.asked.append(time.monotonic())
+        return ["tfm-a"]
+
+
+def test_a_system_without_threads_makes_a_search_late_and_ends_nothing(caplog):
+    """When no thread can be started that is told, and the search is made when there are threads again."""
+    config = load_config("{region: eu-west-1, discovery: [{interval: 200ms}]}", source="test", environ={})
+    stop, glue = threading.Event(), Found()
+    finder = Finder(Telemetry(process=False), Shard(), stop=stop, on_found=lambda: None)
+    thread = threading.Thread(target=finder.run)
+    thread.start()
+    try:
+        with no_threads():
+            finder.adopt(finder.plan(config), config, glue)
+            wait_for(lambda: "no more threads" in caplog.text)
+            assert not glue.asked
+        wait_for(lambda: len(glue.asked) >= 2)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_no_transform_at_all_is_a_good_answer():

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from exporter.schedule import GATHER, LONGEST_STEP_BACK, Job, Schedule
-from tests.aws.running import gaps, wait_for
+from tests.aws.running import gaps, no_threads, wait_for
 
 INTERVAL = 0.5
 LATE = 0.1
@@ -57,16 +57,13 @@ def test_a_system_without_threads_makes_polls_late_and_ends_nothing(caplog):
     """When no thread can be started that is told once, and all turns come when there are threads again."""
     work = Work()
     with scheduled(work, []) as (schedule, _):
-        threading.stack_size(1 << 47)  # as much as there are addresses, so that no thread can have it
-        try:
+        with no_threads():
             for number in range(3):
                 schedule.add(Job(partial(work, number), number, 0.5))
             wait_for(lambda: "no more threads" in caplog.text)
             beat = schedule._heartbeat
             wait_for(lambda: schedule._heartbeat > beat)
             assert not work.times
-        finally:
-            threading.stack_size(0)
         wait_for(lambda: len(work.times) == 3)
     assert caplog.text.count("no more threads") == 1
 

@@ -257,6 +257,19 @@ def test_a_full_disk_holds_counters_back_and_loses_nothing(path: Path, world: Wo
     exporter.close()
 
 
+def test_what_comes_too_late_for_the_file_is_no_trouble(
+    path: Path, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A poll that ends when the exporter has stopped and closed its file does not tell of a file that fails."""
+    state, _ = open_state(path, NOW)
+    exporter = Exporter(world, configuration("tfm-a"), state)
+    exporter.poll()
+    exporter.poller._stop.set()
+    state.close()
+    exporter.poller._tidy()
+    assert "not written" not in caplog.text
+
+
 def test_a_file_that_may_not_grow_at_the_start_is_an_error(tmp_path: Path) -> None:
     """Where there is no room for a new file, the start ends with one line."""
 
