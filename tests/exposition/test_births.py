@@ -14,7 +14,6 @@ from exporter.ledger import Ledger, Reading
 from exporter.negotiation import Encoding, TextFormat
 from exporter.runs import TaskRun
 from exporter.state import StateFile, open_state
-from exporter.targets import Details
 from exporter.totals import Count, Series, Total
 from tests.exposition.pictures import (
     BOUNDS,
@@ -204,44 +203,6 @@ def test_the_publishing_thread_sets_free() -> None:
     finally:
         exposed.stop()
         publishing.join(5)
-    assert not publishing.is_alive()
-
-
-def test_what_cannot_be_rendered_is_not_taken_for_seen() -> None:
-    """While a picture cannot be rendered, scrapes of other transforms bring its series no nearer to their release."""
-    births, others = held_births(), free_births()
-    broken = picture(births=births, details=Details(f1="no number"))  # type: ignore[arg-type]
-    exposed = exposition()
-    for count in range(3):
-        with pytest.raises(TypeError):
-            exposed.update(broken, {FAILED: Count(3)})
-        exposed.update(picture("tfm-2", births=others), {FAILED: Count(count)})
-        scrape(exposed)
-    exposed.update(replace(broken, details=None), {FAILED: Count(3)})
-    exposed.remove("tfm-2")
-    assert [failures(scrape(exposed)) for _ in range(3)] == [0, 3, 3]
-
-
-def test_the_publishing_thread_outlives_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    """A publication that raises is told, and the next ones come all the same."""
-    exposed = exposition()
-    with pytest.raises(TypeError):
-        # no poll makes such a picture; its births have chosen before its counters raise, and a scrape chooses again
-        exposed.update(picture(births=held_births(), bounds=None), {FAILED: Count(3), EXECUTION: observed(1.0)})
-    publishing = threading.Thread(target=exposed.run)
-    publishing.start()
-    try:
-        ready(exposed).sent()
-        births = free_births()
-        for count in range(1, 4):
-            exposed.update(picture("tfm-2", births=births), {FAILED: Count(count)})
-            ready(exposed).sent()
-        wait_for(lambda: "a publication has met a mistake" in caplog.text)
-        exposed.update(picture("tfm-2", births=births), {FAILED: Count(9)})
-        wait_for(lambda: 9 in samples(b"".join(ready(exposed).chunks).decode(), FINISHED).values(), timeout=20)
-    finally:
-        exposed.stop()
-        publishing.join(10)
     assert not publishing.is_alive()
 
 

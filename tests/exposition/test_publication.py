@@ -190,23 +190,6 @@ def test_only_what_has_changed_is_rendered_again(
     assert rendered == {metric.name for metric in METRICS if metric.part in parts}
 
 
-def test_what_cannot_be_rendered_is_rendered_whole_when_it_can() -> None:
-    """A mistake in one picture costs no other one: the next shows all of itself, and the transform can leave."""
-    broken = replace(BEFORE, births=free_births(), details=Details(name="before", f1="no number"))  # type: ignore[arg-type]
-    exposed = exposition()
-    for _ in range(2):
-        with pytest.raises(TypeError):
-            exposed.update(broken, SERVED)
-    mended = replace(broken, details=BEFORE.details)
-    exposed.update(mended, SERVED)
-    assert body(exposed) == body(shown(replace(mended, births=free_births()), totals=SERVED))
-    exposed.remove("tfm-40")
-    with pytest.raises(TypeError):
-        exposed.update(broken, SERVED)
-    exposed.remove("tfm-40")
-    assert "tfm-40" not in body(exposed)
-
-
 def test_nothing_new_is_not_published() -> None:
     """A poll that changes nothing leaves the publication as it is."""
     exposed = shown(picture())
