@@ -37,6 +37,9 @@ The exporter's own metrics are used again for as long, so a flood of scrapes doe
 time: a process that was frozen while it published has not worked all that time.
 """
 
+_OLDEST_OWN = 1.0
+"""Seconds for which they are used again at most: what is collected of them may have met a garbage collection."""
+
 _SHORTEST_REST = 0.25
 _LONGEST_REST = 5.0
 """Seconds between publications: several polls share one even if it is cheap, and the dearest do not make it late."""
@@ -226,7 +229,7 @@ class Exposition:
                 log.exception("a publication has met a mistake of this program; please report it")
                 self._wake.set()
                 self._stopping.wait(_LONGEST_REST)
-            self._stopping.wait(max(_SHORTEST_REST, _rest(time.thread_time() - began)))
+            self._stopping.wait(max(_SHORTEST_REST, min(_REST * (time.thread_time() - began), _LONGEST_REST)))
 
     def stop(self) -> None:
         """End `run`; no scrape may begin after it."""
@@ -319,7 +322,8 @@ class Exposition:
             began = time.thread_time()
             text = render_metrics(self._telemetry.registry.collect(), text_format) + EOF[text_format]
             self._cardinality.note_own(text)
-            self._own[text_format] = (time.monotonic() + _rest(time.thread_time() - began), text)
+            rest = min(_REST * (time.thread_time() - began), _OLDEST_OWN)
+            self._own[text_format] = (time.monotonic() + rest, text)
         return text
 
     def prepare_scrape(self, text_format: TextFormat, encoding: Encoding) -> Scrape:
@@ -417,11 +421,6 @@ class Exposition:
             shown.picture.births.retract()
             self._render(shown, {"counters"})
         self._build()
-
-
-def _rest(seconds: float) -> float:
-    """Return the seconds to rest after so many of work."""
-    return min(_REST * seconds, _LONGEST_REST)
 
 
 def _series_in(sections: Mapping[Variant, Body]) -> int:

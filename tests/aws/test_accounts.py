@@ -91,7 +91,7 @@ def test_a_role_that_may_not_be_assumed_harms_its_account_alone(environment):
     with sts(environment) as simulator, running(simulator, **{**ASSUMED, "accounts": wrong}) as exporter:
         wait_for(lambda: exporter.errors(aws_account="one").get("AccessDeniedException"))
         keeps_polling(exporter, "tfm-two")
-        assert set(exporter.errors()) == {"AccessDeniedException"}
+        wait_for(lambda: set(exporter.errors()) == {"AccessDeniedException"}, describe=lambda: str(exporter.errors()))
         labels = {"operation": "AssumeRole", "aws_account": "one", "code": "AccessDeniedException"}
         wait_for(lambda: exporter.value(REQUESTS, **labels))
         assert exporter.reload(accounts=ASSUMED["accounts"]) is None

@@ -82,7 +82,7 @@ def test_a_fault_of_one_transform_spares_the_others_of_its_account(simulator, fa
         assert exporter.up("tfm-b") == 1
         simulator.faults.clear()
         exporter.wait_until_up("tfm-a")
-        assert set(exporter.errors()) == {reason}
+        wait_for(lambda: set(exporter.errors()) == {reason}, describe=lambda: str(exporter.errors()))
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_an_outage_of_the_endpoint_is_a_connection_error_until_it_is_back(simula
         fails_with(exporter, "connection")
         simulator.start()
         exporter.wait_until_up("tfm-a")
-        assert set(exporter.errors()) == {"connection"}
+        wait_for(lambda: set(exporter.errors()) == {"connection"}, describe=lambda: str(exporter.errors()))
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def test_a_connection_that_is_never_accepted_is_a_timeout(simulator):
         with running(simulator, accounts=wrong, transforms=TRANSFORMS, polling=polling) as exporter:
             fails_with(exporter, "timeout", aws_account="one")
             exporter.wait_until_up("tfm-two")
-            assert set(exporter.errors()) == {"timeout"}
+            wait_for(lambda: set(exporter.errors()) == {"timeout"}, describe=lambda: str(exporter.errors()))
 
 
 def test_pages_without_end_are_named(simulator):
