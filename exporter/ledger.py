@@ -413,7 +413,7 @@ class Ledger:
         if isinstance(total, Histogram):
             self.totals[series] = total.plus(Exemplar(run.run_id, seconds, run.completed), self.bounds)
 
-    # -- pictures -----------------------------------------------------------------------------------------------------
+    # -- pictures ---------------------------------------------------------------------------------------------------
 
     @property
     def tracked(self) -> int:
