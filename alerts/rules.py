@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alerts.thresholds import Thresholds
-from exporter.durations import parse_duration
-from exporter.faults import CREDENTIAL_REASONS
+from exporter.config.durations import parse_duration
+from exporter.glue.error_table import CREDENTIAL_REASONS
 
 IDENTITY = ("transform_name", "aws_account", "aws_region")
 """What every alert about a transform gets from `glue_ml_transform_info`, beside the configured labels."""

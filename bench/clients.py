@@ -10,10 +10,10 @@ from botocore.config import Config as BotoConfig
 from bench.measure import in_fresh_process, resident_bytes
 from bench.tables import Row, at_least, at_most, megabytes
 from bench.transforms import CONFIG
-from exporter.config import Account
-from exporter.pages import Aws
+from exporter.config.settings import Account
+from exporter.glue.client import GlueClients
+from exporter.model.transform import Lane
 from exporter.simulator import Simulator
-from exporter.targets import Lane
 from exporter.telemetry import Telemetry
 
 TITLE = "Clients: accounts with an assumed role"
@@ -44,8 +44,8 @@ def ours(url: str, count: int) -> tuple[int, float]:
         for number in range(count)
     }
     os.environ["AWS_ENDPOINT_URL_STS"] = url
-    aws = Aws(accounts, CONFIG.polling, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event())
-    return _growth(count, lambda number: aws.lane(Lane(f"a{number}", REGION)).transform_ids({}, page_size=1))
+    aws = GlueClients(accounts, CONFIG.polling, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event())
+    return _growth(count, lambda number: aws.client_for(Lane(f"a{number}", REGION)).transform_ids({}, page_size=1))
 
 
 def stock(url: str, count: int) -> tuple[int, float]:

@@ -18,8 +18,8 @@ from botocore.config import Config as BotoConfig
 
 from bench.servers import HOST
 from bench.transforms import CONFIG, LANE
-from exporter.config import Polling
-from exporter.pages import Aws, Glue
+from exporter.config.settings import Polling
+from exporter.glue.client import GlueClient, GlueClients
 from exporter.telemetry import Telemetry
 
 PAGE = 1000
@@ -121,12 +121,14 @@ def now_after(total: int) -> float:
     return float(BEGINNING + total)
 
 
-def our_client(port: int) -> Glue:
+def our_client(port: int) -> GlueClient:
     """Return the exporter's client of this Glue, with no limit on its rate."""
     polling = Polling(**{**_fields(CONFIG.polling), "requests_per_second": 1e6})
     accounts = {account.name: account for account in CONFIG.accounts}
     url = f"http://{HOST}:{port}"
-    return Aws(accounts, polling, endpoint_url=url, telemetry=Telemetry(), stop=threading.Event()).lane(LANE)
+    return GlueClients(accounts, polling, endpoint_url=url, telemetry=Telemetry(), stop=threading.Event()).client_for(
+        LANE
+    )
 
 
 def _fields(polling: Polling) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from bench.glue import now_after, pages
 from bench.measure import in_fresh_process, resident_bytes
 from bench.tables import Row, at_most, seconds
 from bench.transforms import CONFIG
-from exporter.ledger import Ledger, Reading
-from exporter.wire import decode_page
+from exporter.counting.ledger import Ledger, Reading
+from exporter.glue.decode import decode_page
 
 TITLE = "Ledger: a million finished runs"
 NOTE = "Resident memory after a garbage collection, in a fresh process; CPU time without decoding the pages."

@@ -11,16 +11,17 @@ from bench.measure import in_turns, wall_seconds
 from bench.servers import HOST, served
 from bench.tables import Row, at_most, megabytes, seconds
 from bench.transforms import LANE, NOW, shown
-from exporter.recent import LIMIT, RecentRun
-from exporter.runs import Properties, TaskRun
-from exporter.server import WebServer
-from exporter.sharding import Shard
-from exporter.standing import Standing
-from exporter.status import Document
-from exporter.status.health import health_of
-from exporter.status.site import StatusPages
-from exporter.status.times import Moment
+from exporter.counting.recent_runs import LIMIT, RecentRun
+from exporter.glue.error_table import REASONS
+from exporter.model.shard import Shard
+from exporter.model.task_run import Properties, TaskRun
+from exporter.statuspage import Document
+from exporter.statuspage.exporter_health import health_of
+from exporter.statuspage.pages import StatusPages
+from exporter.statuspage.summary import TransformReport
+from exporter.statuspage.times import Moment
 from exporter.telemetry import Telemetry
+from exporter.web.server import WebServer
 
 TITLE = "The status page: rendering against sending"
 NOTE = (
@@ -35,32 +36,32 @@ _STATUSES = ("SUCCEEDED",) * 8 + ("FAILED", "TIMEOUT")
 def run(*, quick: bool) -> Iterator[Row]:
     """Yield a row for the rendering after a poll of everything, and one for the very first."""
     count = 30 if quick else 300
-    standings = [_standing(number) for number in range(count)]
+    reports = [_standing(number) for number in range(count)]
     telemetry = Telemetry()
-    telemetry.expect([LANE])
+    telemetry.expect([LANE], REASONS)
     polls = iter(range(1_000_000))
     pages = StatusPages()
 
-    def polled_again() -> list[Standing]:
+    def polled_again() -> list[TransformReport]:
         tried = NOW + 10.0 * next(polls)
-        return [_polled(standing, tried) for standing in standings]
+        return [_polled(report, tried) for report in reports]
 
-    def render(pages: StatusPages, standings: list[Standing]) -> Document:
-        health = health_of(telemetry, standings, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
-        return pages.front(standings, health, {}, "/metrics", Moment(NOW + 10.0 * next(polls), 0.0))
+    def render(pages: StatusPages, reports: list[TransformReport]) -> Document:
+        health = health_of(telemetry, reports, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
+        return pages.front(reports, health, {}, "/metrics", Moment(NOW + 10.0 * next(polls), 0.0))
 
     def rendering() -> float:
         following = polled_again()
         return wall_seconds(lambda: render(pages, following))
 
-    body = render(pages, standings).body
+    body = render(pages, reports).body
     with served(serve_page, body) as server:
         client = Scraper(server.port, encoding="identity", path="/")
         times = in_turns(
             3 if quick else 25,
             render=rendering,
             send=client.seconds,
-            first=lambda: wall_seconds(lambda: render(StatusPages(), standings)),
+            first=lambda: wall_seconds(lambda: render(StatusPages(), reports)),
         )
     for what, name, target in (("after a poll of all", "render", at_most(5)), ("the first one", "first", None)):
         absolute = f"{seconds(times[name])} : {seconds(times['send'])}, {megabytes(len(body))}"
@@ -84,9 +85,9 @@ class _Site(NamedTuple):
         return self.page
 
 
-def _standing(number: int) -> Standing:
-    picture = shown(number).picture
-    return Standing(picture.target, picture, tuple(_runs(number)), due=float(number))
+def _standing(number: int) -> TransformReport:
+    snapshot = shown(number).snapshot
+    return TransformReport(snapshot.target, snapshot, tuple(_runs(number)), due=float(number))
 
 
 def _runs(number: int) -> Iterator[RecentRun]:
@@ -99,8 +100,8 @@ def _runs(number: int) -> Iterator[RecentRun]:
         yield RecentRun(run, Properties(job_name="find-matches", job_run_id=f"jr_{position}"))
 
 
-def _polled(standing: Standing, tried: float) -> Standing:
-    picture = standing.picture
-    if picture is None or picture.poll is None:
-        return standing
-    return replace(standing, picture=replace(picture, poll=replace(picture.poll, tried=tried, succeeded=tried)))
+def _polled(report: TransformReport, tried: float) -> TransformReport:
+    snapshot = report.snapshot
+    if snapshot is None or snapshot.poll is None:
+        return report
+    return replace(report, snapshot=replace(snapshot, poll=replace(snapshot.poll, tried=tried, succeeded=tried)))

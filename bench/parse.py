@@ -9,7 +9,7 @@ from bench.glue import PAGE, our_client, page, serve_glue, stock_client
 from bench.measure import cpu_seconds, in_turns
 from bench.servers import served
 from bench.tables import Row, at_least, seconds
-from exporter.wire import decode_page
+from exporter.glue.decode import decode_page
 
 TITLE = "Parsing a page of 1,000 runs: ours against stock boto3"
 NOTE = "CPU time. The parse is from the body's bytes to runs; the call is all of it, building, signing and receiving."

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from bench.measure import cpu_seconds, in_turns
 from bench.tables import Row, at_most, seconds
 from bench.transforms import RUNS, Shown, exposition_of, shown
-from exporter.exposition import Exposition
-from exporter.negotiation import Encoding, TextFormat
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.exposition.publisher import Exposition
 
 TITLE = "Re-publication: one changed transform against everything"
 NOTE = "CPU time; text and OpenMetrics are in use, both with gzip. The changed transform has finished one more run."
@@ -22,7 +22,7 @@ def run(*, quick: bool) -> Iterator[Row]:
 
     def change() -> None:
         following = after if next(turns) % 2 == 0 else before[count // 2]
-        exposition.update(following.picture, following.totals)
+        exposition.update(following.snapshot, following.totals)
         exposition.publish()
 
     times = in_turns(

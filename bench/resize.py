@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from bench.tables import Row, at_most, seconds
-from exporter.sharding import Shard
+from exporter.model.shard import Shard
 
 TITLE = "Shards: what a resize moves"
 NOTE = "Transforms that have another shard after the resize, of all; CPU time of one shard that asks which are its own."

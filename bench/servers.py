@@ -13,9 +13,9 @@ import psutil
 from prometheus_client import start_http_server
 
 from bench.transforms import exposition_of, shown, stock_registry
-from exporter.exposition import Exposition, Scrape
-from exporter.negotiation import Encoding, TextFormat
-from exporter.server import WebServer
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.exposition.publisher import Exposition, Scrape
+from exporter.web.server import WebServer
 
 START_PATIENCE = 300.0
 """Seconds: to build what is served by a thousand transforms takes a while."""

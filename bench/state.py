@@ -8,10 +8,10 @@ from bench.glue import PAGE, now_after, page, pages
 from bench.measure import in_turns, wall_seconds
 from bench.tables import Row, seconds
 from bench.transforms import CONFIG
-from exporter.changes import Changes
-from exporter.ledger import Ledger, Reading
-from exporter.state import StateFile, open_state
-from exporter.wire import decode_page
+from exporter.counting.changes import Changes
+from exporter.counting.ledger import Ledger, Reading
+from exporter.glue.decode import decode_page
+from exporter.state.store import StateFile, open_state
 
 TITLE = "State file: a million finished runs"
 NOTE = "Wall time, the sync to the disk included (a temporary folder's disk)."
@@ -50,4 +50,4 @@ def _read(ledger: Ledger, bodies: Iterator[bytes] | list[bytes], now: float) -> 
 
 
 def _save(state: StateFile, ledger: Ledger, changes: Changes) -> float:
-    return wall_seconds(lambda: state.save(TRANSFORM, "customers", ledger, changes, 0.0, born_at=0.0))
+    return wall_seconds(lambda: state.save(TRANSFORM, "customers", ledger, changes, 0.0, created_at=0.0))

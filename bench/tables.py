@@ -41,7 +41,7 @@ class Row:
     target: Target | None = None
     unit: str = "x"
 
-    def cells(self) -> tuple[str, ...]:
+    def run_kinds(self) -> tuple[str, ...]:
         """Return the row as text, a cell per column of `COLUMNS`."""
         figure = "-" if self.figure is None else f"{_digits(self.figure)} {self.unit}"
         if self.target is None:
@@ -60,14 +60,14 @@ COLUMNS = ("what", "ratio", "absolute", "target", "reached")
 
 def table(title: str, rows: Iterable[Row]) -> str:
     """Return a title and the rows as a Markdown table that is aligned for reading as it is."""
-    lines = [COLUMNS, *(row.cells() for row in rows)]
+    lines = [COLUMNS, *(row.run_kinds() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    head, *body = (_line(cells, widths) for cells in lines)
+    head, *body = (_line(run_kinds, widths) for run_kinds in lines)
     return "\n".join([f"## {title}", "", head, _line(["-" * width for width in widths], widths), *body, ""])
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |"
+def _line(run_kinds: Sequence[str], widths: Sequence[int]) -> str:
+    return f"| {' | '.join(run_kind.ljust(width) for run_kind, width in zip(run_kinds, widths, strict=True))} |"
 
 
 def _digits(figure: float) -> str:

@@ -9,17 +9,19 @@ from prometheus_client import Metric as StockMetric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as StockExemplar
 
-from exporter.births import Births
-from exporter.config import load_config
-from exporter.exposition import Exposition
-from exporter.ledger import Ledger, Reading
-from exporter.metrics import METRICS, Metric, Picture, Poll
-from exporter.runs import TaskRun
-from exporter.targets import Details, Lane, Target
+from exporter.config.settings import load_config
+from exporter.counting.counters import Series, Total
+from exporter.counting.ledger import Ledger, Reading
+from exporter.exposition.initial_values import InitialValues
+from exporter.exposition.metrics import METRICS, Metric
+from exporter.exposition.publisher import Exposition
+from exporter.exposition.snapshot import PollResult, TransformSnapshot
+from exporter.exposition.text_format import Line
+from exporter.glue.error_table import REASONS
+from exporter.model.task_run import TaskRun
+from exporter.model.transform import Details, Lane, Target
+from exporter.polling.monitored_transform import MonitoredTransform
 from exporter.telemetry import Telemetry
-from exporter.textformat import Line
-from exporter.totals import Series, Total
-from exporter.watch import Watch
 
 CONFIG = load_config("{region: eu-west-1, transforms: [tfm-1]}", source="bench", environ={})
 NOW = 1_790_000_000.0
@@ -33,7 +35,7 @@ RUNS = 40
 class Shown:
     """A transform as a poll hands it to the exposition."""
 
-    picture: Picture
+    snapshot: TransformSnapshot
     totals: Mapping[Series, Total]
 
 
@@ -46,23 +48,23 @@ def shown(number: int, *, runs: int = RUNS) -> Shown:
         for run in news:
             reading.add(run)
         ledger.commit(reading)
-    births = Births(scrapes=0, timeout=0.0, born_at=NOW)
-    births.publish(ledger.totals, now=NOW, tick=0.0, publication=0)
-    watch = Watch(
+    initial_values = InitialValues(scrapes=0, timeout=0.0, created_at=NOW)
+    initial_values.publish(ledger.totals, now=NOW, tick=0.0, publication=0)
+    watch = MonitoredTransform(
         target=Target(f"tfm-{number:040x}", LANE, f"customers-dedup-{number}", {"team": "data"}),
         ledger=ledger,
-        births=births,
+        initial_values=initial_values,
         account_id="123456789012",
         details=Details("", "READY", "FIND_MATCHES", "3.0", "G.1X", 240, 0.9, 0.8, 0.85, 0.7),
-        poll=Poll(up=True, tried=NOW, succeeded=NOW, duration=0.05 + number / 1e5),
+        poll=PollResult(up=True, tried=NOW, succeeded=NOW, duration=0.05 + number / 1e5),
     )
-    return Shown(watch.picture(polling, NOW, created=False), dict(ledger.totals))
+    return Shown(watch.snapshot(polling, NOW, created=False), dict(ledger.totals))
 
 
-def watch() -> Watch:
+def watch() -> MonitoredTransform:
     """Return a transform that was never polled."""
-    births = Births(scrapes=0, timeout=0.0, born_at=NOW)
-    return Watch(Target("tfm-1", LANE), Ledger(CONFIG.metrics.execution_buckets), births)
+    initial_values = InitialValues(scrapes=0, timeout=0.0, created_at=NOW)
+    return MonitoredTransform(Target("tfm-1", LANE), Ledger(CONFIG.metrics.execution_buckets), initial_values)
 
 
 def _runs(number: int, count: int) -> Iterator[TaskRun]:
@@ -79,13 +81,13 @@ def exposition_of(transforms: Iterable[Shown]) -> Exposition:
     """Return an exposition that shows these, with nothing asked for yet."""
     exposition = Exposition(_telemetry(), None)
     for one in transforms:
-        exposition.update(one.picture, one.totals)
+        exposition.update(one.snapshot, one.totals)
     return exposition
 
 
 def _telemetry() -> Telemetry:
     telemetry = Telemetry()
-    telemetry.expect([LANE])
+    telemetry.expect([LANE], REASONS)
     return telemetry
 
 
@@ -109,8 +111,8 @@ def stock_registry(transforms: Sequence[Shown]) -> CollectorRegistry:
 def _family(metric: Metric, transforms: Sequence[Shown]) -> StockMetric:
     family = StockMetric(metric.family, metric.help, metric.kind)
     for one in transforms:
-        for line in metric.lines(one.picture):
-            labels = dict(sorted((*line.labels, *one.picture.identity.labels)))
+        for line in metric.lines(one.snapshot):
+            labels = dict(sorted((*line.labels, *one.snapshot.identity.labels)))
             family.add_sample(metric.family + line.suffix, labels, line.value, exemplar=_exemplar(line))
     return family
 

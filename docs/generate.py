@@ -12,20 +12,21 @@ from typing import NamedTuple
 import yaml
 from prometheus_client import Metric as Family
 
-from exporter.cells import KNOWN_CELLS
-from exporter.flags import COMMANDS, FLAGS, PROGRAM, Command
-from exporter.metrics import LAST_POLL, METRICS, TRANSFORM_STATUSES, Metric
-from exporter.runs import FAILURES, STATUSES, TASK_TYPES
-from exporter.targets import Lane
+from exporter.cli.flags import COMMANDS, FLAGS, PROGRAM, Command
+from exporter.counting.counters import FIRST_SERIES
+from exporter.counting.run_kinds import KNOWN_KINDS
+from exporter.exposition.metrics import LAST_POLL, METRICS, TRANSFORM_STATUSES, Metric
+from exporter.glue.error_table import REASONS
+from exporter.model.task_run import FAILURES, STATUSES, TASK_TYPES
+from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
-from exporter.totals import FIRST_SERIES
 
 DOCS = Path(__file__).parent
 EXAMPLE = DOCS.parent / "config.example.yaml"
 
 BORN_LATER = "with the first finished run"
 SERIES = {
-    "glue_ml_task_runs": str(len(KNOWN_CELLS)),
+    "glue_ml_task_runs": str(len(KNOWN_KINDS)),
     "glue_ml_task_runs_started_total": str(sum(series.family == "started" for series in FIRST_SERIES)),
     "glue_ml_task_runs_finished_total": str(sum(series.family == "finished" for series in FIRST_SERIES)),
     "glue_ml_task_run_execution_seconds": f"buckets + 3 for each type and status, {BORN_LATER}",
@@ -104,7 +105,7 @@ def _series(name: str, labels: tuple[str, ...]) -> str:
 
 def _own_families() -> list[Family]:
     telemetry = Telemetry(process=False)
-    telemetry.expect([Lane("default", "eu-west-1")])
+    telemetry.expect([Lane("default", "eu-west-1")], REASONS)
     telemetry.expect_state()
     telemetry.expect_web_config()
     return list(telemetry.registry.collect())

@@ -8,25 +8,27 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.config import Config, masked_yaml
-from exporter.discovery import Finder, Search
-from exporter.document import ConfigError
+from exporter.config.document import ConfigError
+from exporter.config.settings import Config, masked_yaml
 from exporter.errors import StateError
-from exporter.exposition import Exposition, Scrape
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.exposition.publisher import Exposition, Scrape
+from exporter.glue.client import GlueClients
 from exporter.logs import get_logger
-from exporter.negotiation import Encoding, TextFormat
-from exporter.pages import Aws
-from exporter.poller import Poller
-from exporter.sharding import Shard
-from exporter.state import StateFile, open_state
-from exporter.status import Document
-from exporter.status.health import health_of
-from exporter.status.times import Moment
-from exporter.targets import Target, configured_targets, merge_targets
+from exporter.model.shard import Shard
+from exporter.model.transform import Target
+from exporter.polling.discovery import Discovery, DiscoveryQuery
+from exporter.polling.poller import Poller
+from exporter.polling.targets import configured_targets, merge_targets
+from exporter.state.store import StateFile, open_state
+from exporter.statuspage import Document
+from exporter.statuspage.exporter_health import health_of
+from exporter.statuspage.summary import TransformReport
+from exporter.statuspage.times import Moment
 from exporter.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from exporter.status.site import StatusPages
+    from exporter.statuspage.pages import StatusPages
 
 log = get_logger(__name__)
 
@@ -47,12 +49,14 @@ class Service:
         self._stop = threading.Event()
         self.telemetry = telemetry or Telemetry()
         self._shard = shard or Shard()
-        self.telemetry.tell_shard(self._shard)
+        self.telemetry.set_shard(self._shard.index, self._shard.count)
         self._state = self._open_state()
-        self._aws = self._connect(self._config)
+        self._clients = self._connect(self._config)
         self._exposition = Exposition(self.telemetry, self._state)
-        self._poller = Poller(self._config, self._aws, self._exposition, self.telemetry, self._state, stop=self._stop)
-        self._finder = Finder(self.telemetry, self._shard, stop=self._stop, on_found=self._watch_found)
+        self._poller = Poller(
+            self._config, self._clients, self._exposition, self.telemetry, self._state, stop=self._stop
+        )
+        self._discovery = Discovery(self.telemetry, self._shard, stop=self._stop, on_found=self._watch_found)
         self._found: list[tuple[Target, ...]] = []
         self._began = time.monotonic()
         self._ready = False
@@ -86,10 +90,10 @@ class Service:
             if given_away:
                 log.info("transforms of other shards are taken out of the state file", transforms=given_away)
 
-    def _connect(self, config: Config) -> Aws:
+    def _connect(self, config: Config) -> GlueClients:
         # AWS counts the calls of all shards together, and each shard has an equal share of every account and region.
         polling = replace(config.polling, requests_per_second=config.polling.requests_per_second / self._shard.count)
-        return Aws.of(replace(config, polling=polling), telemetry=self.telemetry, stop=self._stop)
+        return GlueClients.of(replace(config, polling=polling), telemetry=self.telemetry, stop=self._stop)
 
     def _loaded(self) -> None:
         self.telemetry.config_last_reload_successful.set(1)
@@ -102,7 +106,7 @@ class Service:
         for name, work in (
             ("schedule", self._poller.run),
             ("publish", self._exposition.run),
-            ("discovery", self._finder.run),
+            ("discovery", self._discovery.run),
         ):
             threading.Thread(target=work, name=name, daemon=True).start()
 
@@ -110,19 +114,19 @@ class Service:
         """End all polls between two of their calls and close the state file; a call that hangs is left behind."""
         self._stop.set()
         self._exposition.stop()
-        self._aws.close()
+        self._clients.close()
         if self._state is not None:
             self._state.close()
 
     @property
     def polled_all(self) -> bool:
         """Whether every discovery and every transform has been tried once."""
-        return self._finder.tried_all and self._poller.polled_all
+        return self._discovery.tried_all and self._poller.polled_all
 
     @property
     def failing(self) -> list[str]:
         """The ids of the transforms whose last poll failed, and where discovery has failed; or there was none yet."""
-        return [*self._poller.failing, *(f"discovery {lane.account} {lane.region}" for lane in self._finder.failing)]
+        return [*self._poller.failing, *(f"discovery {lane.account} {lane.region}" for lane in self._discovery.failing)]
 
     # -- what the server asks (endpoints.Site) ----------------------------------------------------------------------
 
@@ -159,28 +163,28 @@ class Service:
             return None
 
     def _adopt(self, config: Config) -> None:
-        before, former = self._config, self._aws
+        before, former = self._config, self._clients
         if config.state != before.state:
             raise StateError("state.path: cannot change while the exporter runs; expected a restart")
-        aws = former if _connection_of(config) == _connection_of(before) else self._connect(config)
-        searches = self._finder.plan(config)
-        self._watch(config, aws, searches)
-        self._finder.adopt(searches, config, aws)
-        self._config, self._aws = config, aws
-        if aws is not former:
+        clients = former if _connection_of(config) == _connection_of(before) else self._connect(config)
+        searches = self._discovery.plan(config)
+        self._watch(config, clients, searches)
+        self._discovery.adopt(searches, config, clients)
+        self._config, self._clients = config, clients
+        if clients is not former:
             former.close()
             del former
             # What a client refers to refers back to it, so only the collector frees it, and that comes round seldom.
             gc.collect()
 
-    def _watch(self, config: Config, aws: Aws, searches: Sequence[Search]) -> None:
+    def _watch(self, config: Config, clients: GlueClients, searches: Sequence[DiscoveryQuery]) -> None:
         """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""
         # Before it is used, for a search may end meanwhile.
         found = [search.found for search in searches]
-        self._poller.watch(config, aws, self._targets_of(config, searches))
+        self._poller.watch(config, clients, self._targets_of(config, searches))
         self._found = found
 
-    def _targets_of(self, config: Config, searches: Iterable[Search]) -> tuple[Target, ...]:
+    def _targets_of(self, config: Config, searches: Iterable[DiscoveryQuery]) -> tuple[Target, ...]:
         """Return what this shard watches; what a search has found is the shard's own already."""
         configured = [target for target in configured_targets(config) if self._shard.owns(target.id)]
         return merge_targets(configured, (target for search in searches for target in search.found))
@@ -188,11 +192,11 @@ class Service:
     def _watch_found(self) -> None:
         """Watch what a discovery has found, if that is news."""
         with self._reloading:
-            searches = self._finder.searches
+            searches = self._discovery.searches
             if [search.found for search in searches] == self._found:
                 return
             try:
-                self._watch(self._config, self._aws, searches)
+                self._watch(self._config, self._clients, searches)
             except StateError as error:
                 log.error("what was discovered is not watched yet", error=str(error))
 
@@ -206,26 +210,32 @@ class Service:
         pages = self._status_pages()
         if pages is None:
             return None
-        standings = self._poller.standings
+        reports = self._reports()
         health = health_of(
             self.telemetry,
-            standings,
+            reports,
             shard=self._shard,
             state_path=self._config.state.path,
             interval=self._config.polling.interval,
             lookback=self._config.polling.lookback,
         )
-        return pages.front(standings, health, query, telemetry_path, Moment(time.time(), time.monotonic()))
+        return pages.front(reports, health, query, telemetry_path, Moment(time.time(), time.monotonic()))
 
     def transform_page(self, transform_id: str, telemetry_path: str) -> Document | None:
         """Return the page of one transform; None if it is not watched or pages are turned off."""
         pages = self._status_pages()
-        standing = next((one for one in self._poller.standings if one.target.id == transform_id), None)
-        if pages is None or standing is None:
+        report = next((one for one in self._reports() if one.target.id == transform_id), None)
+        if pages is None or report is None:
             return None
         return pages.transform(
-            standing, self._config.polling.interval, telemetry_path, Moment(time.time(), time.monotonic())
+            report, self._config.polling.interval, telemetry_path, Moment(time.time(), time.monotonic())
         )
+
+    def _reports(self) -> list[TransformReport]:
+        return [
+            TransformReport(one.target, one.shown[0] if one.shown else None, one.recent.runs, one.next_poll)
+            for one in self._poller.monitored
+        ]
 
     def _status_pages(self) -> "StatusPages | None":
         """Return what renders the pages; it is loaded when somebody first looks at one."""
@@ -233,7 +243,7 @@ class Service:
             return None
         if self._pages is None:
             # A template engine takes 50 ms and some memory, which a process that is only scraped does without.
-            from exporter.status.site import StatusPages  # noqa: PLC0415
+            from exporter.statuspage.pages import StatusPages  # noqa: PLC0415
 
             self._pages = StatusPages()
         return self._pages

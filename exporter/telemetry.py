@@ -9,9 +9,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __revision__, __version__
-from exporter.faults import REASONS
-from exporter.sharding import Shard
-from exporter.targets import Lane
+from exporter.model.transform import Lane
 
 GLUE_OPERATIONS = ("GetMLTaskRuns", "GetMLTaskRun", "GetMLTransform", "ListMLTransforms", "GetTags")
 OPERATIONS = (*GLUE_OPERATIONS, "AssumeRole", "GetCallerIdentity")
@@ -136,10 +134,10 @@ class Telemetry:
             PlatformCollector(registry=registry)
             GCCollector(registry=registry)
 
-    def tell_shard(self, shard: Shard) -> None:
-        """Say which shard this is."""
-        self.shard_info.labels(str(shard.index), str(shard.count)).set(1)
-        self.shards.set(shard.count)
+    def set_shard(self, index: int, count: int) -> None:
+        """Set which shard this exporter is, counted from 0, and how many there are."""
+        self.shard_info.labels(str(index), str(count)).set(1)
+        self.shards.set(count)
 
     def expect_state(self) -> None:
         """Add the metrics of a state file."""
@@ -173,10 +171,14 @@ class Telemetry:
         if successful:
             self.web_config_success.set_to_current_time()
 
-    def expect(self, lanes: Iterable[Lane]) -> None:
-        """Begin the known series of these lanes at 0: a counter born at 1 is invisible to ``increase()``."""
+    def expect(self, lanes: Iterable[Lane], reasons: Iterable[str]) -> None:
+        """Create the series of these lanes at 0, one for each reason of a failed poll.
+
+        ``increase()`` does not see the first value of a series, so a counter must not appear at 1.
+        """
+        reasons = tuple(reasons)
         for lane in lanes:
-            for reason in REASONS:
+            for reason in reasons:
                 self.poll_errors.labels(*lane, reason)
             self.api_request_delay.labels(*lane)
         for operation in OPERATIONS:

@@ -5,7 +5,7 @@
 - `Chart.yaml`: both versions, from `exporter/__init__.py`
 - `templates/_rules.tpl`: the rules of `alerts/`, their thresholds turned into values
 - `dashboards/`: the dashboards of `dashboards/`
-- `values.schema.json`: what `values.yaml` may be overridden with, from its defaults and `exporter/schema.py`
+- `values.schema.json`: what `values.yaml` may be overridden with, from its defaults and `exporter/config/schema.py`
 - `README.md`: the table of values, from the comments in `values.yaml`
 
 `--check` writes nothing and fails if a file is not what would be written.

@@ -6,7 +6,7 @@ from typing import Any, TypeGuard, get_args
 import yaml
 from pydantic import BaseModel
 
-from exporter import schema
+from exporter.config import schema
 
 Schema = dict[str, Any]
 

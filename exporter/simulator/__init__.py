@@ -46,8 +46,8 @@ tasks say about durations and gaps passes f times faster from the start on; hist
 length. Nothing lies in the future unless a run was added so.
 """
 
-from exporter.simulator.faults import FaultBoard
-from exporter.simulator.journal import LoggedRequest, RequestLog
+from exporter.simulator.injected_faults import FaultBoard
+from exporter.simulator.request_log import LoggedRequest, RequestLog
 from exporter.simulator.scenario import (
     Fault,
     Scenario,

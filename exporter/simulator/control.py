@@ -32,10 +32,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import ValidationError, validate_call
 
-from exporter.simulator.faults import FaultBoard
 from exporter.simulator.gateway import HttpRequest
-from exporter.simulator.journal import RequestLog
+from exporter.simulator.injected_faults import FaultBoard
 from exporter.simulator.protocol import Answer
+from exporter.simulator.request_log import RequestLog
 from exporter.simulator.world import NotThereError, World
 
 PREFIX = "/_simulator/"

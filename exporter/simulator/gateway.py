@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exporter.simulator.api import Caller, GlueApi
-from exporter.simulator.faults import FaultBoard, Target, fault_error, garble
-from exporter.simulator.journal import LoggedRequest, RequestLog
+from exporter.simulator.injected_faults import FaultBoard, Target, fault_error, garble
 from exporter.simulator.protocol import (
     TARGET_PREFIX,
     Answer,
@@ -19,6 +18,7 @@ from exporter.simulator.protocol import (
     xml_answer,
     xml_error,
 )
+from exporter.simulator.request_log import LoggedRequest, RequestLog
 from exporter.simulator.scenario import Fault
 from exporter.simulator.sts import Identity, Keyring, StsApi, read_query
 from exporter.simulator.world import World

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from exporter.simulator.control import PREFIX, Control
-from exporter.simulator.faults import FaultBoard
 from exporter.simulator.gateway import Gateway, HttpRequest, Reaction
-from exporter.simulator.journal import RequestLog
+from exporter.simulator.injected_faults import FaultBoard
 from exporter.simulator.protocol import Answer
+from exporter.simulator.request_log import RequestLog
 from exporter.simulator.scenario import BUILT_IN, Scenario, load_scenario
 from exporter.simulator.server import HttpServer
 from exporter.simulator.world import World

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any
 
+from exporter.simulator.expected_counts import Resident, count
 from exporter.simulator.history import RunHistory, RunIds
 from exporter.simulator.lifecycle import (
     Calendar,
@@ -26,7 +27,6 @@ from exporter.simulator.quantities import instant
 from exporter.simulator.records import render_run, render_transform
 from exporter.simulator.scenario import ExplicitRun, Scenario, ScenarioError, Transform
 from exporter.simulator.shapes import FINAL_STATUSES, TASK_TYPES
-from exporter.simulator.truth import Resident, count
 
 _FLOAT_ERROR = 0.001  # epoch seconds times 1000 may fall just short of the whole millisecond they stand for
 _RENDERED_AT_END = ("Status", "CompletedOn", "ExecutionTime", "ErrorString", "LastModifiedOn")

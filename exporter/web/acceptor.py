@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from exporter.logs import get_logger
+from exporter.web.config import ServerTls
 from exporter.web.connections import Connections, Guest, HttpConnection
 from exporter.web.limits import Limits
-from exporter.web.webconfig import ServerTls
 
 log = get_logger(__name__)
 

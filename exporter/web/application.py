@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Seque
 from typing import Any
 
 from exporter.logs import get_logger
+from exporter.web.admission import Gate
+from exporter.web.config import WebSettings
 from exporter.web.connections import HttpConnection
-from exporter.web.endpoints import HEALTH_PATHS, Endpoints, Request
-from exporter.web.gate import Gate
 from exporter.web.responses import Response, header_lines, text
-from exporter.web.webconfig import WebSettings
+from exporter.web.routes import HEALTH_PATHS, Endpoints, Request
 
 log = get_logger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.document import Problem
-from exporter.web.yamlnodes import Value
+from exporter.config.document import Problem
+from exporter.config.yamlnodes import Value
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 

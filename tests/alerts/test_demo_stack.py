@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.arguments import parse
-from exporter.config import load_config
-from exporter.flags import ServeOptions, SimulateOptions
+from exporter.cli.flags import ServeOptions, SimulateOptions
+from exporter.cli.parser import parse
+from exporter.config.settings import load_config
 from exporter.simulator.scenario import load_scenario
 from tests.support import ROOT, Process, fetch, free_port, run, tool, wait_for
 

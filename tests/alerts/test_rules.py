@@ -10,8 +10,8 @@ import yaml
 from alerts.generate import main
 from alerts.rules import REFUSED, THROTTLED
 from alerts.thresholds import read_thresholds
-from exporter.durations import parse_duration
-from exporter.faults import fault_of_code
+from exporter.config.durations import parse_duration
+from exporter.glue.error_table import fault_of_code
 from tests.alerts.vocabulary import TARGET_LABELS, exposed, problems, uses
 from tests.support import ROOT, run, tool
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from exporter.faults import REASONS
-from exporter.metrics import METRICS, TRANSFORM_STATUSES
-from exporter.runs import STATUSES, TASK_TYPES
+from exporter.exposition.metrics import METRICS, TRANSFORM_STATUSES
+from exporter.glue.error_table import REASONS
+from exporter.model.task_run import STATUSES, TASK_TYPES
 from exporter.telemetry import LOG_LEVELS, OPERATIONS, Telemetry
 
 TARGET_LABELS = frozenset({"job", "instance", "namespace", "service"})

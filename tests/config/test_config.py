@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.config import Account, Config, load_config, masked_yaml, read_config
-from exporter.document import ConfigError
+from exporter.config.document import ConfigError
+from exporter.config.settings import Account, Config, load_config, masked_yaml, read_config
 
 DATA = Path(__file__).parent / "data"
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.durations import format_duration, parse_duration
+from exporter.config.durations import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

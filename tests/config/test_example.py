@@ -6,8 +6,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from exporter import schema
-from exporter.config import load_config
+from exporter.config.settings import load_config, schema
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 ENTRIES = {"accounts": schema.AccountEntry, "transforms": schema.TransformEntry, "discovery": schema.DiscoveryEntry}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import load_config, masked_yaml
-from exporter.document import ConfigError
+from exporter.config.document import ConfigError
+from exporter.config.settings import load_config, masked_yaml
 
 DATA = Path(__file__).parent / "data"
 BAD = sorted(DATA.glob("*.bad.yaml"))

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from exporter.state import open_state
+from exporter.state.store import open_state
 from tests.counting.world import HOUR, MINUTE, NOW, Exporter, Run, World, configuration
 
 CONFIG = configuration("tfm-a")

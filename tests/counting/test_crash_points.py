@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.changes import Changes
-from exporter.ledger import Ledger, Reading
-from exporter.runs import TaskRun
-from exporter.state import STAGED, StateFile, open_state
+from exporter.counting.changes import Changes
+from exporter.counting.ledger import Ledger, Reading
+from exporter.model.task_run import TaskRun
+from exporter.state.store import STAGED, StateFile, open_state
 from tests.counting.lives import RUNS
 from tests.counting.world import (
     BOUNDS,
@@ -26,9 +26,9 @@ from tests.counting.world import (
     Samples,
     World,
     by_cell,
-    cells,
     configuration,
     copy_state,
+    run_kinds,
     through,
 )
 from tests.support import ROOT
@@ -136,7 +136,7 @@ def live_on(kill: Kill, instance: str, folder: Path) -> tuple[Counter[tuple[str,
 
 def happened(kill: Kill) -> Counter[tuple[str, str]]:
     """Give what has finished since the first poll."""
-    return Counter(cells([run for run in kill.world.over("tfm-a") if run.id != "old"]))
+    return Counter(run_kinds([run for run in kill.world.over("tfm-a") if run.id != "old"]))
 
 
 def test_every_write_is_an_instant(kills: list[Kill]) -> None:
@@ -225,7 +225,7 @@ def test_a_long_history_is_stored_as_a_whole_or_not_at_all(tmp_path: Path) -> No
             kills.append(copy_state(path, tmp_path / str(len(kills)) / "state.db"))
 
     state = through(unsynced(path), remember)
-    state.save("tfm-a", "customers", ledger, changes, NOW, born_at=NOW)
+    state.save("tfm-a", "customers", ledger, changes, NOW, created_at=NOW)
     state.close()
     assert len(kills) == 5, "the row of the transform, three times its runs, and the name that makes it known"
     for kill in kills:
@@ -233,7 +233,7 @@ def test_a_long_history_is_stored_as_a_whole_or_not_at_all(tmp_path: Path) -> No
         restored = after.load("tfm-a", BOUNDS)
         assert (restored is not None) == (kill is kills[-1])
         if restored is None:
-            after.save("tfm-a", "customers", *long_poll(), NOW, born_at=NOW)
+            after.save("tfm-a", "customers", *long_poll(), NOW, created_at=NOW)
             restored = after.load("tfm-a", BOUNDS)
         after.close()
         assert restored is not None
@@ -251,11 +251,11 @@ def test_other_transforms_are_stored_while_a_long_history_is(tmp_path: Path) -> 
         if done and statement == "COMMIT" and state.load("tfm-a", BOUNDS) is None:
             turns.append(
                 state.save(
-                    f"tfm-{len(turns)}", "", Ledger(BOUNDS), Changes((), (), (), (), {}, (), True), NOW, born_at=NOW
+                    f"tfm-{len(turns)}", "", Ledger(BOUNDS), Changes((), (), (), (), {}, (), True), NOW, created_at=NOW
                 )
             )
 
-    through(state, in_between).save("tfm-a", "customers", ledger, changes, NOW, born_at=NOW)
+    through(state, in_between).save("tfm-a", "customers", ledger, changes, NOW, created_at=NOW)
     restored = state.load("tfm-a", BOUNDS)
     state.close()
     assert turns == [True] * 4

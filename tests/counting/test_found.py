@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Config
-from exporter.totals import Count, Series
+from exporter.config.settings import Config
+from exporter.counting.counters import Count, Series
 from tests.counting.world import (
     DAY,
     FINISHED,
@@ -246,7 +246,7 @@ def test_a_restart_does_not_change_when_a_series_was_born(world: World, tmp_path
         exporter = Exporter(world, configuration("tfm-a"), path)
         world.now += HOUR
         exporter.poll()
-        born.append(exporter.watch_of("tfm-a").births.born_at)
+        born.append(exporter.watch_of("tfm-a").initial_values.created_at)
         exporter.close()
     assert born[0] == born[1]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Config
-from exporter.state import StateFile, open_state
-from exporter.targets import Details
+from exporter.config.settings import Config
+from exporter.model.transform import Details
+from exporter.state.store import StateFile, open_state
 from tests.counting.world import (
     DAY,
     FINISHED,

@@ -3,8 +3,8 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.ledger import Ledger, Reading
-from exporter.runs import STATUSES, TASK_TYPES, RunPage, TaskRun
+from exporter.counting.ledger import Ledger, Reading
+from exporter.model.task_run import STATUSES, TASK_TYPES, RunPage, TaskRun
 
 NOW, CUTOFF = 100_000.0, 50_000.0
 BOUNDS = (60.0, 3600.0)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from exporter.cells import MAX_FOREIGN_CELLS
-from exporter.changes import Changes
-from exporter.ledger import Ledger, Reading
-from exporter.runs import TaskRun
-from exporter.totals import Count, Series
+from exporter.counting.changes import Changes
+from exporter.counting.counters import Count, Series
+from exporter.counting.ledger import Ledger, Reading
+from exporter.counting.run_kinds import MAX_FOREIGN_KINDS
+from exporter.model.task_run import TaskRun
 from tests.counting.world import BOUNDS, DAY, HOUR, MINUTE, NOW, Exporter, Run, World, configuration
 
 LOOKBACK = 30 * DAY
@@ -65,7 +65,7 @@ def counted(ledger: Ledger, family: str = "finished") -> dict[tuple[str, str], i
 
 def gauge(ledger: Ledger, now: float = NOW + 60) -> dict[tuple[str, str], int]:
     """Give the gauge of runs by type and status, without its zeros."""
-    return {cell: count for cell, count in ledger.view(now - LOOKBACK).runs.items() if count}
+    return {run_kind: count for run_kind, count in ledger.view(now - LOOKBACK).runs.items() if count}
 
 
 # -- news and history -------------------------------------------------------------------------------------------------
@@ -216,13 +216,13 @@ def test_a_new_type_and_status_pass_through(ledger: Ledger) -> None:
 
 def test_new_names_are_bounded(ledger: Ledger) -> None:
     """Beyond so many unknown pairs the rest share OTHER, so labels cannot grow without end; every run still counts."""
-    runs = [a_run(f"tsk-{n}", task_type=f"T{n}", status=f"S{n}") for n in range(MAX_FOREIGN_CELLS)]
+    runs = [a_run(f"tsk-{n}", task_type=f"T{n}", status=f"S{n}") for n in range(MAX_FOREIGN_KINDS)]
     late = [a_run("tsk-a", task_type="NEW", status="NEW"), a_run("tsk-b", task_type="NEWER", status="FAILED")]
     known = a_run("tsk-c", task_type="EVALUATION", status="NEW")
     read(ledger, *runs, *late, known)
     totals = counted(ledger)
-    assert sum(totals.values()) == MAX_FOREIGN_CELLS + 3
-    shared = {cell: count for cell, count in totals.items() if "OTHER" in cell}
+    assert sum(totals.values()) == MAX_FOREIGN_KINDS + 3
+    shared = {run_kind: count for run_kind, count in totals.items() if "OTHER" in run_kind}
     assert shared == {("OTHER", "OTHER"): 1, ("OTHER", "FAILED"): 1, ("EVALUATION", "OTHER"): 1}
 
 

@@ -10,17 +10,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from exporter.births import Births
+from exporter.counting.counters import Count, Histogram, Series
+from exporter.counting.latest import GaugeValues
+from exporter.counting.ledger import Ledger
 from exporter.errors import GlueError
-from exporter.facts import View
-from exporter.ledger import Ledger
-from exporter.metrics import Poll
-from exporter.runs import FINAL_STATUSES
-from exporter.state import open_state
-from exporter.targets import Lane, Target
-from exporter.totals import Count, Histogram, Series
-from exporter.watch import Watch
-from tests.counting.world import BOUNDS, DAY, HOUR, MINUTE, Run, World, cells, configuration
+from exporter.exposition.initial_values import InitialValues
+from exporter.exposition.snapshot import PollResult
+from exporter.model.task_run import FINAL_STATUSES
+from exporter.model.transform import Lane, Target
+from exporter.polling.monitored_transform import MonitoredTransform
+from exporter.state.store import open_state
+from tests.counting.world import BOUNDS, DAY, HOUR, MINUTE, Run, World, configuration, run_kinds
 
 ID = "tfm-a"
 TYPES = ("FIND_MATCHES", "EVALUATION", "INVENTED")
@@ -51,8 +51,8 @@ class Polls(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.state = open_state(self.folder / "state.db", self.world.now)[0]
         self.state._connection.execute("PRAGMA synchronous = OFF")
-        births = Births(scrapes=1, timeout=1.0, born_at=self.world.now)
-        self.watch = Watch(Target(ID, Lane("default", "eu-west-1")), Ledger(BOUNDS), births)
+        initial_values = InitialValues(scrapes=1, timeout=1.0, created_at=self.world.now)
+        self.watch = MonitoredTransform(Target(ID, Lane("default", "eu-west-1")), Ledger(BOUNDS), initial_values)
         self.first_shown: set[str] = set()
         self.history: set[str] = set()
         self.began = self.first_cutoff = 0.0
@@ -143,13 +143,13 @@ class Polls(RuleBasedStateMachine):
         except GlueError:
             up = False
         else:
-            self.state.save(ID, "", self.watch.ledger, changes, now, born_at=now)
+            self.state.save(ID, "", self.watch.ledger, changes, now, created_at=now)
             self.last_poll = self.world.now
             if first:
                 self.first_shown, self.began = set(self.world.seen), self.world.newest
                 self.history = set(self.world.shown_final)
                 self.first_cutoff = now - self.polling.lookback
-        self.watch.poll = Poll(up=up, tried=now, succeeded=now if up else None, duration=0.0)
+        self.watch.poll = PollResult(up=up, tried=now, succeeded=now if up else None, duration=0.0)
         return up
 
     @rule()
@@ -194,8 +194,8 @@ class Polls(RuleBasedStateMachine):
     def restart(self) -> None:
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
-        births = Births(scrapes=1, timeout=1.0, born_at=self.world.now)
-        self.watch = Watch(self.watch.target, restored.ledger, births)
+        initial_values = InitialValues(scrapes=1, timeout=1.0, created_at=self.world.now)
+        self.watch = MonitoredTransform(self.watch.target, restored.ledger, initial_values)
 
     @rule(hours=st.integers(2, 5))
     def the_lookback_is_configured_anew(self, hours: int) -> None:
@@ -214,7 +214,7 @@ class Polls(RuleBasedStateMachine):
         ledger = self.watch.ledger
         news = [run for run in self.world.over(ID) if not self.is_history(run)]
         totals = ledger.totals
-        assert of_family(totals, "finished") == cells(news)
+        assert of_family(totals, "finished") == run_kinds(news)
         seen_to_start = [r for r in self.world.visible(ID) if r.id not in self.first_shown and not self.is_history(r)]
         assert of_family(totals, "started") == Counter((run.task_type, "") for run in seen_to_start)
         compare_histograms("execution", totals, {r: r.execution for r in news})
@@ -230,11 +230,11 @@ class Polls(RuleBasedStateMachine):
         shown = (run.at(self.world.now) for run in self.world.visible(ID) if run.started >= cutoff)
         return Counter((run.task_type, run.status) for run in shown)
 
-    def compare_state(self, view: View, cutoff: float) -> None:
+    def compare_state(self, view: GaugeValues, cutoff: float) -> None:
         ledger = self.watch.ledger
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
-        names = ("open", "gone", "finished", "totals", "floor", "began", "watermark", "cells", "latest")
+        names = ("open", "gone", "finished", "totals", "floor", "began", "watermark", "run_kinds", "latest")
         assert {n: getattr(restored.ledger, n) for n in names} == {n: getattr(ledger, n) for n in names}
         again = restored.ledger.view(cutoff)
         assert (+Counter(again.runs), again.oldest_active) == (+Counter(view.runs), view.oldest_active)
@@ -251,8 +251,8 @@ def compare_histograms(family: str, totals: dict[Series, Count | Histogram], run
             observed[run.task_type, run.first_final or run.status].append(seconds)
     histograms = {(s.task_type, s.status): t for s, t in totals.items() if s.family == family}
     assert histograms.keys() == observed.keys()
-    for cell, values in observed.items():
-        histogram = histograms[cell]
+    for run_kind, values in observed.items():
+        histogram = histograms[run_kind]
         assert isinstance(histogram, Histogram)
         assert histogram.sum == pytest.approx(sum(values))
         counts = [sum(value <= bound for value in values) for bound in BOUNDS]

@@ -12,23 +12,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from exporter.config import Config
-from exporter.runs import FINAL_STATUSES
-from exporter.state import open_state
-from exporter.totals import Count
+from exporter.config.settings import Config
+from exporter.counting.counters import Count
+from exporter.model.task_run import FINAL_STATUSES
+from exporter.state.store import open_state
 from tests.counting.world import (
     BOUNDS,
     FINISHED,
     HOUR,
-    Cell,
     Exporter,
     Prometheus,
     Run,
+    RunKind,
     Samples,
     World,
     by_cell,
-    cells,
     configuration,
+    run_kinds,
     through,
 )
 
@@ -45,15 +45,15 @@ class Scrapes(RuleBasedStateMachine):
 
     @initialize(
         with_state=st.booleans(),
-        births=st.sampled_from([1, 1, 1, 2]),
+        initial_values=st.sampled_from([1, 1, 1, 2]),
         renamed=st.booleans(),
         history=st.integers(0, 3),
     )
-    def begin(self, with_state: bool, births: int, renamed: bool, history: int) -> None:
+    def begin(self, with_state: bool, initial_values: int, renamed: bool, history: int) -> None:
         self.world = World()
         self.folder = Path(tempfile.mkdtemp())
         self.with_state = with_state
-        self.births = births
+        self.initial_values = initial_values
         self.renamed = renamed
         self.disk_full = False
         self.bounds = BOUNDS
@@ -61,9 +61,9 @@ class Scrapes(RuleBasedStateMachine):
         self.prometheus = Prometheus()
         self.starts = 0
         self.missed: dict[str, set[str]] = {name: set() for name in IDS}
-        self.reached: Counter[tuple[str, Cell]] = Counter()
-        self.lost: Counter[tuple[str, Cell]] = Counter()
-        self.ended: Counter[tuple[str, Cell]] = Counter()
+        self.reached: Counter[tuple[str, RunKind]] = Counter()
+        self.lost: Counter[tuple[str, RunKind]] = Counter()
+        self.ended: Counter[tuple[str, RunKind]] = Counter()
         """What processes without state had shown when they were killed."""
         self.under_way = False
         """Whether a scrape has begun whose end nobody knows."""
@@ -110,7 +110,7 @@ class Scrapes(RuleBasedStateMachine):
     # -- what the exporter does -------------------------------------------------------------------------------------
 
     def _configuration(self) -> Config:
-        return configuration(*sorted(self.watched), buckets=self.bounds, births=self.births)
+        return configuration(*sorted(self.watched), buckets=self.bounds, initial_values=self.initial_values)
 
     def _start(self) -> None:
         state = None
@@ -156,8 +156,8 @@ class Scrapes(RuleBasedStateMachine):
         scrape.sent()
         self.under_way = self.broken_off = False
         for name in self.watched:
-            for cell, value in samples.finished(name).items():
-                self.reached[name, cell] = value
+            for run_kind, value in samples.finished(name).items():
+                self.reached[name, run_kind] = value
         if publish:
             self.exporter.exposition.publish()
         if not self.rebucketed and (self.with_state or self.starts == 1):
@@ -214,11 +214,11 @@ class Scrapes(RuleBasedStateMachine):
             restored = state.load(name, self.bounds)
             for series, total in (restored.served if restored else {}).items():
                 if series.family == "finished" and isinstance(total, Count):
-                    cell = (series.task_type, series.status)
-                    step = total.value - self.reached[name, cell]
+                    run_kind = (series.task_type, series.status)
+                    step = total.value - self.reached[name, run_kind]
                     assert step == 0 or self.under_way or self.broken_off
-                    self.lost[name, cell] += step
-                    self.reached[name, cell] = total.value
+                    self.lost[name, run_kind] += step
+                    self.reached[name, run_kind] = total.value
 
     @rule(watched=st.frozensets(st.sampled_from(IDS), min_size=1))
     def the_configuration_is_reloaded(self, watched: frozenset[str]) -> None:
@@ -233,8 +233,8 @@ class Scrapes(RuleBasedStateMachine):
 
     # -- what must hold ---------------------------------------------------------------------------------------------
 
-    def truth(self, name: str) -> dict[Cell, int]:
-        return cells([run for run in self.world.over(name) if run.id not in self.missed[name]])
+    def truth(self, name: str) -> dict[RunKind, int]:
+        return run_kinds([run for run in self.world.over(name) if run.id not in self.missed[name]])
 
     def check_marks(self, samples: Samples) -> None:
         """No value is served that a restart would not serve again."""
@@ -249,8 +249,8 @@ class Scrapes(RuleBasedStateMachine):
                 for series, total in marked.items()
                 if series.family == "finished" and isinstance(total, Count)
             }
-            for cell, value in samples.finished(name).items():
-                assert recorded.get(cell, 0) >= value
+            for run_kind, value in samples.finished(name).items():
+                assert recorded.get(run_kind, 0) >= value
 
     def _finish(self) -> None:
         """Let all troubles end, and poll and scrape until everything must have been seen."""
@@ -258,7 +258,7 @@ class Scrapes(RuleBasedStateMachine):
         self.watched = frozenset(IDS)
         self.exporter.reload(self._configuration())
         self.world.now += HOUR
-        for _ in range(2 + 2 * self.births):
+        for _ in range(2 + 2 * self.initial_values):
             for name in IDS:
                 self.poll(name, publish=True, fails=False)
             self.scrape(publish=True)
@@ -270,9 +270,9 @@ class Scrapes(RuleBasedStateMachine):
             assert increase + of_transform(self.lost, name) == Counter(truth) + of_transform(self.ended, name)
 
 
-def of_transform(counts: Counter[tuple[str, Cell]], name: str) -> Counter[Cell]:
+def of_transform(counts: Counter[tuple[str, RunKind]], name: str) -> Counter[RunKind]:
     """Give the counts of one transform."""
-    return Counter({cell: count for (of, cell), count in counts.items() if of == name})
+    return Counter({run_kind: count for (of, run_kind), count in counts.items() if of == name})
 
 
 class TestScrapes(Scrapes.TestCase):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.sharding import Shard
-from exporter.state import open_state
+from exporter.model.shard import Shard
+from exporter.state.store import open_state
 from tests.counting.world import FINISHED, Exporter, Prometheus, Run, World, configuration
 
 IDS = [f"tfm-{letter}" for letter in "abcd"]

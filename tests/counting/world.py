@@ -11,16 +11,17 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from exporter.config import Config, load_config
+from exporter.config.settings import Config, load_config
 from exporter.errors import GlueError
-from exporter.exposition import Exposition, Scrape
-from exporter.negotiation import Encoding, TextFormat
-from exporter.poller import Poller
-from exporter.runs import MAX_CLOCK_SKEW, RunPage, TaskRun
-from exporter.state import StateFile, open_state
-from exporter.targets import Details, Lane, configured_targets
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.exposition.publisher import Exposition, Scrape
+from exporter.model.task_run import MAX_CLOCK_SKEW, RunPage, TaskRun
+from exporter.model.transform import Details, Lane
+from exporter.polling.monitored_transform import MonitoredTransform
+from exporter.polling.poller import Poller
+from exporter.polling.targets import configured_targets
+from exporter.state.store import StateFile, open_state
 from exporter.telemetry import Telemetry
-from exporter.watch import Watch
 
 NOW = 1_790_000_000.0
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -32,7 +33,7 @@ RUNS = "glue_ml_task_runs"
 EXECUTION = "glue_ml_task_run_execution_seconds"
 DURATION = "glue_ml_task_run_duration_seconds"
 
-Cell = tuple[str, str]
+RunKind = tuple[str, str]
 
 _SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -41,7 +42,7 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 def configuration(
     *transforms: str,
     buckets: tuple[float, ...] = BOUNDS,
-    births: int = 1,
+    initial_values: int = 1,
     lookback: float = 30 * DAY,
     overlap: float = 15 * MINUTE,
     resync_interval: float = 6 * HOUR,
@@ -52,7 +53,7 @@ def configuration(
     polling = replace(
         config.polling, lookback=lookback, overlap=overlap, resync_interval=resync_interval, page_size=page_size
     )
-    metrics = replace(config.metrics, execution_buckets=buckets, birth_scrapes=births, birth_timeout=DAY)
+    metrics = replace(config.metrics, execution_buckets=buckets, birth_scrapes=initial_values, birth_timeout=DAY)
     return replace(config, polling=polling, metrics=metrics)
 
 
@@ -91,7 +92,7 @@ class Run:
 
 @dataclass
 class World:
-    """All transforms with their runs, and the moods of the server that lists them. Passed in as `pages.Glue`."""
+    """All transforms with their runs, and the moods of the server that lists them. Passed in as `pages.GlueClient`."""
 
     now: float = NOW
     skew: float = 0.0
@@ -127,7 +128,7 @@ class World:
 
     # -- as pages.Aws ---------------------------------------------------------------------------------------------
 
-    def lane(self, _lane: Lane) -> "World":
+    def client_for(self, _lane: Lane) -> "World":
         """Give the Glue of any account and region: this."""
         return self
 
@@ -204,7 +205,7 @@ class Samples:
                 found[tuple(pairs[label] for label in sorted(pairs))] = value
         return found
 
-    def finished(self, transform_id: str = "tfm-a") -> dict[Cell, int]:
+    def finished(self, transform_id: str = "tfm-a") -> dict[RunKind, int]:
         """Give the counters of finished runs that are not 0, by type and status."""
         of = self.of(FINISHED, transform_id)
         return {(task_type, status): int(value) for (status, task_type), value in of.items() if value}
@@ -243,7 +244,7 @@ class Exporter:
         self.config = config
         self.poller.watch(config, self.world, configured_targets(config))  # type: ignore[arg-type] # see above
 
-    def watch_of(self, transform_id: str) -> Watch:
+    def watch_of(self, transform_id: str) -> MonitoredTransform:
         """Give a transform as the poller holds it."""
         return self.poller._watches[transform_id]
 
@@ -280,7 +281,7 @@ class Exporter:
         }
         return Samples(values), scrape
 
-    def totals(self, transform_id: str = "tfm-a") -> dict[Cell, int]:
+    def totals(self, transform_id: str = "tfm-a") -> dict[RunKind, int]:
         """Give the true counters of finished runs, held back or not."""
         ledger = self.watch_of(transform_id).ledger
         return {
@@ -354,12 +355,12 @@ class Prometheus:
         ]
 
 
-def by_cell(increase: Mapping[str, float], transform_id: str = "tfm-a") -> dict[Cell, int]:
+def by_cell(increase: Mapping[str, float], transform_id: str = "tfm-a") -> dict[RunKind, int]:
     """Give increases of finished runs by type and status."""
-    return {cell: int(value) for cell, value in Samples(increase).finished(transform_id).items()}
+    return {run_kind: int(value) for run_kind, value in Samples(increase).finished(transform_id).items()}
 
 
-def cells(runs: Sequence[Run]) -> dict[Cell, int]:
+def run_kinds(runs: Sequence[Run]) -> dict[RunKind, int]:
     """Give how many of the runs ended how, by type and status."""
     return dict(Counter((run.task_type, run.first_final or run.status) for run in runs))
 

@@ -9,7 +9,7 @@ import yaml
 
 from dashboards.generate import dashboard_files, main
 from dashboards.parts import STATUS_COLOURS
-from exporter.runs import STATUSES
+from exporter.model.task_run import STATUSES
 from tests.alerts.vocabulary import exposed, problems
 from tests.dashboards.panels import DASHBOARDS, FOLDER, Target, filled, panels, targets, variables
 from tests.support import ROOT

@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 from alerts.rules import INFO
-from exporter import droppable
-from exporter.runs import FINAL_STATUSES, TASK_TYPES
+from exporter.config import gone as droppable
+from exporter.model.task_run import FINAL_STATUSES, TASK_TYPES
 from exporter.simulator import Simulator
 from tests.alerts.vocabulary import uses
-from tests.aws.running import running, wait_for
+from tests.running import running, wait_for
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs/capacity.md").read_text(encoding="utf-8")

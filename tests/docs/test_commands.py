@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.arguments import parse
-from exporter.flags import COMMANDS
-from exporter.pages import PEOPLES_OPERATIONS
+from exporter.cli.flags import COMMANDS
+from exporter.cli.parser import parse
+from exporter.glue.client import INTERACTIVE_OPERATIONS
 from tests.docs.test_pages import PAGES
 from tests.support import ROOT
 
@@ -44,4 +44,4 @@ def test_runbooks_show_runs() -> None:
 def test_what_only_people_call_is_documented() -> None:
     """The page about permissions names each operation that the exporter's own policy leaves out."""
     text = (ROOT / "docs/iam.md").read_text(encoding="utf-8")
-    assert all(f"`glue:{operation}`" in text for operation in PEOPLES_OPERATIONS)
+    assert all(f"`glue:{operation}`" in text for operation in INTERACTIVE_OPERATIONS)

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.flags import DEFAULT_PORT
+from exporter.cli.flags import DEFAULT_PORT
 from tests.support import EXPORTER, ROOT, Process, fetch, wait_for
 
 pytestmark = pytest.mark.slow

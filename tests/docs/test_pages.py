@@ -12,12 +12,10 @@ import pytest
 import yaml
 
 from exporter import __version__
-from exporter.arguments import parse
-from exporter.config import load_config
-from exporter.flags import COMMANDS, FLAGS
-from exporter.metrics import METRICS
-from exporter.policy import policies, printable
-from exporter.schema import (
+from exporter.cli.flags import COMMANDS, FLAGS
+from exporter.cli.iam_policy import policies, printable
+from exporter.cli.parser import parse
+from exporter.config.schema import (
     AccountEntry,
     DiscoveryEntry,
     File,
@@ -27,7 +25,10 @@ from exporter.schema import (
     TransformEntry,
     WebSection,
 )
-from exporter.targets import Lane
+from exporter.config.settings import load_config
+from exporter.exposition.metrics import METRICS
+from exporter.glue.error_table import REASONS
+from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
 from tests.support import ROOT, run, tool
 
@@ -59,7 +60,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def exposed() -> set[str]:
     """Give every name that can stand in a query."""
     telemetry = Telemetry(process=False)
-    telemetry.expect([Lane("default", "eu-west-1")])
+    telemetry.expect([Lane("default", "eu-west-1")], REASONS)
     telemetry.expect_state()
     telemetry.expect_web_config()
     names = {metric.name for metric in METRICS}
@@ -170,7 +171,7 @@ def test_commands_in_other_places_are_found() -> None:
 def test_reasons_in_troubleshooting_exist() -> None:
     """Each reason of a failed poll of which the page about troubles speaks is one that the metric can have."""
     telemetry = Telemetry(process=False)
-    telemetry.expect([Lane("default", "eu-west-1")])
+    telemetry.expect([Lane("default", "eu-west-1")], REASONS)
     (errors,) = [family for family in telemetry.registry.collect() if family.name == "glue_ml_exporter_poll_errors"]
     rows = re.findall(r"^\| reason ([^|]*) \|", (ROOT / "docs/troubleshooting.md").read_text("utf-8"), re.MULTILINE)
     named = {reason for row in rows for reason in re.findall(r"`(\w+)`", row)}

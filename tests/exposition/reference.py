@@ -9,10 +9,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.samples import Exemplar as ClientExemplar
 from prometheus_client.utils import floatToGoString
 
-from exporter.metrics import METRICS, Picture
-from exporter.negotiation import TextFormat
-from exporter.runs import FINAL_STATUSES, STATUSES, TASK_TYPES
-from exporter.totals import Count, Exemplar, Histogram, Series
+from exporter.counting.counters import Count, Exemplar, Histogram, Series
+from exporter.exposition.formats import TextFormat
+from exporter.exposition.metrics import METRICS
+from exporter.exposition.snapshot import TransformSnapshot
+from exporter.model.task_run import FINAL_STATUSES, STATUSES, TASK_TYPES
 
 HELP = {metric.name: metric.help for metric in METRICS}
 ORDER = [metric.name for metric in METRICS]
@@ -30,45 +31,45 @@ class Families:
         return self.families
 
 
-def rendered(pictures: list[Picture], text_format: TextFormat) -> str:
+def rendered(snapshots: list[TransformSnapshot], text_format: TextFormat) -> str:
     """Give what prometheus_client prints for these pictures."""
     if text_format is TextFormat.OPENMETRICS:
-        return openmetrics.generate_latest(Families(families(pictures, created=True))).decode()
-    return text.generate_latest(Families(families(pictures, created=False))).decode()
+        return openmetrics.generate_latest(Families(families(snapshots, created=True))).decode()
+    return text.generate_latest(Families(families(snapshots, created=False))).decode()
 
 
-def families(pictures: list[Picture], *, created: bool) -> Iterator[Metric]:
+def families(snapshots: list[TransformSnapshot], *, created: bool) -> Iterator[Metric]:
     """Yield the families in their order; with `created` the `_created` samples of the pictures that want them."""
     for name in ORDER:
         if name.endswith("_total"):
-            yield counters(name, pictures, created=created)
+            yield counters(name, snapshots, created=created)
         elif name in ("glue_ml_task_run_execution_seconds", "glue_ml_task_run_duration_seconds"):
-            yield histograms(name, pictures, created=created)
+            yield histograms(name, snapshots, created=created)
         else:
-            yield gauges(name, pictures)
+            yield gauges(name, snapshots)
 
 
-def identity(picture: Picture) -> dict[str, str]:
-    target, details = picture.target, picture.details
+def identity(snapshot: TransformSnapshot) -> dict[str, str]:
+    target, details = snapshot.target, snapshot.details
     known = details.name if details is not None else ""
     return {"transform_id": target.id, "transform_name": target.name or known or target.id}
 
 
-def gauges(name: str, pictures: list[Picture]) -> Metric:
+def gauges(name: str, snapshots: list[TransformSnapshot]) -> Metric:
     family = GaugeMetricFamily(name, HELP[name])
-    for picture in pictures:
-        for labels, value in gauge_samples(name, picture):
-            family.add_sample(name, labels | identity(picture), value)
+    for snapshot in snapshots:
+        for labels, value in gauge_samples(name, snapshot):
+            family.add_sample(name, labels | identity(snapshot), value)
     return family
 
 
-def gauge_samples(name: str, picture: Picture) -> Iterator[Sample]:
-    view, details, poll = picture.view, picture.details, picture.poll
+def gauge_samples(name: str, snapshot: TransformSnapshot) -> Iterator[Sample]:
+    view, details, poll = snapshot.view, snapshot.details, snapshot.poll
     short = name.removeprefix("glue_ml_")
     if short == "transform_info":
-        yield info(picture), 1
+        yield info(snapshot), 1
     elif short.startswith("task_run_last_"):
-        yield from times(short, picture)
+        yield from times(short, snapshot)
     elif short.startswith(("transform_up", "transform_last_", "transform_poll_")):
         facts = {} if poll is None else poll_facts(poll)
         if facts.get(short) is not None:
@@ -76,16 +77,18 @@ def gauge_samples(name: str, picture: Picture) -> Iterator[Sample]:
     elif view is None:
         return
     elif short == "task_runs":
-        yield from ((cell(*key), count) for key, count in view.runs.items())
+        yield from ((run_kind(*key), count) for key, count in view.runs.items())
     elif short == "task_run_latest_status":
         for task_type, latest in view.latest.items():
             if latest.status is not None:
                 for status in dict.fromkeys((*STATUSES, latest.status)):
-                    yield cell(task_type, status), float(status == latest.status)
+                    yield run_kind(task_type, status), float(status == latest.status)
     elif short == "task_run_latest_execution_seconds":
-        yield from ((cell(t), latest.execution) for t, latest in view.latest.items() if latest.execution is not None)
+        yield from (
+            (run_kind(t), latest.execution) for t, latest in view.latest.items() if latest.execution is not None
+        )
     elif short == "task_run_oldest_active_start_timestamp_seconds":
-        yield from ((cell(task_type), start) for task_type, start in view.oldest_active.items())
+        yield from ((run_kind(task_type), start) for task_type, start in view.oldest_active.items())
     elif details is None:
         return
     elif short == "transform_status":
@@ -113,12 +116,12 @@ def poll_facts(poll: Any) -> Mapping[str, float | None]:
     }
 
 
-def info(picture: Picture) -> dict[str, str]:
-    target, details = picture.target, picture.details
+def info(snapshot: TransformSnapshot) -> dict[str, str]:
+    target, details = snapshot.target, snapshot.details
     return {
         **target.labels,
         "aws_account": target.lane.account,
-        "aws_account_id": picture.account_id,
+        "aws_account_id": snapshot.account_id,
         "aws_region": target.lane.region,
         "transform_type": details.transform_type if details else "",
         "glue_version": details.glue_version if details else "",
@@ -126,30 +129,30 @@ def info(picture: Picture) -> dict[str, str]:
     }
 
 
-def times(short: str, picture: Picture) -> Iterator[Sample]:
+def times(short: str, snapshot: TransformSnapshot) -> Iterator[Sample]:
     outcomes = {
         "task_run_last_start_timestamp_seconds": [("start", "")],
         "task_run_last_success_timestamp_seconds": [("success", "")],
         "task_run_last_failure_timestamp_seconds": [("failed", "FAILED"), ("timeout", "TIMEOUT")],
     }[short]
     for fact, status in outcomes:
-        for task_type, latest in picture.latest.items():
+        for task_type, latest in snapshot.latest.items():
             if getattr(latest, fact) is not None:
-                yield cell(task_type, status), getattr(latest, fact)
+                yield run_kind(task_type, status), getattr(latest, fact)
 
 
-def cell(task_type: str, status: str = "") -> dict[str, str]:
+def run_kind(task_type: str, status: str = "") -> dict[str, str]:
     return {"task_type": task_type} | ({"status": status} if status else {})
 
 
-def served_series(picture: Picture, family: str) -> list[Series]:
-    if not picture.counting:
+def served_series(snapshot: TransformSnapshot, family: str) -> list[Series]:
+    if not snapshot.counting:
         return []
     first = {
         "started": [Series("started", task_type, "") for task_type in TASK_TYPES],
         "finished": [Series("finished", t, status) for t in TASK_TYPES for status in sorted(FINAL_STATUSES)],
     }.get(family, [])
-    return first + sorted(s for s in picture.births.served if s.family == family and s not in first)
+    return first + sorted(s for s in snapshot.initial_values.served if s.family == family and s not in first)
 
 
 def client_exemplar(exemplar: Exemplar | None) -> ClientExemplar | None:
@@ -158,30 +161,30 @@ def client_exemplar(exemplar: Exemplar | None) -> ClientExemplar | None:
     return ClientExemplar({"task_run_id": exemplar.run_id}, exemplar.value, exemplar.time)
 
 
-def counters(name: str, pictures: list[Picture], *, created: bool) -> Metric:
+def counters(name: str, snapshots: list[TransformSnapshot], *, created: bool) -> Metric:
     kind = name.removeprefix("glue_ml_task_runs_").removesuffix("_total")
     family = CounterMetricFamily(name, HELP[name])
-    for picture in pictures:
-        for series in served_series(picture, kind):
-            total = picture.births.served.get(series, Count())
-            labels = cell(series.task_type, series.status) | identity(picture)
+    for snapshot in snapshots:
+        for series in served_series(snapshot, kind):
+            total = snapshot.initial_values.served.get(series, Count())
+            labels = run_kind(series.task_type, series.status) | identity(snapshot)
             family.add_sample(name, labels, total.value, exemplar=client_exemplar(total.exemplar))
-            if created and picture.created:
-                family.add_sample(f"{family.name}_created", labels, picture.births.created(series))
+            if created and snapshot.created:
+                family.add_sample(f"{family.name}_created", labels, snapshot.initial_values.created(series))
     return family
 
 
-def histograms(name: str, pictures: list[Picture], *, created: bool) -> Metric:
+def histograms(name: str, snapshots: list[TransformSnapshot], *, created: bool) -> Metric:
     kind = name.removeprefix("glue_ml_task_run_").removesuffix("_seconds")
     family = HistogramMetricFamily(name, HELP[name], labels=("task_type", "status", "transform_id", "transform_name"))
-    for picture in pictures:
-        for series in served_series(picture, kind):
-            labels = cell(series.task_type, series.status) | identity(picture)
-            histogram = picture.births.served[series]
+    for snapshot in snapshots:
+        for series in served_series(snapshot, kind):
+            labels = run_kind(series.task_type, series.status) | identity(snapshot)
+            histogram = snapshot.initial_values.served[series]
             assert isinstance(histogram, Histogram)
-            family.add_metric(tuple(labels.values()), buckets(histogram, picture.bounds), histogram.sum)
-            if created and picture.created:
-                family.add_sample(f"{name}_created", labels, picture.births.created(series))
+            family.add_metric(tuple(labels.values()), buckets(histogram, snapshot.bounds), histogram.sum)
+            if created and snapshot.created:
+                family.add_sample(f"{name}_created", labels, snapshot.initial_values.created(series))
     return family
 
 

@@ -13,16 +13,17 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.blocks import BLOCK
-from exporter.exposition import Exposition
-from exporter.facts import Latest
-from exporter.metrics import METRICS, Poll
-from exporter.negotiation import Encoding, TextFormat
-from exporter.state import open_state
-from exporter.targets import Details
-from exporter.totals import Count
-from tests.exposition.pictures import EXECUTION, FAILED, NO_RUNS, VARIANTS, exposition, free_births, observed, picture
-from tests.exposition.test_births import polled
+from exporter.counting.counters import Count
+from exporter.counting.latest import LatestRun
+from exporter.exposition.compression import BLOCK
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.exposition.metrics import METRICS
+from exporter.exposition.publisher import Exposition
+from exporter.exposition.snapshot import PollResult
+from exporter.model.transform import Details
+from exporter.state.store import open_state
+from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, VARIANTS, exposition, free_births, observed, snapshot
+from tests.exposition.test_initial_values import polled
 
 TRANSFORMS = [f"tfm-{number}" for number in range(BLOCK + 3)]
 SAMPLE = re.compile(r'^(glue_ml_[a-z0-9_]+)\{(.*)transform_id="([^"]+)".*?\} (\S+)', re.MULTILINE)
@@ -42,17 +43,17 @@ class Polls:
     def __init__(self, exposed: Exposition, name: str) -> None:
         self.exposed = exposed
         self.name = name
-        self.births = free_births()
+        self.initial_values = free_births()
         self.number = 0
 
     def poll(self) -> None:
         self.number = number = self.number + 1
-        each = picture(
+        each = snapshot(
             self.name,
-            births=self.births,
-            poll=Poll(up=True, tried=float(number), succeeded=float(number), duration=0.1),
+            initial_values=self.initial_values,
+            poll=PollResult(up=True, tried=float(number), succeeded=float(number), duration=0.1),
             view=replace(NO_RUNS, runs=NO_RUNS.runs | {("FIND_MATCHES", "FAILED"): number}),
-            latest={"FIND_MATCHES": Latest(start=float(number))},
+            latest={"FIND_MATCHES": LatestRun(start=float(number))},
             details=Details(label_count=number),
         )
         self.exposed.update(each, {FAILED: Count(number), EXECUTION: observed(1.0)})
@@ -166,13 +167,13 @@ def test_every_answer_of_a_crowd_is_recorded(tmp_path) -> None:
     """Scrapes that need the disk at the same moment all get an answer, and never one that the file does not have."""
     state, _ = open_state(tmp_path / "state.db", 1000.0)
     exposed = exposition(state)
-    births = free_births()
+    initial_values = free_births()
     over = threading.Event()
 
     def poll(number: int) -> None:
         ledger, changes = polled(number)
-        state.save("tfm-1", "tfm-1", ledger, changes, 2000.0, born_at=2000.0)
-        exposed.update(picture(births=births), dict(ledger.totals))
+        state.save("tfm-1", "tfm-1", ledger, changes, 2000.0, created_at=2000.0)
+        exposed.update(snapshot(initial_values=initial_values), dict(ledger.totals))
         exposed.publish()
 
     def keep_polling() -> None:

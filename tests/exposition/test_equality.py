@@ -6,14 +6,15 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.blocks import BLOCK
-from exporter.metrics import METRICS, Picture
-from exporter.negotiation import TextFormat
-from exporter.targets import Details
-from exporter.textformat import MAX_EXEMPLAR_RUNES, exemplar_text, number
-from exporter.totals import Count, Exemplar, Series, Total
+from exporter.counting.counters import Count, Exemplar, Series, Total
+from exporter.exposition.compression import BLOCK
+from exporter.exposition.formats import TextFormat
+from exporter.exposition.metrics import METRICS
+from exporter.exposition.snapshot import TransformSnapshot
+from exporter.exposition.text_format import MAX_EXEMPLAR_RUNES, exemplar_text, number
+from exporter.model.transform import Details
 from tests.exposition import reference
-from tests.exposition.pictures import (
+from tests.exposition.snapshots import (
     EXECUTION,
     FAILED,
     LANE,
@@ -21,12 +22,12 @@ from tests.exposition.pictures import (
     exposition,
     free_births,
     observed,
-    picture,
     shown,
     shows,
+    snapshot,
 )
 
-Shows = list[tuple[Picture, dict[Series, Total]]]
+Shows = list[tuple[TransformSnapshot, dict[Series, Total]]]
 
 EXEMPLAR_WITH_QUOTE = re.compile(r'# \{task_run_id="[^"]*\\"')
 """The OpenMetrics parser of prometheus_client does not read back what its own writer makes of these."""
@@ -79,9 +80,9 @@ def test_both_parsers_read_what_is_served(drawn: Shows) -> None:
 @pytest.mark.parametrize("text_format", TextFormat)
 def test_more_transforms_than_a_block_takes(text_format: TextFormat) -> None:
     """Transforms of several blocks stand in the order in which they came, all of a family together."""
-    pictures = [picture(f"tfm-{number}", births=free_births()) for number in range(2 * BLOCK + 3)]
-    exposed = shown(*pictures, totals={FAILED: Count(3), EXECUTION: observed(1.0, 99.0)})
-    assert body(exposed, text_format) == reference.rendered(pictures, text_format)
+    snapshots = [snapshot(f"tfm-{number}", initial_values=free_births()) for number in range(2 * BLOCK + 3)]
+    exposed = shown(*snapshots, totals={FAILED: Count(3), EXECUTION: observed(1.0, 99.0)})
+    assert body(exposed, text_format) == reference.rendered(snapshots, text_format)
 
 
 def test_nothing_watched_is_a_valid_exposition() -> None:
@@ -93,7 +94,7 @@ def test_nothing_watched_is_a_valid_exposition() -> None:
 
 def test_exemplars_are_for_openmetrics() -> None:
     """The run behind an increment is named in OpenMetrics, on the counter and on the bucket, and not in text."""
-    exposed = shown(picture(), totals={FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)})
+    exposed = shown(snapshot(), totals={FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)})
     in_openmetrics = body(exposed, TextFormat.OPENMETRICS)
     assert '} 1.0 # {task_run_id="tsk-9"} 1.0 5.5\n' in in_openmetrics
     assert '} 1.0 # {task_run_id="tsk-0"} 31.0 1000.0\n' in in_openmetrics
@@ -110,7 +111,7 @@ def test_an_exemplar_has_at_most_128_characters() -> None:
 def test_created_lines_are_for_openmetrics_and_on_request() -> None:
     """Lines with _created are in OpenMetrics if they are turned on, and never in text, where they would be gauges."""
     totals: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
-    without, wanting = shown(picture(), totals=totals), shown(picture(created=True), totals=totals)
+    without, wanting = shown(snapshot(), totals=totals), shown(snapshot(created=True), totals=totals)
     assert "_created" not in body(without, TextFormat.OPENMETRICS) + body(without) + body(wanting)
     assert body(wanting, TextFormat.OPENMETRICS).count("_created{") == 5 + 20 + 1
 
@@ -123,7 +124,7 @@ def test_zero_has_no_sign() -> None:
 
 def test_a_lone_surrogate_does_not_stop_the_exposition() -> None:
     """A name that JSON can spell and UTF-8 cannot is shown with question marks."""
-    exposed = shown(picture(details=Details(name="half \ud800 a pair"), target=picture().target))
+    exposed = shown(snapshot(details=Details(name="half \ud800 a pair"), target=snapshot().target))
     assert 'transform_name="half ? a pair"' in body(exposed)
 
 
@@ -132,6 +133,6 @@ def test_no_sample_carries_a_timestamp(text_format: TextFormat) -> None:
     """Every line ends with its value, or with an exemplar: when a sample was true, a timestamp family tells."""
     totals: dict[Series, Total] = {FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)}
     parse = parse_text if text_format is TextFormat.TEXT else parse_openmetrics
-    text = body(shown(picture(details=Details(name="x", status="READY")), totals=totals), text_format)
+    text = body(shown(snapshot(details=Details(name="x", status="READY")), totals=totals), text_format)
     assert LANE.region in text
     assert {sample.timestamp for family in parse(text) for sample in family.samples} == {None}

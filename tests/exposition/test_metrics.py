@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from exporter.facts import Latest, View
-from exporter.metrics import METRICS, Metric, Picture, Poll
-from exporter.negotiation import TextFormat
-from exporter.runs import STATUSES, TASK_TYPES
-from exporter.targets import Details, Lane, Target
-from exporter.totals import Count, Series, Total
-from tests.exposition.pictures import EXECUTION, FAILED, NO_RUNS, body, observed, picture, samples, shown, value
+from exporter.counting.counters import Count, Series, Total
+from exporter.counting.latest import GaugeValues, LatestRun
+from exporter.exposition.formats import TextFormat
+from exporter.exposition.metrics import METRICS, Metric
+from exporter.exposition.snapshot import PollResult, TransformSnapshot
+from exporter.model.task_run import STATUSES, TASK_TYPES
+from exporter.model.transform import Details, Lane, Target
+from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, body, observed, samples, shown, snapshot, value
 from tests.support import run, tool
 
 INTERFACE = """
@@ -42,11 +43,11 @@ glue_ml_transform_poll_duration_seconds gauge
 """
 """The public promise: name, type, labels beside transform_id and transform_name. A change here is BREAKING."""
 
-LATEST = Latest(start=1.0, status="FAILED", success=2.0, failed=3.0, timeout=4.0, finish=4.0, execution=5.0)
-FULL = picture(
+LATEST = LatestRun(start=1.0, status="FAILED", success=2.0, failed=3.0, timeout=4.0, finish=4.0, execution=5.0)
+FULL = snapshot(
     account_id="123456789012",
     target=Target("tfm-1", Lane("prod", "eu-west-1"), "customers", {"team": "data"}),
-    view=View(NO_RUNS.runs, {"FIND_MATCHES": LATEST}, {"FIND_MATCHES": 6.0}),
+    view=GaugeValues(NO_RUNS.runs, {"FIND_MATCHES": LATEST}, {"FIND_MATCHES": 6.0}),
     latest={"FIND_MATCHES": LATEST},
     details=Details("n", "READY", "FIND_MATCHES", "3.0", "G.2X", 7, 0.1, 0.2, 0.3, 0.4),
 )
@@ -92,7 +93,7 @@ def test_help_says_when_a_value_was_true(metric: Metric) -> None:
 
 def test_a_transform_has_its_counters_from_the_first_poll() -> None:
     """After one good poll without any run there are 35 gauges, 5 counters of starts and 20 of finishes, all 0."""
-    text = body(shown(picture()))
+    text = body(shown(snapshot()))
     assert Counter(line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")) == {
         "glue_ml_task_runs": 35,
         "glue_ml_task_runs_started_total": 5,
@@ -109,8 +110,8 @@ def test_a_transform_has_its_counters_from_the_first_poll() -> None:
 
 def test_before_the_first_good_poll_there_are_no_runs() -> None:
     """A transform whose polls have all failed shows that it is down, and claims nothing about its runs."""
-    failing = Poll(up=False, tried=1000.0, succeeded=None, duration=0.5)
-    text = body(shown(picture(poll=failing, view=None, counting=False)))
+    failing = PollResult(up=False, tried=1000.0, succeeded=None, duration=0.5)
+    text = body(shown(snapshot(poll=failing, view=None, counting=False)))
     assert names(text) == {
         "glue_ml_transform_info",
         "glue_ml_transform_up",
@@ -161,7 +162,7 @@ def test_gauges_of_a_stale_transform_come_back() -> None:
 
 def test_a_removed_transform_leaves_nothing() -> None:
     """A transform that leaves the configuration takes all its series with it, and no other's."""
-    exposed = shown(FULL, picture("tfm-2"), totals=SERVED)
+    exposed = shown(FULL, snapshot("tfm-2"), totals=SERVED)
     body(exposed)
     exposed.remove("tfm-1")
     exposed.remove("tfm-1")
@@ -174,7 +175,7 @@ def test_a_removed_transform_leaves_nothing() -> None:
 def test_latest_status_is_a_state_set(status: str) -> None:
     """Exactly one status of the run started last is 1 and the rest 0; one that Glue adds later joins the seven."""
     view = replace(NO_RUNS, latest={"EVALUATION": replace(LATEST, status=status)})
-    found = samples(body(shown(picture(view=view))), "glue_ml_task_run_latest_status")
+    found = samples(body(shown(snapshot(view=view))), "glue_ml_task_run_latest_status")
     assert len(found) == len({*STATUSES, status})
     assert [labels for labels, number in found.items() if number == 1] == [
         f'status="{status}",task_type="EVALUATION",transform_id="tfm-1",transform_name="tfm-1"'
@@ -196,7 +197,7 @@ def test_a_status_that_glue_adds_later_is_shown() -> None:
         Series("finished", "NEW_TYPE", "NEW_STATUS"): Count(3),
         Series("started", "NEW_TYPE", ""): Count(4),
     }
-    text = body(shown(picture(view=view), totals=totals))
+    text = body(shown(snapshot(view=view), totals=totals))
     assert value(text, "glue_ml_task_runs", "NEW_TYPE", "NEW_STATUS") == 2
     assert value(text, "glue_ml_task_runs_finished_total", "NEW_TYPE", "NEW_STATUS") == 3
     assert value(text, "glue_ml_task_runs_started_total", "NEW_TYPE") == 4
@@ -205,7 +206,7 @@ def test_a_status_that_glue_adds_later_is_shown() -> None:
 
 def test_info_has_the_same_labels_whatever_is_known() -> None:
     """The labels of the info metric are all there without details and without an account id, as empty ones."""
-    (bare,) = samples(body(shown(picture())), "glue_ml_transform_info")
+    (bare,) = samples(body(shown(snapshot())), "glue_ml_transform_info")
     assert bare == (
         'aws_account="default",aws_account_id="",aws_region="eu-west-1",glue_version="",'
         'transform_id="tfm-1",transform_name="tfm-1",transform_type="",worker_type=""'
@@ -229,7 +230,7 @@ def test_info_has_the_same_labels_whatever_is_known() -> None:
 )
 def test_transform_name(configured: str | None, details: Details | None, name: str) -> None:
     """A transform is shown under its configured name, else under the one that Glue knows, else under its id."""
-    each = picture(target=Target("tfm-1", Lane("default", "eu-west-1"), configured), details=details)
+    each = snapshot(target=Target("tfm-1", Lane("default", "eu-west-1"), configured), details=details)
     found = re.findall('transform_name="([^"]*)"', body(shown(each)))
     assert set(found) == {name}
 
@@ -244,8 +245,8 @@ def test_a_renamed_transform_has_one_name() -> None:
 
 def test_times_are_absent_until_there_is_one() -> None:
     """A time or an execution that nothing is known of is left out, not shown as 0."""
-    nothing = {"FIND_MATCHES": Latest(start=5.0, status="RUNNING")}
-    text = body(shown(picture(view=replace(NO_RUNS, latest=nothing), latest=nothing)))
+    nothing = {"FIND_MATCHES": LatestRun(start=5.0, status="RUNNING")}
+    text = body(shown(snapshot(view=replace(NO_RUNS, latest=nothing), latest=nothing)))
     assert value(text, "glue_ml_task_run_last_start_timestamp_seconds") == 5
     assert not {"success", "failure", "execution"} & set(
         re.findall(r"^glue_ml_task_run_(?:last|latest)_(\w+?)_", text, re.MULTILINE)
@@ -263,7 +264,7 @@ def test_failures_are_told_apart() -> None:
 
 def test_histograms_are_cumulative() -> None:
     """Each bucket counts what is at most its bound, the bound included; count and sum are those of all observations."""
-    text = body(shown(picture(), totals={EXECUTION: observed(30.0, 30.5, 3600.0, 4000.0)}))
+    text = body(shown(snapshot(), totals={EXECUTION: observed(30.0, 30.5, 3600.0, 4000.0)}))
     found = samples(text, "glue_ml_task_run_execution_seconds_bucket")
     assert list(found.values()) == [1, 2, 3, 4]
     assert [re.search('le="([^"]*)"', labels)[1] for labels in found] == ["30.0", "60.0", "3600.0", "+Inf"]  # type: ignore[index]
@@ -276,15 +277,15 @@ def test_histograms_are_born_with_their_first_run() -> None:
     text = full()
     assert len(samples(text, "glue_ml_task_run_execution_seconds_count")) == 1
     assert len(TASK_TYPES) == 5
-    assert not samples(body(shown(picture())), "glue_ml_task_run_execution_seconds_count")
+    assert not samples(body(shown(snapshot())), "glue_ml_task_run_execution_seconds_count")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["2", "3"])
-@pytest.mark.parametrize("shown_picture", [picture(), FULL], ids=["bare", "full"])
-def test_promtool_has_nothing_to_say(version: str, shown_picture: Picture, tmp_path) -> None:
+@pytest.mark.parametrize("shown_picture", [snapshot(), FULL], ids=["bare", "full"])
+def test_promtool_has_nothing_to_say(version: str, shown_picture: TransformSnapshot, tmp_path) -> None:
     """The linter of Prometheus finds nothing to improve in our metrics, and reads hostile labels."""
-    hostile = picture('tfm-2 "\\\n{}#', details=Details(name='} 1\n# {a="b"} \U0001f40d', status="READY"))
+    hostile = snapshot('tfm-2 "\\\n{}#', details=Details(name='} 1\n# {a="b"} \U0001f40d', status="READY"))
     (tmp_path / "metrics.txt").write_text(body(shown(shown_picture, hostile, totals=SERVED), TextFormat.TEXT))
     promtool = tool("promtool", version=version)
     linted = run("sh", "-c", f"'{promtool}' check metrics < metrics.txt", folder=tmp_path)

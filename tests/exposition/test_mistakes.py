@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.exposition import Exposition, Scrape
-from exporter.negotiation import Encoding, TextFormat
-from exporter.targets import Details
-from exporter.totals import Count, Series, Total
-from tests.exposition.pictures import (
+from exporter.counting.counters import Count, Series, Total
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.exposition.publisher import Exposition, Scrape
+from exporter.model.transform import Details
+from tests.exposition.snapshots import (
     EXECUTION,
     FAILED,
     body,
@@ -17,9 +17,9 @@ from tests.exposition.pictures import (
     free_births,
     held_births,
     observed,
-    picture,
     samples,
     shown,
+    snapshot,
     value,
 )
 from tests.support import wait_for
@@ -40,14 +40,14 @@ def text_of(answer: Scrape) -> str:
 
 def test_what_cannot_be_rendered_is_rendered_whole_when_it_can() -> None:
     """A mistake in one picture costs no other one: the next shows all of itself, and the transform can leave."""
-    broken = picture(details=Details(name="before", f1="no number"))  # type: ignore[arg-type]
+    broken = snapshot(details=Details(name="before", f1="no number"))  # type: ignore[arg-type]
     exposed = exposition()
     for _ in range(2):
         with pytest.raises(TypeError):
             exposed.update(broken, SERVED)
     mended = replace(broken, details=READY)
     exposed.update(mended, SERVED)
-    assert body(exposed) == body(shown(replace(mended, births=free_births()), totals=SERVED))
+    assert body(exposed) == body(shown(replace(mended, initial_values=free_births()), totals=SERVED))
     exposed.remove("tfm-1")
     with pytest.raises(TypeError):
         exposed.update(broken, SERVED)
@@ -57,13 +57,13 @@ def test_what_cannot_be_rendered_is_rendered_whole_when_it_can() -> None:
 
 def test_what_cannot_be_rendered_is_not_taken_for_seen() -> None:
     """While a picture cannot be rendered, scrapes of other transforms bring its series no nearer to their release."""
-    births, others = held_births(), free_births()
-    broken = picture(births=births, details=Details(f1="no number"))  # type: ignore[arg-type]
+    initial_values, others = held_births(), free_births()
+    broken = snapshot(initial_values=initial_values, details=Details(f1="no number"))  # type: ignore[arg-type]
     exposed = exposition()
     for count in range(3):
         with pytest.raises(TypeError):
             exposed.update(broken, {FAILED: Count(3)})
-        exposed.update(picture("tfm-2", births=others), {FAILED: Count(count)})
+        exposed.update(snapshot("tfm-2", initial_values=others), {FAILED: Count(count)})
         exposed.publish()
         scrape(exposed).sent()
     exposed.update(replace(broken, details=None), {FAILED: Count(3)})
@@ -82,17 +82,19 @@ def test_the_publishing_thread_outlives_a_mistake(caplog: pytest.LogCaptureFixtu
     exposed = exposition()
     with pytest.raises(TypeError):
         # no poll makes such a picture; its births have chosen before its counters raise, and a scrape chooses again
-        exposed.update(picture(births=held_births(), bounds=None), {FAILED: Count(3), EXECUTION: observed(1.0)})
+        exposed.update(
+            snapshot(initial_values=held_births(), bounds=None), {FAILED: Count(3), EXECUTION: observed(1.0)}
+        )
     publishing = threading.Thread(target=exposed.run)
     publishing.start()
     try:
         scrape(exposed).sent()
-        births = free_births()
+        initial_values = free_births()
         for count in range(1, 4):
-            exposed.update(picture("tfm-2", births=births), {FAILED: Count(count)})
+            exposed.update(snapshot("tfm-2", initial_values=initial_values), {FAILED: Count(count)})
             scrape(exposed).sent()
         wait_for(lambda: "a publication has met a mistake" in caplog.text)
-        exposed.update(picture("tfm-2", births=births), {FAILED: Count(9)})
+        exposed.update(snapshot("tfm-2", initial_values=initial_values), {FAILED: Count(9)})
         wait_for(lambda: 9 in samples(text_of(scrape(exposed)), FINISHED).values(), timeout=20)
     finally:
         exposed.stop()

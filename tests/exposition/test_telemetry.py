@@ -12,15 +12,15 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.exposition import Exposition
-from exporter.faults import REASONS
-from exporter.metrics import METRICS
-from exporter.negotiation import Encoding, TextFormat
-from exporter.targets import Lane
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.exposition.metrics import METRICS
+from exporter.exposition.publisher import Exposition
+from exporter.exposition.text_format import EOF, render_metrics
+from exporter.glue.error_table import REASONS
+from exporter.model.transform import Lane
 from exporter.telemetry import OPERATIONS, Telemetry
-from exporter.textformat import EOF, render_metrics
-from tests.exposition.pictures import HOSTILE, LANE, VARIANTS, body, picture, samples, value
 from tests.exposition.reference import Families
+from tests.exposition.snapshots import HOSTILE, LANE, VARIANTS, body, samples, snapshot, value
 from tests.support import wait_for
 
 GENERATE = {TextFormat.TEXT: generate_latest, TextFormat.OPENMETRICS: generate_openmetrics}
@@ -40,7 +40,7 @@ def without_created(families: Iterable[Metric]) -> Families:
 def busy() -> Telemetry:
     telemetry = Telemetry()
     telemetry.expect_state()
-    telemetry.expect([LANE, Lane('"q"\\\n', "us-east-1")])
+    telemetry.expect([LANE, Lane('"q"\\\n', "us-east-1")], REASONS)
     telemetry.count_log_message("error")
     telemetry.api_requests.labels(*LANE, "GetMLTaskRuns", "OK").inc(1234567)
     telemetry.api_request_duration.labels("GetMLTaskRuns").observe(0.3)
@@ -73,7 +73,7 @@ def test_any_ordinary_registry_is_printed_as_prometheus_client_would(text_format
 def test_glue_and_own_metrics_are_one_exposition(text_format: TextFormat, encoding: Encoding) -> None:
     """What is polled and what is counted here are joined to one valid exposition that ends as its format demands."""
     exposed = Exposition(busy(), None)
-    exposed.update(picture(), {})
+    exposed.update(snapshot(), {})
     text = body(exposed, text_format, encoding)
     families = [family.name for family in PARSE[text_format](text)]
     assert len(families) == len(set(families))
@@ -86,7 +86,7 @@ def test_own_metrics_are_live() -> None:
     """What the exporter counts about itself shows within a second, without a publication in between."""
     telemetry = busy()
     exposed = Exposition(telemetry, None)
-    exposed.update(picture(), {})
+    exposed.update(snapshot(), {})
     exposed.prepare_scrape(TextFormat.TEXT, Encoding.GZIP)
 
     def overruns() -> list[str]:
@@ -109,7 +109,7 @@ def test_size_of_what_is_served() -> None:
     """The size of each variant in use is told as it was published, by format and encoding."""
     telemetry = busy()
     exposed = Exposition(telemetry, None)
-    exposed.update(picture(), {})
+    exposed.update(snapshot(), {})
     for variant in VARIANTS:
         exposed.prepare_scrape(*variant)
     sizes = wait_for(lambda: all_sizes(body(exposed)), timeout=1)
@@ -123,7 +123,7 @@ def test_size_of_what_is_served() -> None:
 def test_known_series_begin_at_zero() -> None:
     """Errors by reason, log messages by level and durations by operation are there at 0 before anything happens."""
     telemetry = Telemetry(process=False)
-    telemetry.expect([LANE])
+    telemetry.expect([LANE], REASONS)
     text = render_metrics(telemetry.registry.collect(), TextFormat.TEXT).decode()
     errors = samples(text, "glue_ml_exporter_poll_errors_total")
     assert len(errors) == len(REASONS)

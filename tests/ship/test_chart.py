@@ -9,7 +9,7 @@ import pytest
 import trustme
 import yaml
 
-from exporter.web.webconfig import WebConfig
+from exporter.web.config import WebConfig
 from helm import generate
 from tests.ship.chart import CHART, MINIMAL, SCENARIOS, Object, Rendered, private, run_template, scenario, template
 from tests.ship.programs import call
@@ -158,7 +158,7 @@ class TestEveryScenario:
 
     def test_command_line(self, name: str) -> None:
         """The exporter takes every flag that the chart passes."""
-        from exporter.arguments import parse  # noqa: PLC0415 - only this test needs the parser
+        from exporter.cli.parser import parse  # noqa: PLC0415 - only this test needs the parser
 
         parse(template(scenario(name)).container["args"], {})
 

@@ -11,7 +11,7 @@ import trustme
 import yaml
 
 from exporter import __version__
-from exporter.web.webconfig import WebConfig
+from exporter.web.config import WebConfig
 from tests.ship.container import STAND_IN, Container, Storage
 from tests.ship.programs import call
 from tests.support import ROOT, Process, fetch, free_port, run, wait_for_answer

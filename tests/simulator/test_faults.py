@@ -10,7 +10,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from exporter.simulator import FaultBoard, Simulator
-from exporter.simulator.faults import Target
+from exporter.simulator.injected_faults import Target
 from tests.simulator.clients import OLDEST_FIRST, Clock, client
 
 TARGET = Target("GetMLTaskRuns", "t", "eu-west-1", "123456789012")

@@ -240,7 +240,10 @@ def assert_polls_fail(exporter, reason):
     before = exporter.metrics()
     exporter.wait_for_value(0, "glue_ml_transform_up")
     failed = before.value(errors, reason=reason)
-    wait_for(lambda: exporter.metrics().value(errors, reason=reason) >= failed + 2, describe=lambda: exporter.stderr)
+    wait_for(
+        lambda: exporter.metrics().value(errors, reason=reason) >= failed + 2,
+        describe=lambda: exporter.stderr,
+    )
     after = exporter.metrics()
     changed = dict(after.select(errors).items() - before.select(errors).items())
     assert [dict(labels)["reason"] for labels in changed] == [reason]

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from exporter.metrics import METRICS
+from exporter.exposition.metrics import METRICS
 from exporter.simulator import Simulator
 from exporter.telemetry import Telemetry
 from tests.support import fetch, tool, wait_for

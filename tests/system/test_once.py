@@ -6,7 +6,7 @@ import stat
 import pytest
 import yaml
 
-from exporter.commands.once import replace_file
+from exporter.cli.once import replace_file
 from exporter.simulator import Simulator
 from tests.support import EXPORTER, Process, run, wait_for
 from tests.system.staging import CREDENTIALS, FINISHED, Samples, configuration

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from exporter.sharding import Shard
+from exporter.model.shard import Shard
 from exporter.simulator import Simulator
 from tests.support import fetch, tool, wait_for, wait_for_answer
 from tests.system.staging import FINISHED, Exporter, Prometheus, Samples, configuration

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from exporter.negotiation import Encoding, TextFormat
-from exporter.server import WebServer
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.web.server import WebServer
 
 
 class Body:

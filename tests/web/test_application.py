@@ -2,10 +2,10 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
+from exporter.web.admission import Gate
 from exporter.web.application import Application
-from exporter.web.endpoints import Endpoints
-from exporter.web.gate import Gate
-from exporter.web.webconfig import PLAIN
+from exporter.web.config import PLAIN
+from exporter.web.routes import Endpoints
 from tests.web.serving import Body, FakeSite
 
 

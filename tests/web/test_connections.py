@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from exporter.server import WebServer
 from exporter.web.limits import Limits
+from exporter.web.server import WebServer
 from tests.support import wait_for
 from tests.web.serving import Body, FakeSite, Served, answer_of, read_all, serving, status_of, wait_until_closed
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.web.webconfig import WebConfig, WebConfigError
+from exporter.web.config import WebConfig, WebConfigError
 from tests.web.serving import Served, serving, status_of
+from tests.web.test_config import HASH, write
 from tests.web.test_negotiation import GRAMMAR
-from tests.web.test_webconfig import HASH, write
 
 DOCUMENTED = {200, 401, 403, 404, 405, 406, 503}
 REFUSALS = {400, 408, 413, 431}

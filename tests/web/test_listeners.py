@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from exporter.server import WebServer
 from exporter.web.listeners import ListenError, address_of, open_listeners
+from exporter.web.server import WebServer
 from tests.support import ROOT, fetch
 from tests.web.serving import FakeSite, serving
 
 SERVE = """
 import os, signal
-from exporter.server import WebServer
+from exporter.web.server import WebServer
 from tests.web.serving import FakeSite
 
 server = WebServer(FakeSite(), addresses=["127.0.0.1:1"])

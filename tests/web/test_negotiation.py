@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 
-from exporter.negotiation import Encoding, TextFormat, choose_encoding, choose_format
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.web.negotiation import choose_encoding, choose_format
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"

@@ -21,7 +21,7 @@ MB = 1_000_000
 BODY = 20 * MB
 SERVE = f"""
 import signal
-from exporter.server import WebServer
+from exporter.web.server import WebServer
 from tests.web.serving import Body, FakeSite
 
 server = WebServer(FakeSite(Body(*[b"x" * 500_000] * {BODY // 500_000})), addresses=["127.0.0.1:0"])

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from exporter.web.config import WebConfig
 from exporter.web.limits import Limits
 from exporter.web.tls import is_allowed, names_in
-from exporter.web.webconfig import WebConfig
 from tests.support import wait_for
 from tests.web.serving import answer_of, serving, status_of, wait_until_closed
-from tests.web.test_webconfig import issue, write
+from tests.web.test_config import issue, write
 
 MUTUAL = """
 tls_server_config:

@@ -1,0 +1,160 @@
+"""`completion`: the table of flags as a completion script of bash, zsh or fish.
+
+A script knows all there is when it is made; nothing of ours runs while somebody types.
+"""
+
+from collections.abc import Iterator
+
+from exporter.cli.flags import COMMANDS, PROGRAM, Command, Flag
+from exporter.cli.parser import flags_of, spellings
+from exporter.config.parsing import Choice
+
+_FILE = "FILE"
+"""The metavar of flags whose value is a file."""
+
+_SERVE, *_OTHERS = COMMANDS
+_ALWAYS = ("--help", "--version")
+
+
+def completion_script(shell: str) -> str:
+    """Return the script for `bash`, `zsh` or `fish`."""
+    lines = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]()
+    return "\n".join((*lines, ""))
+
+
+def _flag_words(command: Command) -> list[str]:
+    return [*(word for flag in flags_of(command) for word in spellings(flag)), *_ALWAYS]
+
+
+def _operand_words(command: Command) -> tuple[str, ...]:
+    return command.operand.read.words if command.operand and isinstance(command.operand.read, Choice) else ()
+
+
+# -- bash -------------------------------------------------------------------------------------------------------------
+
+
+def _bash() -> Iterator[str]:
+    names = " ".join(command.name for command in COMMANDS)
+    yield from (
+        f"# Completion of {PROGRAM} for bash.",
+        "_glue_ml_exporter() {",
+        "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= flag= words= i",
+        "    for ((i = 1; i < COMP_CWORD; i++)); do",
+        f'        [[ " {names} " == *" ${{COMP_WORDS[i]}} "* ]] && command=${{COMP_WORDS[i]}} && break',
+        "    done",
+        # Bash takes --flag=value for three words, unless somebody has taken = out of COMP_WORDBREAKS.
+        "    if [[ $word == = ]]; then flag=$before word=",
+        "    elif [[ $before == = ]]; then flag=${COMP_WORDS[COMP_CWORD-2]}",
+        "    else flag=$before; fi",
+        '    case "${command:-serve} $flag" in',
+    )
+    for command in COMMANDS:
+        for flag in flags_of(command):
+            if flag.metavar:
+                yield f'        "{command.name} --{flag.name}") {_bash_value(flag)} ;;'
+    yield "    esac"
+    yield '    case "$command" in'
+    yield f'        "") words="{names} {" ".join(_flag_words(_SERVE))}" ;;'
+    for command in COMMANDS:
+        yield f'        {command.name}) words="{" ".join((*_operand_words(command), *_flag_words(command)))}" ;;'
+    yield from (
+        "    esac",
+        # Flags are many: they are offered to who has begun one.
+        '    [[ $word == -* ]] || words=$(printf "%s\\n" $words | grep -v "^-")',
+        '    COMPREPLY=($(compgen -W "$words" -- "$word"))',
+        "}",
+        f"complete -F _glue_ml_exporter {PROGRAM}",
+    )
+
+
+def _bash_value(flag: Flag) -> str:
+    if flag.metavar == _FILE:
+        return 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$word")); return'
+    return f'COMPREPLY=($(compgen -W "{" ".join(flag.words)}" -- "$word")); return'
+
+
+# -- zsh --------------------------------------------------------------------------------------------------------------
+
+
+def _zsh() -> Iterator[str]:
+    names = " ".join(command.name for command in COMMANDS)
+    yield from (
+        f"#compdef {PROGRAM}",
+        "_glue_ml_exporter() {",
+        "    local -a commands",
+        "    commands=(",
+        *(f"        {_quoted(f'{command.name}:{command.help}')}" for command in COMMANDS),
+        "    )",
+        "    local i command=",
+        "    for ((i = 2; i < CURRENT; i++)); do",
+        f'        [[ " {names} " == *" $words[i] "* ]] && command=$words[i] && break',
+        "    done",
+        "    [[ -z $command && $words[CURRENT] != -* ]] && { _describe command commands; return }",
+        # The command itself is no argument of the command.
+        "    [[ -n $command ]] && { words[i]=(); ((CURRENT--)) }",
+        '    case "${command:-serve}" in',
+    )
+    for command in COMMANDS:
+        yield f"        {command.name})"
+        yield "            _arguments \\"
+        for flag in flags_of(command):
+            yield from (f"                {_quoted(spec)} \\" for spec in _zsh_specs(flag))
+        if command.operand:
+            words = " ".join(_operand_words(command))
+            many = "*" if command.operand.many else "1"
+            yield f"                {_quoted(f'{many}:{command.operand.metavar}:({words})')} \\"
+        yield "                '(- *)--help[print this help]' '(- *)--version[print the version]' ;;"
+    yield from (
+        "    esac",
+        "}",
+        # Sourced, it tells the completion system; autoloaded from $fpath, it is itself the function.
+        f'if [[ $funcstack[1] == _{PROGRAM} ]]; then _glue_ml_exporter "$@"',
+        f"else compdef _glue_ml_exporter {PROGRAM}; fi",
+    )
+
+
+def _zsh_specs(flag: Flag) -> Iterator[str]:
+    text = flag.help.replace("[", "(").replace("]", ")").replace(":", r"\:")
+    if not flag.metavar:
+        yield from (f"{word}[{text}]" for word in spellings(flag))
+        return
+    action = "_files" if flag.metavar == _FILE else f"({' '.join(flag.words)})" if flag.words else " "
+    again = "*" if flag.repeatable else ""
+    metavar = flag.metavar.replace(":", r"\:")
+    yield f"{again}--{flag.name}=[{text}]:{metavar}:{action}"
+
+
+# -- fish -------------------------------------------------------------------------------------------------------------
+
+
+def _fish() -> Iterator[str]:
+    others = " ".join(command.name for command in _OTHERS)
+    yield f"# Completion of {PROGRAM} for fish."
+    yield f"complete -c {PROGRAM} -f"
+    for command in COMMANDS:
+        yield f"complete -c {PROGRAM} -n __fish_use_subcommand -a {command.name} -d {_quoted(command.help)}"
+    for command in COMMANDS:
+        seen = f"not __fish_seen_subcommand_from {others}"
+        if command is not _SERVE:
+            seen = f"__fish_seen_subcommand_from {command.name}"
+        beginning = f"complete -c {PROGRAM} -n {_quoted(seen)}"
+        if words := _operand_words(command):
+            yield f"{beginning} -a {_quoted(' '.join(words))}"
+        for flag in flags_of(command):
+            for word in spellings(flag):
+                yield f"{beginning} -l {word.removeprefix('--')}{_fish_value(flag)} -d {_quoted(flag.help)}"
+    yield f"complete -c {PROGRAM} -l help -s h -d 'print this help'"
+    yield f"complete -c {PROGRAM} -l version -d 'print the version'"
+
+
+def _fish_value(flag: Flag) -> str:
+    if not flag.metavar:
+        return ""
+    if flag.metavar == _FILE:
+        return " -r -F"
+    return f" -x -a {_quoted(' '.join(flag.words))}" if flag.words else " -x"
+
+
+def _quoted(text: str) -> str:
+    """Return a text in single quotes; all three shells take a quote out of them as below."""
+    return "'" + text.replace("'", "'\\''") + "'"

@@ -1,0 +1,106 @@
+"""The least IAM policy under which a configuration works.
+
+Which actions take a resource: "Actions, resources, and condition keys for AWS Glue" in the Service Authorization
+Reference. GetMLTaskRun, GetMLTaskRuns and GetMLTransform want an mlTransform, whose tags may be a condition.
+Among the resources of GetTags no mlTransform is named, and among those of ListMLTransforms not in every edition: both
+get ``*``, which holds in all of them.
+GetCallerIdentity needs no permission.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from exporter.config.settings import Account, Config, DiscoverySettings
+from exporter.model.transform import transform_arn
+
+OWN_IDENTITY = "the identity that the exporter runs as"
+"""Stands for the ambient credentials among the identities that need a policy."""
+
+Document = dict[str, Any]
+
+
+def policies(config: Config) -> dict[str, Document]:
+    """Return the policy documents by identity: a role's ARN, ``profile`` and its name, or `OWN_IDENTITY`.
+
+    Accounts with one identity share a policy. The own identity is there if it has to do anything itself: with
+    ambient credentials call Glue, with roles assume them.
+    """
+    identities: dict[str, list[Account]] = {}
+    for account in config.accounts:
+        identities.setdefault(_identity(account), []).append(account)
+    statements = {name: _statements(config, accounts) for name, accounts in identities.items()}
+    roles = sorted({account.role_arn for account in config.accounts if account.role_arn})
+    if roles:
+        statements.setdefault(OWN_IDENTITY, []).append(_allow("AssumeRoles", ["sts:AssumeRole"], roles))
+    return {name: {"Version": "2012-10-17", "Statement": found} for name, found in statements.items() if found}
+
+
+def _identity(account: Account) -> str:
+    if account.role_arn:
+        return account.role_arn
+    return f"profile {account.profile}" if account.profile else OWN_IDENTITY
+
+
+def _statements(config: Config, accounts: list[Account]) -> list[Document]:
+    names = {account.name for account in accounts}
+    owner = next((account.role_arn.split(":")[4] for account in accounts if account.role_arn), "*")
+    discovery = [wanted for wanted in config.discovery if wanted.account in names]
+    statements = _configured_statements(config, names, owner)
+    for wanted in discovery:
+        statements += _discovered_statements(config, wanted, owner)
+    listing = ["glue:ListMLTransforms"] if discovery else []
+    if any(set(wanted.labels_from_tags) - set(wanted.tags) for wanted in discovery):
+        listing.insert(0, "glue:GetTags")
+    if listing:
+        statements.append(_allow("FindTransforms", listing, ["*"]))
+    return _numbered(statements)
+
+
+def _configured_statements(config: Config, accounts: set[str], owner: str) -> list[Document]:
+    """Return what the transforms need that are named, unless a discovery of all in their region covers them."""
+    all_of = [wanted for wanted in config.discovery if not wanted.tags]
+    covered = {(wanted.account, region) for wanted in all_of for region in wanted.regions}
+    arns = [
+        transform_arn(transform.region, owner, transform.id)
+        for transform in config.transforms
+        if transform.account in accounts and (transform.account, transform.region) not in covered
+    ]
+    return [_allow("ReadTransforms", _reading(details=config.transform_details), sorted(arns))] if arns else []
+
+
+def _discovered_statements(config: Config, wanted: DiscoverySettings, owner: str) -> list[Document]:
+    actions = _reading(details=config.transform_details or wanted.name is not None)
+    arns = sorted(transform_arn(region, owner, "*") for region in wanted.regions)
+    statement = _allow("ReadDiscoveredTransforms", actions, arns)
+    if wanted.tags:
+        tags = {f"aws:ResourceTag/{key}": value for key, value in sorted(wanted.tags.items())}
+        statement["Condition"] = {"StringEquals": tags}
+    return [statement]
+
+
+def _reading(*, details: bool) -> list[str]:
+    return ["glue:GetMLTaskRun", "glue:GetMLTaskRuns", *(["glue:GetMLTransform"] if details else [])]
+
+
+def _allow(sid: str, actions: list[str], resources: list[str]) -> Document:
+    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+def _numbered(statements: Iterable[Document]) -> list[Document]:
+    """Return the statements, each once, with names of their own: IAM takes none twice."""
+    unique: list[Document] = []
+    for statement in statements:
+        if statement not in unique:
+            unique.append(statement)
+    seen: dict[str, int] = {}
+    for statement in unique:
+        sid = statement["Sid"]
+        seen[sid] = seen.get(sid, 0) + 1
+        if seen[sid] > 1:
+            statement["Sid"] = f"{sid}{seen[sid]}"
+    return unique
+
+
+def printable(documents: Mapping[str, Document]) -> Document:
+    """Return what to print: the policy itself if there is but one, else all by identity."""
+    return next(iter(documents.values())) if len(documents) == 1 else dict(documents)

@@ -1,0 +1,1 @@
+"""`glue-ml-exporter runs`: the run history of a transform, as Glue lists it."""

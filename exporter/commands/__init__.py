@@ -1,1 +1,0 @@
-"""Commands that a person types and waits for: one module each, and what they share."""

@@ -1,0 +1,409 @@
+"""What the configuration file may say: types that are named once, a pydantic model per section, the rules between them.
+
+The models read text: every scalar of the YAML file reaches them as it was written, so that `team: 0042` and
+`page_size: ${PAGE_SIZE}` mean what they say whatever YAML would make of them. An empty value is the same as leaving the
+key out. Each type refuses with a predicate (`is not a duration; expected ...`), to be put after the offending value.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+
+from exporter.config import gone as droppable
+from exporter.config.durations import DAY, HOUR, MINUTE, format_duration, parse_duration
+from exporter.config.parsing import parse_region, parse_url
+
+RESERVED_LABELS = frozenset(
+    {
+        "transform_id",
+        "transform_name",
+        "aws_account",
+        "aws_account_id",
+        "aws_region",
+        "transform_type",
+        "glue_version",
+        "worker_type",
+    }
+)
+"""Labels of `glue_ml_transform_info` that the exporter sets itself."""
+
+BUCKETS = tuple(map(parse_duration, ["30s", "1m", "2m", "5m", "10m", "15m", "30m", "1h", "2h", "4h", "8h", "24h"]))
+
+MASK = "<secret>"
+"""Stands for a secret wherever a configuration is shown."""
+
+
+Loc = tuple[str | int, ...]
+"""Where a value stands in the file: keys and, counted from 0, indices."""
+
+
+def shown(text: str) -> str:
+    """Return `text` quoted and cut for a message: one line of printable characters."""
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def dotted(loc: Loc) -> str:
+    """Return a place as a user writes it: `transforms[0].labels.team`."""
+    path = ""
+    for part in loc:
+        path += f"[{part}]" if isinstance(part, int) else f".{part if part.isprintable() else shown(part)}"
+    return path.removeprefix(".")
+
+
+def label_name(tag_key: str) -> str:
+    """Return the Prometheus label that carries the tag `tag_key`: `cost-center` becomes `cost_center`."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", tag_key)
+
+
+def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
+    """Make a pydantic type of `parse`, which takes text and raises ValueError with a predicate."""
+
+    def validate(value: object) -> object:
+        if not isinstance(value, str):
+            raise PydanticCustomError("refused", "does not belong here; expected a single value")
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise PydanticCustomError("refused", "{why}", {"why": str(error)}) from error
+
+    return BeforeValidator(validate)
+
+
+def _duration(*, at_least: float) -> BeforeValidator:
+    def parse(text: str) -> float:
+        seconds = parse_duration(text)
+        if seconds < at_least:
+            raise ValueError(f"is too short; expected at least {format_duration(at_least)}")
+        return seconds
+
+    return _parsed(parse)
+
+
+def _whole(*, at_least: int, at_most: int = 10**9) -> BeforeValidator:
+    expected = f"from {at_least} to {at_most}" if at_most < 10**9 else f"of at least {at_least}"
+
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,10}", text) or not at_least <= int(text) <= at_most:
+            raise ValueError(f"is not a whole number {expected}")
+        return int(text)
+
+    return _parsed(parse)
+
+
+def _rate(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,4})?", text) or float(text) == 0:
+        raise ValueError("is not a number above 0; expected e.g. 5 or 0.5")
+    return float(text)
+
+
+def _switch(text: str) -> bool:
+    word = text.lower()
+    if word not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
+        raise ValueError("is neither true nor false")
+    return word in ("true", "yes", "on", "1")
+
+
+def _words(*, at_most: int, at_least: int = 1) -> BeforeValidator:
+    def parse(text: str) -> str:
+        if not at_least <= len(text) <= at_most:
+            raise ValueError(f"has {len(text)} characters; expected {at_least} to {at_most}")
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+            raise ValueError("contains a control character")
+        return text
+
+    return _parsed(parse)
+
+
+def _matching(pattern: str, predicate: str) -> BeforeValidator:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(predicate)
+        return text
+
+    return _parsed(parse)
+
+
+def _external_id(text: str) -> str:
+    if text == MASK:
+        raise ValueError("stands for a masked value; expected the external id itself")
+    if not re.fullmatch(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", text):
+        raise ValueError("is not an external id; expected 2 to 1224 letters, digits or _+=,.@:/-")
+    return text
+
+
+def _label(text: str) -> str:
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError("is not a label name; expected letters, digits and _, no digit first")
+    if text.startswith("__"):
+        raise ValueError("is not a label name for users; those with __ belong to Prometheus")
+    if text in RESERVED_LABELS:
+        raise ValueError("is a label that the exporter sets itself; expected another name")
+    return text
+
+
+def _label_tag(text: str) -> str:
+    _label(label_name(text))
+    if len(text) > 128:
+        raise ValueError(f"has {len(text)} characters; expected 1 to 128")
+    return text
+
+
+def _dropped_metric(text: str) -> str:
+    if text == droppable.NEVER:
+        raise ValueError("cannot be left out: alerts and dashboards join all other metrics with it")
+    if text not in droppable.METRICS:
+        near = get_close_matches(text, droppable.METRICS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected e.g. {droppable.METRICS[0]}"
+        raise ValueError(f"is not a metric that can be left out; {hint}")
+    return text
+
+
+def _dropped_status(text: str) -> str:
+    if text not in droppable.STATUSES:
+        raise ValueError(f"is not a status of a run; expected one of {', '.join(droppable.STATUSES)}")
+    return text
+
+
+Duration = Annotated[float, _duration(at_least=0.0)]
+PositiveDuration = Annotated[float, _duration(at_least=0.001)]
+Interval = Annotated[float, _duration(at_least=0.05)]
+Count = Annotated[int, _whole(at_least=0)]
+PositiveCount = Annotated[int, _whole(at_least=1)]
+PageSize = Annotated[int, _whole(at_least=1, at_most=1000)]
+Rate = Annotated[float, _parsed(_rate)]
+Switch = Annotated[bool, _parsed(_switch)]
+Name = Annotated[str, _words(at_most=255)]
+TransformId = Annotated[str, _words(at_most=255)]
+FilePath = Annotated[str, _words(at_most=4096)]
+TagKey = Annotated[str, _words(at_most=128)]
+TagValue = Annotated[str, _words(at_least=0, at_most=256)]
+LabelValue = Annotated[str, _words(at_least=0, at_most=1024)]
+LabelName = Annotated[str, _parsed(_label)]
+LabelTag = Annotated[str, _parsed(_label_tag)]
+DroppedMetric = Annotated[str, _parsed(_dropped_metric)]
+DroppedStatus = Annotated[str, _parsed(_dropped_status)]
+Url = Annotated[str, _parsed(parse_url)]
+ExternalId = Annotated[SecretStr, _parsed(_external_id)]
+Region = Annotated[str, _parsed(parse_region)]
+RoleArn = Annotated[
+    str,
+    _matching(
+        r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}",
+        "is not the ARN of a role; expected e.g. arn:aws:iam::123456789012:role/glue-ml-exporter",
+    ),
+]
+
+
+class Section(BaseModel):
+    """A mapping of the file: unknown keys are errors, an empty value leaves the default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_values(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        fields = cls.model_fields
+        return {key: value for key, value in data.items() if key not in fields or (value is not None and value != "")}
+
+
+class AccountEntry(Section):
+    """One item of `accounts`."""
+
+    name: Name
+    role_arn: RoleArn | None = None
+    external_id: ExternalId | None = None
+    profile: Name | None = None
+    endpoint_url: Url | None = None
+
+
+class TransformEntry(Section):
+    """One item of `transforms`; a plain string is its id."""
+
+    id: TransformId
+    name: Name | None = None
+    region: Region | None = None
+    account: Name | None = None
+    labels: dict[LabelName, LabelValue] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_id(cls, data: object) -> object:
+        return {"id": data} if isinstance(data, str) else data
+
+
+class DiscoveryEntry(Section):
+    """One item of `discovery`."""
+
+    account: Name | None = None
+    regions: tuple[Region, ...] = ()
+    tags: dict[TagKey, TagValue] = {}
+    name: Name | None = None
+    interval: Interval = 10 * MINUTE
+    labels_from_tags: tuple[LabelTag, ...] = ()
+
+
+class PollingSection(Section):
+    """The section `polling`."""
+
+    interval: Interval = MINUTE
+    idle_interval: Interval | None = None
+    lookback: PositiveDuration = 30 * DAY
+    overlap: Duration = 15 * MINUTE
+    resync_interval: PositiveDuration = 6 * HOUR
+    concurrency: PositiveCount = 8
+    page_size: PageSize = 1000
+    request_timeout: PositiveDuration = MINUTE / 2
+    max_attempts: PositiveCount = 5
+    requests_per_second: Rate = 5.0
+    stale_after: PositiveDuration = 15 * MINUTE
+
+
+class MetricsSection(Section):
+    """The section `metrics`."""
+
+    execution_buckets: tuple[PositiveDuration, ...] = BUCKETS
+    birth_scrapes: Count = 1
+    birth_timeout: PositiveDuration = 5 * MINUTE
+    created_timestamps: Switch = False
+    drop: tuple[DroppedMetric, ...] = ()
+    drop_statuses: tuple[DroppedStatus, ...] = ()
+    max_series: PositiveCount | None = None
+
+
+class WebSection(Section):
+    """The section `web`."""
+
+    status_page: Switch = True
+
+
+class StateSection(Section):
+    """The section `state`."""
+
+    path: FilePath | None = None
+
+
+class File(Section):
+    """The whole file."""
+
+    region: Region | None = None
+    endpoint_url: Url | None = None
+    accounts: tuple[AccountEntry, ...] = ()
+    transforms: tuple[TransformEntry, ...] = ()
+    discovery: tuple[DiscoveryEntry, ...] = ()
+    polling: PollingSection = PollingSection()
+    transform_details: Switch = True
+    metrics: MetricsSection = MetricsSection()
+    web: WebSection = WebSection()
+    state: StateSection = StateSection()
+
+
+def accounts_of(file: File) -> tuple[AccountEntry, ...]:
+    """Return the accounts of the file: without any, the ambient credentials under the name `default`."""
+    return file.accounts or (AccountEntry(name="default"),)
+
+
+def account_of(file: File, entry: TransformEntry | DiscoveryEntry) -> str | None:
+    """Return the account that `entry` means: its own or the only one; None if it has to choose."""
+    accounts = accounts_of(file)
+    return entry.account or (accounts[0].name if len(accounts) == 1 else None)
+
+
+Contradiction = tuple[Loc, str, tuple[Loc, ...]]
+"""Where it shows, what is wrong, and what else it is about."""
+
+
+def contradictions(file: File) -> Iterator[Contradiction]:
+    """Yield what the models alone cannot see: values that do not go together."""
+    yield from _account_rules(file)
+    yield from _target_rules(file)
+    yield from _discovery_rules(file)
+    yield from _polling_rules(file.polling)
+    yield from _bucket_rules(file.metrics.execution_buckets)
+
+
+def _account_rules(file: File) -> Iterator[Contradiction]:
+    yield from _repeated((("accounts", i, "name"), account.name) for i, account in enumerate(file.accounts))
+    for i, account in enumerate(file.accounts):
+        if account.external_id and not account.role_arn:
+            yield ("accounts", i, "external_id"), "is of use only together with role_arn", ()
+        if account.profile and account.role_arn:
+            yield ("accounts", i, "profile"), "excludes role_arn; expected one of them", ()
+
+
+def _target_rules(file: File) -> Iterator[Contradiction]:
+    if not file.transforms and not file.discovery:
+        yield (), "there is nothing to watch; expected transforms or discovery", (("transforms",), ("discovery",))
+    yield from _repeated((("transforms", i, "id"), transform.id) for i, transform in enumerate(file.transforms))
+    accounts = [account.name for account in accounts_of(file)]
+    expected = f"expected one of {', '.join(map(shown, accounts))}"
+    named: tuple[Loc, ...] = tuple(("accounts", i, "name") for i in range(len(accounts)))
+    sections: dict[str, tuple[TransformEntry | DiscoveryEntry, ...]]
+    sections = {"transforms": file.transforms, "discovery": file.discovery}
+    for section, entries in sections.items():
+        for i, entry in enumerate(entries):
+            account = account_of(file, entry)
+            if account is None:
+                yield (section, i), f"names no account; {expected}", (*named, (section, i, "account"))
+            elif account not in accounts:
+                yield (section, i, "account"), f"{shown(account)} is not an account; {expected}", named
+    yield from _region_rule(file)
+
+
+def _region_rule(file: File) -> Iterator[Contradiction]:
+    without = [("transforms", i, "region") for i, transform in enumerate(file.transforms) if not transform.region]
+    without += [("discovery", i, "regions") for i, discovery in enumerate(file.discovery) if not discovery.regions]
+    if without and not file.region:
+        first = dotted(without[0])
+        yield ("region",), f"is required as long as {first} is left out; or set AWS_REGION", (without[0],)
+
+
+def _discovery_rules(file: File) -> Iterator[Contradiction]:
+    for i, discovery in enumerate(file.discovery):
+        yield from _repeated((("discovery", i, "regions", j), region) for j, region in enumerate(discovery.regions))
+        names = map(label_name, discovery.labels_from_tags)
+        yield from _repeated((("discovery", i, "labels_from_tags", j), name) for j, name in enumerate(names))
+
+
+def _polling_rules(polling: PollingSection) -> Iterator[Contradiction]:
+    if polling.overlap >= polling.lookback:
+        message = f"{format_duration(polling.overlap)} is not shorter than lookback"
+        message += f" ({format_duration(polling.lookback)})"
+        yield ("polling", "overlap"), message, (("polling", "lookback"),)
+    if polling.idle_interval is not None and polling.idle_interval < polling.interval:
+        message = f"{format_duration(polling.idle_interval)} is shorter than interval"
+        message += f" ({format_duration(polling.interval)})"
+        yield ("polling", "idle_interval"), message, (("polling", "interval"),)
+    longest = "interval" if polling.idle_interval is None else "idle_interval"
+    interval = polling.interval if polling.idle_interval is None else polling.idle_interval
+    if polling.stale_after <= interval:
+        message = f"{format_duration(polling.stale_after)} is not longer than {longest}"
+        message += f" ({format_duration(interval)})"
+        yield ("polling", "stale_after"), message, (("polling", longest),)
+
+
+def _bucket_rules(buckets: tuple[float, ...]) -> Iterator[Contradiction]:
+    place = ("metrics", "execution_buckets")
+    if not buckets:
+        yield place, "the list is empty; expected at least one duration", ()
+    for i, (lower, upper) in enumerate(pairwise(buckets), start=1):
+        if upper <= lower:
+            message = f"{format_duration(upper)} is not longer than the bucket before it ({format_duration(lower)})"
+            yield (*place, i), message, ()
+
+
+def _repeated(values: Iterable[tuple[Loc, str]]) -> Iterator[Contradiction]:
+    first: dict[str, Loc] = {}
+    for place, value in values:
+        if value in first:
+            yield place, f"{shown(value)} is already given at {dotted(first[value])}", ()
+        first.setdefault(value, place)

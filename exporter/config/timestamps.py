@@ -1,0 +1,62 @@
+"""Points in time as people write and read them: `2h ago`, `2026-11-26T09:00Z`, to UTC seconds and back.
+
+Without a zone a time is UTC, as it is in the log and in CloudWatch: the person on call and the one who wrote the ticket
+need not be in the same country.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from exporter.config.durations import DAY, HOUR, MINUTE, format_duration, parse_duration
+
+_EXPECTED = "expected e.g. '2h ago', 2026-11-26 or 2026-11-26T09:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time, absolute or counted back from now."""
+
+    seconds: float
+    """UTC seconds since 1970; or, if it is relative, seconds before now."""
+    relative: bool
+
+    def at(self, now: float) -> float:
+        """Return the UTC seconds for which it stands at ``now``."""
+        return now - self.seconds if self.relative else self.seconds
+
+
+def parse_moment(text: str) -> Moment:
+    """Return the moment that an ISO 8601 date or time, or a Prometheus duration before `ago`, stands for.
+
+    Raises:
+        ValueError: `is not a time; expected ...`, to be put after the offending text.
+    """
+    if match := re.fullmatch(r"\s*(\S+)\s+ago\s*", text):
+        return Moment(parse_duration(match[1]), relative=True)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = moment.timestamp()
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"is not a time; {_EXPECTED}") from error
+    if seconds < 0:
+        raise ValueError(f"is before 1970; {_EXPECTED}")
+    return Moment(seconds, relative=False)
+
+
+def stamp(seconds: float, timespec: str = "seconds") -> str:
+    """Return UTC seconds in ISO 8601, or the number itself where no date is so far away."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
+def ago(seconds: float, now: float) -> str:
+    """Return how long before ``now`` a time was, in two units at most: `3d4h ago`, `12m3s ago`; or `in 5s`."""
+    distance = abs(now - seconds)
+    unit = HOUR if distance >= DAY else MINUTE if distance >= HOUR else 1.0
+    text = format_duration(distance // unit * unit)
+    return f"in {text}" if seconds > now and text != "0s" else f"{text} ago"

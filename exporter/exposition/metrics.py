@@ -1,0 +1,357 @@
+"""The table of metrics about Glue: what each is called, what it means, and how it is read off a transform.
+
+Names and meanings are promises (`docs/metrics.md` is made from this table). What the exporter tells of itself is in
+`telemetry`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.counting.counters import FIRST_SERIES, Count, Histogram, Series
+from exporter.counting.counters import Family as CountingFamily
+from exporter.counting.latest import LatestRun
+from exporter.exposition.snapshot import PollResult, TransformSnapshot
+from exporter.exposition.text_format import Labels, Line, count_lines, histogram_lines
+from exporter.model.task_run import STATUSES, TASK_TYPES
+from exporter.model.transform import Details
+
+TRANSFORM_STATUSES = ("NOT_READY", "READY", "DELETING")
+
+LAST_POLL = "As of the last poll."
+
+Part = Literal["identity", "poll", "runs", "times", "counters", "details"]
+"""What a family is read off; a family is rendered again only when its part has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One family of the exposition."""
+
+    name: str
+    """As it is exposed; a counter's ends in ``_total``."""
+    kind: Literal["gauge", "counter", "histogram"]
+    documentation: str
+    labels: tuple[str, ...]
+    """Beside ``transform_id`` and ``transform_name``."""
+    part: Part
+    lines: Callable[[TransformSnapshot], Iterable[Line]]
+
+    @property
+    def family(self) -> str:
+        """The name without ``_total``, as OpenMetrics calls the family."""
+        return self.name.removesuffix("_total")
+
+    @property
+    def help(self) -> str:
+        """The HELP text: an exporter that serves what it has polled says so there."""
+        return f"{self.documentation} {LAST_POLL}"
+
+
+def _labels(task_type: str, status: str = "") -> Labels:
+    return (("status", status), ("task_type", task_type)) if status else (("task_type", task_type),)
+
+
+def _task_runs(snapshot: TransformSnapshot) -> Iterable[Line]:
+    if snapshot.view is not None:
+        for (task_type, status), count in snapshot.view.runs.items():
+            yield Line("", _labels(task_type, status), count)
+
+
+def _oldest_active(snapshot: TransformSnapshot) -> Iterable[Line]:
+    if snapshot.view is not None:
+        for task_type, started in snapshot.view.oldest_active.items():
+            yield Line("", _labels(task_type), started)
+
+
+def _latest_status(snapshot: TransformSnapshot) -> Iterable[Line]:
+    if snapshot.view is None:
+        return
+    for task_type, latest in snapshot.view.latest.items():
+        if latest.status is not None:
+            known = STATUSES if latest.status in STATUSES else (*STATUSES, latest.status)
+            for status in known:
+                yield Line("", _labels(task_type, status), status == latest.status)
+
+
+def _latest_execution(snapshot: TransformSnapshot) -> Iterable[Line]:
+    if snapshot.view is not None:
+        for task_type, latest in snapshot.view.latest.items():
+            if latest.execution is not None:
+                yield Line("", _labels(task_type), latest.execution)
+
+
+def _last_start(snapshot: TransformSnapshot) -> Iterable[Line]:
+    return _times(snapshot, lambda latest: latest.start)
+
+
+def _last_success(snapshot: TransformSnapshot) -> Iterable[Line]:
+    return _times(snapshot, lambda latest: latest.success)
+
+
+def _last_failure(snapshot: TransformSnapshot) -> Iterable[Line]:
+    yield from _times(snapshot, lambda latest: latest.failed, "FAILED")
+    yield from _times(snapshot, lambda latest: latest.timeout, "TIMEOUT")
+
+
+def _times(
+    snapshot: TransformSnapshot, time_of: Callable[[LatestRun], float | None], status: str = ""
+) -> Iterable[Line]:
+    for task_type, latest in snapshot.latest.items():
+        time = time_of(latest)
+        if time is not None:
+            yield Line("", _labels(task_type, status), time)
+
+
+def _series_of(snapshot: TransformSnapshot, family: CountingFamily) -> list[Series]:
+    """Return the family's series: those that exist from the first poll, then the later ones."""
+    if not snapshot.counting:
+        return []
+    later = [
+        series for series in snapshot.initial_values.served if series.family == family and series not in FIRST_SERIES
+    ]
+    return [series for series in _FIRST_IN_ORDER if series.family == family] + sorted(later)
+
+
+_FIRST_IN_ORDER = sorted(FIRST_SERIES, key=lambda series: (TASK_TYPES.index(series.task_type), series.status))
+
+
+def _counts(family: CountingFamily) -> Callable[[TransformSnapshot], Iterable[Line]]:
+    def lines(snapshot: TransformSnapshot) -> Iterable[Line]:
+        for series in _series_of(snapshot, family):
+            total = snapshot.initial_values.served.get(series)
+            created = snapshot.initial_values.created(series) if snapshot.created else None
+            count = total if isinstance(total, Count) else Count()
+            yield from count_lines(_labels(series.task_type, series.status), count, created)
+
+    return lines
+
+
+def _histograms(family: CountingFamily) -> Callable[[TransformSnapshot], Iterable[Line]]:
+    def lines(snapshot: TransformSnapshot) -> Iterable[Line]:
+        for series in _series_of(snapshot, family):
+            total = snapshot.initial_values.served[series]
+            created = snapshot.initial_values.created(series) if snapshot.created else None
+            if isinstance(total, Histogram):
+                yield from histogram_lines(_labels(series.task_type, series.status), total, snapshot.bounds, created)
+
+    return lines
+
+
+def _info(snapshot: TransformSnapshot) -> Iterable[Line]:
+    details = snapshot.details or Details()
+    labels = {
+        **snapshot.target.labels,
+        "aws_account": snapshot.target.lane.account,
+        "aws_account_id": snapshot.account_id,
+        "aws_region": snapshot.target.lane.region,
+        "transform_type": details.transform_type,
+        "glue_version": details.glue_version,
+        "worker_type": details.worker_type,
+    }
+    yield Line("", tuple(sorted(labels.items())), 1)
+
+
+def _transform_status(snapshot: TransformSnapshot) -> Iterable[Line]:
+    status = snapshot.details.status if snapshot.details and snapshot.view else ""
+    if status:
+        for known in TRANSFORM_STATUSES:
+            yield Line("", (("status", known),), known == status)
+
+
+def _detail(fact: Callable[[Details], float | None]) -> Callable[[TransformSnapshot], Iterable[Line]]:
+    def lines(snapshot: TransformSnapshot) -> Iterable[Line]:
+        value = fact(snapshot.details) if snapshot.details and snapshot.view else None
+        if value is not None:
+            yield Line("", (), value)
+
+    return lines
+
+
+def _poll_fact(fact: Callable[[PollResult], float | None]) -> Callable[[TransformSnapshot], Iterable[Line]]:
+    def lines(snapshot: TransformSnapshot) -> Iterable[Line]:
+        value = fact(snapshot.poll) if snapshot.poll else None
+        if value is not None:
+            yield Line("", (), value)
+
+    return lines
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "glue_ml_task_runs",
+        "gauge",
+        "Task runs started within the lookback, by their present status.",
+        ("task_type", "status"),
+        "runs",
+        _task_runs,
+    ),
+    Metric(
+        "glue_ml_task_runs_started_total",
+        "counter",
+        "Task runs seen to start.",
+        ("task_type",),
+        "counters",
+        _counts("started"),
+    ),
+    Metric(
+        "glue_ml_task_runs_finished_total",
+        "counter",
+        "Task runs seen to finish, each exactly once.",
+        ("task_type", "status"),
+        "counters",
+        _counts("finished"),
+    ),
+    Metric(
+        "glue_ml_task_run_execution_seconds",
+        "histogram",
+        "ExecutionTime of each finished task run: the time for which it consumed resources.",
+        ("task_type", "status"),
+        "counters",
+        _histograms("execution"),
+    ),
+    Metric(
+        "glue_ml_task_run_duration_seconds",
+        "histogram",
+        "Time from StartedOn to CompletedOn of each finished task run, waiting included.",
+        ("task_type", "status"),
+        "counters",
+        _histograms("duration"),
+    ),
+    Metric(
+        "glue_ml_task_run_last_start_timestamp_seconds",
+        "gauge",
+        "StartedOn of the latest task run.",
+        ("task_type",),
+        "times",
+        _last_start,
+    ),
+    Metric(
+        "glue_ml_task_run_last_success_timestamp_seconds",
+        "gauge",
+        "CompletedOn of the latest task run that SUCCEEDED.",
+        ("task_type",),
+        "times",
+        _last_success,
+    ),
+    Metric(
+        "glue_ml_task_run_last_failure_timestamp_seconds",
+        "gauge",
+        "CompletedOn of the latest task run that FAILED, and of the latest that ended in TIMEOUT.",
+        ("task_type", "status"),
+        "times",
+        _last_failure,
+    ),
+    Metric(
+        "glue_ml_task_run_latest_status",
+        "gauge",
+        "1 for the status of the task run started last, 0 for the others.",
+        ("task_type", "status"),
+        "runs",
+        _latest_status,
+    ),
+    Metric(
+        "glue_ml_task_run_latest_execution_seconds",
+        "gauge",
+        "ExecutionTime of the task run finished last.",
+        ("task_type",),
+        "runs",
+        _latest_execution,
+    ),
+    Metric(
+        "glue_ml_task_run_oldest_active_start_timestamp_seconds",
+        "gauge",
+        "StartedOn of the oldest unfinished task run.",
+        ("task_type",),
+        "runs",
+        _oldest_active,
+    ),
+    Metric(
+        "glue_ml_transform_info",
+        "gauge",
+        "A constant 1, labelled with what is known about the transform; to be joined with group_left.",
+        ("aws_account", "aws_account_id", "aws_region", "transform_type", "glue_version", "worker_type"),
+        "identity",
+        _info,
+    ),
+    Metric(
+        "glue_ml_transform_status",
+        "gauge",
+        "1 for the present status of the transform, 0 for the others.",
+        ("status",),
+        "details",
+        _transform_status,
+    ),
+    Metric(
+        "glue_ml_transform_training_labels",
+        "gauge",
+        "Labels that the transform can be trained with (LabelCount).",
+        (),
+        "details",
+        _detail(lambda details: details.label_count),
+    ),
+    Metric(
+        "glue_ml_transform_precision_ratio",
+        "gauge",
+        "Precision of the trained transform.",
+        (),
+        "details",
+        _detail(lambda details: details.precision),
+    ),
+    Metric(
+        "glue_ml_transform_recall_ratio",
+        "gauge",
+        "Recall of the trained transform.",
+        (),
+        "details",
+        _detail(lambda details: details.recall),
+    ),
+    Metric(
+        "glue_ml_transform_f1_ratio",
+        "gauge",
+        "F1 score of the trained transform.",
+        (),
+        "details",
+        _detail(lambda details: details.f1),
+    ),
+    Metric(
+        "glue_ml_transform_area_under_pr_curve_ratio",
+        "gauge",
+        "Area under the precision-recall curve of the trained transform.",
+        (),
+        "details",
+        _detail(lambda details: details.area_under_pr_curve),
+    ),
+    Metric(
+        "glue_ml_transform_up",
+        "gauge",
+        "Whether the last poll of this transform succeeded.",
+        (),
+        "poll",
+        _poll_fact(lambda poll: poll.up),
+    ),
+    Metric(
+        "glue_ml_transform_last_poll_timestamp_seconds",
+        "gauge",
+        "When this transform was last polled, whether that succeeded or not.",
+        (),
+        "poll",
+        _poll_fact(lambda poll: poll.tried),
+    ),
+    Metric(
+        "glue_ml_transform_last_successful_poll_timestamp_seconds",
+        "gauge",
+        "When a poll of this transform last succeeded: the age of its data.",
+        (),
+        "poll",
+        _poll_fact(lambda poll: poll.succeeded),
+    ),
+    Metric(
+        "glue_ml_transform_poll_duration_seconds",
+        "gauge",
+        "How long the last poll of this transform took.",
+        (),
+        "poll",
+        _poll_fact(lambda poll: poll.duration),
+    ),
+)

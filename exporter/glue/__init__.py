@@ -1,0 +1,1 @@
+"""All calls to AWS: requests out, typed pages and named errors in."""

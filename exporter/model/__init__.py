@@ -1,0 +1,1 @@
+"""What the other packages speak about: one run, one transform, one shard."""

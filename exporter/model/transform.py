@@ -1,0 +1,60 @@
+"""One transform: where it is, what the configuration says of it, and what Glue knows of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Lane(NamedTuple):
+    """An account and a region: what shares credentials, a client, a rate limit, and a fate."""
+
+    account: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One transform to poll."""
+
+    id: str
+    lane: Lane
+    name: str | None = None
+    """The configured name; it wins over the one that Glue knows."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What GetMLTransform tells; None or empty where it tells nothing. Ratios are between 0 and 1."""
+
+    name: str = ""
+    status: str = ""
+    transform_type: str = ""
+    glue_version: str = ""
+    worker_type: str = ""
+    label_count: int | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    area_under_pr_curve: float | None = None
+
+
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+    "eusc-": "aws-eusc",
+}
+
+
+def partition(region: str) -> str:
+    """Return the partition of AWS in which a region lies: the second part of every ARN there."""
+    return next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+
+
+def transform_arn(region: str, account_id: str, transform_id: str) -> str:
+    """Return the ARN of a transform, or a pattern of ARNs where a part is ``*``."""
+    return f"arn:{partition(region)}:glue:{region}:{account_id}:mlTransform/{transform_id}"

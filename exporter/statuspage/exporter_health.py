@@ -1,0 +1,125 @@
+"""How the exporter itself does: what its own metrics count, by account and region, for people."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from exporter.model.shard import Shard
+from exporter.model.transform import Lane
+from exporter.statuspage.summary import TransformReport
+from exporter.telemetry import Telemetry
+
+_THROTTLED = "ThrottlingException"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneHealth:
+    """One account in one region, since the exporter started."""
+
+    lane: Lane
+    account_id: str
+    transforms: int
+    down: int
+    requests: int
+    throttled: int
+    waited: float
+    """Seconds that requests have waited for the client-side rate limit."""
+    errors: tuple[tuple[str, int], ...]
+    """Failed polls by reason, the most frequent first."""
+    discovery_up: bool | None
+    """None without discovery."""
+    discovered: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterHealth:
+    """The exporter; times are UTC seconds."""
+
+    lanes: tuple[LaneHealth, ...]
+    config_loaded: float
+    config_ok: bool
+    state_path: str | None
+    state_written: float
+    """0 before the first write."""
+    state_errors: int
+    overruns: int
+    interval: float
+    lookback: float
+    tracked: int
+    shard: Shard
+    next_poll: float | None
+    """Monotonic seconds of the next poll of any transform, None while one is being polled."""
+
+
+def health_of(
+    telemetry: Telemetry,
+    reports: Iterable[TransformReport],
+    *,
+    shard: Shard,
+    state_path: str | None,
+    interval: float,
+    lookback: float,
+) -> ExporterHealth:
+    """Read everything off the exporter's own metrics and the transforms that are watched."""
+    reports = list(reports)
+    dues = [report.due for report in reports]
+    return ExporterHealth(
+        lanes=tuple(_lanes(telemetry, reports)),
+        config_loaded=_value(telemetry.config_last_reload_success),
+        config_ok=bool(_value(telemetry.config_last_reload_successful)),
+        state_path=state_path,
+        state_written=_value(telemetry.state_last_write) if state_path else 0.0,
+        state_errors=int(_value(telemetry.state_write_errors)) if state_path else 0,
+        overruns=int(_value(telemetry.poll_cycle_overruns)),
+        interval=interval,
+        lookback=lookback,
+        tracked=int(_value(telemetry.tracked_runs)),
+        shard=shard,
+        next_poll=None if None in dues else min((due for due in dues if due is not None), default=None),
+    )
+
+
+def _lanes(telemetry: Telemetry, reports: Iterable[TransformReport]) -> Iterable[LaneHealth]:
+    transforms: dict[Lane, list[TransformReport]] = {}
+    for report in reports:
+        transforms.setdefault(report.target.lane, []).append(report)
+    requests = _by_lane(telemetry.api_requests, "code")
+    errors = _by_lane(telemetry.poll_errors, "reason")
+    waited = _by_lane(telemetry.api_request_delay)
+    found = _by_lane(telemetry.discovered_transforms)
+    discovery_up = _by_lane(telemetry.discovery_up)
+    for lane in sorted({*transforms, *discovery_up}):
+        mine = transforms.get(lane, [])
+        yield LaneHealth(
+            lane=lane,
+            account_id=next((s.snapshot.account_id for s in mine if s.snapshot and s.snapshot.account_id), ""),
+            transforms=len(mine),
+            down=sum(_is_down(report) for report in mine),
+            requests=int(requests.get(lane, Counter()).total()),
+            throttled=int(requests.get(lane, Counter())[_THROTTLED]),
+            waited=waited.get(lane, Counter()).total(),
+            errors=tuple((reason, int(count)) for reason, count in errors.get(lane, Counter()).most_common() if count),
+            discovery_up=bool(discovery_up[lane].total()) if lane in discovery_up else None,
+            discovered=int(found.get(lane, Counter()).total()),
+        )
+
+
+def _is_down(report: TransformReport) -> bool:
+    return report.snapshot is not None and report.snapshot.poll is not None and not report.snapshot.poll.up
+
+
+def _by_lane(metric: MetricWrapperBase, label: str = "") -> dict[Lane, Counter[str]]:
+    """Return a metric's values by account and region, and by one more label."""
+    values: dict[Lane, Counter[str]] = {}
+    for family in metric.collect():
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):
+                lane = Lane(sample.labels["aws_account"], sample.labels["aws_region"])
+                values.setdefault(lane, Counter())[sample.labels.get(label, "")] += sample.value  # type: ignore[assignment] # seconds are counted too
+    return values
+
+
+def _value(metric: MetricWrapperBase) -> float:
+    return next(sample.value for family in metric.collect() for sample in family.samples)

@@ -1,0 +1,100 @@
+"""`check-config --live`: what works, what is denied, what is not there."""
+
+import pytest
+
+from exporter.cli.iam_policy import policies
+from exporter.config.settings import read_config
+from tests.aws_environment import ONE
+from tests.cli.typed import Typed, configure, live
+
+ROLE = f"arn:aws:iam::{ONE}:role/watcher"
+
+
+def rows(typed: Typed) -> dict[str, tuple[str, str]]:
+    """Give result and detail by what was asked for."""
+    header, *lines = typed.stdout.splitlines()
+    places = [header.index(name) for name in ("WHAT", "RESULT", "DETAIL")]
+    return {
+        line[places[0] : places[1]].strip(): (line[places[1] : places[2]].strip(), line[places[2] :]) for line in lines
+    }
+
+
+def test_all_works(simulator, tmp_path):
+    """Where everything works there is a row for each thing with what was seen of it, and the exit code is 0."""
+    simulator.world.add_run("tfm-a", status="FAILED")
+    file = configure(tmp_path, simulator.url, transforms=[{"id": "tfm-a", "name": "mine"}], discovery=[{"name": "be*"}])
+    typed = live(file)
+    assert rows(typed) == {
+        "discovery be*": ("ok", "1 transform"),
+        "tfm-a (mine)": ("ok", "latest run FAILED, READY"),
+        "tfm-b": ("ok", "no runs, READY"),
+    }
+    assert (typed.exit_code, typed.stderr) == (0, "")
+
+
+def test_it_asks_what_the_exporter_asks(simulator, tmp_path):
+    """It calls exactly the operations that the policy of the configuration allows, for each transform once."""
+    file = configure(tmp_path, simulator.url, transforms=["tfm-a"], discovery=[{"tags": {"team": "red"}}])
+    live(file)
+    asked = {operation: sum(codes.values()) for operation, codes in simulator.requests.counts().items()}
+    assert asked == {"ListMLTransforms": 1, "GetMLTaskRuns": 2, "GetMLTaskRun": 2, "GetMLTransform": 2}
+    (policy,) = policies(read_config(file, environ={})).values()
+    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    assert {f"glue:{operation}" for operation in asked} == allowed
+
+
+def test_what_is_denied_is_named_with_every_action(simulator, tmp_path):
+    """A transform of which something is denied has all the missing IAM actions in its row; the rest is still tried."""
+    simulator.faults.set(
+        {"kind": "access_denied", "operations": ["GetMLTaskRun", "GetMLTransform"], "transforms": ["tfm-a"]}
+    )
+    typed = live(configure(tmp_path, simulator.url, transforms=["tfm-a", "tfm-b"]))
+    result, detail = rows(typed)["tfm-a"]
+    assert (result, detail.partition(";")[0]) == ("denied", "glue:GetMLTaskRun, glue:GetMLTransform")
+    assert rows(typed)["tfm-b"][0] == "ok"
+    assert typed.exit_code == 1
+
+
+def test_what_is_denied_to_a_discovery(simulator, tmp_path):
+    """A discovery that may not list says which action it needs, and the transforms that are listed are tried."""
+    simulator.faults.set({"kind": "access_denied", "operations": ["ListMLTransforms"]})
+    typed = live(configure(tmp_path, simulator.url, transforms=["tfm-a"], discovery=[{"tags": {"team": "red"}}]))
+    assert rows(typed)["discovery team=red"][0] == "denied"
+    assert rows(typed)["discovery team=red"][1].startswith("glue:ListMLTransforms; ")
+    assert rows(typed)["tfm-a"][0] == "ok"
+
+
+def test_a_role_that_may_not_be_assumed(simulator, tmp_path):
+    """A role that is refused is denied as sts:AssumeRole, and its other transforms are not tried."""
+    simulator.faults.set({"kind": "access_denied", "operations": ["AssumeRole"]})
+    accounts = [{"name": "one", "role_arn": ROLE}, {"name": "here"}]
+    transforms = [{"id": "tfm-one", "account": "one"}, {"id": "tfm-two", "account": "one"}]
+    transforms.append({"id": "tfm-a", "account": "here"})
+    typed = live(configure(tmp_path, simulator.url, accounts=accounts, transforms=transforms))
+    found = rows(typed)
+    assert found["tfm-one"][0] == "denied"
+    assert found["tfm-one"][1].startswith("sts:AssumeRole; ")
+    assert found["tfm-two"] == ("not tried", "see the failure above in this account and region")
+    assert found["tfm-a"][0] == "ok"
+
+
+def test_what_is_not_there(simulator, tmp_path):
+    """A transform that Glue does not know is not found; an endpoint where nobody answers has failed."""
+    typed = live(configure(tmp_path, simulator.url, transforms=["tfm-gone", "tfm-a"]))
+    assert [rows(typed)[name][0] for name in ("tfm-gone", "tfm-a")] == ["not found", "ok"]
+    simulator.stop()
+    typed = live(configure(tmp_path, simulator.url, transforms=["tfm-gone", "tfm-a"]))
+    assert [rows(typed)[name][0] for name in ("tfm-gone", "tfm-a")] == ["failed", "not tried"]
+    assert "EndpointConnectionError" in rows(typed)["tfm-gone"][1]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tags_are_tried_where_labels_come_from_them(allowed, simulator, tmp_path):
+    """With labels from other tags than those of the filter, GetTags is tried on one transform of the discovery."""
+    simulator.world.tag_transform("tfm-b", {"cost-center": "7"})
+    if not allowed:
+        simulator.faults.set({"kind": "access_denied", "operations": ["GetTags"]})
+    typed = live(configure(tmp_path, simulator.url, discovery=[{"name": "beta", "labels_from_tags": ["cost-center"]}]))
+    result, detail = rows(typed)["tags"]
+    assert (result, detail.partition(";")[0]) == (("ok", "1 of tfm-b") if allowed else ("denied", "glue:GetTags"))
+    assert rows(typed)["tfm-b"][0] == "ok"

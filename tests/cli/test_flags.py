@@ -1,0 +1,344 @@
+import re
+import shlex
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cli.flags import (
+    COMMANDS,
+    DEFAULT_PORT,
+    FLAGS,
+    CheckConfigOptions,
+    CompletionOptions,
+    DemoOptions,
+    Flag,
+    IamPolicyOptions,
+    OnceOptions,
+    Options,
+    RunsOptions,
+    ServeOptions,
+    SimulateOptions,
+)
+from exporter.cli.parser import UsageError, parse
+from exporter.config.parsing import parse_address
+from exporter.config.timestamps import Moment
+
+
+def options(line: str, **environ: str) -> Options:
+    return parse(line.split(), environ)
+
+
+def serve(line: str, **environ: str) -> ServeOptions:
+    found = options(line, **environ)
+    assert isinstance(found, ServeOptions)
+    return found
+
+
+def refusal(line: str, **environ: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        options(line, **environ)
+    return str(caught.value)
+
+
+def variables(**flags: str) -> dict[str, str]:
+    return {f"GLUE_ML_EXPORTER_{name}": value for name, value in flags.items()}
+
+
+def test_defaults() -> None:
+    """Without arguments the exporter is served with the documented defaults."""
+    assert options("") == ServeOptions(
+        config_file="config.yaml",
+        config_enable_auto_reload=False,
+        config_auto_reload_interval=30,
+        web_listen_address=(("", DEFAULT_PORT),),
+        web_telemetry_path="/metrics",
+        web_config_file=None,
+        web_max_requests=40,
+        web_enable_lifecycle=False,
+        web_disable_exporter_metrics=False,
+        shard_index=None,
+        shard_count=1,
+        log_level="info",
+        log_format="logfmt",
+    )
+    assert options("demo") == DemoOptions((("", DEFAULT_PORT),), None, "info", "logfmt")
+    assert options("simulate") == SimulateOptions(("127.0.0.1", 10211), None, "info", "logfmt")
+    assert options("once") == OnceOptions("config.yaml", None, "info", "logfmt")
+    assert options("check-config") == CheckConfigOptions("config.yaml", live=False)
+    assert options("completion zsh") == CompletionOptions("zsh")
+    assert options("runs a b") == RunsOptions(
+        transforms=("a", "b"),
+        config_file=None,
+        all=False,
+        region=None,
+        endpoint_url=None,
+        type=None,
+        status=None,
+        started_after=None,
+        started_before=None,
+        sort="STARTED",
+        descending=True,
+        limit=None,
+        output="table",
+        follow=False,
+        exit_code=False,
+    )
+    assert options("iam-policy") == IamPolicyOptions("config.yaml")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["once --config.file=x", "once --config.file x", "--config.file x once", "--config.file=x once"],
+)
+def test_flags_and_command_in_any_order(line: str) -> None:
+    """A flag takes its value after = or a blank, before or after the command."""
+    assert options(line) == OnceOptions("x", None, "info", "logfmt")
+
+
+def test_a_value_is_not_a_command() -> None:
+    """The value of a flag is never taken for the command."""
+    assert serve("--config.file once").config_file == "once"
+    assert serve("serve --config.file serve") == serve("--config.file serve")
+
+
+def test_config_check_is_check_config() -> None:
+    """--config.check asks for the same as the command check-config."""
+    assert options("--config.check --config.file=x") == options("check-config --config.file=x")
+    assert options("", **variables(CONFIG_CHECK="1")) == CheckConfigOptions("config.yaml", live=False)
+    assert isinstance(options("--config.check --no-config.check"), ServeOptions)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (":10210", ("", 10210)),
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("localhost:80", ("localhost", 80)),
+        ("[::1]:10210", ("::1", 10210)),
+        ("[fe80::1%eth0]:1", ("fe80::1%eth0", 1)),
+        ("[::]:65535", ("::", 65535)),
+    ],
+)
+def test_address(text: str, address: tuple[str, int]) -> None:
+    """A listen address is host and port; an IPv6 host stands in brackets, no host means all."""
+    assert parse_address(text) == address
+    assert serve(f"--web.listen-address={text}").web_listen_address == (address,)
+
+
+@pytest.mark.parametrize(
+    "text", ["10210", ":", "::1:80", "[]:80", "[::1]", "a b:1", ":65536", ":-1", "http://a:1", ":1a"]
+)
+def test_not_an_address(text: str) -> None:
+    """What is not a listen address is refused with examples."""
+    with pytest.raises(ValueError, match=r"is not an address; expected host:port, e\.g\. :10210"):
+        parse_address(text)
+
+
+def test_repeatable() -> None:
+    """A repeatable flag collects its values; in the environment they are separated by commas."""
+    expected = (("a", 1), ("", 2))
+    assert serve("--web.listen-address a:1 --web.listen-address=:2").web_listen_address == expected
+    assert serve("", **variables(WEB_LISTEN_ADDRESS="a:1, :2")).web_listen_address == expected
+    assert serve("--log.level=warn --log.level=error").log_level == "error"
+
+
+def test_command_line_wins() -> None:
+    """An environment variable stands in for a flag that is not given; an empty one for nothing."""
+    environ = variables(LOG_LEVEL="debug", WEB_LISTEN_ADDRESS="a:1", WEB_MAX_REQUESTS="")
+    assert serve("", **environ).log_level == "debug"
+    assert serve("--log.level=warn", **environ).log_level == "warn"
+    assert serve("--web.listen-address=:2", **environ).web_listen_address == (("", 2),)
+    assert serve("", **environ).web_max_requests == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("1", True), ("TRUE", True), ("false", False), ("0", False)]
+)
+def test_switches(text: str, value: bool) -> None:
+    """A switch is turned on by --x, off by --no-x, and either by true, false, 1, 0 in the environment."""
+    environ = variables(WEB_ENABLE_LIFECYCLE=text)
+    assert serve("", **environ).web_enable_lifecycle is value
+    assert serve("--web.enable-lifecycle", **environ).web_enable_lifecycle is True
+    assert serve("--no-web.enable-lifecycle", **environ).web_enable_lifecycle is False
+
+
+def test_service_links_of_kubernetes_do_no_harm() -> None:
+    """The variables that Kubernetes sets for a service named glue-ml-exporter are not flags."""
+    environ = variables(SERVICE_HOST="10.0.0.1", PORT="tcp://10.0.0.1:80", PORT_80_TCP_ADDR="10.0.0.1")
+    assert options("", **environ) == options("")
+    assert not {flag.variable for flag in FLAGS} & environ.keys()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("onec", "unknown command 'onec'; did you mean once?"),
+        (
+            "zzz",
+            f"unknown command 'zzz'; expected one of {', '.join(command.name for command in COMMANDS)}",
+        ),
+        ("--config.fil=x", "unknown flag '--config.fil'; did you mean --config.file?"),
+        ("once --config.fil x", "unknown flag '--config.fil'; did you mean --config.file?"),
+        ("once --zzz", "unknown flag '--zzz'; see glue-ml-exporter once --help"),
+        ("-x", "unknown flag '-x'; see --help"),
+        ("--web.max=3", "unknown flag '--web.max'; did you mean --web.max-requests?"),
+        ("demo --config.file=x", "--config.file is a flag of serve, once, check-config, iam-policy, runs, not of demo"),
+        ("demo --no-follow", "--no-follow is a flag of runs, not of demo"),
+        ("once again", "unexpected argument 'again'; once takes only flags"),
+        ("runs a --follw", "unknown flag '--follw'; did you mean --follow?"),
+        ("runz a", "unknown command 'runz'; did you mean runs?"),
+        (
+            "runs a --sort=start",
+            "--sort: 'start' is not one of STARTED, STATUS, TASK_RUN_TYPE; did you mean STARTED?",
+        ),
+        (
+            "runs a --started-after=soon",
+            "--started-after: 'soon' is not a time; expected e.g. '2h ago', 2026-11-26 or 2026-11-26T09:00Z",
+        ),
+        ("runs a --region=Ireland", "--region: 'Ireland' is not an AWS region; expected e.g. eu-west-1"),
+        ("completion", "completion takes one SHELL: one of bash, zsh, fish"),
+        ("completion csh", "SHELL: 'csh' is not one of bash, zsh, fish; did you mean zsh?"),
+        ("--config.file", "--config.file: expected one argument"),
+        ("--log.level=loud", "--log.level: 'loud' is not one of debug, info, warn, error"),
+        ("--log.format=xml", "--log.format: 'xml' is not one of logfmt, json"),
+        ("--web.max-requests=-1", "--web.max-requests: '-1' is not a whole number of 0 or more"),
+        ("--shard.count=0", "--shard.count: '0' is not a whole number from 1 to 1000"),
+        ("--shard.index=-1", "--shard.index: '-1' is not a whole number from 0 to 999"),
+        ("--shard.index=one", "--shard.index: 'one' is not a whole number from 0 to 999"),
+        (
+            "--config.auto-reload-interval=30",
+            "--config.auto-reload-interval: '30' is not a duration; expected e.g. 90s, 5m, 1h30m",
+        ),
+        ("--config.auto-reload-interval=0s", "--config.auto-reload-interval: '0s' is too short; expected e.g. 30s"),
+    ],
+)
+def test_usage_errors(line: str, message: str) -> None:
+    """A mistake is one line that names the flag, the value, and what was expected or meant."""
+    assert refusal(line) == message
+
+
+def test_operands_and_flags_in_any_order() -> None:
+    """What a command takes beside flags may stand before, between and after them; after -- nothing is a flag."""
+    for line in ("runs a b --limit=3", "runs a --limit 3 b", "runs --limit 3 a b", "--limit 3 runs a b"):
+        found = options(line)
+        assert isinstance(found, RunsOptions)
+        assert (found.transforms, found.limit) == (("a", "b"), 3)
+    found = options("runs a -- --limit")
+    assert isinstance(found, RunsOptions)
+    assert found.transforms == ("a", "--limit")
+
+
+def test_words_of_the_api_in_any_case() -> None:
+    """Types, statuses and columns may be written as is convenient, and are those of the API."""
+    found = options("runs a --type find-matches --status failed --sort Task_Run_Type --no-descending")
+    assert isinstance(found, RunsOptions)
+    assert (found.type, found.status, found.sort, found.descending) == (
+        "FIND_MATCHES",
+        "FAILED",
+        "TASK_RUN_TYPE",
+        False,
+    )
+
+
+def test_times_of_the_command_line() -> None:
+    """A time is absolute, or relative to the moment at which the command runs."""
+    found = parse(["runs", "a", "--started-after", "2h ago", "--started-before=2026-11-26T09:00Z"], {})
+    assert isinstance(found, RunsOptions)
+    assert found.started_after == Moment(7200, relative=True)
+    assert found.started_before == Moment(1795683600, relative=False)
+
+
+@pytest.mark.parametrize("path", ["metrics", "/", "/config", "/-/healthy", "/a b", "/m?x", "/m#x", "/<b>"])
+def test_paths_that_cannot_carry_metrics(path: str) -> None:
+    """The metrics cannot take a path that another page has, or that is none."""
+    with pytest.raises(UsageError, match=r"--web\.telemetry-path: .* is not a path for metrics"):
+        parse([f"--web.telemetry-path={path}"], {})
+
+
+def test_a_mistake_in_the_environment_names_the_variable() -> None:
+    """Whoever set a variable wrongly is told which."""
+    assert refusal("", **variables(LOG_LEVEL="x")).startswith("GLUE_ML_EXPORTER_LOG_LEVEL: 'x' is not one of")
+    assert (
+        refusal("", **variables(CONFIG_CHECK="yes"))
+        == "GLUE_ML_EXPORTER_CONFIG_CHECK: 'yes' is not one of true, false, 1, 0"
+    )
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version prints name, version and Python's version, whatever the command."""
+    for line in ("--version", "once --version"):
+        with pytest.raises(SystemExit) as caught:
+            options(line)
+        assert caught.value.code == 0
+        assert re.fullmatch(
+            r"glue-ml-exporter, version \d+\.\d+\.\d+ \(python 3\.\d+\.\d+\S*\)\n", capsys.readouterr().out
+        )
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help(command: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of a command names all its flags with their variables, and has an example that is right."""
+    (found,) = [known for known in COMMANDS if known is command]
+    with pytest.raises(SystemExit) as caught:
+        options(f"{found.name} --help")
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    variables = {flag.variable for flag in FLAGS if found.name in flag.commands}
+    assert set(re.findall(r"GLUE_ML_EXPORTER_[A-Z_]+", text)) == variables
+    for said in (*found.examples, *found.details.split("\n\n"), *(meaning for _, meaning in found.exits)):
+        assert " ".join(said.split()) in text
+
+
+def own_examples() -> list[str]:
+    lines = [example for command in COMMANDS for example in command.examples]
+    return [line for line in lines if line.startswith("glue-ml-exporter")]
+
+
+@pytest.mark.parametrize("example", own_examples())
+def test_examples_are_right(example: str) -> None:
+    """Every example of the help can be typed as it is."""
+    parse(shlex.split(re.split(" [>|] ", example)[0])[1:], {})
+
+
+def test_top_level_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help without a command lists all commands."""
+    with pytest.raises(SystemExit):
+        options("--help")
+    text = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"  {command.name} " in text
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_options_and_flags_agree(command: object) -> None:
+    """The fields of a command's options are its operand and its flags, in the order of the table."""
+    (found,) = [known for known in COMMANDS if known is command]
+    flags = [flag.field for flag in FLAGS if found.name in flag.commands and flag.name != "config.check"]
+    operand = [found.operand.field] if found.operand else []
+    assert [field.name for field in fields(found.options)] == operand + flags
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
+def test_the_table_of_flags(flag: Flag) -> None:
+    """Each flag's default can be read, its commands exist, its variable is that of no other flag of theirs."""
+    flag.read(flag.default)
+    assert set(flag.commands) <= {command.name for command in COMMANDS}
+    same = [other for other in FLAGS if other.variable == flag.variable and set(other.commands) & set(flag.commands)]
+    assert same == [flag]
+
+
+@given(st.lists(st.text(max_size=10) | st.sampled_from([f"--{flag.name}" for flag in FLAGS]), max_size=5))
+def test_any_command_line_gives_options_or_one_line(argv: list[str]) -> None:
+    """Whatever is typed gives options or a usage error of one line."""
+    argv = [argument for argument in argv if argument not in ("-h", "--help", "--version")]
+    try:
+        parse(argv, {})
+    except UsageError as error:
+        message = str(error)
+    except SystemExit as leave:
+        message = f"help for {leave.code}"
+    else:
+        message = "options"
+    assert message.isprintable()

@@ -1,0 +1,149 @@
+"""`runs` in a real terminal of 80 and of 200 columns, and in a pipe."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from exporter.model.task_run import STATUSES
+from tests.cli.terminal import PROMPT, terminal
+from tests.cli.typed import configure
+from tests.support import EXPORTER, ROOT, run, wait_for
+from tests.system.staging import CREDENTIALS
+
+pytestmark = pytest.mark.slow
+
+ERROR = "Job aborted: ExecutorLostFailure (exit code 137, out of memory) in stage 3.0 of customers-dedup, see the log"
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[1;1HSUCCEEDED [bold]fine[/bold] \u202etxet"
+
+
+@pytest.fixture
+def glue(simulator, tmp_path):
+    """Give a simulator with a run of each status in two transforms, and a configuration that has both."""
+    for transform_id in ("tfm-a", "tfm-b"):
+        for number, status in enumerate(STATUSES):
+            fields = {"ErrorString": {"FAILED": ERROR, "TIMEOUT": HOSTILE}.get(status)}
+            started = simulator.world.start - 7200 - 60 * number
+            simulator.world.add_run(
+                transform_id,
+                "IMPORT_LABELS" if status == "STOPPED" else "FIND_MATCHES",
+                status=status,
+                started=started,
+                completed=started + 62 if status in STATUSES[3:] else None,
+                run_id=f"tsk-{transform_id}-{status.lower()}",
+                fields={name: value for name, value in fields.items() if value},
+            )
+    configure(tmp_path, simulator.url, transforms=[{"id": "tfm-a", "name": "customers"}, "tfm-b"])
+    return simulator
+
+
+def shown(screen):
+    """Give the lines of a screen between the command and the next prompt."""
+    return screen.split(PROMPT)[1].splitlines()[1:]
+
+
+@pytest.mark.usefixtures("glue")
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_table_fits_the_terminal(columns, tmp_path):
+    """Every status, id, error, path, job and time stands on the screen, and no line is broken by the terminal."""
+    with terminal(tmp_path, columns=columns) as screen:
+        screen.type("glue-ml-exporter runs customers; echo exit $?")
+        lines = shown(screen.wait_for_prompt())
+        joined = screen.call("capture-pane", "-p", "-J").split(PROMPT)[1].splitlines()[1:]
+    text = "\n".join(lines)
+    # A line that the terminal has broken would be longer here.
+    assert max(map(len, joined)) <= columns
+    assert [line.split()[0] for line in lines if re.match("[A-Z]", line)][-7:] == list(STATUSES)
+    for status in STATUSES:
+        assert f"tsk-tfm-a-{status.lower()}" in text
+    words = " ".join(text.split())
+    assert ERROR in words
+    for expected in ("took 1m2s" if columns == 80 else " 1m2s ", "(2h ago)", "Log group: /aws-glue", "Job id: job-"):
+        assert expected in words
+    assert re.search(r"Input: ?\s*s3://\S+", text)
+    assert "exit 0" in text
+    assert ("STATUS" in text) is (columns == 200)
+
+
+@pytest.mark.usefixtures("glue")
+def test_what_glue_says_does_not_move_the_cursor(tmp_path):
+    """Escape sequences and markup in an error string stand on the screen as text; the title stays as it was."""
+    with terminal(tmp_path, columns=80) as screen:
+        title = screen.call("display-message", "-p", "#{pane_title}")
+        screen.type("glue-ml-exporter runs customers --status=timeout")
+        text = " ".join("\n".join(shown(screen.wait_for_prompt())).split())
+        assert screen.call("display-message", "-p", "#{pane_title}") == title
+    assert text.startswith("TIMEOUT")
+    assert r"Error: \x1b]0;owned\x07\x1b[2J\x1b[1;1HSUCCEEDED [bold]fine[/bold] \u202etxet" in text
+
+
+@pytest.mark.usefixtures("glue")
+def test_colours_tell_the_status_unless_they_are_unwanted(tmp_path):
+    """A failure is red and a success green; with NO_COLOR nothing is."""
+    with terminal(tmp_path, columns=200, lines=100) as screen:
+        screen.type("glue-ml-exporter runs customers")
+        screen.wait_for_prompt()
+        screen.type("NO_COLOR=1 glue-ml-exporter runs customers")
+        screen.wait_for_prompt(prompts=3)
+        _, coloured, plain, _ = screen.screen(escapes=True).split(PROMPT)
+    assert re.search(r"\x1b\[[0-9;]*31m[^\n\x1b]*FAILED", coloured)
+    assert re.search(r"\x1b\[[0-9;]*32m[^\n\x1b]*SUCCEEDED", coloured)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", plain)
+
+
+def test_progress_is_told_while_it_pages_and_then_taken_away(glue, tmp_path):
+    """While Glue is slow the terminal shows which transform is being read; at the end nothing of it is left."""
+    with terminal(tmp_path, columns=80) as screen:
+        glue.faults.set({"kind": "delay", "seconds": "2s", "transforms": ["tfm-b"], "times": 1})
+        screen.type("glue-ml-exporter runs --all --limit=1 --output=csv > all.csv")
+        wait_for(lambda: "tfm-b (2 of 2)" in screen.screen(), describe=screen.screen)
+        lines = shown(screen.wait_for_prompt())
+    assert [line for line in lines if line.strip()] == []
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 3
+
+
+def test_an_interrupt_is_one_line(glue, tmp_path):
+    """Ctrl-C while Glue hangs ends the command with one line and the code that shells give an interrupt."""
+    glue.faults.set({"kind": "delay", "seconds": "1m"})
+    with terminal(tmp_path, columns=80) as screen:
+        screen.type("glue-ml-exporter runs customers")
+        wait_for(lambda: screen.screen().count("customers") == 2, describe=screen.screen)  # the second one: progress
+        screen.press("C-c")
+        screen.wait_for_prompt()
+        screen.type("echo exit $?")
+        text = screen.wait_for_prompt(prompts=3)
+    assert [line.removeprefix("^C") for line in shown(text)] == ["interrupted"]
+    assert "exit 130" in text
+
+
+@pytest.mark.usefixtures("glue")
+def test_a_pipe_gets_lines_and_may_be_closed(tmp_path):
+    """In a pipe each run is one line for grep; a reader that leaves early is no error of ours."""
+    command = f"{' '.join(EXPORTER)} runs --all"
+    shell = run(
+        "bash", "-c", f"{command} | grep -c FAILED", folder=tmp_path, environ={**CREDENTIALS, "PYTHONPATH": str(ROOT)}
+    )
+    assert (shell.stdout, shell.stderr) == ("2\n", "")
+    script = f"{command} --output=json | head -n 1 > first; echo ${{PIPESTATUS[0]}}"
+    closed = run("bash", "-c", script, folder=tmp_path, environ={**CREDENTIALS, "PYTHONPATH": str(ROOT)})
+    assert closed.stdout in ("0\n", "141\n")
+    assert closed.stderr == ""
+
+
+def test_an_encoding_without_the_characters_is_no_end(glue, tmp_path):
+    """In a locale that cannot write a character of a name, it is written as an escape."""
+    glue.world.add_run("tfm-b", status="FAILED", fields={"ErrorString": "Größe 日本"}, run_id="tsk-odd")
+    environ = {**CREDENTIALS, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+    done = run(*EXPORTER, "runs", "tfm-b", "--limit=1", folder=tmp_path, environ=environ)
+    assert done.exit_code == 0
+    assert r"\u65e5\u672c" in done.stdout
+
+
+def test_who_serves_does_not_load_what_draws_tables():
+    """Neither rich nor what it brings is imported by the command that serves."""
+    code = (
+        "import sys, exporter.cli.main, exporter.service; print({'rich', 'pygments', 'markdown_it'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

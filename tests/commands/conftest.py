@@ -1,1 +1,0 @@
-from tests.aws.conftest import environment, simulator  # noqa: F401 - fixtures that serve here, too

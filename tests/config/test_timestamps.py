@@ -1,0 +1,83 @@
+import re
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config.timestamps import Moment, ago, parse_moment, stamp
+
+NOW = 1_795_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2h ago", NOW - 7200),
+        ("1d12h ago", NOW - 36 * 3600),
+        ("0 ago", NOW),
+        (" 30s  ago ", NOW - 30),
+        ("2026-11-26", 1795651200),
+        ("2026-11-26T09:00", 1795683600),
+        ("2026-11-26 09:00:30", 1795683630),
+        ("2026-11-26T09:00Z", 1795683600),
+        ("2026-11-26T10:00+01:00", 1795683600),
+        ("20261126T090000Z", 1795683600),
+        ("1970-01-01", 0),
+    ],
+)
+def test_times_as_people_write_them(text: str, seconds: float) -> None:
+    """A time is a duration before now, or a date or time in ISO 8601, in UTC unless it says otherwise."""
+    assert parse_moment(text).at(NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2h", "ago", "2 hours ago", "2026-13-01", "12:00", "1969-12-31", "-2h ago"]
+)
+def test_what_is_no_time(text: str) -> None:
+    """What is not a time is refused with a predicate that says what is expected."""
+    with pytest.raises(ValueError, match=r"^is (not a time|not a duration|before 1970); expected "):
+        parse_moment(text)
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 1, 1)), st.integers(-14, 14))  # noqa: DTZ001 - the zone is the other argument
+def test_any_time_with_a_zone_is_that_instant(naive: datetime, hours: int) -> None:
+    """Whatever the zone, a time is read as the instant that it is."""
+    moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
+    assert parse_moment(moment.isoformat()) == Moment(moment.timestamp(), relative=False)
+
+
+@given(st.integers(0, 250_000_000_000))
+def test_a_stamp_reads_as_what_it_was_made_of(seconds: int) -> None:
+    """A stamp is a time that the command line takes, and the same one."""
+    assert parse_moment(stamp(seconds)).at(NOW) == seconds
+
+
+@given(st.floats(allow_nan=False))
+def test_no_number_is_too_large_for_a_stamp(seconds: float) -> None:
+    """What lies beyond the calendar is shown as a number."""
+    assert stamp(seconds).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0s ago"),
+        (59, "59s ago"),
+        (723, "12m3s ago"),
+        (3600 + 1800 + 59, "1h30m ago"),
+        (86400 * 3 + 3600 * 4 + 1799, "3d4h ago"),
+        (86400 * 400, "400d ago"),
+        (-5, "in 5s"),
+        (-0.5, "0s ago"),
+    ],
+)
+def test_how_long_ago(seconds: float, text: str) -> None:
+    """A distance in time is told in two units at most, and may lie ahead."""
+    assert ago(NOW - seconds, NOW) == text
+
+
+@given(st.floats(0, 1e10))
+def test_distances_are_short(seconds: float) -> None:
+    """However far a time lies back, there is little to read."""
+    assert re.fullmatch(r"(\d+[a-z]){1,2} ago|\d+[ywd](\d+[ywdh]){1,3} ago", ago(NOW - seconds, NOW))

@@ -1,0 +1,319 @@
+"""What is published after any sequence of changes, and what of it had to be rendered again."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from exporter.counting.counters import Count, Series, Total
+from exporter.counting.latest import LatestRun
+from exporter.exposition.compression import BLOCK, Body, Chunk, ChunkGroup, ChunkIndex, RenderedMetric, body_of
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.exposition.metrics import METRICS, Part
+from exporter.exposition.publisher import UNUSED_AFTER, Exposition
+from exporter.exposition.snapshot import PollResult, TransformSnapshot
+from exporter.model.transform import Details, Lane, Target
+from tests.exposition.snapshots import (
+    EXECUTION,
+    FAILED,
+    NO_RUNS,
+    VARIANTS,
+    body,
+    exposition,
+    free_births,
+    held_births,
+    observed,
+    shown,
+    snapshot,
+)
+
+ONE = RenderedMetric(b"a 1\n", b"a 1\n")
+NAMES = [f"tfm-{number}" for number in range(4)]
+CROWD = [f"crowd-{number}" for number in range(BLOCK + 1)]
+
+
+def drawn_picture(name: str, poll: int, runs: int, details: int) -> TransformSnapshot:
+    """Give one of a few pictures whose parts differ in every number."""
+    return snapshot(
+        name,
+        poll=PollResult(up=poll > 0, tried=1000.0 + poll, succeeded=1000.0, duration=0.5) if poll < 3 else None,
+        view=replace(NO_RUNS, runs=NO_RUNS.runs | {("EVALUATION", "FAILED"): runs}, oldest_active={"EVALUATION": 5.0}),
+        latest={"EVALUATION": LatestRun(start=float(runs))} if runs else {},
+        counting=runs < 3,
+        created=poll == 2,
+        details=Details(name=f"name-{details}", status="READY", f1=details / 10) if details else None,
+    )
+
+
+snapshots = st.builds(drawn_picture, st.sampled_from(NAMES), *[st.integers(0, 3)] * 3)
+some_totals = st.dictionaries(
+    st.sampled_from([FAILED, Series("finished", "NEW", "FAILED"), EXECUTION]), st.integers(1, 3), max_size=3
+)
+
+
+def totals_of(numbers: dict[Series, int]) -> dict[Series, Total]:
+    """Give totals of that many runs."""
+    return {
+        series: observed(*map(float, range(number))) if series is EXECUTION else Count(number)
+        for series, number in numbers.items()
+    }
+
+
+class Publications(RuleBasedStateMachine):
+    """Polls, reloads and scrapes in any order, beside an exposition made anew from what must be shown now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exposed: Exposition = exposition()
+        self.snapshots: dict[str, TransformSnapshot] = {}
+
+    def show(self, each: TransformSnapshot, numbers: dict[Series, int]) -> None:
+        self.snapshots[each.target.id] = each
+        self.exposed.update(each, totals_of(numbers))
+
+    @rule(each=snapshots, numbers=some_totals, held=st.booleans())
+    def show_from_birth(self, each: TransformSnapshot, numbers: dict[Series, int], held: bool) -> None:
+        """A poll of a transform that is new, or whose series are born again."""
+        self.show(replace(each, initial_values=held_births() if held else free_births()), numbers)
+
+    @precondition(lambda self: self.snapshots.keys() & NAMES)
+    @rule(each=snapshots, numbers=some_totals)
+    def show_again(self, each: TransformSnapshot, numbers: dict[Series, int]) -> None:
+        """A later poll of the same transform, whatever it has brought."""
+        if each.target.id in self.snapshots:
+            self.show(replace(each, initial_values=self.snapshots[each.target.id].initial_values), numbers)
+
+    @rule()
+    def show_a_crowd(self) -> None:
+        """Polls of more transforms than a block takes."""
+        for name in CROWD:
+            self.show(snapshot(name, initial_values=free_births()), {FAILED: len(name)})
+
+    @rule(name=st.sampled_from([*NAMES, *CROWD[:3], "stranger"]))
+    def remove(self, name: str) -> None:
+        self.exposed.remove(name)
+        self.snapshots.pop(name, None)
+
+    @rule(variant=st.sampled_from(VARIANTS))
+    def scrape(self, variant: tuple[TextFormat, Encoding]) -> None:
+        (self.exposed.scrape(*variant) or self.exposed.prepare_scrape(*variant)).sent()
+
+    @rule()
+    def publish(self) -> None:
+        self.exposed.publish()
+
+    @rule()
+    def compare(self) -> None:
+        """Every variant is what an exposition made anew shows, in the order that the transforms have here."""
+        plain = body(self.exposed)
+        lines = [line for line in plain.splitlines() if line.startswith("glue_ml_transform_info{")]
+        order = [re.search(r'transform_id="([^"]*)"', line)[1] for line in lines]  # type: ignore[index]
+        assert sorted(order) == sorted(self.snapshots)
+        anew = exposition()
+        for name in order:
+            initial_values = self.snapshots[name].initial_values
+            same = free_births(
+                created_at=initial_values.created_at, marked=initial_values.served, born=initial_values.born
+            )
+            anew.update(replace(self.snapshots[name], initial_values=same), {})
+        for text_format in TextFormat:
+            expected = body(anew, text_format)
+            assert body(self.exposed, text_format, Encoding.IDENTITY) == expected
+            assert body(self.exposed, text_format, Encoding.GZIP) == expected
+
+    def teardown(self) -> None:
+        self.compare()
+
+
+@pytest.mark.slow
+class TestPublications(Publications.TestCase):  # type: ignore[misc] # hypothesis makes the class at run time
+    """After any sequence of polls, removals and scrapes, every variant is what rendering all anew would give."""
+
+    settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+
+
+# -- only what changed is rendered ------------------------------------------------------------------------------------
+
+
+def chunks(exposed: Exposition) -> dict[str, tuple[Chunk, ...]]:
+    """Give, for each metric, the chunks of all blocks as OpenMetrics has them."""
+    body(exposed)
+    return {
+        metric.name: tuple(block.chunk(metric.name, TextFormat.OPENMETRICS) for block in exposed._chunk_index.blocks)
+        for metric in METRICS
+    }
+
+
+BEFORE = snapshot("tfm-40", initial_values=free_births(), details=Details(name="before", status="READY"))
+SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("change", "totals", "parts"),
+    [
+        (BEFORE, SERVED, set()),
+        (replace(BEFORE, poll=PollResult(up=False, tried=2.0, succeeded=1.0, duration=0.1)), SERVED, {"poll"}),
+        (replace(BEFORE, view=replace(NO_RUNS, oldest_active={"EVALUATION": 5.0})), SERVED, {"runs"}),
+        (replace(BEFORE, latest={"EVALUATION": LatestRun(start=5.0)}), SERVED, {"times"}),
+        (BEFORE, {**SERVED, FAILED: Count(2)}, {"counters"}),
+        (replace(BEFORE, created=True), SERVED, {"counters"}),
+        (replace(BEFORE, view=None), SERVED, {"runs", "details"}),
+        (replace(BEFORE, details=Details(name="before", status="DELETING")), SERVED, {"details", "identity"}),
+        (replace(BEFORE, account_id="123456789012"), SERVED, {"identity"}),
+        (replace(BEFORE, details=Details(name="after")), SERVED, {metric.part for metric in METRICS}),
+        (
+            replace(BEFORE, target=Target("tfm-40", Lane("default", "eu-west-1"), "mine")),
+            SERVED,
+            {m.part for m in METRICS},
+        ),
+    ],
+)
+def test_only_what_has_changed_is_rendered_again(
+    change: TransformSnapshot, totals: dict[Series, Total], parts: set[Part]
+) -> None:
+    """A poll renders again only the parts that it has changed, and compresses again only lines that differ."""
+    initial_values = free_births()
+    others = [snapshot(f"tfm-{number}", initial_values=free_births()) for number in range(2 * BLOCK)]
+    exposed = shown(
+        *(replace(BEFORE, initial_values=initial_values) if each.target.id == "tfm-40" else each for each in others),
+        totals=SERVED,
+    )
+    before, fragments = chunks(exposed), exposed._chunk_index.blocks[1].fragments["tfm-40"]
+    former = dict(fragments)
+    exposed.update(replace(change, initial_values=initial_values), totals)
+    after = chunks(exposed)
+    again = {name: [a is not b for a, b in zip(before[name], after[name], strict=True)] for name in before}
+    assert again == {name: [False, before[name][1].raw != after[name][1].raw] for name in before}
+    rendered = {name for name, fragment in fragments.items() if fragment is not former[name]}
+    assert rendered == {metric.name for metric in METRICS if metric.part in parts}
+
+
+def test_nothing_new_is_not_published() -> None:
+    """A poll that changes nothing leaves the publication as it is."""
+    exposed = shown(snapshot())
+    body(exposed)
+    before = exposed._publication
+    exposed.update(snapshot(initial_values=exposed._shown["tfm-1"].snapshot.initial_values), {})
+    exposed.publish()
+    assert exposed._publication is before
+
+
+def test_formats_share_what_is_the_same() -> None:
+    """Where the formats agree, one chunk serves both; where they do not, each has its own."""
+    block = ChunkGroup()
+    same, other = RenderedMetric(b"a 1\n", b"a 1\n"), RenderedMetric(b"b 1\n", b"b 1 # {}\n")
+    block.put("tfm-1", 0.0, {"a": RenderedMetric(same.text, same.text), "b": other})
+    assert block.chunk("a", TextFormat.TEXT) is block.chunk("a", TextFormat.OPENMETRICS)
+    assert block.chunk("b", TextFormat.TEXT).raw == b"b 1\n"
+    assert block.chunk("b", TextFormat.OPENMETRICS).raw == b"b 1 # {}\n"
+
+
+def test_blocks_are_refilled() -> None:
+    """A transform that leaves makes room for one that comes, so blocks do not grow in number for ever."""
+    exposed = exposition()
+    for number in range(3 * BLOCK):
+        exposed.update(snapshot(f"tfm-{number}"), {})
+        if number >= 3:
+            exposed.remove(f"tfm-{number - 3}")
+    assert len(exposed._chunk_index.blocks) == 1
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1) | st.sampled_from([0.0, 0.5]), st.booleans()), min_size=1, max_size=8 * BLOCK)
+)
+def test_neighbours_in_the_interval_share_a_block(arrivals: list[tuple[float, bool]]) -> None:
+    """Whoever comes and goes, blocks follow each other in the order of places, none of them empty or too full."""
+    shelf, there = ChunkIndex(), {}
+    for number, (place, leaves) in enumerate(arrivals):
+        assert shelf.put(f"tfm-{number}", place, {"a": ONE}) == {"a"}
+        assert shelf.put(f"tfm-{number}", place, {"a": ONE}) == set()
+        there[f"tfm-{number}"] = place
+        if leaves:
+            gone = next(iter(there))
+            shelf.remove(gone)
+            del there[gone]
+    held = [block.places for block in shelf.blocks]
+    assert {name: place for places in held for name, place in places.items()} == there
+    assert all(0 < len(places) <= BLOCK for places in held)
+    assert all(max(before.values()) <= min(after.values()) for before, after in pairwise(held))
+    assert b"".join(block.chunk("a", TextFormat.TEXT).raw for block in shelf.blocks) == ONE.text * len(there)
+
+
+def test_the_first_places_have_a_block_when_theirs_was_emptied() -> None:
+    """After all with the first places have left, new ones with such places come before the others again."""
+    shelf = ChunkIndex()
+    for number in range(3 * BLOCK):
+        shelf.put(f"tfm-{number}", number / 100, {"a": ONE})
+    for number in range(BLOCK):
+        shelf.remove(f"tfm-{number}")
+    for number in range(3 * BLOCK):
+        shelf.put(f"new-{number}", number / 1000, {"a": ONE})
+    held = [block.places for block in shelf.blocks]
+    assert all(max(before.values()) <= min(after.values()) for before, after in pairwise(held))
+
+
+@pytest.mark.parametrize("arrange", [list, lambda places: sorted(places, key=lambda place: place * 9973 % 1)])
+def test_blocks_are_well_filled(arrange: Callable[[list[float]], list[float]]) -> None:
+    """A thousand transforms that come in the order of their places or in any other take at most 60 blocks."""
+    shelf = ChunkIndex()
+    for number, place in enumerate(arrange([number / 1000 for number in range(1000)])):
+        shelf.put(f"tfm-{number}", place, {"a": ONE})
+    assert len(shelf.blocks) <= 60
+
+
+def test_a_large_body_is_sent_in_pieces() -> None:
+    """Small chunks are joined to pieces of a size to send, large bodies are not joined at all."""
+    made = body_of([Chunk.of(b"x" * 100_000) for _ in range(10)], Encoding.IDENTITY)
+    assert isinstance(made, Body)
+    assert [len(piece) for piece in made.pieces] == [300_000, 300_000, 300_000, 100_000]
+    assert made.size == 1_000_000
+
+
+# -- formats ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_format_is_prepared_once_somebody_asks() -> None:
+    """The first scrape of a variant has to wait for it, later ones and later publications have it ready."""
+    exposed = shown(snapshot())
+    exposed.publish()
+    for variant in VARIANTS:
+        assert exposed.scrape(*variant) is None
+        assert exposed.prepare_scrape(*variant).length > 0
+        assert exposed.scrape(*variant) is not None
+    exposed.update(snapshot(), {FAILED: Count(1)})
+    exposed.publish()
+    assert VARIANTS[0] in exposed._publication.bodies
+    exposed.prepare_scrape(*VARIANTS[0])  # notes what is about to be shown, for all of them
+    assert all(exposed.scrape(*variant) is not None for variant in VARIANTS)
+
+
+def test_a_format_that_nobody_asks_for_is_no_longer_prepared() -> None:
+    """A variant that was not scraped for ten minutes is left out of the next publication, and comes back when asked."""
+    exposed = shown(snapshot())
+    for variant in VARIANTS:
+        exposed.prepare_scrape(*variant)
+    kept, *unused = VARIANTS
+    for variant in unused:
+        exposed._use.used[variant] = time.monotonic() - UNUSED_AFTER - 1
+    exposed.update(snapshot(), {FAILED: Count(1)})
+    exposed.publish()
+    assert set(exposed._publication.bodies) == {kept}
+    assert all(body(exposed, *variant) for variant in unused)
+    assert set(exposed._publication.bodies) == set(VARIANTS)
+
+
+def test_a_handed_out_scrape_does_not_change() -> None:
+    """What a slow reader is being sent stays as it was, whatever is published meanwhile."""
+    exposed = shown(snapshot(), totals={FAILED: Count(1)})
+    scrape = exposed.prepare_scrape(TextFormat.TEXT, Encoding.IDENTITY)
+    before = b"".join(scrape.chunks)
+    exposed.remove("tfm-1")
+    exposed.publish()
+    assert b"".join(scrape.chunks) == before
+    assert b"tfm-1" not in b"".join(exposed.prepare_scrape(TextFormat.TEXT, Encoding.IDENTITY).chunks)

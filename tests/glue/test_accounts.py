@@ -1,0 +1,334 @@
+"""Credentials: where they come from, how long they live, and what happens when they are not there."""
+
+import http.server
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from urllib.parse import parse_qs
+
+import pytest
+
+from exporter.glue import client as pages
+from exporter.simulator import Simulator
+from tests.aws_environment import ONE, TWO
+from tests.running import keeps_polling, longest_gap, pause, running, wait_for, write_credentials
+
+ROLE_ONE = f"arn:aws:iam::{ONE}:role/team/watcher"
+ROLE_TWO = f"arn:aws:iam::{TWO}:role/watcher"
+REQUESTS = "glue_ml_exporter_api_requests_total"
+
+ASSUMED = {
+    "accounts": [
+        {"name": "one", "role_arn": ROLE_ONE, "external_id": "open-sesame"},
+        {"name": "two", "role_arn": ROLE_TWO},
+    ],
+    "transforms": [{"id": "tfm-one", "account": "one"}, {"id": "tfm-two", "account": "two"}],
+}
+
+
+@contextmanager
+def sts(environment, *, lifetime=None, transforms=2):
+    """A simulator whose roles are assumed; the one of account ONE wants the external id "open-sesame"."""
+    scenario = {
+        "transforms": [
+            {"id": "tfm-one", "name": "same", "account": ONE},
+            {"id": "tfm-two", "name": "same", "account": TWO},
+        ][:transforms],
+        "roles": [{"arn": ROLE_ONE, "external_id": "open-sesame"}],
+        "credentials": {"lifetime": lifetime, "keys": {"AKIAONE": ONE, "AKIATWO": TWO}},
+    }
+    with Simulator(scenario) as simulator:
+        environment.setenv("AWS_ENDPOINT_URL_STS", simulator.url)
+        yield simulator
+
+
+def test_a_role_is_assumed_with_its_external_id_and_a_session_name(environment):
+    """AssumeRole names role, session and external id; it is signed with the ambient key for the transform's region."""
+    with sts(environment) as simulator, running(simulator, **ASSUMED) as exporter:
+        exporter.wait_until_up("tfm-one", "tfm-two")
+        asked = {one.params["RoleArn"]: one for one in simulator.requests.all("AssumeRole")}
+        assert asked[ROLE_ONE].params["ExternalId"] == "open-sesame"
+        assert asked[ROLE_ONE].params["RoleSessionName"] == "glue-ml-exporter"
+        assert "ExternalId" not in asked[ROLE_TWO].params
+        assert {(one.region, one.access_key_id) for one in asked.values()} == {("eu-west-1", "AKIAAMBIENT")}
+        assert {one.account for one in simulator.requests.all("GetMLTaskRuns")} == {ONE, TWO}
+        assert "open-sesame" not in exporter.scrape()
+        assert "open-sesame" not in exporter.service.effective_config()
+
+
+def test_a_role_is_assumed_once_for_many_polls_and_counted(environment):
+    """Credentials of an hour serve all polls of their account and region; the one AssumeRole is in the metrics."""
+    with sts(environment) as simulator, running(simulator, **ASSUMED) as exporter:
+        exporter.wait_until_up("tfm-one", "tfm-two")
+        keeps_polling(exporter, "tfm-one", times=4)
+        assert simulator.requests.count("AssumeRole") == 2
+        labels = {"operation": "AssumeRole", "aws_account": "one", "aws_region": "eu-west-1", "code": "OK"}
+        wait_for(lambda: exporter.value(REQUESTS, **labels) == 1)
+
+
+def test_the_account_id_is_shown_as_far_as_it_is_known(environment):
+    """The role's ARN tells the account id, AWS_ACCOUNT_ID beside an access key does, a bare access key does not."""
+    with sts(environment) as simulator:
+        with running(simulator, **ASSUMED) as exporter:
+            exporter.wait_until_up("tfm-one")
+            assert exporter.value("glue_ml_transform_info", transform_id="tfm-one", aws_account_id=ONE) == 1
+        profile = {"accounts": [{"name": "one", "profile": "one"}], "transforms": ["tfm-one"]}
+        with running(simulator, **profile) as exporter:
+            exporter.wait_until_up("tfm-one")
+            labels = exporter.samples()["glue_ml_transform_info"][0][0]
+            assert not labels["aws_account_id"]
+        environment.setenv("AWS_ACCOUNT_ID", ONE)
+        environment.setenv("AWS_ACCESS_KEY_ID", "AKIAONE")
+        with running(simulator, transforms=["tfm-one"]) as exporter:
+            exporter.wait_until_up("tfm-one")
+            assert exporter.value("glue_ml_transform_info", aws_account_id=ONE) == 1
+
+
+def test_a_role_that_may_not_be_assumed_harms_its_account_alone(environment):
+    """With a wrong external id the account's polls count AccessDeniedException, and the other account is polled on."""
+    wrong = [{**ASSUMED["accounts"][0], "external_id": "wrong"}, ASSUMED["accounts"][1]]
+    with sts(environment) as simulator, running(simulator, **{**ASSUMED, "accounts": wrong}) as exporter:
+        wait_for(lambda: exporter.errors(aws_account="one").get("AccessDeniedException"))
+        keeps_polling(exporter, "tfm-two")
+        wait_for(lambda: set(exporter.errors()) == {"AccessDeniedException"}, describe=lambda: str(exporter.errors()))
+        labels = {"operation": "AssumeRole", "aws_account": "one", "code": "AccessDeniedException"}
+        wait_for(lambda: exporter.value(REQUESTS, **labels))
+        assert exporter.reload(accounts=ASSUMED["accounts"]) is None
+        exporter.wait_until_up("tfm-one", "tfm-two")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"kind": "hang"}, "timeout"),
+        ({"kind": "reset"}, "connection"),
+        ({"kind": "throttle"}, "ThrottlingException"),
+        ({"kind": "expired_credentials"}, "ExpiredTokenException"),
+        ({"kind": "garbage", "body": "truncated"}, "malformed_response"),
+        ({"kind": "garbage", "body": "html"}, "malformed_response"),
+        ({"kind": "garbage", "body": "empty_object"}, "malformed_response"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value,
+)
+def test_trouble_with_sts_is_named_and_over_when_sts_is_well(environment, fault, reason):
+    """While STS fails, the polls of its accounts fail with STS's own reason, a profile's do not; then all is well."""
+    accounts = [*ASSUMED["accounts"][:1], {"name": "two", "profile": "two"}]
+    polling = {"request_timeout": "300ms"}
+    with sts(environment) as simulator:
+        simulator.faults.set({**fault, "operations": ["AssumeRole"]})
+        with running(simulator, **{**ASSUMED, "accounts": accounts}, polling=polling) as exporter:
+            wait_for(lambda: exporter.errors(aws_account="one").get(reason), describe=lambda: str(exporter.errors()))
+            keeps_polling(exporter, "tfm-two")
+            wait_for(lambda: exporter.value(REQUESTS, operation="AssumeRole", code=reason))
+            simulator.faults.clear()
+            exporter.wait_until_up("tfm-one", "tfm-two")
+            assert not exporter.errors(aws_account="two")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_credentials_that_live_for_three_seconds_cost_no_poll(environment):
+    """Over a minute of polls with credentials that expire every 3 s, no poll and no request fails."""
+    with sts(environment, lifetime="3s") as simulator, running(simulator, **ASSUMED) as exporter:
+        exporter.wait_until_up("tfm-one", "tfm-two")
+        pause(60)
+        assert not exporter.errors()
+        assert simulator.requests.count("GetMLTaskRuns", "OK") == simulator.requests.count("GetMLTaskRuns") > 500
+        times = [one.time for one in simulator.requests.all("GetMLTaskRuns") if one.transform_id == "tfm-one"]
+        assert longest_gap(times) < 1
+
+
+def test_credentials_that_are_not_there_are_named(environment, simulator):
+    """Without any credentials every poll fails with the reason "credentials"; no request is sent."""
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    environment.delenv("AWS_SECRET_ACCESS_KEY")
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        wait_for(lambda: exporter.errors().get("credentials"))
+        assert not simulator.requests.all("GetMLTaskRuns")
+
+
+@pytest.mark.slow
+def test_credentials_that_come_later_are_found(environment, simulator, tmp_path):
+    """Polls succeed as soon as the credentials file has the profile's keys, without restart or reload."""
+    credentials = tmp_path / "later"
+    credentials.write_text("[one]\nregion = eu-west-1\n")
+    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    config = {"accounts": [{"name": "one", "profile": "one"}], "transforms": ["tfm-one"]}
+    with running(simulator, **config) as exporter:
+        wait_for(lambda: exporter.errors().get("credentials"))
+        write_credentials(credentials, one="AKIAONE")
+        exporter.wait_until_up("tfm-one", timeout=pages.RENEW_AFTER + 5)
+
+
+@pytest.mark.slow
+def test_expired_keys_in_a_file_are_replaced_by_its_new_ones(environment, tmp_path):
+    """When a tool writes new keys into the credentials file, the refused old ones are given up within seconds."""
+    scenario = {
+        "transforms": [{"id": "tfm-one", "name": "x", "account": ONE}],
+        "credentials": {"keys": {"AKIANEW": ONE}, "only_known": True},
+    }
+    credentials = tmp_path / "rotated"
+    write_credentials(credentials, one="AKIAOLD")
+    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    config = {"accounts": [{"name": "one", "profile": "one"}], "transforms": ["tfm-one"]}
+    with Simulator(scenario) as simulator, running(simulator, **config) as exporter:
+        wait_for(lambda: exporter.errors().get("UnrecognizedClientException"))
+        write_credentials(credentials, one="AKIANEW")
+        exporter.wait_until_up("tfm-one", timeout=pages.RENEW_AFTER + 5)
+
+
+def test_a_profile_that_does_not_exist_is_named_and_found_once_it_does(environment, simulator, tmp_path):
+    """An unknown profile is counted as "configuration"; when the file has it, the account is polled."""
+    credentials = tmp_path / "profiles"
+    credentials.write_text("")
+    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    config = {"accounts": [{"name": "one", "profile": "one"}], "transforms": ["tfm-one"]}
+    with running(simulator, **config) as exporter:
+        wait_for(lambda: exporter.errors().get("configuration"))
+        write_credentials(credentials, one="AKIAONE")
+        exporter.wait_until_up("tfm-one")
+
+
+@contextmanager
+def web_identities(key):
+    """An STS that gives `key` to any web identity, and what it was asked."""
+    asked = []
+    answer = f"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+      <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>x</SecretAccessKey>
+      <SessionToken>t</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>
+      </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>""".encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/xml")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_web_identity_is_named_when_it_is_not_there_and_serves_when_it_is(environment, simulator, tmp_path):
+    """IRSA without its token, or with an empty one, is counted as "credentials"; with one its role's key is used."""
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    environment.delenv("AWS_SECRET_ACCESS_KEY")
+    environment.setenv("AWS_ROLE_ARN", ROLE_ONE)
+    token = tmp_path / "token"
+    environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    with web_identities("AKIAONE") as (url, asked):
+        environment.setenv("AWS_ENDPOINT_URL_STS", url)
+        with running(simulator, transforms=["tfm-one"]) as exporter:
+            wait_for(lambda: exporter.errors().get("credentials"), describe=lambda: str(exporter.errors()))
+            token.write_text("")
+            failed = exporter.errors()["credentials"]
+            wait_for(lambda: exporter.errors()["credentials"] > failed + 2)
+            token.write_text("token-of-the-pod")
+            exporter.wait_until_up("tfm-one", timeout=pages.RENEW_AFTER + 5)
+            assert set(exporter.errors()) == {"credentials"}
+        assert (asked[0]["RoleArn"], asked[0]["WebIdentityToken"]) == ([ROLE_ONE], ["token-of-the-pod"])
+        assert {one.access_key_id for one in simulator.requests.all()} == {"AKIAONE"}
+
+
+@contextmanager
+def container_credentials(key, token):
+    """The endpoint of Pod Identity: hands `key` out to whoever shows `token`, and notes the tokens it is shown."""
+    shown = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            shown.append(self.headers["Authorization"])
+            expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6 * 3600))
+            body = f'{{"AccessKeyId":"{key}","SecretAccessKey":"x","Token":"t","Expiration":"{expires}"}}'.encode()
+            self.send_response(200 if self.headers["Authorization"] == token else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/credentials", shown
+        server.shutdown()
+
+
+def test_pod_identity_gives_the_ambient_credentials(environment, simulator, tmp_path):
+    """With the variables that EKS Pod Identity sets, the exporter's requests carry the key that its agent gives."""
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    environment.delenv("AWS_SECRET_ACCESS_KEY")
+    token = tmp_path / "token"
+    token.write_text("pod-token")
+    with container_credentials("AKIAONE", "pod-token") as (url, shown):
+        environment.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+        environment.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(token))
+        with running(simulator, transforms=["tfm-one"]) as exporter:
+            exporter.wait_until_up("tfm-one")
+            assert shown == ["pod-token"]
+            assert {one.access_key_id for one in simulator.requests.all()} == {"AKIAONE"}
+
+
+def test_a_source_of_credentials_that_hangs_delays_nobody_else(environment, simulator):
+    """While the ambient credentials cannot be had, another account is polled, a reload is done, and a stop is quick."""
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    environment.delenv("AWS_SECRET_ACCESS_KEY")
+    accounts = [{"name": "ambient"}, {"name": "one", "profile": "one"}]
+    transforms = [{"id": "tfm-a", "account": "ambient"}, {"id": "tfm-one", "account": "one"}]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        with running(simulator, accounts=accounts, transforms=transforms) as exporter:
+            keeps_polling(exporter, "tfm-one")
+            began = time.monotonic()
+            polling = {**exporter.config["polling"], "request_timeout": "9s"}
+            assert exporter.reload(polling=polling) is None
+            keeps_polling(exporter, "tfm-one", times=1)
+            assert exporter.up("tfm-a") != 1
+            exporter.service.stop()
+            assert time.monotonic() - began < 4
+
+
+@contextmanager
+def proxy():
+    """A proxy that lets nothing through, and the hosts to which it was asked to connect."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_CONNECT(self):
+            asked.append(self.path)
+            self.send_error(502)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_proxy_fips_and_regional_sts_are_botocores_own_settings(environment):
+    """HTTPS_PROXY and AWS_USE_FIPS_ENDPOINT are obeyed, and STS is asked in the region of the transform."""
+    with proxy() as (url, asked):
+        environment.setenv("HTTPS_PROXY", url)
+        environment.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+        accounts = [{"name": "direct", "profile": "one"}, {"name": "role", "role_arn": ROLE_ONE}]
+        transforms = [
+            {"id": "tfm-one", "account": "direct", "region": "us-west-2"},
+            {"id": "tfm-two", "account": "role", "region": "us-east-2"},
+        ]
+        with running(accounts=accounts, transforms=transforms) as exporter:
+            wait_for(lambda: len(set(asked)) == 2, describe=lambda: str(asked))
+            assert set(asked) == {"glue-fips.us-west-2.amazonaws.com:443", "sts-fips.us-east-2.amazonaws.com:443"}
+            wait_for(lambda: exporter.errors().get("proxy"))
+            assert set(exporter.errors()) == {"proxy"}

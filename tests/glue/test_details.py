@@ -1,0 +1,80 @@
+"""GetMLTransform: an ornament that may be missing."""
+
+import threading
+
+import pytest
+
+from exporter.config.settings import Account, load_config
+from exporter.errors import GlueError
+from exporter.glue.client import GlueClients
+from exporter.model.transform import Lane
+from exporter.telemetry import Telemetry
+from tests.running import REGION, keeps_polling, running, wait_for
+
+POLLING = load_config("region: eu-west-1\ntransforms: [tfm-a]", source="test", environ={}).polling
+INFO = "glue_ml_transform_info"
+
+
+def test_details_are_asked_for_once_in_many_polls(simulator):
+    """Name, type and versions come from one GetMLTransform that serves all polls of ten minutes."""
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        exporter.wait_until_up("tfm-a")
+        keeps_polling(exporter, "tfm-a")
+        assert simulator.requests.count("GetMLTransform") == 1
+        assert exporter.value(INFO, transform_name="alpha", transform_type="FIND_MATCHES", glue_version="2.0") == 1
+
+
+def test_without_permission_the_ids_serve_and_run_metrics_do_not_suffer(simulator, caplog):
+    """When GetMLTransform is denied: one warning for all transforms, one try each, a count, and every poll succeeds."""
+    simulator.faults.set({"kind": "access_denied", "operations": ["GetMLTransform"]})
+    with running(simulator, transforms=["tfm-a", "tfm-b"]) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        keeps_polling(exporter, "tfm-a")
+        assert exporter.value("glue_ml_task_runs", transform_name="tfm-a", transform_id="tfm-a") == 0
+        assert not exporter.errors()
+        assert simulator.requests.count("GetMLTransform") == 2
+        assert caplog.text.count("transform details are not to be had") == 1
+        denied = {"operation": "GetMLTransform", "code": "AccessDeniedException"}
+        wait_for(lambda: exporter.value("glue_ml_exporter_api_requests_total", **denied) == 2)
+
+
+def test_a_passing_failure_of_details_is_tried_again_at_the_next_poll(simulator):
+    """A server error is not borne for ten minutes: the name is there as soon as GetMLTransform answers."""
+    simulator.faults.set({"kind": "server_error", "operations": ["GetMLTransform"], "times": 1})
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        wait_for(lambda: exporter.value(INFO, transform_name="alpha") == 1)
+        assert not exporter.errors()
+
+
+def test_details_can_be_switched_off(simulator):
+    """With transform_details false GetMLTransform is never called, and a reload that switches it on asks at once."""
+    with running(simulator, transforms=["tfm-a"], transform_details=False) as exporter:
+        exporter.wait_until_up("tfm-a")
+        keeps_polling(exporter, "tfm-a")
+        assert not simulator.requests.count("GetMLTransform")
+        assert exporter.reload(transform_details="true") is None
+        wait_for(lambda: exporter.value(INFO, transform_name="alpha") == 1)
+
+
+def test_details_are_asked_for_again_after_ten_minutes(simulator):
+    """What GetMLTransform has told serves for ten minutes by the clock, then it is asked again, and a denial too."""
+    now = [0.0]
+    accounts = {"default": Account("default", None, None, None, simulator.url)}
+    aws = GlueClients(
+        accounts, POLLING, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event(), clock=lambda: now[0]
+    )
+    glue = aws.client_for(Lane("default", REGION))
+    assert glue.details("tfm-a").status == "READY"
+    simulator.world.alter_transform("tfm-a", {"Status": "DELETING"})
+    now[0] = 599.0
+    assert glue.details("tfm-a").status == "READY"
+    simulator.faults.set({"kind": "access_denied", "operations": ["GetMLTransform"]})
+    now[0] = 601.0
+    for _ in range(3):
+        with pytest.raises(GlueError):
+            glue.details("tfm-a")
+    assert simulator.requests.count("GetMLTransform") == 2
+    simulator.faults.clear()
+    now[0] = 1202.0
+    assert glue.details("tfm-a").status == "DELETING"
+    aws.close()

@@ -1,0 +1,319 @@
+"""Transforms that nobody has listed: found, kept, and let go."""
+
+import threading
+import time
+
+import pytest
+
+from exporter.config.settings import load_config
+from exporter.model.shard import Shard
+from exporter.polling.discovery import Discovery
+from exporter.simulator import Simulator
+from exporter.telemetry import Telemetry
+from tests.aws_environment import ONE
+from tests.running import REGION, gaps, keeps_polling, no_threads, running, wait_for
+
+UP = "glue_ml_exporter_discovery_up"
+FOUND = "glue_ml_exporter_discovered_transforms"
+QUICK = {"interval": "200ms"}
+DEFAULT_ACCOUNT = "123456789012"
+
+
+def arn(transform_id):
+    return f"arn:aws:glue:{REGION}:{DEFAULT_ACCOUNT}:mlTransform/{transform_id}"
+
+
+def watches(exporter, *transform_ids):
+    wait_for(lambda: exporter.watched() == set(transform_ids), describe=lambda: str(exporter.watched()))
+
+
+def test_every_transform_of_the_account_is_found_and_a_vanished_one_leaves_no_series(simulator):
+    """A discovery without filters finds what ListMLTransforms lists; new ones appear, vanished ones go altogether."""
+    with running(simulator, discovery=[QUICK]) as exporter:
+        watches(exporter, "tfm-a", "tfm-b")
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
+        watches(exporter, "tfm-a", "tfm-b", "tfm-c")
+        simulator.world.remove_transform("tfm-a")
+        watches(exporter, "tfm-b", "tfm-c")
+        wait_for(lambda: exporter.value(FOUND, aws_account="default", aws_region=REGION) == 2)
+
+
+def test_runs_that_a_discovered_transform_has_had_are_no_news(simulator):
+    """The first poll of a transform found while running is its baseline: gauges show its past, counters stay at 0."""
+    with running(simulator, discovery=[QUICK]) as exporter:
+        watches(exporter, "tfm-a", "tfm-b")
+        past = {"type": "EVALUATION", "status": "FAILED", "started": "-1h", "completed": "-30m"}
+        simulator.world.add_transform({"id": "tfm-c", "name": "gamma", "runs": [past]})
+        wait_for(lambda: exporter.value("glue_ml_task_runs", transform_id="tfm-c", status="FAILED") == 1)
+        assert exporter.value("glue_ml_task_runs_finished_total", transform_id="tfm-c") == 0
+        simulator.world.add_run("tfm-c", "EVALUATION", status="FAILED")
+        wait_for(lambda: exporter.value("glue_ml_task_runs_finished_total", transform_id="tfm-c", status="FAILED") == 1)
+
+
+def test_tags_and_the_pages_of_the_listing_are_used(simulator):
+    """The tags filter is Glue's own, and a listing of many pages is read to its end, each transform once."""
+    simulator.world.add_transform({"name": "many", "count": 25, "tags": {"monitor": "true"}})
+    discovery = [{"tags": {"monitor": "true"}}]
+    with running(simulator, discovery=discovery, polling={"page_size": 10}) as exporter:
+        wait_for(lambda: len(exporter.watched()) == 25)
+        assert not {"tfm-a", "tfm-b"} & exporter.watched()
+        listings = simulator.requests.all("ListMLTransforms")
+        assert [one.params["MaxResults"] for one in listings] == [10, 10, 10]
+        assert all(one.params["Tags"] == {"monitor": "true"} for one in listings)
+
+
+def test_the_name_is_a_glob(simulator):
+    """Only transforms whose name in Glue matches the pattern, case and all, are watched."""
+    with running(simulator, discovery=[{**QUICK, "name": "al*"}]) as exporter:
+        watches(exporter, "tfm-a")
+        simulator.world.add_transform({"id": "tfm-c", "name": "altitude"})
+        simulator.world.add_transform({"id": "tfm-d", "name": "Alpine"})
+        watches(exporter, "tfm-a", "tfm-c")
+
+
+def test_names_are_asked_for_once_whoever_needs_them(simulator):
+    """Discovery by name and details share what GetMLTransform has told: one request for each transform."""
+    with running(simulator, discovery=[{**QUICK, "name": "*"}]) as exporter:
+        watches(exporter, "tfm-a", "tfm-b")
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        keeps_polling(exporter, "tfm-a")
+        wait_for(lambda: simulator.requests.count("ListMLTransforms") > 2)
+        assert simulator.requests.count("GetMLTransform") == 2
+
+
+def test_two_transforms_of_one_name_stay_two(simulator):
+    """A name is no identity: each id has its own series."""
+    simulator.world.add_transform({"id": "tfm-c", "name": "alpha"})
+    with running(simulator, discovery=[{"name": "alpha"}]) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-c")
+        infos = [labels for labels, _ in exporter.samples()["glue_ml_transform_info"]]
+        assert sorted((one["transform_name"], one["transform_id"]) for one in infos) == [
+            ("alpha", "tfm-a"),
+            ("alpha", "tfm-c"),
+        ]
+
+
+def test_what_is_configured_of_a_discovered_transform_wins(simulator):
+    """A transform that is both listed and found is polled once; the listed name and labels are shown."""
+    transforms = [{"id": "tfm-a", "name": "mine", "labels": {"team": "me"}}]
+    discovery = [{**QUICK, "tags": {"team": "blue"}, "labels_from_tags": ["team"]}, {**QUICK, "tags": {"team": "red"}}]
+    with running(simulator, transforms=transforms, discovery=discovery) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", transform_name="mine", team="me") == 1
+        simulator.world.alter_transform("tfm-a", {})
+        assert exporter.reload(transforms=[]) is None
+        wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "access_denied"},
+        {"kind": "throttle"},
+        {"kind": "garbage", "body": "empty_object"},
+        {"kind": "garbage", "body": "truncated"},
+        {"kind": "garbage", "body": "wrong_types"},
+        {"kind": "hang"},
+        {"kind": "repeat_token"},
+    ],
+    ids=lambda fault: f"{fault['kind']} {fault.get('body', '')}",
+)
+def test_a_discovery_that_fails_keeps_the_last_good_list_and_says_so(simulator, caplog, fault):
+    """While ListMLTransforms fails, the transforms found before are polled on, a metric and one log line tell of it."""
+    polling = {"request_timeout": "200ms", "page_size": 1}
+    with running(simulator, discovery=[QUICK], polling=polling) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        wait_for(lambda: exporter.value(UP, aws_account="default", aws_region=REGION) == 1)
+        simulator.faults.set({**fault, "operations": ["ListMLTransforms"]})
+        wait_for(lambda: exporter.value(UP) == 0)
+        failed = simulator.requests.count("ListMLTransforms")
+        wait_for(lambda: simulator.requests.count("ListMLTransforms") > failed + 2, timeout=20)
+        assert exporter.reload(web={"status_page": "false"}) is None
+        keeps_polling(exporter, "tfm-a", times=1)
+        assert exporter.watched() == {"tfm-a", "tfm-b"}
+        assert not exporter.errors()
+        assert caplog.text.count("discovery fails") == 1
+        age = time.time() - exporter.value("glue_ml_exporter_discovery_last_success_timestamp_seconds")
+        assert age < 60
+        simulator.faults.clear()
+        wait_for(lambda: exporter.value(UP) == 1, timeout=20)
+
+
+@pytest.mark.slow
+def test_a_discovery_that_cannot_learn_names_fails_rather_than_drops_transforms(simulator):
+    """With a name pattern and GetMLTransform failing for one transform, the list stays what it was."""
+    with running(simulator, discovery=[{**QUICK, "name": "*"}]) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        simulator.faults.set({"kind": "throttle", "operations": ["GetMLTransform"]})
+        simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
+        wait_for(lambda: exporter.value(UP) == 0)
+        assert exporter.watched() == {"tfm-a", "tfm-b"}
+        simulator.faults.clear()
+        watches(exporter, "tfm-a", "tfm-b", "tfm-c")
+
+
+def test_a_first_discovery_that_hangs_delays_nothing_else(simulator):
+    """While discovery in one region hangs, the listed transforms and the other region's are polled."""
+    simulator.faults.set({"kind": "hang", "operations": ["ListMLTransforms"], "regions": ["us-east-1"]})
+    simulator.world.add_transform({"id": "tfm-east", "name": "east", "region": "us-east-1"})
+    discovery = [{"regions": [REGION, "us-east-1"], "tags": {"team": "blue"}}]
+    polling = {"request_timeout": "20s"}
+    with running(simulator, transforms=["tfm-b"], discovery=discovery, polling=polling) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+
+
+def test_ready_waits_for_the_first_discovery_but_not_for_ever(simulator):
+    """The exporter is ready when the first discovery and the polls of its finds are over, or an interval has passed."""
+    simulator.faults.set({"kind": "delay", "seconds": 0.6, "operations": ["ListMLTransforms"], "times": 1})
+    with running(simulator, discovery=[QUICK], polling={"interval": "1h", "stale_after": "2h"}) as exporter:
+        assert not exporter.service.is_ready()
+        wait_for(exporter.service.is_ready)
+        assert exporter.up("tfm-a") == 1
+    simulator.faults.set({"kind": "hang", "operations": ["ListMLTransforms"]})
+    with running(simulator, discovery=[QUICK], polling={"interval": "300ms"}) as exporter:
+        assert not exporter.service.is_ready()
+        wait_for(exporter.service.is_ready)
+
+
+@pytest.mark.slow
+def test_a_reload_changes_discovery_without_a_gap(simulator):
+    """An unchanged discovery keeps its transforms over a reload, a changed one until its answer, a removed one none."""
+    with running(simulator, discovery=[QUICK]) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        simulator.faults.set({"kind": "delay", "seconds": 1.5, "operations": ["ListMLTransforms"]})
+        assert exporter.reload(polling={**exporter.config["polling"], "interval": "150ms"}) is None
+        assert exporter.watched() == {"tfm-a", "tfm-b"}
+        assert exporter.reload(discovery=[{**QUICK, "tags": {"team": "red"}}]) is None
+        keeps_polling(exporter, "tfm-a", times=1)
+        assert exporter.watched() == {"tfm-a", "tfm-b"}
+        watches(exporter, "tfm-b")
+        assert exporter.reload(discovery=[], transforms=["tfm-a"]) is None
+        watches(exporter, "tfm-a")
+        wait_for(lambda: exporter.value(FOUND) is None)
+
+
+def test_labels_come_from_the_filter_where_it_tells_them(simulator):
+    """A tag that the filter names is a label without a further request."""
+    discovery = [{"tags": {"team": "blue"}, "labels_from_tags": ["team"]}]
+    with running(simulator, discovery=discovery) as exporter:
+        exporter.wait_until_up("tfm-a")
+        assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1
+        assert not simulator.requests.count("GetTags")
+
+
+def test_labels_come_from_gettags_and_follow_it(simulator):
+    """Other tags are asked for by ARN, their keys made label names; labels follow a tag that changes or goes."""
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team", "cost-center"]}]) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        info = {"transform_id": "tfm-a", "cost_center": "7", "team": "blue"}
+        wait_for(lambda: exporter.value("glue_ml_transform_info", **info) == 1)
+        asked = {one.params["ResourceArn"] for one in simulator.requests.all("GetTags")}
+        assert asked == {arn("tfm-a"), arn("tfm-b")}
+        simulator.world.tag_transform("tfm-a", {"cost-center": "8"})
+        wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", cost_center="8") == 1)
+        infos = [labels for labels, _ in exporter.samples()["glue_ml_transform_info"]]
+        labels = next(one for one in infos if one["transform_id"] == "tfm-a")
+        assert "team" not in labels
+
+
+@pytest.mark.slow
+def test_labels_without_permission_keep_what_they_last_said(simulator, caplog):
+    """When GetTags is denied, labels stay, discovery goes on, and one warning tells of it; at first there are none."""
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
+        wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1)
+        simulator.faults.set({"kind": "access_denied", "operations": ["GetTags"]})
+        simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
+        exporter.wait_until_up("tfm-c")
+        denied = simulator.requests.count("GetTags", "AccessDeniedException")
+        wait_for(lambda: simulator.requests.count("GetTags", "AccessDeniedException") > denied + 3)
+        assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1
+        assert exporter.value(UP) == 1
+        assert caplog.text.count("tags are not to be had") == 1
+
+
+def test_an_account_that_is_not_known_is_asked_for_once(simulator):
+    """Without an account id in role or credentials, the ARN for GetTags takes it from one GetCallerIdentity."""
+    with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
+        wait_for(lambda: exporter.value("glue_ml_transform_info", team="blue", aws_account_id=DEFAULT_ACCOUNT) == 1)
+        assert simulator.requests.count("GetCallerIdentity") == 1
+
+
+def test_discovery_works_in_each_account_with_its_own_credentials(simulator):
+    """A discovery in an account finds what that account's credentials see, and tells of it under the account's name."""
+    accounts = [{"name": "one", "profile": "one"}, {"name": "ambient"}]
+    discovery = [{"account": "one"}, {"account": "ambient", "tags": {"team": "red"}}]
+    with running(simulator, accounts=accounts, discovery=discovery) as exporter:
+        watches(exporter, "tfm-one", "tfm-b")
+        exporter.wait_until_up("tfm-one", "tfm-b")
+        polls = simulator.requests.all("GetMLTaskRuns")
+        assert {one.account for one in polls if one.transform_id == "tfm-one"} == {ONE}
+        assert exporter.value(FOUND, aws_account="one", aws_region=REGION) == 1
+
+
+class Broken:
+    """An Aws with one Glue, in which every listing is a mistake of ours."""
+
+    def __init__(self):
+        self.asked = []
+
+    def client_for(self, _):
+        return self
+
+    def transform_ids(self, *_, **__):
+        self.asked.append(time.monotonic())
+        raise ZeroDivisionError
+
+
+def test_a_mistake_of_this_program_costs_a_search_its_turn_and_no_more(caplog):
+    """A search that ends in an unforeseen exception is logged, counts as failed, and is made again at its interval."""
+    text = "{region: eu-west-1, discovery: [{interval: 200ms}], polling: {interval: 200ms}}"
+    config = load_config(text, source="test", environ={})
+    stop, broken = threading.Event(), Broken()
+    discovery = Discovery(Telemetry(process=False), Shard(), stop=stop, on_found=lambda: None)
+    discovery.adopt(discovery.plan(config), config, broken)
+    thread = threading.Thread(target=discovery.run)
+    thread.start()
+    try:
+        wait_for(lambda: len(broken.asked) >= 4)
+        assert discovery.failing
+    finally:
+        stop.set()
+        thread.join()
+    assert min(gaps(broken.asked)) > 0.15
+    assert "a mistake of this program" in caplog.text
+
+
+class Found(Broken):
+    """An account in which there is one transform."""
+
+    def transform_ids(self, *_, **__):
+        self.asked.append(time.monotonic())
+        return ["tfm-a"]
+
+
+def test_a_system_without_threads_makes_a_search_late_and_ends_nothing(caplog):
+    """When no thread can be started that is told, and the search is made when there are threads again."""
+    config = load_config("{region: eu-west-1, discovery: [{interval: 200ms}]}", source="test", environ={})
+    stop, glue = threading.Event(), Found()
+    discovery = Discovery(Telemetry(process=False), Shard(), stop=stop, on_found=lambda: None)
+    thread = threading.Thread(target=discovery.run)
+    thread.start()
+    try:
+        with no_threads():
+            discovery.adopt(discovery.plan(config), config, glue)
+            wait_for(lambda: "no more threads" in caplog.text)
+            assert not glue.asked
+        wait_for(lambda: len(glue.asked) >= 2)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_no_transform_at_all_is_a_good_answer():
+    """An account without transforms is no failure, and the exporter is ready."""
+    with Simulator({"transforms": []}) as simulator, running(simulator, discovery=[QUICK]) as exporter:
+        wait_for(exporter.service.is_ready)
+        wait_for(lambda: exporter.value(FOUND) == 0)
+        assert not exporter.service.failing

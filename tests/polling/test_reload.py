@@ -1,0 +1,160 @@
+"""A new configuration while polls go on: nothing is lost, nothing starts anew that did not change."""
+
+import gc
+import itertools
+import threading
+import weakref
+
+import pytest
+
+from tests.aws_environment import ONE
+from tests.running import keeps_polling, running, wait_for, write_credentials
+
+FINISHED = "glue_ml_task_runs_finished_total"
+BUCKETS = "glue_ml_task_run_execution_seconds_bucket"
+COUNT = "glue_ml_task_run_execution_seconds_count"
+RELOADED = "glue_ml_exporter_config_last_reload_successful"
+
+
+class Watcher:
+    """Scrapes without a pause, and keeps what the counter of finished runs was each time."""
+
+    def __init__(self, exporter):
+        self._exporter = exporter
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.values = []
+
+    def _watch(self):
+        while not self._stop.wait(0.005):
+            self.values.append(self._exporter.value(FINISHED, transform_id="tfm-a"))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def seamless(self):
+        """Whether the counter was there in every scrape and never went down."""
+        return None not in self.values and self.values == sorted(self.values)
+
+
+def finish(simulator, exporter, total, **fields):
+    simulator.world.add_run("tfm-a", status="SUCCEEDED", fields={"ExecutionTime": 100, **fields})
+    wait_for(lambda: exporter.value(FINISHED, transform_id="tfm-a") == total)
+
+
+@pytest.mark.slow
+def test_interval_rate_and_labels_take_effect_without_a_gap(simulator):
+    """A reload that changes pace and labels leaves every series in every scrape, and the counter goes on."""
+    with running(simulator, transforms=["tfm-a"], polling={"interval": "10s"}) as exporter:
+        exporter.wait_until_up("tfm-a")
+        with Watcher(exporter) as watcher:
+            quick = {**exporter.config["polling"], "interval": "100ms", "requests_per_second": "500"}
+            labelled = [{"id": "tfm-a", "labels": {"team": "data"}}]
+            assert exporter.reload(polling=quick, transforms=labelled) is None
+            finish(simulator, exporter, 1)
+            wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="data") == 1)
+            assert exporter.reload(polling={**quick, "concurrency": "2", "request_timeout": "5s"}) is None
+            finish(simulator, exporter, 2)
+            keeps_polling(exporter, "tfm-a")
+        assert watcher.seamless
+        assert not exporter.errors()
+
+
+def test_changed_buckets_restart_that_histogram_alone(simulator):
+    """With other buckets the histogram counts from 0 in the new bounds, and other counters go on."""
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        exporter.wait_until_up("tfm-a")
+        finish(simulator, exporter, 1)
+        wait_for(lambda: exporter.value(COUNT, transform_id="tfm-a") == 1)
+        with Watcher(exporter) as watcher:
+            assert exporter.reload(metrics={"execution_buckets": ["50s", "150s"]}) is None
+            wait_for(lambda: not exporter.value(COUNT, transform_id="tfm-a"))
+            finish(simulator, exporter, 2)
+        wait_for(lambda: exporter.value(BUCKETS, transform_id="tfm-a", status="SUCCEEDED", le="150.0") == 1)
+        assert exporter.value(BUCKETS, transform_id="tfm-a", status="SUCCEEDED", le="50.0") == 0
+        assert exporter.value(BUCKETS, transform_id="tfm-a", le="30.0") is None
+        assert watcher.seamless
+
+
+def test_changed_credentials_are_used_at_once_and_without_a_gap(simulator, environment, tmp_path):
+    """After a reload that moves an account from a profile to a role, calls carry the new key, and the series go on."""
+    write_credentials(tmp_path / "credentials", one="AKIAONE")
+    role = f"arn:aws:iam::{ONE}:role/watcher"
+    transforms = [{"id": "tfm-one", "account": "one"}]
+    with running(simulator, accounts=[{"name": "one", "profile": "one"}], transforms=transforms) as exporter:
+        exporter.wait_until_up("tfm-one")
+        simulator.world.add_run("tfm-one", status="SUCCEEDED")
+        wait_for(lambda: exporter.value(FINISHED, transform_id="tfm-one") == 1)
+        environment.setenv("AWS_ACCESS_KEY_ID", "AKIASOURCE")
+        assert exporter.reload(accounts=[{"name": "one", "role_arn": role}]) is None
+        wait_for(lambda: simulator.requests.all("GetMLTaskRuns")[-1].access_key_id.startswith("ASIA"))
+        assert simulator.requests.all("AssumeRole")[0].access_key_id == "AKIASOURCE"
+        keeps_polling(exporter, "tfm-one")
+        assert exporter.value(FINISHED, transform_id="tfm-one") == 1
+        wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-one", aws_account_id=ONE) == 1)
+        assert not exporter.errors()
+
+
+def test_former_clients_are_freed_by_the_reload_itself(simulator):
+    """The clients of a former configuration are gone after a reload or two, though nothing else collects garbage."""
+    rates = itertools.count(500)
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        exporter.wait_until_up("tfm-a")
+        former = weakref.ref(exporter.service._clients)
+
+        def freed():
+            polling = {**exporter.config["polling"], "requests_per_second": str(next(rates))}
+            assert exporter.reload(polling=polling) is None
+            return former() is None
+
+        gc.disable()
+        try:
+            wait_for(freed, interval=0.2)
+        finally:
+            gc.enable()
+        keeps_polling(exporter, "tfm-a", times=1)
+
+
+def test_an_account_that_leaves_takes_its_transforms_along(simulator):
+    """Transforms of an account that is no longer configured lose their series; the others are polled on."""
+    accounts = [{"name": "one", "profile": "one"}, {"name": "two", "profile": "two"}]
+    transforms = [{"id": "tfm-one", "account": "one"}, {"id": "tfm-two", "account": "two"}]
+    with running(simulator, accounts=accounts, transforms=transforms) as exporter:
+        exporter.wait_until_up("tfm-one", "tfm-two")
+        assert exporter.reload(accounts=accounts[:1], transforms=transforms[:1]) is None
+        wait_for(lambda: exporter.watched() == {"tfm-one"})
+        keeps_polling(exporter, "tfm-one")
+
+
+def test_a_bad_configuration_changes_nothing_and_says_why(simulator):
+    """A reload that fails gives its reason, sets the metric to 0 and leaves targets, pace and series as they were."""
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        exporter.wait_until_up("tfm-a")
+        before = exporter.service.effective_config()
+        refused = exporter.reload(transforms=["tfm-b"], polling={"interval": "often"})
+        assert '"often" is not a duration' in refused
+        wait_for(lambda: exporter.value(RELOADED) == 0)
+        assert exporter.service.effective_config() == before
+        keeps_polling(exporter, "tfm-a")
+        assert exporter.watched() == {"tfm-a"}
+        assert exporter.reload(transforms=["tfm-b"], polling={"interval": "100ms"}) is None
+        wait_for(lambda: exporter.value(RELOADED) == 1)
+        wait_for(lambda: exporter.watched() == {"tfm-b"})
+
+
+@pytest.mark.slow
+def test_a_reload_while_a_call_hangs_waits_for_nothing(simulator):
+    """With a poll hanging, a reload is done at once, and the transform is polled again once the call has ended."""
+    with running(simulator, transforms=["tfm-a", "tfm-b"], polling={"request_timeout": "2s"}) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        simulator.faults.set({"kind": "hang", "transforms": ["tfm-a"], "times": 1})
+        wait_for(lambda: simulator.requests.count("GetMLTaskRuns", "hang"))
+        assert exporter.reload(transforms=["tfm-a", {"id": "tfm-b", "labels": {"team": "data"}}]) is None
+        keeps_polling(exporter, "tfm-b")
+        keeps_polling(exporter, "tfm-a", times=1)

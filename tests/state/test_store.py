@@ -1,0 +1,348 @@
+"""The state file in good and in bad times: what is stored comes back, and no old file is ever lost."""
+
+import resource
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.counting.counters import Count, Exemplar, Histogram, Series
+from exporter.counting.latest import LatestRun
+from exporter.counting.run_kinds import KNOWN_KINDS
+from exporter.errors import StateError
+from exporter.model.task_run import TaskRun
+from exporter.state.database import APPLICATION_ID, MIGRATIONS
+from exporter.state.store import open_state
+from tests.counting.world import BOUNDS, DAY, Exporter, Prometheus, Run, World, configuration
+
+NOW = 1_790_000_000.0
+FAILED = Series("finished", "FIND_MATCHES", "FAILED")
+OLD = Path(__file__).parent / "data" / "state-v1.sql"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the state is kept."""
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def world() -> World:
+    """A world with a failure behind it."""
+    world = World()
+    world.add(Run("tsk-old", world.now - 100, world.now - 50, status="FAILED"))
+    return world
+
+
+def fail_once(world: World, exporter: Exporter) -> None:
+    """Let a run fail and be polled."""
+    world.add(Run(f"tsk-{len(world.runs['tfm-a'])}", world.now, world.now + 1, status="FAILED", execution=1.0))
+    world.now += 60
+    exporter.poll()
+
+
+def counted_file(path: Path, world: World, failures: int = 2) -> None:
+    """Write a state file with some counted failures, all of them served."""
+    exporter = Exporter(world, configuration("tfm-a"), path)
+    exporter.poll()
+    for _ in range(failures):
+        fail_once(world, exporter)
+        exporter.scrape()
+    exporter.scrape()
+    exporter.close()
+
+
+# -- versions ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_the_first_version_opens(path: Path) -> None:
+    """What version 1 has written is read with all that it says, whatever version this is."""
+    old = sqlite3.connect(path)
+    old.executescript(OLD.read_text(encoding="utf-8"))
+    old.close()
+    state, aside = open_state(path, NOW)
+    restored = state.load("tfm-a", BOUNDS)
+    state.close()
+    assert aside is None
+    assert restored is not None
+    assert (restored.name, restored.created_at, restored.rebucketed) == ("customers", NOW, False)
+    ledger = restored.ledger
+    assert (ledger.floor, ledger.began, ledger.watermark) == (1787408000.0, 1789990050.0, 1789999000.0)
+    assert ledger.run_kinds.foreign == [("FIND_MATCHES", "PAUSED")]
+    assert ledger.open == {"tsk-open": TaskRun("tsk-open", "EVALUATION", "RUNNING", 1789998000.0)}
+    assert list(ledger.gone) == ["tsk-gone"]
+    assert ledger.view(0).runs["FIND_MATCHES", "FAILED"] == 1
+    assert ledger.latest["FIND_MATCHES"] == LatestRun(
+        1789999000.0, 5, "FAILED", failed=1789999100.0, finish=1789999100.0, execution=42.0
+    )
+    exemplar = Exemplar("tsk-5", 42.0, 1789999100.0)
+    assert ledger.totals == {
+        FAILED: Count(7, Exemplar("tsk-5", 1.0, 1789999100.0)),
+        Series("execution", "FIND_MATCHES", "FAILED"): Histogram((1, 0, 0), 42.0, (exemplar, None, None)),
+    }
+    assert restored.served == {FAILED: Count(5)}
+    assert restored.born == {Series("execution", "FIND_MATCHES", "FAILED"): 1789999200.0}
+
+
+def test_the_numbers_of_types_and_statuses_are_a_format() -> None:
+    """The codes in old files mean today what they meant when they were written."""
+    assert KNOWN_KINDS[:8] == (
+        *[("EVALUATION", s) for s in ("STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")],
+        ("LABELING_SET_GENERATION", "STARTING"),
+    )
+    assert KNOWN_KINDS[33:] == (("FIND_MATCHES", "FAILED"), ("FIND_MATCHES", "TIMEOUT"))
+
+
+def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
+    """An exporter that was set back does not touch what a newer one has written, and says so."""
+    open_state(path, NOW)[0].close()
+    newer = sqlite3.connect(path)
+    newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    newer.close()
+    before = path.read_bytes()
+    with pytest.raises(StateError, match=f"newer glue-ml-exporter.*reads {len(MIGRATIONS)}"):
+        open_state(path, NOW)
+    assert path.read_bytes() == before
+
+
+# -- files that are not what they should be ---------------------------------------------------------------------------
+
+
+def test_another_programs_database_is_refused(path: Path) -> None:
+    """A database that is not ours is left as it is."""
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(StateError, match="database of another program"):
+        open_state(path, NOW)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    """A path that names somebody's other file is a mistake in the configuration, and that file stays as it is."""
+    path.write_text("dear diary")
+    with pytest.raises(StateError, match="not a state file"):
+        open_state(path, NOW)
+    assert path.read_text() == "dear diary"
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_a_damaged_file_is_set_aside(path: Path, world: World, damage: str) -> None:
+    """A damaged file is kept under another name, and the exporter begins anew from a baseline."""
+    counted_file(path, world)
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[4096:8192] = b"\xa5" * 4096
+    else:
+        del content[len(content) // 2 :]
+    path.write_bytes(content)
+    state, aside = open_state(path, NOW)
+    assert aside == path.with_name(f"state.db.damaged-{int(NOW)}")
+    assert aside.read_bytes() == bytes(content)
+    exporter = Exporter(world, configuration("tfm-a"), state)
+    exporter.poll()
+    assert exporter.totals() == {}
+    exporter.close()
+
+
+def test_a_file_that_is_damaged_again_replaces_no_older_one(path: Path, world: World) -> None:
+    """Two damaged files of the same second are both kept."""
+    kept = set()
+    for _ in range(2):
+        counted_file(path, world)
+        path.write_bytes(path.read_bytes()[:5000])
+        state, aside = open_state(path, NOW)
+        state.close()
+        path.unlink()
+        kept.add(aside)
+    assert len(kept) == 2
+    assert all(aside is not None and aside.stat().st_size == 5000 for aside in kept)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE series SET total = '[\"count\", 7'",
+        "UPDATE series SET total = '[\"count\"]'",
+        "UPDATE series SET served = '[]' WHERE served IS NOT NULL",
+        'UPDATE transform SET latest = \'{"FIND_MATCHES": {"strat": 1}}\'',
+        "UPDATE transform SET bounds = '[60.0'",
+        "UPDATE transform SET foreign_cells = '[[]]'",
+        "INSERT INTO open_run (transform, run_id, run, gone) SELECT key, 'tsk-x', 'flipped', 0 FROM transform",
+        "UPDATE finished_run SET packed = 'flipped'",
+    ],
+)
+def test_a_damage_that_the_database_does_not_see_is_an_error(path: Path, world: World, damage: str) -> None:
+    """Rows that say nothing sensible end the start with one line, and the file stays for somebody to look at."""
+    counted_file(path, world)
+    database = sqlite3.connect(path)
+    database.execute(damage)
+    database.commit()
+    database.close()
+    before = path.read_bytes()
+    state, aside = open_state(path, NOW)
+    with pytest.raises(StateError, match=r"state\.db: cannot read the state"):
+        state.load("tfm-a", BOUNDS)
+    state.close()
+    assert aside is None
+    assert path.read_bytes() == before
+
+
+def test_a_second_process_is_refused(path: Path) -> None:
+    """One file serves one process, until that has ended."""
+    state, _ = open_state(path, NOW)
+    program = (
+        "import sys, pathlib; from exporter.state.store import open_state; open_state(pathlib.Path(sys.argv[1]), 0)"
+    )
+    second = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert "another process has it open" in second.stderr
+    state.close()
+    third = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert third.returncode == 0, third.stderr
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    """Where the folder is missing, the error says which."""
+    with pytest.raises(StateError, match=r"expected an existing folder.*missing"):
+        open_state(tmp_path / "missing" / "state.db", NOW)
+
+
+@pytest.mark.slow
+def test_a_read_only_file_is_refused(path: Path) -> None:
+    """A file that this user may not write ends the start with one line that says so, and stays as it is."""
+    open_state(path, NOW)[0].close()
+    path.chmod(0o444)
+    path.parent.chmod(0o755)
+    for folder in (path.parent, *path.parents[1:4]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    program = (
+        "import os, sys, pathlib\n"
+        "from exporter.state.store import open_state\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        "open_state(pathlib.Path(sys.argv[1]), 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert "the state file is read-only" in done.stderr, done.stderr
+
+
+# -- a disk that is full ----------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_holds_counters_back_and_loses_nothing(path: Path, world: World) -> None:
+    """While the file cannot grow counters stand still and times go on; when it can, all that was missed is seen."""
+    state, _ = open_state(path, NOW)
+    exporter = Exporter(world, configuration("tfm-a"), state)
+    prometheus = Prometheus()
+    exporter.poll()
+    prometheus.take("one", exporter.scrape())
+    pages = state._connection.execute("PRAGMA page_count").fetchone()[0]
+    state._connection.execute(f"PRAGMA max_page_count = {pages}")
+    for number in range(400):
+        world.add(Run(f"tsk-full-{number}", world.now, world.now + 1, status="FAILED"))
+    world.now += 60
+    exporter.poll()
+    held = exporter.scrape()
+    prometheus.take("one", held)
+    assert held.finished() == {}
+    last_failure = held.of("glue_ml_task_run_last_failure_timestamp_seconds")
+    assert max(last_failure.values()) == world.now - 59
+    assert exporter.telemetry.registry.get_sample_value("glue_ml_exporter_state_write_errors_total")
+    state._connection.execute("PRAGMA max_page_count = 1073741823")
+    for _ in range(3):
+        world.now += 60
+        exporter.poll()
+        prometheus.take("one", exporter.scrape())
+    assert sum(prometheus.increase("glue_ml_task_runs_finished_total").values()) == 400
+    exporter.close()
+
+
+def test_what_comes_too_late_for_the_file_is_no_trouble(
+    path: Path, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A poll that ends when the exporter has stopped and closed its file does not tell of a file that fails."""
+    state, _ = open_state(path, NOW)
+    exporter = Exporter(world, configuration("tfm-a"), state)
+    exporter.poll()
+    exporter.poller._stop.set()
+    state.close()
+    exporter.poller._tidy()
+    assert "not written" not in caplog.text
+
+
+def test_a_file_that_may_not_grow_at_the_start_is_an_error(tmp_path: Path) -> None:
+    """Where there is no room for a new file, the start ends with one line."""
+
+    def without_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    program = (
+        "import signal, sys, pathlib\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from exporter.state.store import open_state\n"
+        "open_state(pathlib.Path(sys.argv[1]), 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program, tmp_path / "state.db"],
+        preexec_fn=without_room,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "StateError" in done.stderr, done.stderr
+
+
+# -- transforms that come and go --------------------------------------------------------------------------------------
+
+
+def test_what_left_the_configuration_is_dropped_after_the_lookback(path: Path, world: World) -> None:
+    """A transform that is configured no more is remembered for the lookback, and not a day longer."""
+    counted_file(path, world)
+    state, _ = open_state(path, world.now)
+    assert state.keep(["tfm-b"], world.now + 29 * DAY, 30 * DAY) == 0
+    assert state.load("tfm-a", BOUNDS) is not None
+    assert state.keep(["tfm-b"], world.now + 31 * DAY, 30 * DAY) == 1
+    assert state.load("tfm-a", BOUNDS) is None
+    assert state._connection.execute("SELECT count(*) FROM finished_run").fetchone() == (0,)
+    state.close()
+
+
+def test_other_buckets_begin_their_histograms_anew(path: Path, world: World) -> None:
+    """After a restart with other buckets the counters go on and the histograms begin at nothing."""
+    counted_file(path, world)
+    exporter = Exporter(world, configuration("tfm-a", buckets=(5.0, 50.0)), path)
+    exporter.poll()
+    exporter.scrape()
+    fail_once(world, exporter)
+    exporter.scrape()
+    samples = exporter.scrape()
+    assert samples.finished() == {("FIND_MATCHES", "FAILED"): 3}
+    counts = samples.of("glue_ml_task_run_execution_seconds_count")
+    assert list(counts.values()) == [1]
+    exporter.close()
+    again = Exporter(world, configuration("tfm-a", buckets=(5.0, 50.0)), path)
+    again.poll()
+    assert again.scrape().finished() == {("FIND_MATCHES", "FAILED"): 3}
+    again.close()
+
+
+def test_an_idle_poll_writes_nothing(path: Path, world: World) -> None:
+    """A poll that brings nothing new does not touch the file."""
+    exporter = Exporter(world, configuration("tfm-a"), path)
+    exporter.poll()
+    exporter.scrape()
+    wal = path.with_name("state.db-wal")
+    before = (wal.read_bytes(), path.read_bytes())
+    world.now += 60
+    exporter.poll()
+    exporter.scrape()
+    assert (wal.read_bytes(), path.read_bytes()) == before
+    exporter.close()
+
+
+def test_the_file_says_whose_it_is(path: Path) -> None:
+    """The header bears our application id, so that other tools can tell."""
+    open_state(path, NOW)[0].close()
+    assert int.from_bytes(path.read_bytes()[68:72], "big") == APPLICATION_ID

@@ -1,0 +1,246 @@
+import asyncio
+import base64
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TypeVar
+
+import bcrypt
+import pytest
+
+from exporter.web.basic_auth import BasicAuth, Verdict
+from exporter.web.config import WebConfig
+from exporter.web.token_bucket import TokenBucket
+from tests.support import wait_for
+from tests.web.serving import serving
+from tests.web.test_config import HASH, OTHER_HASH, write
+
+T = TypeVar("T")
+USERS = {"alice": HASH, "jürgen": OTHER_HASH}
+
+
+def header(user: str, password: str | bytes) -> str:
+    secret = password.encode() if isinstance(password, str) else password
+    return "Basic " + base64.b64encode(user.encode() + b":" + secret).decode()
+
+
+class CountingAuth(BasicAuth):
+    """Counts what is really computed, and can be held up."""
+
+    def __init__(self, queue: int = 16) -> None:
+        super().__init__(queue)
+        self.compared: list[str] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def _compare(self, password: bytes, expected: str) -> bool:
+        self.compared.append(expected)
+        await self.go_on.wait()
+        return await super()._compare(password, expected)
+
+
+def run(use: Callable[[CountingAuth], Coroutine[None, None, T]]) -> T:
+    async def main() -> T:
+        return await use(CountingAuth())
+
+    return asyncio.run(main())
+
+
+def test_right_and_wrong_passwords_are_computed_once() -> None:
+    """The outcome of bcrypt is remembered, whatever it was."""
+
+    async def use(auth: CountingAuth) -> None:
+        for _ in range(3):
+            assert await auth.check(header("alice", "secret"), USERS) is Verdict.ACCEPTED
+            assert await auth.check(header("alice", "wrong"), USERS) is Verdict.REFUSED
+            assert await auth.check(header("jürgen", "other"), USERS) is Verdict.ACCEPTED
+            assert await auth.check(header("jürgen", "secret"), USERS) is Verdict.REFUSED
+        assert len(auth.compared) == 4
+
+    run(use)
+
+
+def test_an_unknown_user_costs_a_comparison_of_the_same_cost() -> None:
+    """Time does not tell whether a user exists."""
+
+    async def use(auth: CountingAuth) -> None:
+        expensive = {"alice": "$2y$05" + HASH[6:], "bob": HASH}
+        assert await auth.check(header("mallory", "secret"), expensive) is Verdict.REFUSED
+        assert await auth.check(header("mallory", "secret"), expensive) is Verdict.REFUSED
+        assert [hash_[4:6] for hash_ in auth.compared] == ["05"]
+        assert auth.compared[0] not in expensive.values()
+
+    run(use)
+
+
+def test_even_the_fake_password_opens_nothing() -> None:
+    """Nobody is let in by the hash that stands for unknown users."""
+
+    async def use(auth: CountingAuth) -> None:
+        users = {"alice": "$2y$10" + HASH[6:]}
+        assert await auth.check(header("mallory", "fakepassword"), users) is Verdict.REFUSED
+
+    run(use)
+
+
+def test_a_changed_hash_is_a_new_question() -> None:
+    """After a password was changed, the old one is of no use, remembered or not."""
+
+    async def use(auth: CountingAuth) -> None:
+        assert await auth.check(header("alice", "secret"), {"alice": HASH}) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "secret"), {"alice": OTHER_HASH}) is Verdict.REFUSED
+        assert await auth.check(header("alice", "secret"), {}) is Verdict.REFUSED
+
+    run(use)
+
+
+def test_bcrypt_looks_at_72_bytes() -> None:
+    """A longer password is cut as the tools that make the hashes cut it, and is no error."""
+
+    async def use(auth: CountingAuth) -> None:
+        users = {"alice": bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()}
+        assert await auth.check(header("alice", "x" * 100), users) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "x" * 71), users) is Verdict.REFUSED
+        assert await auth.check(header("alice", b"x\0y\xff"), users) is Verdict.REFUSED
+
+    run(use)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Basic", "Basic ", "Basic !", "Basic YWxpY2U=", "Bearer x", "Basic ü", "Basic " + "A" * 9],
+)
+def test_what_are_no_credentials_costs_nothing(authorization: str | None) -> None:
+    """Without user and password nothing is computed."""
+
+    async def use(auth: CountingAuth) -> None:
+        assert await auth.check(authorization, USERS) is Verdict.REFUSED
+        assert not auth.compared
+
+    run(use)
+
+
+def test_the_scheme_is_case_insensitive() -> None:
+    """`basic` is `Basic`."""
+
+    async def use(auth: CountingAuth) -> None:
+        assert await auth.check(header("alice", "secret").replace("Basic", "basic"), USERS) is Verdict.ACCEPTED
+
+    run(use)
+
+
+def test_a_flood_of_wrong_passwords_delays_nobody_who_is_known() -> None:
+    """While the queue is full of guesses, a remembered password is accepted at once and a further guess put off."""
+
+    async def main() -> None:
+        auth = CountingAuth(queue=5)
+        assert await auth.check(header("alice", "secret"), USERS) is Verdict.ACCEPTED
+        auth._waiting = 5
+        assert await auth.check(header("alice", "guess"), USERS) is Verdict.BUSY
+        assert await auth.check(header("alice", "secret"), USERS) is Verdict.ACCEPTED
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_wrong_passwords_do_not_push_right_ones_out() -> None:
+    """Any number of guesses leaves what was accepted in memory, and the memory bounded."""
+
+    async def use(auth: CountingAuth) -> None:
+        users = {"alice": HASH}
+        assert await auth.check(header("alice", "secret"), users) is Verdict.ACCEPTED
+        for number in range(1030):
+            await auth.check(header("alice", str(number)), users)
+        before = len(auth.compared)
+        assert await auth.check(header("alice", "secret"), users) is Verdict.ACCEPTED
+        assert len(auth.compared) == before
+        assert len(auth._refused) <= 1024
+
+    run(use)
+
+
+def test_nothing_of_a_password_is_kept() -> None:
+    """What is remembered are keyed digests."""
+
+    async def use(auth: CountingAuth) -> None:
+        await auth.check(header("alice", "secret"), USERS)
+        assert all(len(key) == 32 and b"secret" not in key for key in auth._accepted)
+
+    run(use)
+
+
+def test_a_password_is_asked_for_but_not_by_probes(tmp_path: Path) -> None:
+    """Every path but the health endpoints needs a user, those that do not exist too."""
+    web = WebConfig(write(tmp_path, f"basic_auth_users: {{alice: {HASH}}}"))
+    with serving(web_config=web) as served:
+        for path in ("/metrics", "/", "/config", "/-/reload", "/x"):
+            answer = served.ask(path)
+            assert answer.status == 401
+            assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+            assert answer.headers["X-Frame-Options"] == "deny"
+        assert served.ask("/-/healthy").status == served.ask("/-/ready").status == 200
+        assert served.ask(Authorization=header("alice", "secret")).status == 200
+        assert served.ask(Authorization=header("alice", "guess")).status == 401
+        assert served.ask("/x", Authorization=header("alice", "secret")).status == 404
+
+
+@pytest.mark.slow
+def test_the_event_loop_does_not_wait_for_bcrypt(tmp_path: Path) -> None:
+    """While expensive passwords are being checked, a known user and the probes are answered at once."""
+    expensive = bcrypt.hashpw(b"secret", bcrypt.gensalt(11)).decode()
+    web = WebConfig(write(tmp_path, f"basic_auth_users: {{alice: {expensive}}}"))
+    statuses: list[int] = []
+    with serving(web_config=web) as served:
+        assert served.ask(Authorization=header("alice", "secret")).status == 200
+        guessers = [
+            threading.Thread(
+                target=lambda n=n: statuses.append(served.ask(Authorization=header("alice", f"guess {n}")).status)
+            )
+            for n in range(40)
+        ]
+        for guesser in guessers:
+            guesser.start()
+        wait_for(lambda: 503 in statuses, timeout=5)
+        assert served.ask(Authorization=header("alice", "secret")).status == 200
+        assert served.ask("/-/healthy").status == 200
+        assert len(statuses) < 40
+        for guesser in guessers:
+            guesser.join(30)
+    assert set(statuses) == {401, 503}
+
+
+def test_headers_of_the_web_configuration(tmp_path: Path) -> None:
+    """Configured headers replace ours, an empty one takes ours out, on errors of the protocol too."""
+    text = "http_server_config: {headers: {X-Frame-Options: sameorigin, Content-Security-Policy: ''}}"
+    with serving(web_config=WebConfig(write(tmp_path, text))) as served:
+        headers = served.ask("/").headers
+        refused = served.send(b"garbage\r\n\r\n")
+    assert headers.get_all("X-Frame-Options") == ["sameorigin"]
+    assert headers["Content-Security-Policy"] is None
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert b"x-frame-options: sameorigin" in refused
+
+
+def test_the_rate_limit_comes_before_the_password(tmp_path: Path) -> None:
+    """Beyond the limit there is a 429, whoever asks; probes are not limited."""
+    text = f"rate_limit: {{interval: 1h, burst: 2}}\nbasic_auth_users: {{alice: {HASH}}}"
+    with serving(web_config=WebConfig(write(tmp_path, text))) as served:
+        assert served.ask(Authorization=header("alice", "secret")).status == 200
+        assert served.ask().status == 401
+        limited = served.ask(Authorization=header("alice", "secret"))
+        assert served.ask("/-/healthy").status == 200
+    assert limited.status == 429
+    assert 0 < int(limited.headers["Retry-After"]) <= 3600
+
+
+def test_a_token_bucket_fills_with_time() -> None:
+    """A burst is let in at once, then one request an interval, and never more than the burst after a pause."""
+    now = [0.0]
+    bucket = TokenBucket(10.0, 2, lambda: now[0])
+    assert [bucket.take() for _ in range(3)] == [0, 0, 10.0]
+    now[0] = 9.0
+    assert bucket.take() == pytest.approx(1.0)
+    now[0] = 10.0
+    assert [bucket.take(), bucket.take()] == [0, pytest.approx(10.0)]
+    now[0] = 1000.0
+    assert [bucket.take() for _ in range(3)] == [0, 0, pytest.approx(10.0)]

@@ -1,0 +1,239 @@
+import gzip
+import http.client
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.exposition.formats import Encoding, TextFormat
+from exporter.web.config import WebConfig
+from exporter.web.server import WebServer
+from tests.support import wait_for
+from tests.web.serving import Body, FakeSite, Page, Served, serving, status_of
+from tests.web.test_config import HASH
+from tests.web.test_negotiation import PROMETHEUS_3
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Served]:
+    """A server that no test changes."""
+    with serving() as served:
+        yield served
+
+
+def test_metrics_are_sent_chunk_by_chunk_and_reported_once() -> None:
+    """A GET gets all chunks in order, with their length, and the scrape learns once that it was sent."""
+    site = FakeSite(Body(b"a 1\n", b"b 2\n" * 100_000, b"", b"c 3\n"))
+    with serving(site) as served:
+        answer = served.ask()
+    assert answer.status == 200
+    assert answer.content == b"".join(site.body.chunks)
+    assert answer.headers["Content-Length"] == str(site.body.length)
+    assert (site.body.times_sent, site.body.times_broken_off) == (1, 0)
+
+
+def test_metrics_are_negotiated() -> None:
+    """The site is asked for what the client accepts, and the headers say what it got."""
+    with serving() as served:
+        plain = served.ask()
+        negotiated = served.ask(Accept=PROMETHEUS_3, Accept_Encoding="gzip")
+    assert served.site.asked == [(TextFormat.TEXT, Encoding.IDENTITY), (TextFormat.OPENMETRICS, Encoding.GZIP)]
+    assert plain.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert plain.headers["Content-Encoding"] is None
+    assert negotiated.headers["Content-Type"] == TextFormat.OPENMETRICS.content_type
+    assert negotiated.headers["Content-Encoding"] == "gzip"
+    assert negotiated.headers["Vary"] == "Accept, Accept-Encoding"
+    assert negotiated.headers["Cache-Control"] == "no-store"
+
+
+def test_head_gets_the_headers_only() -> None:
+    """HEAD answers with the headers of the body, without the body, and asks the site for none: it is no scrape."""
+    with serving() as served:
+        answer = served.ask(method="HEAD")
+    assert (answer.status, answer.content) == (200, b"")
+    assert answer.headers["Content-Type"] == TextFormat.TEXT.content_type
+    assert (served.site.asked, served.site.body.times_sent) == ([], 0)
+
+
+def test_a_client_that_accepts_no_encoding_gets_406() -> None:
+    """Without identity and gzip there is nothing to send."""
+    with serving() as served:
+        assert served.ask(Accept_Encoding="identity;q=0").status == 406
+
+
+def test_a_scrape_that_needs_work_is_prepared_beside_the_event_loop() -> None:
+    """While one scrape is being prepared, others are answered."""
+    site = FakeSite(hold=threading.Event())
+    answers = []
+    with serving(site) as served:
+        scraper = threading.Thread(target=lambda: answers.append(served.ask()))
+        scraper.start()
+        wait_for(lambda: site.preparing)
+        assert served.ask("/-/healthy").status == 200
+        site.hold.set()
+        scraper.join(10)
+    assert answers[0].content == b"up 1\n"
+
+
+def test_health_and_readiness() -> None:
+    """The probes tell what the site says: 200, or 503 with a reason."""
+    with serving() as served:
+        assert served.ask("/-/healthy").status == served.ask("/-/ready").status == 200
+        served.site.alive = served.site.ready = False
+        for path in ("/-/healthy", "/-/ready"):
+            answer = served.ask(path)
+            assert answer.status == 503
+            assert answer.content.strip()
+            assert served.ask(path, method="HEAD").status == 503
+
+
+def test_reload_needs_the_lifecycle_flag() -> None:
+    """Without --web.enable-lifecycle, reload is forbidden as in Prometheus."""
+    with serving() as served:
+        answer = served.ask("/-/reload", method="POST")
+    assert (answer.status, answer.content) == (403, b"Lifecycle API is not enabled.\n")
+    assert served.site.reloads == 0
+
+
+def test_reload() -> None:
+    """POST and PUT reload; a refusal is a 500 with the reason; other methods are not allowed."""
+    with serving(enable_lifecycle=True) as served:
+        assert served.ask("/-/reload", method="POST", body=b"x").status == 200
+        assert served.ask("/-/reload", method="PUT").status == 200
+        served.site.reload_reason = "config.yaml:1:1: region: not a region"
+        refused = served.ask("/-/reload", method="POST")
+        wrong = served.ask("/-/reload")
+    assert refused.status == 500
+    assert b"config.yaml:1:1" in refused.content
+    assert (wrong.status, wrong.headers["Allow"]) == (405, "POST, PUT")
+    assert served.site.reloads == 3
+
+
+def test_the_configuration_is_shown_as_text() -> None:
+    """A browser does not interpret what stands in the configuration."""
+    with serving() as served:
+        answer = served.ask("/config")
+    assert answer.content == b"region: <eu-west-1>\n"
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_status_page_or_links() -> None:
+    """`/` is the site's page; where that is turned off, links to everything else, escaped."""
+    with serving(telemetry_path='/a"<b>') as served:
+        links = served.ask("/")
+        served.site.page = Page(b"<p>hello</p>", "default-src 'none'")
+        shown = served.ask("/?q=a+b&show=active&q=c")
+        assert served.ask("/?" + "x&" * 1000).status == 200
+    assert b'href="/a&quot;&lt;b&gt;"' in links.content
+    assert shown.content == b"<p>hello</p>"
+    assert links.headers["Content-Type"] == shown.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert served.site.asked_pages[1:] == [({"q": "c", "show": "active"}, '/a"<b>'), ({}, '/a"<b>')]
+
+
+def test_the_page_of_a_transform() -> None:
+    """Below /transforms/ is a page for each id, whatever characters it has; 404 where there is none."""
+    with serving() as served:
+        missing = served.ask("/transforms/tfm-1")
+        served.site.page = Page(b"<p>hello</p>", "default-src 'none'")
+        shown = served.ask("/transforms/a%2Fb%20%C3%BC?x=1")
+        wrong = served.ask("/transforms/a", method="POST")
+    assert (missing.status, shown.status, shown.content) == (404, 200, b"<p>hello</p>")
+    assert served.site.asked_pages == [("tfm-1", "/metrics"), ("a/b ü", "/metrics")]
+    assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_pages_are_compressed_for_who_accepts_it() -> None:
+    """Gzip is offered, identity is the rule, and caches can tell."""
+    with serving(FakeSite(page=Page(b"<p>hello</p>" * 1000, ""))) as served:
+        plain = served.ask("/")
+        packed = served.ask("/", Accept_Encoding="gzip, br")
+    assert gzip.decompress(packed.content) == plain.content
+    assert len(packed.content) < 200
+    assert (plain.headers["Content-Encoding"], packed.headers["Content-Encoding"]) == (None, "gzip")
+    assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+
+
+def test_a_page_brings_its_own_policy_and_what_is_configured_wins(tmp_path: Path) -> None:
+    """The browser is told what this page may do, unless the web configuration says something else."""
+    site = FakeSite(page=Page(b"", "script-src 'sha256-x'"))
+    with serving(site) as served:
+        assert served.ask("/").headers["Content-Security-Policy"] == "script-src 'sha256-x'"
+    configured = tmp_path / "web.yml"
+    configured.write_text("http_server_config: {headers: {Content-Security-Policy: default-src 'self'}}")
+    with serving(site, web_config=WebConfig(configured)) as served:
+        assert served.ask("/").headers["Content-Security-Policy"] == "default-src 'self'"
+
+
+def test_the_pages_are_behind_the_same_authentication(tmp_path: Path) -> None:
+    """Without credentials nobody sees a page, nor whether there is one."""
+    configured = tmp_path / "web.yml"
+    configured.write_text(f"basic_auth_users: {{alice: {HASH}}}")
+    with serving(FakeSite(page=Page(b"", "")), web_config=WebConfig(configured)) as served:
+        assert [served.ask(path).status for path in ("/", "/transforms/tfm-1", "/transforms/")] == [401] * 3
+        assert served.site.asked_pages == []
+
+
+@pytest.mark.parametrize("path", ["/x", "/metrics/", "//metrics", "/-/healthy/", "/..", "/%2e%2e/etc/passwd", "/%00"])
+def test_other_paths_are_not_found(running: Served, path: str) -> None:
+    """Only the documented paths exist."""
+    assert running.ask(path).status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_other_methods_are_not_allowed(running: Served, method: str) -> None:
+    """405 says what is allowed."""
+    answer = running.ask(method=method)
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_paths_may_be_encoded_and_have_a_query() -> None:
+    """The path decides, in whatever form it comes."""
+    with serving() as served:
+        assert served.ask("/%6Detrics?name[]=x").status == 200
+        assert status_of(served.send(b"GET http://a/metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")) == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/x", "/-/reload", "/-/healthy"])
+def test_every_answer_carries_security_headers(running: Served, path: str) -> None:
+    """No answer can be framed, sniffed, cached or scripted, or says what server made it."""
+    headers = running.ask(path).headers
+    assert headers["X-Frame-Options"] == "deny"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Server"] is None
+
+
+def test_an_error_of_the_site_shows_no_details() -> None:
+    """What goes wrong inside is a 500 without a reason, and the next request is answered."""
+    with serving(FakeSite(broken=True)) as served:
+        failed = served.ask()
+        served.site.broken = False
+        assert served.ask().status == 200
+    assert (failed.status, failed.content) == (500, b"Internal Server Error\n")
+
+
+def test_a_body_that_is_not_as_long_as_it_says_is_cut_off() -> None:
+    """The client can tell that it did not get everything, and the scrape does not count as sent."""
+    body = Body(b"half")
+    body.length = 8
+    with serving(FakeSite(body)) as served:
+        with pytest.raises(http.client.IncompleteRead):
+            served.ask()
+        assert served.ask("/-/healthy").status == 200
+    assert body.times_sent == 0
+
+
+@pytest.mark.parametrize("path", ["metrics", "", "/-/healthy", "/config", "/transforms/", "/transforms/a"])
+def test_the_telemetry_path_must_be_free(path: str) -> None:
+    """A telemetry path that is none, or that of something else, is an error at once."""
+    with pytest.raises(ValueError, match="telemetry path"):
+        WebServer(FakeSite(), addresses=[], telemetry_path=path)
+
+
+def test_metrics_may_be_the_root() -> None:
+    """With --web.telemetry-path=/ the metrics take the place of the page."""
+    with serving(telemetry_path="/") as served:
+        assert served.ask("/").content == b"up 1\n"
