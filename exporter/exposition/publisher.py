@@ -16,10 +16,9 @@ from exporter.counting.counters import Series, Total
 from exporter.errors import StateError
 from exporter.exposition.compression import Body, Chunk, ChunkIndex, RenderedMetric, body_of, joined
 from exporter.exposition.formats import Encoding, TextFormat
-from exporter.exposition.initial_values import InitialValues, base_of
+from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.metrics import METRICS, Metric, Part
 from exporter.exposition.series_count import Cardinality, Selection
-from exporter.exposition.sightings import Sightings
 from exporter.exposition.snapshot import TransformSnapshot
 from exporter.exposition.text_format import EOF, HEADER_LINES, header, render_metrics, sample_lines
 from exporter.logs import get_logger
@@ -61,14 +60,12 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One answer at /metrics. If neither `sent` nor `broken_off` is called, it may have arrived or not."""
+    """One answer at /metrics."""
 
     chunks: Sequence[bytes]
     length: int
     sent: Callable[[], None]
-    """Takes note that the whole answer has left."""
-    broken_off: Callable[[], None]
-    """Takes note that some of the answer can never arrive."""
+    """To be called when the whole answer has left: a scrape that breaks off releases no initial value."""
 
 
 @dataclass(slots=True)
@@ -113,7 +110,6 @@ class Exposition:
         self._unmarked: set[str] = set()
         self._waiting: set[str] = set()
         self._recording_fails = False
-        self._sightings = Sightings()
         self._scraped: deque[int] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -141,7 +137,6 @@ class Exposition:
                 shown = self._shown[transform_id] = _Shown(place, snapshot, totals)
             before = shown.snapshot if shown.rendered else None
             if self._chosen_by_others(snapshot) or shown.snapshot.initial_values is not snapshot.initial_values:
-                self._take_back()
                 # What is published is the choice of births that are over; no scrape may see it from now on.
                 self._publication = Publication(self._publication.number, {}, {})
             shown.snapshot, shown.totals, shown.rendered = snapshot, totals, False
@@ -170,7 +165,6 @@ class Exposition:
     def remove(self, transform_id: str) -> None:
         """Take a transform and all its series out."""
         with self._lock:
-            self._take_back()
             shown = self._shown.pop(transform_id, None)
             if shown is not None:
                 self._chunk_index.remove(transform_id)
@@ -236,14 +230,11 @@ class Exposition:
         """End `run`; no scrape may begin after it."""
         self._stopping.set()
         self._wake.set()
-        with self._lock:
-            self._take_back()
 
     def publish(self) -> None:
         """Publish now, if anything has changed or a scrape has set a series free."""
         with self._lock:
             self._take_scrapes()
-            self._take_back()
             if self._changed:
                 self._build()
 
@@ -304,17 +295,12 @@ class Exposition:
         """Return an answer at once, or None when something has to be rendered or written first."""
         variant = (text_format, encoding)
         self._use.note(variant)
-        with self._sightings.lock:
-            publication = self._publication
-            body = publication.bodies.get(variant)
-            if body is None or (publication.marks and not publication.marked):
-                return None
-            self._sightings.begin(publication.number)
+        publication = self._publication
+        body = publication.bodies.get(variant)
+        if body is None or (publication.marks and not publication.marked):
+            return None
         chunks = body.followed_by(self._own_metrics(text_format))
-        number = publication.number
-        return Scrape(
-            chunks, sum(map(len, chunks)), partial(self._note_sent, number), partial(self._note_broken, number)
-        )
+        return Scrape(chunks, sum(map(len, chunks)), partial(self._note_sent, publication.number))
 
     def _own_metrics(self, text_format: TextFormat) -> bytes:
         """Return the exporter's own metrics and the end of the body, collected now or a few milliseconds ago."""
@@ -340,15 +326,9 @@ class Exposition:
         return scrape
 
     def _note_sent(self, number: int) -> None:
-        self._sightings.end(number)
         if self._waiting:
             self._scraped.append(number)
-        if self._waiting or self._sightings.any_broken_off:
             self._wake.set()
-
-    def _note_broken(self, number: int) -> None:
-        self._sightings.break_off(number)
-        self._wake.set()
 
     # -- what is on record as seen ----------------------------------------------------------------------------------
 
@@ -361,19 +341,11 @@ class Exposition:
         publication = self._publication
         if not publication.marks or publication.marked:
             return
-        before = {
-            name: (
-                initial_values,
-                {series: initial_values.marked.get(series) or base_of(total) for series, total in served.items()},
-            )
-            for name, (initial_values, served) in publication.marks.items()
-        }
         try:
             self._note(publication.marks)
         except StateError as error:
             self._hold_back(error)
         else:
-            self._sightings.record(publication.number, before)
             if self._recording_fails:
                 log.info("the state file can be written again; counters move on")
             self._recording_fails = False
@@ -385,34 +357,6 @@ class Exposition:
             self._state.mark({name: (served, initial_values.born) for name, (initial_values, served) in marks.items()})
         for initial_values, served in marks.values():
             initial_values.mark(served)
-
-    def _take_back(self) -> None:
-        """Take off the record what only scrapes have shown that were broken off: nobody has seen it.
-
-        A new process would begin above it, and its step be lost under a new instance label.
-        """
-        with self._sightings.lock:
-            unseen = self._sightings.to_take_back()
-            if not unseen:
-                return
-            # No scrape may begin with it any more: its values are off the record soon.
-            self._publication = Publication(self._publication.number, {}, {})
-        before: dict[str, tuple[InitialValues, dict[Series, Total]]] = {}
-        for record in reversed(unseen):
-            for name, (initial_values, values) in record.items():
-                shown = self._shown.get(name)
-                if shown is not None and shown.snapshot.initial_values is initial_values:
-                    before.setdefault(name, (initial_values, {}))[1].update(values)
-        try:
-            self._note(before)
-        except StateError as error:
-            self._telemetry.state_write_errors.inc()
-            log.warning("what a broken-off scrape has shown stays on record as seen", error=str(error))
-        else:
-            with self._sightings.lock:
-                self._sightings.taken_back()
-            self._unmarked |= before.keys()
-        self._build()
 
     def _hold_back(self, error: StateError) -> None:
         """Publish nothing but what is recorded, and base values, which need no record."""

@@ -73,26 +73,16 @@ class _Delivery:
         self._send = send
 
     async def deliver(self, response: Response) -> None:
-        """Send the response, no faster than the client takes it; say so to the response when all of it is gone.
-
-        Or when it is certain that some of it never will be; in between, when it is in the hands of the system and the
-        connection ends, nobody knows.
-        """
+        """Send the response, no faster than the client takes it; call its `sent` when all of it has left."""
         answered_before = self._connection.answered
         self.begun = True
         headers = header_lines(response, self.settings.headers)
-        handed_over = False
-        try:
-            await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
-            if self._request.method != "HEAD":
-                for piece in _pieces(response.chunks):
-                    await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-                    if self._connection.transport.is_closing():
-                        return
-            handed_over = True
-        finally:
-            if not handed_over and response.broken_off is not None:
-                response.broken_off()
+        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if self._request.method != "HEAD":
+            for piece in _pieces(response.chunks):
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                if self._connection.transport.is_closing():
+                    return
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         is_complete = self._connection.answered > answered_before
         if is_complete and response.sent is not None and self._request.method == "GET":

@@ -20,8 +20,7 @@ _SECURITY_HEADERS = {
 class Response:
     """A complete response; `sent` is called when all of its body was handed over to be sent, not for HEAD.
 
-    `broken_off` is called instead when some of it was not, and never will be. The `length` is None where there is no
-    body and none of its length is told.
+    The `length` is None where there is no body and none of its length is told.
     """
 
     status: int
@@ -30,7 +29,6 @@ class Response:
     length: int | None
     headers: Mapping[str, str]
     sent: Callable[[], None] | None = None
-    broken_off: Callable[[], None] | None = None
     policy: str = ""
     """Its Content-Security-Policy, in place of the one that permits next to nothing; what is configured wins."""
 

@@ -38,10 +38,6 @@ class Scrape(Protocol):
     def sent(self) -> Callable[[], None]:
         """To be called when a GET was answered with all of it."""
 
-    @property
-    def broken_off(self) -> Callable[[], None]:
-        """To be called instead when some of it can never arrive."""
-
 
 class Document(Protocol):
     """A page for people, and what the browser may do with it (its Content-Security-Policy)."""
@@ -139,7 +135,7 @@ class Endpoints:
         scrape = self._site.scrape(chosen, encoding)
         if scrape is None:
             scrape = await self._preparing.run(partial(self._site.prepare_scrape, chosen, encoding))
-        return Response(200, chosen.content_type, scrape.chunks, scrape.length, headers, scrape.sent, scrape.broken_off)
+        return Response(200, chosen.content_type, scrape.chunks, scrape.length, headers, scrape.sent)
 
     async def _healthy(self, _: Request) -> Response:
         return text(200, "Healthy") if self._site.is_alive() else text(503, "The poll loop does not work")

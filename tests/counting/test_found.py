@@ -16,7 +16,6 @@ from tests.counting.world import (
     Run,
     Samples,
     World,
-    by_cell,
     configuration,
 )
 
@@ -193,49 +192,6 @@ def test_a_counter_that_was_just_scraped_does_not_go_down_when_the_buckets_chang
         exporter.poll_quietly()
         prometheus.take("one", scraped_without_publishing(exporter))
         exporter.exposition.publish()
-    assert not prometheus.falls()
-
-
-def test_the_step_of_a_scrape_that_broke_off_is_not_lost_under_another_label(world: World, tmp_path: Path) -> None:
-    """What only a broken-off scrape has shown comes after the base again, for a process that follows it."""
-    path, prometheus = tmp_path / "state.db", Prometheus()
-    first = Exporter(world, configuration("tfm-a"), path)
-    first.poll()
-    prometheus.take("first", first.scrape())
-    world.add(Run("tsk-0", world.now, world.now))
-    first.poll()
-    _, broken = first.begin_scrape()
-    broken.broken_off()
-    first.exposition.publish()
-    first.kill()
-    second = Exporter(world, configuration("tfm-a"), path)
-    for _ in range(2):
-        prometheus.take("second", second.scrape())
-    second.close()
-    assert by_cell(prometheus.increase(FINISHED)) == {("FIND_MATCHES", "SUCCEEDED"): 1}
-
-
-@pytest.mark.parametrize("broken_first", [True, False])
-def test_what_one_scrape_has_seen_stays_though_another_broke_off(
-    world: World, tmp_path: Path, broken_first: bool
-) -> None:
-    """A scrape that broke off takes nothing back that another one, before it or under way with it, has shown."""
-    path, prometheus = tmp_path / "state.db", Prometheus()
-    first = Exporter(world, configuration("tfm-a"), path)
-    first.poll()
-    first.scrape()
-    world.add(Run("tsk-0", world.now, world.now))
-    first.poll()
-    seen, slow = first.begin_scrape()
-    _, broken = first.begin_scrape()
-    for end in (broken.broken_off, slow.sent) if broken_first else (slow.sent, broken.broken_off):
-        end()
-        first.exposition.publish()
-    prometheus.take("one", seen)
-    first.kill()
-    second = Exporter(world, configuration("tfm-a"), path)
-    prometheus.take("one", second.scrape())
-    second.close()
     assert not prometheus.falls()
 
 

@@ -1,7 +1,6 @@
 """More mistakes that somebody has found who looked for them; each stays. Here scrapes, restarts and reloads meet."""
 
 import sqlite3
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +37,6 @@ def fail(world: World, run_id: str, status: str = "FAILED") -> Run:
     return world.add(Run(run_id, world.now, world.now, status=status))
 
 
-def break_off_a_scrape(exporter: Exporter) -> None:
-    """Begin a scrape whose last byte never leaves."""
-    exporter.begin_scrape()[1].broken_off()
-
-
 def under_the_name(config: Config, name: str) -> Config:
     """Give the configuration with another name for its transforms."""
     return replace(config, transforms=tuple(replace(transform, name=name) for transform in config.transforms))
@@ -60,24 +54,6 @@ class Disk:
             raise sqlite3.OperationalError("database or disk is full")
 
 
-def seen_by_the_next(
-    world: World, path: Path, act: Callable[[Exporter, Prometheus], None], *, state: StateFile | None = None
-) -> Prometheus:
-    """Give what is seen of a process that does this and is killed, and of the next one under another label."""
-    prometheus = Prometheus()
-    first = Exporter(world, configuration("tfm-a"), state or path)
-    first.poll()
-    prometheus.take("first", first.scrape())
-    act(first, prometheus)
-    first.kill()
-    second = Exporter(world, configuration("tfm-a"), path)
-    for _ in range(3):
-        prometheus.take("second", second.scrape())
-        second.poll()
-    second.close()
-    return prometheus
-
-
 def test_a_scrape_before_the_first_good_poll_has_seen_no_base(world: World) -> None:
     """A scrape that showed no counters yet does not count as one that has seen them at their base."""
     exporter, prometheus = Exporter(world, configuration("tfm-a")), Prometheus()
@@ -91,71 +67,6 @@ def test_a_scrape_before_the_first_good_poll_has_seen_no_base(world: World) -> N
     for _ in range(2):
         prometheus.take("one", exporter.scrape())
     assert by_cell(prometheus.increase(FINISHED)) == ONE
-
-
-def test_a_scrape_of_old_values_that_broke_off_does_not_hide_a_later_one(world: World, tmp_path: Path) -> None:
-    """What a broken-off scrape has shown is taken back also if one before it broke off that showed nothing new."""
-
-    def act(exporter: Exporter, _: Prometheus) -> None:
-        break_off_a_scrape(exporter)
-        exporter.exposition.publish()
-        fail(world, "tsk-0")
-        exporter.poll()
-        break_off_a_scrape(exporter)
-        exporter.exposition.publish()
-
-    assert by_cell(seen_by_the_next(world, tmp_path / "state.db", act).increase(FINISHED)) == ONE
-
-
-def test_a_slow_scrape_of_old_values_does_not_keep_later_ones_on_record(world: World, tmp_path: Path) -> None:
-    """What a broken-off scrape has shown is taken back once an older one, under way meanwhile, has ended."""
-
-    def act(exporter: Exporter, prometheus: Prometheus) -> None:
-        old, slow = exporter.begin_scrape()
-        fail(world, "tsk-0")
-        exporter.poll()
-        break_off_a_scrape(exporter)
-        exporter.exposition.publish()
-        slow.sent()
-        prometheus.take("first", old)
-        exporter.exposition.publish()
-
-    assert by_cell(seen_by_the_next(world, tmp_path / "state.db", act).increase(FINISHED)) == ONE
-
-
-def test_what_a_full_disk_kept_on_record_is_taken_back_later(world: World, tmp_path: Path) -> None:
-    """If the record cannot be put right at once, it is when the disk has room again."""
-    disk = Disk(tmp_path / "state.db", world.now)
-
-    def act(exporter: Exporter, _: Prometheus) -> None:
-        fail(world, "tsk-0")
-        exporter.poll()
-        break_off_a_scrape(exporter)
-        disk.full = True
-        exporter.exposition.publish()
-        disk.full = False
-        exporter.exposition.publish()
-
-    seen = seen_by_the_next(world, tmp_path / "state.db", act, state=disk.state)
-    assert by_cell(seen.increase(FINISHED)) == ONE
-
-
-@pytest.mark.parametrize("stored", [False, True])
-def test_a_renamed_transform_does_not_begin_above_what_broke_off(world: World, tmp_path: Path, stored: bool) -> None:
-    """New births take over what scrapes have seen, not what only a broken-off one was to show."""
-    path = tmp_path / "state.db" if stored else None
-    exporter, prometheus = Exporter(world, configuration("tfm-a"), path), Prometheus()
-    exporter.poll()
-    prometheus.take("one", exporter.scrape())
-    fail(world, "tsk-0")
-    exporter.poll()
-    break_off_a_scrape(exporter)
-    exporter.reload(under_the_name(exporter.config, "customers"))
-    for _ in range(3):
-        exporter.poll()
-        prometheus.take("one", exporter.scrape())
-    exporter.close()
-    assert sum(prometheus.increase(FINISHED).values()) == 1
 
 
 @pytest.mark.parametrize("label", ["first", "second"])

@@ -184,27 +184,6 @@ MUTANTS = (
         found_by="exposition/test_initial_values",
     ),
     Mutant(
-        "leave on record what only a broken-off scrape has shown",
-        "exposition/sightings",
-        "            self._broken_off = True\n",
-        "",
-        found_by="counting/test_found",
-    ),
-    Mutant(
-        "take back what a scrape under way is showing",
-        "exposition/sightings",
-        "if not self._broken_off or any(self._under_way.values()):",
-        "if not self._broken_off:",
-        found_by="counting/test_found",
-    ),
-    Mutant(
-        "take back what a scrape has seen",
-        "exposition/sightings",
-        "return [record for record in self._records if record[0] > self._seen]",
-        "return self._records",
-        found_by="counting/test_found",
-    ),
-    Mutant(
         "store what was forgotten",
         "state/store",
         'cursor.executemany("DELETE FROM finished_run WHERE transform = ? AND fingerprint = ?", batch)',
@@ -244,21 +223,6 @@ MUTANTS = (
         "polling/poller",
         "            self._store(watch, NO_CHANGES, now)\n",
         "",
-        found_by="counting/test_found_later",
-    ),
-    Mutant(
-        "begin above what broke off when a transform is renamed",
-        "exposition/publisher",
-        "                self._take_back()\n                # What is published",
-        "                # What is published",
-        found_by="counting/test_found_later",
-    ),
-    Mutant(
-        "never look again at what a full disk kept on record",
-        "exposition/sightings",
-        "        if not self._broken_off or any(self._under_way.values()):\n            return []\n",
-        "        if not self._broken_off or any(self._under_way.values()):\n            return []\n"
-        "        self._broken_off = False\n",
         found_by="counting/test_found_later",
     ),
 )

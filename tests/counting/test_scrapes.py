@@ -39,8 +39,8 @@ OTHER_BOUNDS = (5.0, 50.0, 500.0)
 class Scrapes(RuleBasedStateMachine):
     """Two transforms, polled, scraped, stopped and started; at the end all that has finished must have been seen.
 
-    Of a scrape that is under way when the process is killed nobody knows whether it arrived: when the process comes
-    back under another instance label, its step, and no other, may be lost.
+    The exporter does not know whether a scrape that never ended has arrived. When the process comes back under another
+    instance label, the step of such a scrape, and no other, may be lost.
     """
 
     @initialize(
@@ -66,9 +66,7 @@ class Scrapes(RuleBasedStateMachine):
         self.ended: Counter[tuple[str, RunKind]] = Counter()
         """What processes without state had shown when they were killed."""
         self.under_way = False
-        """Whether a scrape has begun whose end nobody knows."""
-        self.broken_off = False
-        """Whether a scrape has been broken off and the exporter has not yet come round to it."""
+        """Whether a scrape has begun and not ended: it is still being sent, or was broken off."""
         self.rebucketed = False
         for _ in range(history):
             for name in IDS:
@@ -154,7 +152,7 @@ class Scrapes(RuleBasedStateMachine):
         self.check_marks(samples)
         self.prometheus.take(self.instance, samples)
         scrape.sent()
-        self.under_way = self.broken_off = False
+        self.under_way = False
         for name in self.watched:
             for run_kind, value in samples.finished(name).items():
                 self.reached[name, run_kind] = value
@@ -164,25 +162,13 @@ class Scrapes(RuleBasedStateMachine):
             assert not self.prometheus.falls()
 
     @rule()
-    def a_scrape_goes_on_and_on(self) -> None:
+    def a_scrape_does_not_end(self) -> None:
         self.check_marks(self.exporter.begin_scrape()[0])
         self.under_way = True
-
-    @rule(publish=st.booleans())
-    def a_scrape_breaks_off(self, publish: bool) -> None:
-        samples, scrape = self.exporter.begin_scrape()
-        self.check_marks(samples)
-        scrape.broken_off()
-        self.broken_off = True
-        if publish:
-            self.exporter.exposition.publish()
-            # What cannot be taken back from a full disk stays there.
-            self.broken_off = self.disk_full
 
     @rule()
     def the_process_stops(self) -> None:
         self.exporter.exposition.stop()
-        self.broken_off = self.broken_off and self.disk_full
         self._start_anew(self.exporter.close)
 
     @rule()
@@ -197,7 +183,7 @@ class Scrapes(RuleBasedStateMachine):
         elif self.renamed:
             self._account_for_marks()
         end()
-        self.under_way = self.broken_off = False
+        self.under_way = False
         if self.with_state:
             for suffix in ("", "-wal"):
                 left = self.folder / f"state-{before}.db{suffix}"
@@ -216,7 +202,7 @@ class Scrapes(RuleBasedStateMachine):
                 if series.family == "finished" and isinstance(total, Count):
                     run_kind = (series.task_type, series.status)
                     step = total.value - self.reached[name, run_kind]
-                    assert step == 0 or self.under_way or self.broken_off
+                    assert step == 0 or self.under_way
                     self.lost[name, run_kind] += step
                     self.reached[name, run_kind] = total.value
 

@@ -20,13 +20,9 @@ class Body:
         self.chunks: Sequence[bytes] = chunks
         self.length = sum(len(chunk) for chunk in chunks)
         self.times_sent = 0
-        self.times_broken_off = 0
 
     def sent(self) -> None:
         self.times_sent += 1
-
-    def broken_off(self) -> None:
-        self.times_broken_off += 1
 
 
 class Page(NamedTuple):
