@@ -27,7 +27,7 @@ from exporter.errors import GlueError
 from exporter.glue import decode as wire
 from exporter.glue.error_table import CREDENTIAL_REASONS, failure_of
 from exporter.glue.pagination import Page, listed, walk
-from exporter.glue.rate_limit import ConcurrencyLimit, RateLimiter, Stopped
+from exporter.glue.rate_limit import RateLimiter, Stopped
 from exporter.glue.request_metrics import Attempts
 from exporter.logs import get_logger
 from exporter.model.task_run import RunPage
@@ -165,7 +165,6 @@ class GlueClients:
         self._telemetry = telemetry
         self._stop = stop
         self._clock = clock
-        self._concurrency_limit = ConcurrencyLimit(polling.concurrency)
         self._lock = threading.Lock()
         self._lanes: dict[Lane, GlueClient] = {}
 
@@ -184,9 +183,7 @@ class GlueClients:
                 attempts = Attempts(lane, rate_limiter, self._telemetry)
                 connect = partial(self._connect, lane, attempts)
                 account_id = _account_id(self._accounts[lane.account])
-                self._lanes[lane] = GlueClient(
-                    lane, connect, attempts, self._concurrency_limit, account_id, clock=self._clock
-                )
+                self._lanes[lane] = GlueClient(lane, connect, attempts, account_id, clock=self._clock)
             return self._lanes[lane]
 
     def close(self) -> None:
@@ -232,7 +229,8 @@ class GlueClients:
         return BotoConfig(
             connect_timeout=self._polling.request_timeout,
             read_timeout=self._polling.request_timeout,
-            max_pool_connections=self._polling.concurrency,
+            # One more for the transforms whose last poll failed, and one for discovery: urllib3 closes what is beyond.
+            max_pool_connections=self._polling.concurrency + 2,
             retries={"mode": "adaptive", "total_max_attempts": self._polling.max_attempts},
             # Every request is of our own making; checking it against the model again costs a third of the call.
             parameter_validation=False,
@@ -266,19 +264,17 @@ class GlueClient:
         lane: Lane,
         connect: Callable[[], _Connection],
         attempts: Attempts,
-        slots: ConcurrencyLimit,
         account_id: str | None,
         *,
         clock: Callable[[], float],
     ) -> None:
-        """Take what makes a connection, who counts its requests, and the process's bound of calls under way.
+        """Take what makes a connection, and what paces and counts its requests.
 
         ``account_id`` is None when only the credentials can tell it.
         """
         self.lane = lane
         self._connect = connect
         self._attempts = attempts
-        self._concurrency_limit = slots
         self._account_id = account_id
         self._clock = clock
         self._connecting = threading.Lock()
@@ -402,19 +398,18 @@ class GlueClient:
 
     def _try(self, call: Callable[[_Connection], Any]) -> Any:
         self._attempts.take_turn()
-        with self._concurrency_limit.slot(self.lane):
-            try:
-                connection = self._connected()
-                answer = call(connection)
-                self._learn_account(connection)
-                return answer
-            except GlueError:
-                raise
-            except Exception as error:  # providers of credentials raise anything: OSError, ValueError, RuntimeError
-                failure = failure_of(error)
-                self._attempts.lost(failure.reason)
-                self._renew_after(failure)
-                raise failure from error
+        try:
+            connection = self._connected()
+            answer = call(connection)
+            self._learn_account(connection)
+            return answer
+        except GlueError:
+            raise
+        except Exception as error:  # providers of credentials raise anything: OSError, ValueError, RuntimeError
+            failure = failure_of(error)
+            self._attempts.lost(failure.reason)
+            self._renew_after(failure)
+            raise failure from error
 
     def _learn_account(self, connection: _Connection) -> None:
         if self._account_id is None:

@@ -34,7 +34,7 @@ class Attempts:
         return client
 
     def take_turn(self) -> None:
-        """Wait for the turn of a call's first attempt, before it takes a slot."""
+        """Wait for the turn of a call's first attempt."""
         self._pacer.wait()
         self._thread.turn_taken = True
         self._thread.sent = None

@@ -23,7 +23,7 @@ from exporter.glue.rate_limit import Stopped
 from exporter.model.transform import Details, Target
 from exporter.polling.monitored_transform import MonitoredTransform
 from exporter.polling.poll_log import PollLog
-from exporter.polling.scheduler import Job, Scheduler
+from exporter.polling.scheduler import Job, Scheduler, threads_of_a_lane
 from exporter.polling.targets import Places
 from exporter.state.store import StateFile
 from exporter.telemetry import Telemetry
@@ -94,12 +94,14 @@ class Poller:
             for watch in [watch for watch in self._watches.values() if watch.watched]:
                 if watch.target.id not in wanted:
                     self._leave(watch)
-            self._telemetry.expect({target.lane for target in wanted.values()}, REASONS)
+            lanes = {target.lane for target in wanted.values()}
+            self._telemetry.expect(lanes, REASONS)
             for target in wanted.values():
                 self._enter(self._watches[target.id], target)
             self._tidy()
         polling = config.polling
-        self._scheduler.retime(polling.interval, polling.idle_interval, polling.concurrency)
+        threads = threads_of_a_lane(polling.concurrency, len(lanes))
+        self._scheduler.retime(polling.interval, polling.idle_interval, threads)
 
     def _enter(self, watch: MonitoredTransform, target: Target) -> None:
         if not watch.watched and watch.job is not None:

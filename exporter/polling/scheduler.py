@@ -31,10 +31,19 @@ GATHER = 0.05
 """Seconds for which turns are gathered before they begin, and for which a job that is ready waits for a thread at work
 before it has one of its own."""
 
+PROCESS_THREADS = 128
+"""Threads for sound jobs, shared equally by all lanes. With 200 lanes of which all hang, each lane keeps one thread
+for these and one for jobs that went wrong; without this bound there would be 1,800 threads."""
+
 PUNCTUAL = 0.001
 """Seconds before or after its place at which a job is at its place."""
 
 log = get_logger(__name__)
+
+
+def threads_of_a_lane(concurrency: int, lanes: int) -> int:
+    """Return how many jobs of a lane may be under way: ``concurrency``, or fewer where there are many lanes."""
+    return min(concurrency, max(1, PROCESS_THREADS // max(1, lanes)))
 
 
 @dataclass(slots=True, eq=False)

@@ -1,17 +1,17 @@
-"""Rate, concurrency and fairness, as the server sees them."""
+"""Rate and fairness, as the server sees them."""
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from statistics import median
 
 import pytest
 
-from exporter.glue.rate_limit import ConcurrencyLimit, RateLimiter, Stopped
+from exporter.glue.rate_limit import RateLimiter, Stopped
 from exporter.model.transform import Lane
 from exporter.polling.targets import Places
 from exporter.simulator import Simulator
-from tests.running import gaps, longest_gap, pause, running, wait_for
+from tests.running import REGION, gaps, longest_gap, pause, running, wait_for
 
 REGIONS = [f"{place}-{number}" for place in ("eu-west", "us-east", "us-west", "ap-south") for number in (1, 2)]
 DELAY = "glue_ml_exporter_api_request_delay_seconds_total"
@@ -101,6 +101,32 @@ def test_a_hanging_region_takes_no_turn_from_the_other_seven():
 
 
 @pytest.mark.slow
+def test_two_hundred_hanging_regions_take_few_threads_and_no_turn_from_a_healthy_one():
+    """While every poll of 200 regions hangs, the process has few threads, and the healthy region is polled on."""
+    hanging = [f"{area}-{number}" for area in ("us-east", "us-west") for number in range(100)]
+    transforms = [{"name": f"in-{region}", "count": 4, "region": region} for region in (*hanging, REGION)]
+    with Simulator({"transforms": transforms}) as simulator:
+        simulator.faults.set({"kind": "hang", "regions": hanging})
+        listed = [
+            {"id": transform_id, "region": transforms[number // 4]["region"]}
+            for number, transform_id in enumerate(simulator.world.transform_ids())
+        ]
+        polling = {"interval": "1s", "request_timeout": "5m", "stale_after": "10m"}
+        healthy = {one["id"] for one in listed if one["region"] == REGION}
+
+        def polls():
+            return Counter(one.transform_id for one in simulator.requests.all("GetMLTaskRuns"))
+
+        with running(simulator, transforms=listed, transform_details=False, polling=polling):
+            wait_for(lambda: len(polls().keys() - healthy) == len(hanging), timeout=60)
+            before = polls()
+            wait_for(lambda: all(polls()[one] >= before[one] + 3 for one in healthy), timeout=60)
+            threads = [thread for thread in threading.enumerate() if thread.name == "poll"]
+            assert len(polls().keys() - healthy) == len(hanging)
+            assert len(threads) <= 2 * (len(hanging) + 1)
+
+
+@pytest.mark.slow
 def test_polls_are_spread_over_the_interval():
     """After the first turn, the polls of forty transforms lie evenly in the interval instead of starting together."""
     with Simulator({"transforms": [{"name": "many", "count": 40}]}) as simulator:
@@ -171,71 +197,6 @@ def test_cycles_within_the_interval_are_no_overruns(simulator):
     with running(simulator, transforms=["tfm-a", "tfm-b"], polling={"interval": "2s"}) as exporter:
         wait_for(lambda: simulator.requests.count("GetMLTaskRuns") >= 6)
         assert exporter.value(OVERRUNS) == 0
-
-
-def test_slots_bound_the_calls_under_way():
-    """Of ten users at once no more than the given number is inside."""
-    slots, inside, most = ConcurrencyLimit(3), [], []
-    lock = threading.Lock()
-
-    def work():
-        with slots.slot("lane"):
-            with lock:
-                inside.append(1)
-                most.append(len(inside))
-            pause(0.02)
-            with lock:
-                inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(5)
-    assert max(most) == 3
-    assert len(most) == 10
-
-
-def test_a_slot_goes_to_who_waits_longest():
-    """Of many that wait for the only slot, each gets it in the order in which they came."""
-    slots, served = ConcurrencyLimit(1, lease=60), []
-
-    def work(number):
-        with slots.slot(f"lane-{number}"):
-            served.append(number)
-
-    with slots.slot("first"):
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
-        for number, thread in enumerate(threads):
-            thread.start()
-            wait_for(lambda waiting=number + 1: len(slots._waiting) == waiting)
-    for thread in threads:
-        thread.join(5)
-    assert served == list(range(20))
-
-
-def test_a_slot_held_too_long_no_longer_counts():
-    """When calls hang in all slots, another call gets one after the lease, not after their time-outs."""
-    slots = ConcurrencyLimit(2, lease=0.2)
-    with slots.slot("hanging"), slots.slot("hanging too"):
-        began = time.monotonic()
-        with slots.slot("other"):
-            waited = time.monotonic() - began
-    assert 0.1 < waited < 1.0
-
-
-def test_a_quarter_of_the_slots_is_for_the_others():
-    """A lane whose calls all hang leaves slots for another lane at once; alone, a lane may have them all."""
-    slots = ConcurrencyLimit(4, lease=60)
-    with slots.slot("other"):
-        pass
-    with slots.slot("hanging"), slots.slot("hanging"), slots.slot("hanging"):
-        began = time.monotonic()
-        with slots.slot("other"):
-            assert time.monotonic() - began < 0.1
-    alone = ConcurrencyLimit(2, lease=60)
-    with alone.slot("lane"), alone.slot("lane"):
-        pass
 
 
 def test_waiting_for_a_turn_ends_when_the_exporter_stops():
