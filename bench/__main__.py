@@ -26,6 +26,7 @@ NAMES = (
     "clients",
     "page",
     "resize",
+    "startup",
 )
 
 

@@ -1,7 +1,7 @@
-"""`python -m exporter` is `glue-ml-exporter`."""
+"""`python -m exporter` is the command `glue-ml-exporter`."""
 
 import sys
 
-from exporter.cli.main import main
+from exporter.cli import main
 
 sys.exit(main())

@@ -1,7 +1,13 @@
-"""Logging: one line per event, logfmt or JSON, that no text from outside can forge or flood.
+"""Logging: one line per event, in logfmt or JSON.
 
-structlog on top of the standard library's logging, so that the records of uvicorn and botocore take the same way. Every
-line has `ts` (RFC 3339, UTC, milliseconds), `level`, `msg` and `logger`, then the event's own fields in their order.
+A text from outside (an error string of Glue, a header of a request) cannot add a line, a field or a terminal escape
+sequence, and cannot fill the disk: each value is escaped and has a maximum length.
+
+structlog works on top of `logging` of the standard library, so the records of uvicorn and botocore get the same
+format. Every line has `ts` (RFC 3339, UTC, milliseconds), `level`, `msg` and `logger`, then the fields of the event in
+the order in which they were given.
+
+structlog's own logfmt renderer is not used: it writes ESC and U+202E as they are, and refuses keys with spaces.
 """
 
 import json
@@ -12,73 +18,103 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TextIO
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, TextIO
 
-# structlog loads rich wherever that is installed, to draw tracebacks that nobody wants in a log. It takes a tenth of
-# the time to start. None stands for a module that cannot be imported (the Python reference, "The module cache").
-_without_rich = "rich" not in sys.modules
-if _without_rich:
-    sys.modules["rich"] = None  # type: ignore[assignment] # typeshed knows only modules
-
-import structlog  # noqa: E402 - see above
-from structlog.typing import EventDict, WrappedLogger  # noqa: E402 - see above
-
-if _without_rich:
-    del sys.modules["rich"]
+if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
+    from structlog.typing import EventDict, WrappedLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 FORMATS = ("logfmt", "json")
 
 MAX_VALUE = 2048
-"""A longer text is cut to so many characters and marked."""
+"""Characters of a value. A longer text is cut there, and the line says how many characters are missing."""
 
 MAX_TRACEBACK = 16 * MAX_VALUE
+"""Characters of the field `exception`."""
 
-_MAX_DEPTH = 4  # of lists and mappings within a field
+_MAX_DEPTH = 4
+"""Levels of lists and mappings within a field. Deeper values are written as one text."""
+
 _MASK = "<secret>"
 _SECRET = re.compile("secret|token|password|authorization", re.IGNORECASE)
-_OWN_FIELDS = ("ts", "level", "msg", "logger")
+"""Field names whose values are replaced by the mask, at any depth."""
 
-# Their debug output shows whole requests and responses of STS: credentials.
+_STANDARD_FIELDS = ("ts", "level", "msg", "logger")
+
+# The debug output of these libraries contains whole requests and responses of STS, which carry credentials.
 _NEVER_BELOW_WARNING = ("botocore", "boto3", "urllib3", "s3transfer")
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return the logger `name`; may be called, and used, before `configure`.
+def get_logger(name: str) -> "BoundLogger":
+    """Return the logger `name`. It can be made and used before `configure` is called.
 
     Usage: `log.info("run finished", transform_id=..., run_id=...)`.
     """
-    return structlog.stdlib.get_logger(name)
+    logger: BoundLogger = _structlog().stdlib.get_logger(name)
+    return logger
 
 
 def configure(
     level: str,
-    format: str,  # noqa: A002  the flag's own name
+    format: str,  # noqa: A002 - the name of the flag, --log.format
     stream: TextIO,
     on_message: Callable[[str], None] | None = None,
 ) -> None:
-    """Send every log line from now on to `stream`; a later call replaces the former.
+    """Write every log line from now on to `stream`. A later call replaces an earlier one.
 
     Args:
         level: the lowest of `LEVELS` that is written.
         format: one of `FORMATS`.
         stream: where the lines go.
-        on_message: told the level (`debug`, `info`, `warn`, `error`) of each line written.
+        on_message: called with the level (`debug`, `info`, `warn` or `error`) of each line that was written.
     """
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
         root.removeHandler(handler)
-    render = _logfmt if format == "logfmt" else _json
+    render = _render_logfmt if format == "logfmt" else _render_json
+    processors = [_structlog().processors.format_exc_info, _build_fields, render]
     handler = _Handler(stream, on_message)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[_exception, _fields, render]))
+    handler.setFormatter(_structlog().stdlib.ProcessorFormatter(processors=processors))
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
     for name in _NEVER_BELOW_WARNING:
         logging.getLogger(name).setLevel(max(logging.WARNING, LEVELS[level]))
 
 
+@cache
+def _structlog() -> ModuleType:
+    """Return structlog, configured. It is imported by the first logger: it loads asyncio, which takes 60 ms of CPU.
+
+    structlog imports rich wherever that is installed, to draw tracebacks that this program does not use; that would
+    take another tenth of a second. None in `sys.modules` stands for a module that cannot be imported (Python reference,
+    "The module cache").
+    """
+    hide_rich = "rich" not in sys.modules
+    if hide_rich:
+        sys.modules["rich"] = None  # type: ignore[assignment] # typeshed allows only modules
+    try:
+        import structlog  # noqa: PLC0415 - see the docstring
+    finally:
+        if hide_rich:
+            del sys.modules["rich"]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return structlog
+
+
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes the lines and tells the level of each."""
+    """Writes each line, then calls `on_message` with its level."""
 
     def __init__(self, stream: TextIO, on_message: Callable[[str], None] | None) -> None:
         super().__init__(stream)
@@ -91,37 +127,29 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def _level(record: logging.LogRecord) -> str:
-    return next((name for name, least in reversed(LEVELS.items()) if record.levelno >= least), "debug")
+    """Return the highest of `LEVELS` that is not above the level of the record."""
+    return next((name for name, number in reversed(LEVELS.items()) if record.levelno >= number), "debug")
 
 
-def _exception(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Turn `exc_info` into the field `exception`, the only one that may be long."""
-    event = structlog.processors.format_exc_info(logger, method, event)
-    if "exception" in event:
-        event["exception"] = _Traceback(event["exception"])
-    return event
+def _build_fields(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
+    """Return the fields of the line: the standard ones, then those of the event with secrets masked and limits applied.
 
-
-class _Traceback(str):
-    """The text of a traceback."""
-
-    __slots__ = ()
-
-
-def _fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Return the fields of the line: ours first, the event's own after them, none secret, too long or too deep."""
+    A field of the event that has the name of a standard one gets an underscore at its end.
+    """
     record: logging.LogRecord = event.pop("_record")
     del event["_from_structlog"]
-    moment = datetime.fromtimestamp(record.created, UTC)
+    created = datetime.fromtimestamp(record.created, UTC)
     fields: EventDict = {
-        "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "ts": created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": _level(record),
         "msg": _plain(event.pop("event")),
         "logger": _plain(record.name),
     }
     for key, value in event.items():
-        name = f"{key}_" if key in _OWN_FIELDS else key
-        fields[name] = _masked(key, value)
+        if key == "exception":
+            fields[key] = _cut(str(value), MAX_TRACEBACK)
+        else:
+            fields[f"{key}_" if key in _STANDARD_FIELDS else key] = _masked(key, value)
     return fields
 
 
@@ -130,7 +158,7 @@ def _masked(key: object, value: object, depth: int = 0) -> object:
 
 
 def _plain(value: object, depth: int = 0) -> object:
-    """Return `value` as JSON could hold it: text, numbers, truth values, None, lists and mappings of them."""
+    """Return `value` as JSON can hold it: text, number, boolean, None, or lists and mappings of these."""
     if value is None or isinstance(value, bool | int | float):
         return _number(value) if isinstance(value, float) else value
     if isinstance(value, Enum):
@@ -139,12 +167,11 @@ def _plain(value: object, depth: int = 0) -> object:
         return {_cut(str(key)): _masked(key, inner, depth + 1) for key, inner in value.items()}
     if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
         return [_plain(inner, depth + 1) for inner in value]
-    text = value.isoformat() if isinstance(value, datetime) else str(value)
-    return _cut(text, MAX_TRACEBACK if isinstance(value, _Traceback) else MAX_VALUE)
+    return _cut(value.isoformat() if isinstance(value, datetime) else str(value))
 
 
 def _number(value: float) -> float | str:
-    """Return the number to a microsecond's precision; what JSON cannot hold in Prometheus' spelling."""
+    """Return the number rounded to six decimals; NaN and infinities, which JSON lacks, as Prometheus spells them."""
     if math.isfinite(value):
         return int(value) if value.is_integer() and abs(value) < 2**53 else round(value, 6)
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
@@ -154,18 +181,25 @@ def _cut(text: str, limit: int = MAX_VALUE) -> str:
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} characters more)"
 
 
-def _quoted(text: str) -> str:
-    """Return JSON text of printable characters only: escapes C0, C1, DEL, line separators, bidi marks, surrogates."""
+def _escape_unprintable(text: str) -> str:
+    """Escape the characters of a JSON text that a terminal would not show as themselves.
+
+    These are C0, C1, DEL, line separators, bidirectional marks and surrogates; `json.dumps` escapes only C0.
+    """
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
-def _json(_logger: WrappedLogger, _method: str, fields: EventDict) -> str:
-    return _quoted(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
+def _to_json(value: object) -> str:
+    return _escape_unprintable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
-def _logfmt(_logger: WrappedLogger, _method: str, fields: EventDict) -> str:
+def _render_json(_logger: "WrappedLogger", _method: str, fields: "EventDict") -> str:
+    return _to_json(fields)
+
+
+def _render_logfmt(_logger: "WrappedLogger", _method: str, fields: "EventDict") -> str:
     return " ".join(f"{_logfmt_key(key)}={_logfmt_value(value)}" for key, value in fields.items())
 
 
@@ -174,22 +208,9 @@ def _logfmt_key(key: str) -> str:
 
 
 def _logfmt_value(value: object) -> str:
-    """Return the value bare where that is unambiguous, else as a JSON string; null, true and numbers are bare."""
-    if not isinstance(value, str):
-        bare = _quoted(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-        return bare if not isinstance(value, list | dict) else _logfmt_value(_cut(bare))
-    if value and value.isprintable() and not re.search(r'[\s="\\]', value):
+    """Return the value without quotes where a logfmt reader understands it so, otherwise as a JSON string."""
+    if isinstance(value, list | dict):
+        return _logfmt_value(_cut(_to_json(value)))
+    if isinstance(value, str) and value and value.isprintable() and not re.search(r'[\s="\\]', value):
         return value
-    return _quoted(json.dumps(value, ensure_ascii=False))
-
-
-structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    wrapper_class=structlog.stdlib.BoundLogger,
-    cache_logger_on_first_use=True,
-)
+    return _to_json(value)

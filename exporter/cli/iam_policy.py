@@ -7,16 +7,31 @@ get ``*``, which holds in all of them.
 GetCallerIdentity needs no permission.
 """
 
+import json
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from exporter.config.settings import Account, Config, DiscoverySettings
+from exporter.cli.flags import IamPolicyOptions
+from exporter.config.settings import Account, Config, DiscoverySettings, read_config
 from exporter.model.transform import transform_arn
 
 OWN_IDENTITY = "the identity that the exporter runs as"
 """Stands for the ambient credentials among the identities that need a policy."""
 
 Document = dict[str, Any]
+
+
+def print_policy(options: IamPolicyOptions) -> int:
+    """Print the policies of the configuration as JSON; return 0.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    config = read_config(Path(options.config_file), environ=os.environ)
+    print(json.dumps(printable(policies(config)), indent=2))
+    return 0
 
 
 def policies(config: Config) -> dict[str, Document]:

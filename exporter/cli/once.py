@@ -1,53 +1,64 @@
-"""`once`: one poll of everything, printed, or written where node_exporter picks it up."""
+"""`once`: poll everything once, then print the metrics or write them to a file for the textfile collector."""
 
 import math
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from exporter.config.settings import Config
+from exporter.cli.flags import OnceOptions
+from exporter.cli.serve import start_telemetry
+from exporter.config.settings import Config, read_config
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.service import Service
-from exporter.telemetry import Telemetry
 
-PATIENCE = 0.05
-"""Seconds between two looks at whether everything has been polled."""
+_CHECK_INTERVAL = 0.05
+"""Seconds between two checks whether everything has been polled."""
 
 
-def poll_once(load: Callable[[], Config], telemetry: Telemetry, file: Path | None, output: BinaryIO) -> int:
-    """Poll everything one time and write the metrics to the file, or without one to ``output``; return the exit code.
+def once(options: OnceOptions, stdout: BinaryIO) -> int:
+    """Poll everything once and write the metrics to `stdout`, or with `--output` to that file.
 
-    Raises OSError when the file cannot be written; a file that is there stays as it was then.
+    Returns 0 if every poll succeeded, 1 if one failed (the metrics are written nevertheless).
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        StateError: the state file cannot be used.
+        OSError: the output cannot be written. A file of that name then keeps its former content.
     """
-    service = Service(lambda: _polled_once(load()), telemetry)
+    service = Service(lambda: _without_second_poll(options.config_file), start_telemetry(options, process=False))
     service.start()
     while not service.polled_all:
-        threading.Event().wait(PATIENCE)
+        time.sleep(_CHECK_INTERVAL)
     scrape = service.prepare_scrape(TextFormat.TEXT, Encoding.IDENTITY)
-    if file is None:
-        output.writelines(scrape.chunks)
-        output.flush()
+    if options.output is None:
+        stdout.writelines(scrape.chunks)
+        stdout.flush()
     else:
-        replace_file(file, scrape.chunks)
+        replace_file(Path(options.output), scrape.chunks)
     failing = service.failing
     service.stop()
     return 1 if failing else 0
 
 
-def _polled_once(config: Config) -> Config:
-    """Return the configuration with nothing due again: however long one transform takes, no other moves meanwhile."""
+def _without_second_poll(config_file: str) -> Config:
+    """Return the configuration with an infinite interval: no transform is polled again while a slow one is polled."""
+    config = read_config(Path(config_file), environ=os.environ)
     return replace(config, polling=replace(config.polling, interval=math.inf))
 
 
 def replace_file(file: Path, chunks: Iterable[bytes]) -> None:
-    """Put a file with this content, readable by everybody, in the place of another, as a whole or not at all.
+    """Replace the file atomically: a reader finds the old content or the new one, never a part. Everybody may read it.
 
-    The name that it has until then does not end in `.prom`: the collector of node_exporter reads whatever does.
+    The content is first written to a file whose name does not end in `.prom`, because the textfile collector of
+    node_exporter reads every file with that ending.
+
+    Raises:
+        OSError: it cannot be written; the old file is unchanged.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".new", dir=file.parent)
     try:
@@ -65,7 +76,7 @@ def replace_file(file: Path, chunks: Iterable[bytes]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last, where the file system can; the content is safe without."""
+    """Make the new name survive a power failure. Some file systems cannot do this; the content is on disk already."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

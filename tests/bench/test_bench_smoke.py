@@ -20,6 +20,7 @@ TABLES = (
     "Clients: accounts with an assumed role",
     "The status page: rendering against sending",
     "Shards: what a resize moves",
+    "Start: commands that print a text",
 )
 
 

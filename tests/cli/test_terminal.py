@@ -1,8 +1,6 @@
 """`runs` in a real terminal of 80 and of 200 columns, and in a pipe."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -138,12 +136,3 @@ def test_an_encoding_without_the_characters_is_no_end(glue, tmp_path):
     done = run(*EXPORTER, "runs", "tfm-b", "--limit=1", folder=tmp_path, environ=environ)
     assert done.exit_code == 0
     assert r"\u65e5\u672c" in done.stdout
-
-
-def test_who_serves_does_not_load_what_draws_tables():
-    """Neither rich nor what it brings is imported by the command that serves."""
-    code = (
-        "import sys, exporter.cli.main, exporter.service; print({'rich', 'pygments', 'markdown_it'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"

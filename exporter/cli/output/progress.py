@@ -67,7 +67,7 @@ def concerns_lane(error: GlueError) -> bool:
     return error.operation in _OF_IDENTITY or error.reason not in _OF_TRANSFORM
 
 
-def lossless_output() -> TextIO:
+def lossless_stdout() -> TextIO:
     """Return stdout, which writes a character that its encoding has not as an escape and never gives up over it."""
     reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:

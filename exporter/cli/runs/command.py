@@ -94,7 +94,7 @@ class _Listing:
         while followers:
             for follower in followers:
                 self._print_changes(follower)
-            threading.Event().wait(FOLLOW_INTERVAL)
+            time.sleep(FOLLOW_INTERVAL)
         if self._failed and self._options.exit_code:
             return EXIT_FAILED_RUN
         return 1 if self._report.complaints else 0

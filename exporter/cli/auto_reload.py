@@ -1,0 +1,45 @@
+"""`--config.enable-auto-reload`: reload the configuration when its file has changed."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+
+class AutoReload:
+    """Compares the content of a file with the content at the last look.
+
+    The time of the file says nothing: Kubernetes updates a ConfigMap by swapping a symbolic link to a folder above it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the file and read it: a later content that differs is a change."""
+        self._path = path
+        self._content = self._read()
+        self._stop = threading.Event()
+
+    def start(self, reload: Callable[[], object], interval: float) -> None:
+        """Look at the file every `interval` seconds, in a thread, and call `reload` after each change."""
+        threading.Thread(target=self._run, args=(reload, interval), name="auto-reload", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread. A reload that is under way goes on."""
+        self._stop.set()
+
+    def _run(self, reload: Callable[[], object], interval: float) -> None:
+        while not self._stop.wait(interval):
+            if self.changed():
+                reload()
+
+    def changed(self) -> bool:
+        """Read the file and return whether its content has changed. A file that cannot be read counts as unchanged."""
+        content = self._read()
+        if content is None or content == self._content:
+            return False
+        self._content = content
+        return True
+
+    def _read(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except OSError:
+            return None

@@ -1,0 +1,25 @@
+"""`check-config`: validate the configuration; with `--live` also what AWS allows."""
+
+import os
+import sys
+from pathlib import Path
+
+from exporter.cli.flags import CheckConfigOptions
+from exporter.config.settings import read_config
+
+
+def check_config(options: CheckConfigOptions) -> int:
+    """Print that the configuration is valid, with `--live` also a table of what AWS answers; return the exit code.
+
+    Raises:
+        ConfigError: the configuration is not valid; the error carries every problem with its place in the file.
+    """
+    config = read_config(Path(options.config_file), environ=os.environ)
+    print(f"{options.config_file}: ok", flush=True)
+    if not options.live:
+        return 0
+    # These load botocore and rich, which take longer than the check of a file.
+    from exporter.cli.check_live import check_live  # noqa: PLC0415
+    from exporter.cli.output.progress import lossless_stdout  # noqa: PLC0415
+
+    return check_live(config, lossless_stdout(), sys.stderr)

@@ -1,0 +1,72 @@
+"""`demo`: the exporter against the simulator, both in this process."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+
+from exporter.cli.flags import DemoOptions
+from exporter.cli.serve import address_text, run_until_stopped, start_telemetry
+from exporter.config.settings import load_config
+from exporter.service import Service
+from exporter.simulator import Simulator
+from exporter.web.server import WebServer
+
+
+def demo(options: DemoOptions) -> int:
+    """Run simulator and exporter until SIGTERM or SIGINT; return 0.
+
+    Raises:
+        ScenarioError: the scenario cannot be used.
+        ListenError: an address cannot be listened on.
+    """
+    telemetry = start_telemetry(options, process=True)
+    _use_fake_credentials()
+    with Simulator(options.scenario or "demo") as simulator:
+        config = _demo_config(simulator.url, simulator.world.transform_ids())
+        service = Service(partial(load_config, config, source="demo", environ={}), telemetry)
+        server = WebServer(service, addresses=[address_text(address) for address in options.web_listen_address])
+        return run_until_stopped(service, server, lambda: _print_greeting(server, simulator.usage()))
+
+
+def _use_fake_credentials() -> None:
+    """Let boto3 sign with fake credentials, so that the demo never reads those of the user."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
+        os.environ.pop(name, None)
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "simulated",
+        "AWS_SECRET_ACCESS_KEY": "simulated",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _demo_config(url: str, transform_ids: Sequence[str]) -> str:
+    """Return the YAML of a configuration that polls the simulator every two seconds."""
+    lines = [
+        "region: eu-west-1",
+        f"endpoint_url: {url}",
+        "polling: {interval: 2s, stale_after: 30s, requests_per_second: 50}",
+        "transforms:",
+        *(f"  - {transform_id}" for transform_id in transform_ids),
+    ]
+    return "\n".join(lines)
+
+
+def _print_greeting(server: WebServer, simulator_usage: str) -> None:
+    port = server.addresses[0].rpartition(":")[2]
+    print(
+        f"""
+glue-ml-exporter demo: runs of simulated transforms, without AWS.
+
+Metrics:      http://localhost:{port}/metrics
+Status page:  http://localhost:{port}/
+
+Try next:
+  curl -s localhost:{port}/metrics | grep task_runs_finished_total
+  curl -s localhost:{port}/metrics | grep 'latest_status.* 1'
+
+{simulator_usage}Press Ctrl-C to stop.
+""",
+        flush=True,
+    )

@@ -1,0 +1,119 @@
+"""`serve`: put service and web server together, and run them until a signal."""
+
+import ctypes
+import os
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from exporter import __version__, logs
+from exporter.cli.auto_reload import AutoReload
+from exporter.cli.flags import DemoOptions, OnceOptions, ServeOptions
+from exporter.cli.parser import UsageError
+from exporter.cli.signals import handle_signals
+from exporter.config.parsing import Address
+from exporter.config.settings import read_config
+from exporter.model.shard import chosen_shard
+from exporter.service import Service
+from exporter.telemetry import Telemetry
+from exporter.web.config import WebConfig
+from exporter.web.server import WebServer
+
+log = logs.get_logger(__name__)
+
+_M_ARENA_MAX = -8
+"""The parameter of mallopt(3), from malloc.h of the GNU C library."""
+
+
+def serve(options: ServeOptions) -> int:
+    """Run the exporter until SIGTERM or SIGINT; return 0.
+
+    Raises:
+        UsageError: the number of the shard is missing or too high.
+        ConfigError: a configuration file cannot be used.
+        StateError: the state file cannot be used.
+        ListenError: an address cannot be listened on.
+    """
+    try:
+        shard = chosen_shard(options.shard_index, options.shard_count, socket.gethostname())
+    except ValueError as error:
+        raise UsageError(f"--shard.index: {error}") from error
+    telemetry = start_telemetry(options, process=not options.web_disable_exporter_metrics)
+    config_file = Path(options.config_file)
+    # It reads the file before the service does, so that a change in between is noticed.
+    auto_reload = AutoReload(config_file) if options.config_enable_auto_reload else None
+    service = Service(partial(read_config, config_file, environ=os.environ), telemetry, shard)
+    server = WebServer(
+        service,
+        addresses=[address_text(address) for address in options.web_listen_address],
+        telemetry_path=options.web_telemetry_path,
+        max_requests=options.web_max_requests,
+        enable_lifecycle=options.web_enable_lifecycle,
+        web_config=_web_config(options, telemetry),
+    )
+    if auto_reload:
+        auto_reload.start(service.reload, options.config_auto_reload_interval)
+    try:
+        return run_until_stopped(service, server)
+    finally:
+        if auto_reload:
+            auto_reload.stop()
+
+
+def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, process: bool) -> Telemetry:
+    """Configure the log as the options say, and return the exporter's own metrics, which count each message.
+
+    Args:
+        options: level and format of the log.
+        process: whether there are metrics of the process (memory, CPU, open files), too.
+    """
+    telemetry = Telemetry(process=process)
+    logs.configure(options.log_level, options.log_format, sys.stderr, telemetry.count_log_message)
+    return telemetry
+
+
+def run_until_stopped(service: Service, server: WebServer, on_start: Callable[[], None] = lambda: None) -> int:
+    """Start both, call `on_start`, and serve until SIGTERM or SIGINT; SIGHUP reloads the configuration. Return 0.
+
+    Raises:
+        ListenError: an address cannot be listened on.
+    """
+    share_one_arena()
+    server.start()
+    service.start()
+    log.info("listening", version=__version__, addresses=", ".join(server.addresses))
+    on_start()
+    with handle_signals(stop=server.stop, reload=service.reload):
+        server.run()
+    service.stop()
+    log.info("stopped")
+    return 0
+
+
+def share_one_arena() -> None:
+    """Limit malloc of the GNU C library to one arena (mallopt(3)). Call it before other threads start.
+
+    By default the library makes up to eight arenas for each core, and each keeps the most memory that its threads ever
+    used, so the process grows for hours. Several arenas help threads that allocate at the same moment, which threads of
+    Python seldom do. If the environment sets ``MALLOC_ARENA_MAX``, that value stays. Other C libraries have no arenas.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def address_text(address: Address) -> str:
+    """Return `host:port`, with brackets around an IPv6 host."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _web_config(options: ServeOptions, telemetry: Telemetry) -> WebConfig | None:
+    if not options.web_config_file:
+        return None
+    telemetry.expect_web_config()
+    return WebConfig(Path(options.web_config_file), telemetry.note_web_config)
