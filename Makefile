@@ -1,13 +1,13 @@
-# `make` alone prints what there is. Python 3.11+ and make are all it needs; the rest goes into .venv/ and .tools/.
+# `make` alone prints the targets. It needs Python 3.11+ and make; everything else is installed into .venv/ and .tools/.
 
 VENV = .venv
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Only what a lock names, with its hash, and only wheels: building a source archive would fetch what no lock names.
+# Install only locked packages, with their hashes, and only wheels: building a source archive would fetch unlocked packages.
 FROM_LOCK = $(PIP_INSTALL) --require-hashes --only-binary :all:
 UV_LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
-# Three at a time on two cores, for many tests wait for a server.
+# Three workers on two cores, because many tests wait for a server.
 PYTEST = $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 .PHONY: help
@@ -20,7 +20,7 @@ demo: $(VENV)/.package ## run the exporter against the embedded Glue simulator: 
 	$(BIN)/glue-ml-exporter demo $(ARGS)
 
 .PHONY: demo-prometheus
-demo-prometheus: $(VENV)/.package ## run the demo with a Prometheus and an Alertmanager of this machine, alerts loaded
+demo-prometheus: $(VENV)/.package ## run the demo with a local Prometheus and Alertmanager, with the alerts loaded
 	$(BIN)/python demo-stack/local.py $(ARGS)
 
 .PHONY: demo-stack
@@ -28,27 +28,27 @@ demo-stack: ## run the demo with Prometheus, Alertmanager and Grafana, all in Do
 	docker compose -f demo-stack/compose.yaml up --build $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.dev tools ## run every test, also against real Prometheus and the aws command line
+test: $(VENV)/.dev tools ## run all tests, including those with real Prometheus servers and the aws command line
 	$(PYTEST)
 
 .PHONY: test-fast
-test-fast: $(VENV)/.dev ## run the tests that need neither seconds nor outside programs
+test-fast: $(VENV)/.dev ## run the tests that are quick and need no outside programs
 	$(PYTEST) -m "not slow"
 
 .PHONY: lint
-lint: $(VENV)/.dev ## check style, types and the architecture
+lint: $(VENV)/.dev ## check style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 .PHONY: format
-format: $(VENV)/.dev ## format the code and fix what can be fixed without thinking
+format: $(VENV)/.dev ## format the code and apply the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(VENV)/.dev ## write what is made from code: rules, dashboards, the chart's copies, references, licences
+generate: $(VENV)/.dev ## write the generated files: rules, dashboards, parts of the chart, references, licences
 	$(BIN)/python -m alerts.generate
 	$(BIN)/python -m dashboards.generate
 	$(BIN)/python -m helm.generate
@@ -79,11 +79,11 @@ sbom: packages ## write the bill of materials into dist/
 	packaging/sbom build/sbom/bin/python dist/sbom.cdx.json
 
 .PHONY: tools
-tools: $(VENV)/.dev ## install the outside programs that the tests run into .tools/
+tools: $(VENV)/.dev ## install the outside programs of the tests into .tools/
 	@$(BIN)/python tests/tools/install.py
 
 .PHONY: lock
-lock: $(VENV)/.dev ## refresh all locked dependencies to the newest that pyproject.toml allows
+lock: $(VENV)/.dev ## update all locked dependencies to the newest versions that pyproject.toml allows
 	$(UV_LOCK) pyproject.toml --group dev --output-file locks/dev.txt
 	$(UV_LOCK) pyproject.toml --constraint locks/dev.txt --output-file locks/runtime.txt
 	$(UV_LOCK) --group build --constraint locks/dev.txt --output-file locks/build.txt
@@ -91,11 +91,11 @@ lock: $(VENV)/.dev ## refresh all locked dependencies to the newest that pyproje
 	tests/tools/install-shipping --lock
 
 .PHONY: clean
-clean: ## remove everything that make put here: .venv/, .tools/, caches
+clean: ## remove everything that make created: .venv/, .tools/, caches
 	rm -rf $(VENV) .tools .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What is installed. Each stamp file is made anew when what it was made from changes.
+# Installation. Each stamp file is rebuilt when its sources change.
 
 $(VENV)/.dev: locks/dev.txt $(VENV)/.package
 	@echo 'installing the development tools of $<'
@@ -121,7 +121,7 @@ $(VENV)/.python:
 	echo 'error: $(or $(PYTHON),every python3 here) is missing or older than 3.11; name one: make PYTHON=/path/to/python3' >&2; \
 	exit 1
 
-# A PYTHON= that is not the one in the virtual environment makes a new environment.
+# If PYTHON= names another interpreter than that of the virtual environment, a new environment is created.
 ifdef PYTHON
 IDENTITY = -c 'import sys; print(sys.base_prefix, sys.version)' 2>/dev/null
 ifneq ($(shell $(PYTHON) $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))

@@ -1,6 +1,6 @@
-"""What many tests share: waiting with a deadline, our command as a process, outside programs, HTTP.
+"""Tools that many tests use: waiting with a deadline, the command as a process, outside programs, HTTP.
 
-There are no fakes here: a fake lives in the test file that passes it in.
+There are no fakes here. A fake is defined in the test file that passes it in.
 """
 
 import os
@@ -11,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -38,22 +37,22 @@ def wait_for(
     describe: str | Callable[[], object] = "",
     interval: float = 0.02,
 ) -> T:
-    """Call `condition` every `interval` seconds until it gives something truthy, and return that.
+    """Call `condition` every `interval` seconds until its result is truthy, and return the result.
 
-    After `timeout` seconds: AssertionError with `describe`, or, if that is a function, with what it then returns
-    (the log of a process, for instance).
+    After `timeout` seconds it raises AssertionError with `describe`. If `describe` is a function, the message is its
+    result, for instance the log of a process. This is the only place in the tests that sleeps.
     """
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() >= deadline:
             what = describe() if callable(describe) else describe
             raise AssertionError(f"not within {timeout:g} s: {what or condition}; last value: {value!r}")
-        threading.Event().wait(interval)
+        time.sleep(interval)
     return value
 
 
 def free_port() -> int:
-    """Give a TCP port of 127.0.0.1 that was free a moment ago, for programs that cannot tell which one they took."""
+    """Return a TCP port of 127.0.0.1 that was free a moment ago, for programs that do not report a port they chose."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -61,7 +60,7 @@ def free_port() -> int:
 
 
 def tool(name: str, *, version: str | None = None) -> Path:
-    """Give the path of an outside program that `make test` puts into `.tools/`, or skip the test if it is not there.
+    """Return the path of an outside program that `make test` installs into `.tools/`. Skip the test if it is missing.
 
     `version` is the major version of the Prometheus that the program came with ("2" or "3": prometheus, promtool,
     prometheus-alertmanager, amtool); without it, the newest. Under CI=true a skip is a failure (see conftest.py).
@@ -77,7 +76,7 @@ def tool(name: str, *, version: str | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an HTTP server answered; header names are case-insensitive."""
+    """The answer of an HTTP server; header names are case-insensitive."""
 
     status: int
     headers: Message
@@ -98,9 +97,9 @@ def fetch(
     timeout: float = 10.0,
     tls: ssl.SSLContext | None = None,
 ) -> Answer:
-    """Send one HTTP request, past any proxy, and give the answer whatever its status; OSError if there is none.
+    """Send one HTTP request without a proxy, and return the answer with any status. Raises OSError without an answer.
 
-    The body comes as it was sent: nothing is decompressed.
+    The body is returned as it was sent, without decompression.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
     request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)  # noqa: S310 - tests name their own URLs
@@ -113,7 +112,7 @@ def fetch(
 
 
 def wait_for_answer(url: str, *, status: int = 200, timeout: float = 10.0) -> Answer:
-    """Ask for `url` until it answers with `status`, and give that answer; AssertionError after `timeout` seconds."""
+    """Request `url` until the answer has this `status`, and return it. AssertionError after `timeout` seconds."""
 
     def answer() -> Answer | None:
         try:
@@ -126,11 +125,11 @@ def wait_for_answer(url: str, *, status: int = 200, timeout: float = 10.0) -> An
 
 
 class Process:
-    r"""A program in a process of its own, killed with its children when the `with` block ends.
+    r"""A program in its own process, which is killed with its children at the end of the `with` block.
 
-    Takes the command line, a folder (the working directory and HOME; stdout and stderr go to files in it, so that
-    nobody has to drain a pipe) and extra environment variables. Nothing else of the environment but PATH is passed on:
-    no credentials, proxies or settings of the machine. Example::
+    Takes the command line, a folder and extra environment variables. The folder is the working directory and HOME, and
+    stdout and stderr are files in it, so that no pipe can fill up. Only PATH is inherited from the environment: no
+    credentials, proxies or settings of the machine. Example::
 
         with Process(*EXPORTER, "serve", "--web.listen-address=127.0.0.1:0", folder=tmp_path) as exporter:
             address = exporter.wait_for_output(r"address=(\S+)")[1]
@@ -159,23 +158,23 @@ class Process:
 
     @property
     def stdout(self) -> str:
-        """What it wrote to stdout so far."""
+        """Its output on stdout so far."""
         return self._stdout.read_text(errors="backslashreplace")
 
     @property
     def stderr(self) -> str:
-        """What it wrote to stderr so far: our command logs there."""
+        """Its output on stderr so far; the exporter logs there."""
         return self._stderr.read_text(errors="backslashreplace")
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code, minus the signal's number if a signal ended it; None while it runs."""
+        """Its exit code, or the negative number of the signal that ended it. None while it runs."""
         return self._popen.poll()
 
     def wait_for_output(self, pattern: str, *, timeout: float = 10.0) -> re.Match[str]:
-        """Wait until stdout or stderr has a line that matches the regular expression, and give the first match.
+        """Wait until a line of stdout or stderr matches the regular expression, and return the first match.
 
-        AssertionError, with all it wrote, when `timeout` seconds are over or the process ended without the match.
+        AssertionError with the whole output after `timeout` seconds, or when the process ends without a match.
         """
 
         def match() -> re.Match[str] | None:
@@ -189,17 +188,17 @@ class Process:
         return wait_for(match, timeout=timeout, describe=lambda: f"{pattern!r} in:\n{self.stderr}\n{self.stdout}")
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process alone, not to its children."""
+        """Send a signal to the process, not to its children."""
         self._popen.send_signal(number)
 
     def kill(self) -> None:
-        """Kill -9 the process and all its children, and wait for its end; harmless if it ended before."""
+        """Kill the process and all its children with SIGKILL, and wait for the end. Does nothing if it has ended."""
         if self._popen.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
 
     def wait(self, *, timeout: float = 10.0) -> int:
-        """Wait for its end and give the exit code; AssertionError, with its log, after `timeout` seconds."""
+        """Wait for its end and return the exit code. AssertionError with its log after `timeout` seconds."""
         try:
             return self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -215,7 +214,7 @@ class Process:
 
 
 def run(*command: str | Path, folder: Path, environ: Mapping[str, str] | None = None, timeout: float = 30.0) -> Process:
-    """Run a program to its end and give it, for its exit code and output; AssertionError after `timeout` seconds."""
+    """Run a program to its end, and return it with its exit code and output. AssertionError after `timeout` seconds."""
     with Process(*command, folder=folder, environ=environ) as process:
         process.wait(timeout=timeout)
     return process

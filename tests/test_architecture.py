@@ -1,4 +1,4 @@
-"""Rules of the repository that neither ruff nor import-linter can state; see CONTRIBUTING.md."""
+"""Rules of the repository that ruff and import-linter cannot check; see CONTRIBUTING.md."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def called_names(path: Path) -> Iterator[tuple[str, int]]:
-    """Give each call's target as it is written, `time.sleep` for instance, with its line."""
+    """Yield the called expression as it is written, for example `time.sleep`, with its line."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node.lineno
@@ -35,14 +35,14 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def test_import_contracts_see_every_import():
-    """Nothing in production is imported by a name computed at run time, which import-linter could not follow."""
+    """Production code imports nothing by a name computed at run time, which import-linter could not follow."""
     dynamic = {"__import__", "import_module", "importlib.import_module", "exec", "eval"}
     found = [f"{relative(path)}:{line}" for path in PRODUCTION for name, line in called_names(path) if name in dynamic]
     assert not found
 
 
 def test_the_counting_core_touches_nothing_outside():
-    """The packages model and counting neither read files, nor print, nor keep state in globals."""
+    """The packages model and counting read no files, print nothing, and keep no state in globals."""
     outside = {"open", "print", "input"}
     for path in CORE:
         assert not outside & {name for name, _ in called_names(path)}, path
@@ -70,18 +70,19 @@ def test_tests_speak_in_sentences():
 
 
 def test_tests_neither_patch_nor_sleep():
-    """No test replaces an internal of the program, and none hopes that a fixed pause is long enough."""
+    """No test replaces an internal of the program, and only `wait_for` sleeps, between two looks at its condition."""
+    sleeps = {"time.sleep", "sleep"}
     for path in TESTS:
         imported = {alias.name for node in ast.walk(tree(path)) if isinstance(node, ast.Import) for alias in node.names}
         modules = {node.module for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)}
         assert not {"unittest.mock", "mock"} & (imported | modules), path
-        assert not {"time.sleep", "monkeypatch.setattr", "mocker.patch"} & {name for name, _ in called_names(path)}, (
-            path
-        )
+        called = {name for name, _ in called_names(path)}
+        assert not {"monkeypatch.setattr", "mocker.patch"} & called, path
+        assert not sleeps & called or relative(path) == "tests/support.py", path
 
 
 def test_locks_name_no_index():
-    """A lock says what to install and by which hash, not from where."""
+    """A lock names packages and hashes, and no index."""
     assert {path.stem for path in LOCKS} == {"build", "dev", "runtime"}
     for lock in (*LOCKS, *ROOT.glob("tests/tools/*.lock")):
         assert "://" not in lock.read_text(), lock
@@ -89,14 +90,14 @@ def test_locks_name_no_index():
 
 
 def test_locks_agree():
-    """What users run is what the tests ran: the runtime and build locks pin the versions of the dev lock."""
+    """The runtime and build locks pin the versions of the dev lock, so that users run the tested versions."""
     tested = pins(ROOT / "locks/dev.txt")
     for lock in LOCKS:
         assert pins(lock).items() <= tested.items(), lock
 
 
 def test_every_dependency_is_locked():
-    """No dependency is added to pyproject.toml without `make lock`."""
+    """Every dependency of pyproject.toml is in the locks."""
 
     def names(requirements: list[str]) -> set[str]:
         return {re.split(r"[<>=~!;\[ ]", text)[0].lower().replace("_", "-") for text in requirements}

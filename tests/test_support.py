@@ -1,6 +1,5 @@
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,19 @@ SPEAK_THEN_WAIT = "import signal; print('listening on 1234', flush=True); signal
 
 
 def test_wait_for_gives_the_first_truthy_value():
-    """Waiting returns what the condition gave when it first held."""
+    """Waiting returns the first truthy result of the condition."""
     values = iter([None, 0, "here", "too late"])
     assert wait_for(lambda: next(values), interval=0) == "here"
 
 
 def test_wait_for_names_what_did_not_come():
-    """A wait that runs out says what was waited for and what was seen last."""
+    """A wait that times out names the condition and its last result."""
     with pytest.raises(AssertionError, match="not within 0 s: rain; last value: ''"):
         wait_for(lambda: "", timeout=0, describe="rain")
 
 
 def test_a_process_tells_what_it_wrote_and_how_it_ended(tmp_path: Path):
-    """A process started by a test can be waited for by its output, signalled, and asked for its exit code."""
+    """A test can wait for the output of a process, send it signals, and read its exit code."""
     with Process(sys.executable, "-c", SPEAK_THEN_WAIT, folder=tmp_path) as process:
         assert process.wait_for_output(r"listening on (\d+)")[1] == "1234"
         assert process.exit_code is None
@@ -32,11 +31,10 @@ def test_a_process_tells_what_it_wrote_and_how_it_ended(tmp_path: Path):
 
 
 def test_a_process_does_not_outlive_its_block(tmp_path: Path):
-    """Leaving the block kills the process, whatever it is doing."""
+    """The end of the block kills the process."""
     with Process(sys.executable, "-c", SPEAK_THEN_WAIT, folder=tmp_path) as process:
-        started = time.monotonic()
+        assert process.exit_code is None
     assert process.exit_code == -signal.SIGKILL
-    assert time.monotonic() - started < 10
 
 
 def test_output_that_can_no_longer_come_is_not_waited_for(tmp_path: Path):
