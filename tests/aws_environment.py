@@ -1,6 +1,7 @@
-"""An environment without the AWS settings of this machine, and a simulator with three accounts."""
+"""The AWS environment of a test: none of this machine's own settings, and a simulated Glue."""
 
 import os
+import time
 
 import pytest
 
@@ -9,35 +10,49 @@ from tests.running import write_credentials
 
 ONE, TWO = "111111111111", "222222222222"
 
+THREE_ACCOUNTS = {
+    "transforms": [
+        {"id": "tfm-a", "name": "alpha", "tags": {"team": "blue", "cost-center": "7"}},
+        {"id": "tfm-b", "name": "beta", "tags": {"team": "red"}},
+        {"id": "tfm-one", "name": "same", "account": ONE},
+        {"id": "tfm-two", "name": "same", "account": TWO},
+    ],
+    "credentials": {"keys": {"AKIAONE": ONE, "AKIATWO": TWO}},
+}
+"""tfm-a and tfm-b belong to the ambient account, tfm-one and tfm-two to the accounts of the profiles one and two."""
+
+
+@pytest.fixture(scope="session")
+def credentials_file(tmp_path_factory):
+    """Return a shared credentials file with the profiles one and two."""
+    path = tmp_path_factory.mktemp("aws") / "credentials"
+    write_credentials(path, one="AKIAONE", two="AKIATWO")
+    return path
+
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch, tmp_path):
-    """Nothing of the machine's own AWS settings; the ambient credentials are an access key of nobody's."""
+def environment(monkeypatch, credentials_file):
+    """Replace this machine's AWS and proxy settings by an access key that belongs to nobody."""
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    credentials = tmp_path / "credentials"
-    write_credentials(credentials, one="AKIAONE", two="AKIATWO")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials_file))
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return monkeypatch
 
 
 @pytest.fixture
-def simulator(environment):
-    """Transforms tfm-a and tfm-b of the ambient account, tfm-one and tfm-two of the accounts of these profiles."""
-    scenario = {
-        "transforms": [
-            {"id": "tfm-a", "name": "alpha", "tags": {"team": "blue", "cost-center": "7"}},
-            {"id": "tfm-b", "name": "beta", "tags": {"team": "red"}},
-            {"id": "tfm-one", "name": "same", "account": ONE},
-            {"id": "tfm-two", "name": "same", "account": TWO},
-        ],
-        "credentials": {"keys": {"AKIAONE": ONE, "AKIATWO": TWO}},
-    }
-    with Simulator(scenario) as running:
+def clock():
+    """Return the clock of the simulator; a folder whose tests set the time defines another one."""
+    return time.time
+
+
+@pytest.fixture
+def simulator(request, environment, clock):
+    """Run the simulator with the `SCENARIO` of the test's module, or with `THREE_ACCOUNTS` if it has none."""
+    with Simulator(getattr(request.module, "SCENARIO", THREE_ACCOUNTS), clock=clock) as running:
         environment.setenv("AWS_ENDPOINT_URL_STS", running.url)
         yield running

@@ -25,12 +25,8 @@ RUNBOOKS = "https://github.com/glue-ml-exporter/glue-ml-exporter/blob/main/"
 BOTH_FORMS = ("GlueMLTaskRunFailed", "GlueMLTaskRunFailedSinceSuccess")
 
 
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """Give a simulated Glue with one transform that has succeeded before."""
-    history = [{"type": "FIND_MATCHES", "status": "SUCCEEDED", "started": "-2h", "completed": "-1h"}]
-    with Simulator({"transforms": [{"name": "customers-dedup", "id": ID, "runs": history}]}) as one:
-        yield one
+SUCCEEDED = {"type": "FIND_MATCHES", "status": "SUCCEEDED", "started": "-2h", "completed": "-1h"}
+SCENARIO = {"transforms": [{"name": "customers-dedup", "id": ID, "runs": [SUCCEEDED]}]}
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-from tests.aws_environment import environment, simulator  # noqa: F401 - pytest finds fixtures by their names here
+from tests.aws_environment import clock, credentials_file, environment, simulator  # noqa: F401 - pytest finds fixtures here

@@ -1,15 +1,12 @@
 """What docs/capacity.md says of series, held against a real exposition and against the rules."""
 
-import os
 import re
 
-import pytest
 import yaml
 
 from alerts.rules import INFO
 from exporter.config import gone as droppable
 from exporter.model.task_run import FINAL_STATUSES, TASK_TYPES
-from exporter.simulator import Simulator
 from tests.alerts.vocabulary import uses
 from tests.running import running, wait_for
 from tests.support import ROOT
@@ -24,15 +21,8 @@ def numbers(row: str) -> list[int]:
     return [int(number) for number in re.findall("[0-9]+", found)]
 
 
-@pytest.fixture
-def simulator(monkeypatch):
-    """Give three transforms: without runs, with two ends of one type, and with all ends of all types."""
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, os.devnull)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
-    with Simulator({"transforms": [{"id": one, "name": one} for one in ("none", "some", "all")]}) as one:
-        yield one
+SCENARIO = {"transforms": [{"id": name, "name": name} for name in ("none", "some", "all")]}
+"""Without runs, with two statuses of one task type, and with all final statuses of all task types."""
 
 
 def series_by_transform(exporter):

@@ -5,7 +5,6 @@ from collections import defaultdict
 
 import pytest
 
-from exporter.simulator import Simulator
 from tests.running import gaps, longest_gap, pause, running, wait_for
 
 pytestmark = pytest.mark.slow
@@ -18,14 +17,15 @@ LATE = 1.2
 """What a busy machine may add."""
 
 
-@pytest.fixture
-def simulator():
-    """Give a simulator with twelve transforms that have run a day ago."""
-    with Simulator({"transforms": [{"name": "quiet", "count": 12}]}) as one:
-        for transform_id in one.world.transform_ids():
-            ended = one.world.now() - 86400
-            one.world.add_run(transform_id, status="SUCCEEDED", started=ended - 60, completed=ended)
-        yield one
+SCENARIO = {"transforms": [{"name": "quiet", "count": 12}]}
+
+
+@pytest.fixture(autouse=True)
+def old_runs(simulator):
+    """Give each of the twelve transforms a run that ended a day ago."""
+    ended = simulator.world.now() - 86400
+    for transform_id in simulator.world.transform_ids():
+        simulator.world.add_run(transform_id, status="SUCCEEDED", started=ended - 60, completed=ended)
 
 
 def polls(simulator, since):

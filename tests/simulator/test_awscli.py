@@ -6,9 +6,8 @@ from itertools import product
 
 import pytest
 
-from exporter.simulator import Simulator
 from exporter.simulator.shapes import FINAL_STATUSES, STATUSES, TASK_TYPES
-from tests.simulator.clients import REGION, Clock
+from tests.simulator.clients import REGION
 from tests.support import tool
 
 pytestmark = pytest.mark.slow
@@ -17,23 +16,21 @@ NOW = 1_795_000_000
 COLUMNS = ("STARTED", "STATUS", "TASK_RUN_TYPE")
 
 
-@pytest.fixture(scope="module")
-def simulator():
-    runs = [
-        {
-            "type": TASK_TYPES[number % 5],
-            "status": STATUSES[number % 7],
-            "started": -1000 + number,
-            **({"completed": -500} if STATUSES[number % 7] in FINAL_STATUSES else {}),
-        }
-        for number in range(70)
-    ]
-    transforms = [{"name": "t", "id": "tfm-cli", "tags": {"team": "data"}, "runs": runs}, {"name": "bulk", "count": 5}]
-    with Simulator({"transforms": transforms}, clock=Clock(NOW)) as one:
-        yield one
+RUNS = [
+    {
+        "type": TASK_TYPES[number % 5],
+        "status": STATUSES[number % 7],
+        "started": -1000 + number,
+        **({"completed": -500} if STATUSES[number % 7] in FINAL_STATUSES else {}),
+    }
+    for number in range(70)
+]
+SCENARIO = {
+    "transforms": [{"name": "t", "id": "tfm-cli", "tags": {"team": "data"}, "runs": RUNS}, {"name": "bulk", "count": 5}]
+}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def aws(simulator, tmp_path_factory):
     program, home = tool("aws"), tmp_path_factory.mktemp("home")
     environ = {

@@ -2,17 +2,12 @@ import json
 
 import pytest
 
-from exporter.simulator import Simulator
 from exporter.simulator.control import Control
 from exporter.simulator.gateway import HttpRequest
-from tests.simulator.clients import Clock, client
+from tests.simulator.clients import client
 from tests.support import fetch
 
-
-@pytest.fixture
-def simulator():
-    with Simulator({"transforms": [{"name": "t", "id": "t"}]}, clock=Clock()) as one:
-        yield one
+SCENARIO = {"transforms": [{"name": "t", "id": "t"}]}
 
 
 def control(simulator, method, path, **parameters):

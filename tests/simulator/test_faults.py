@@ -16,19 +16,14 @@ from tests.simulator.clients import OLDEST_FIRST, Clock, client
 TARGET = Target("GetMLTaskRuns", "t", "eu-west-1", "123456789012")
 
 
-@pytest.fixture(scope="module")
-def served():
-    with Simulator({"transforms": [{"name": "t", "id": "t"}, {"name": "u", "id": "u"}]}) as one:
-        for _ in range(3):
-            one.world.add_run("t")
-        yield one
+SCENARIO = {"transforms": [{"name": "t", "id": "t"}, {"name": "u", "id": "u"}]}
 
 
-@pytest.fixture
-def simulator(served):
-    yield served
-    served.faults.clear()
-    served.requests.clear()
+@pytest.fixture(autouse=True)
+def runs(simulator):
+    """Give the transform t three runs."""
+    for _ in range(3):
+        simulator.world.add_run("t")
 
 
 def ask(simulator, transform_id="t", **more):

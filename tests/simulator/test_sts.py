@@ -2,26 +2,15 @@ import pytest
 from botocore.exceptions import ClientError
 
 from exporter.simulator import Simulator
-from tests.simulator.clients import Clock, client
+from tests.simulator.clients import client
 
 ROLE = "arn:aws:iam::222222222222:role/path/reader"
 GUARDED = "arn:aws:iam::222222222222:role/guarded"
-SETTINGS = {
+SCENARIO = {
     "credentials": {"lifetime": "3s", "keys": {"AKIAKNOWN": "333333333333"}},
     "roles": [{"arn": GUARDED, "external_id": "sesame"}],
     "transforms": [{"name": "theirs", "id": "tfm-theirs", "account": "222222222222"}],
 }
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def simulator(clock):
-    with Simulator(SETTINGS, clock=clock) as one:
-        yield one
 
 
 def assume(simulator, role=ROLE, **more):

@@ -36,19 +36,17 @@ def mixed_runs() -> list[dict[str, Any]]:
     return runs
 
 
-@pytest.fixture(scope="module")
-def simulator():
-    runs = mixed_runs()
-    transforms = [
-        {"name": "mixed", "id": "tfm-mixed", "runs": runs},
-        {"name": "other", "id": "tfm-other", "runs": runs[:5]},
-        {"name": "elsewhere", "id": "tfm-else", "region": "us-east-1", "runs": runs[:5]},
+RUNS = mixed_runs()
+SCENARIO = {
+    "transforms": [
+        {"name": "mixed", "id": "tfm-mixed", "runs": RUNS},
+        {"name": "other", "id": "tfm-other", "runs": RUNS[:5]},
+        {"name": "elsewhere", "id": "tfm-else", "region": "us-east-1", "runs": RUNS[:5]},
     ]
-    with Simulator({"transforms": transforms}, clock=Clock(NOW)) as one:
-        yield one
+}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def glue(simulator):
     return client(simulator)
 

@@ -6,7 +6,7 @@ from exporter.simulator import Simulator
 from tests.simulator.clients import Clock, client, walk
 
 NOW = 1_795_000_000
-SETTINGS = {
+SCENARIO = {
     "seed": 3,
     "credentials": {"keys": {"AKIAOTHER": "222222222222"}},
     "transforms": [
@@ -19,13 +19,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def simulator():
-    with Simulator(SETTINGS, clock=Clock(NOW)) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def glue(simulator):
     return client(simulator)
 

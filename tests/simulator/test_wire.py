@@ -5,7 +5,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.simulator import Simulator
 from tests.support import fetch
 
 SIGNED = (
@@ -17,12 +16,7 @@ HEADERS = {
     "X-Amz-Target": "AWSGlue.ListMLTransforms",
     "Content-Type": "application/x-amz-json-1.1",
 }
-
-
-@pytest.fixture(scope="module")
-def simulator():
-    with Simulator({"transforms": [{"name": "t", "id": "t"}]}) as one:
-        yield one
+SCENARIO = {"transforms": [{"name": "t", "id": "t"}]}
 
 
 def post(simulator, body=b"{}", **headers):

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from exporter.simulator import Simulator
 from tests.support import wait_for
 from tests.system.staging import FINISHED, Exporter, configuration
 
@@ -13,11 +12,7 @@ pytestmark = pytest.mark.slow
 JSON = "--log.format=json"
 
 
-@pytest.fixture
-def simulator():
-    """Give a simulator with one transform."""
-    with Simulator({"transforms": [{"name": "customers", "id": "tfm-a"}]}) as one:
-        yield one
+SCENARIO = {"transforms": [{"name": "customers", "id": "tfm-a"}]}
 
 
 def lines(exporter, msg):

@@ -7,19 +7,19 @@ import pytest
 import yaml
 
 from exporter.cli.once import replace_file
-from exporter.simulator import Simulator
 from tests.support import EXPORTER, Process, run, wait_for
 from tests.system.staging import CREDENTIALS, FINISHED, Samples, configuration
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def simulator():
-    """Give a simulator with two transforms, one of them with a failed run."""
-    with Simulator({"transforms": [{"name": "a", "id": "tfm-a"}, {"name": "b", "id": "tfm-b"}]}) as one:
-        one.world.add_run("tfm-a", status="FAILED", started=one.world.start - 60)
-        yield one
+SCENARIO = {"transforms": [{"name": "a", "id": "tfm-a"}, {"name": "b", "id": "tfm-b"}]}
+
+
+@pytest.fixture(autouse=True)
+def failed_run(simulator):
+    """Give the transform tfm-a a failed run."""
+    simulator.world.add_run("tfm-a", status="FAILED", started=simulator.world.start - 60)
 
 
 def call(folder, command, config, *flags):

@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import pytest
 
-from exporter.simulator import Simulator
 from tests.support import tool, wait_for
 from tests.system.staging import (
     FINISHED,
@@ -39,11 +38,7 @@ COUNTED = (FINISHED, STARTED, *OBSERVED)
 VERSIONS = pytest.mark.parametrize("version", ["2", "3"])
 
 
-@pytest.fixture
-def simulator():
-    """Give a simulator with one transform."""
-    with Simulator({"transforms": [{"name": "customers", "id": ID}]}) as one:
-        yield one
+SCENARIO = {"transforms": [{"name": "customers", "id": ID}]}
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import signal
 import pytest
 import yaml
 
-from exporter.simulator import Simulator
 from tests.support import fetch, wait_for
 from tests.system.staging import FINISHED, STARTED, Exporter, configuration
 
@@ -16,11 +15,7 @@ LOADED = "glue_ml_exporter_config_last_reload_successful"
 LOADED_AT = "glue_ml_exporter_config_last_reload_success_timestamp_seconds"
 
 
-@pytest.fixture
-def simulator():
-    """Give a simulator with two transforms."""
-    with Simulator({"transforms": [{"name": "a", "id": "tfm-a"}, {"name": "b", "id": "tfm-b"}]}) as one:
-        yield one
+SCENARIO = {"transforms": [{"name": "a", "id": "tfm-a"}, {"name": "b", "id": "tfm-b"}]}
 
 
 def fail(simulator, exporter, transform_id, total):

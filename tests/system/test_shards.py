@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from exporter.model.shard import Shard
-from exporter.simulator import Simulator
 from tests.support import fetch, tool, wait_for, wait_for_answer
 from tests.system.staging import FINISHED, Exporter, Prometheus, Samples, configuration
 
@@ -17,11 +16,7 @@ COUNT = 10
 FAILURE = "glue_ml_task_run_last_failure_timestamp_seconds"
 
 
-@pytest.fixture
-def simulator():
-    """Give a simulator with ten transforms, to be found by discovery."""
-    with Simulator({"transforms": [{"name": "one", "count": COUNT}]}) as one:
-        yield one
+SCENARIO = {"transforms": [{"name": "one", "count": COUNT}]}
 
 
 @pytest.fixture

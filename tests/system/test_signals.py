@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from exporter.simulator import Simulator
 from tests.support import wait_for
 from tests.system.staging import FINISHED, Exporter, configuration
 
@@ -15,11 +14,7 @@ PROMISED = 5.0
 STOPS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
-@pytest.fixture
-def simulator():
-    """Give a simulator with one transform."""
-    with Simulator({"transforms": [{"name": "a", "id": "tfm-a"}]}) as one:
-        yield one
+SCENARIO = {"transforms": [{"name": "a", "id": "tfm-a"}]}
 
 
 def stop(exporter, number):
