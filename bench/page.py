@@ -15,11 +15,7 @@ from exporter.counting.recent_runs import LIMIT, RecentRun
 from exporter.glue.error_table import REASONS
 from exporter.model.shard import Shard
 from exporter.model.task_run import Properties, TaskRun
-from exporter.statuspage import Document
-from exporter.statuspage.exporter_health import health_of
-from exporter.statuspage.pages import StatusPages
-from exporter.statuspage.summary import TransformReport
-from exporter.statuspage.times import Moment
+from exporter.statuspage import HtmlPage, PageTime, StatusPages, TransformReport, read_health
 from exporter.telemetry import Telemetry
 from exporter.web.server import WebServer
 
@@ -46,9 +42,9 @@ def run(*, quick: bool) -> Iterator[Row]:
         tried = NOW + 10.0 * next(polls)
         return [_polled(report, tried) for report in reports]
 
-    def render(pages: StatusPages, reports: list[TransformReport]) -> Document:
-        health = health_of(telemetry, reports, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
-        return pages.front(reports, health, {}, "/metrics", Moment(NOW + 10.0 * next(polls), 0.0))
+    def render(pages: StatusPages, reports: list[TransformReport]) -> HtmlPage:
+        health = read_health(telemetry, reports, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
+        return pages.front(reports, health, {}, "/metrics", PageTime(NOW + 10.0 * next(polls), 0.0))
 
     def rendering() -> float:
         following = polled_again()
@@ -70,18 +66,18 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 def serve_page(port: Connection, body: bytes) -> None:
     """Serve this page with the exporter's own server."""
-    server = WebServer(_Site(Document(body, "")), addresses=[f"{HOST}:0"])  # type: ignore[arg-type] # all that / asks of a site
+    server = WebServer(_Backend(HtmlPage(body, "")), addresses=[f"{HOST}:0"])  # type: ignore[arg-type] # all that / asks of a site
     server.start()
     port.send(int(server.addresses[0].rpartition(":")[2]))
     server.run()
 
 
-class _Site(NamedTuple):
+class _Backend(NamedTuple):
     """A site with one page, ready made."""
 
-    page: Document
+    page: HtmlPage
 
-    def status_page(self, _query: Mapping[str, str], _telemetry_path: str) -> Document:
+    def status_page(self, _query: Mapping[str, str], _telemetry_path: str) -> HtmlPage:
         return self.page
 
 

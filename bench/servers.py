@@ -56,7 +56,7 @@ def served(serve: Callable[..., None], *args: object) -> Iterator[Server]:
 
 
 @dataclass(frozen=True)
-class _Site:
+class _Backend:
     """The exposition as a site: what the server asks for at /metrics."""
 
     exposition: Exposition
@@ -71,7 +71,7 @@ class _Site:
 def serve_ours(port: Connection, transforms: int, background: Callable[[], None] | None = None) -> None:
     """Serve an exposition of so many transforms with the exporter's own server; `background` runs in a thread."""
     exposition = exposition_of(map(shown, range(transforms)))
-    server = WebServer(_Site(exposition), addresses=[f"{HOST}:0"])
+    server = WebServer(_Backend(exposition), addresses=[f"{HOST}:0"])
     server.start()
     threading.Thread(target=exposition.run, daemon=True).start()
     _in_background(background)

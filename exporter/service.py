@@ -21,20 +21,17 @@ from exporter.polling.discovery import Discovery, DiscoveryQuery
 from exporter.polling.poller import Poller
 from exporter.polling.targets import configured_targets, merge_targets
 from exporter.state.store import StateFile, open_state
-from exporter.statuspage import Document
-from exporter.statuspage.exporter_health import health_of
-from exporter.statuspage.summary import TransformReport
-from exporter.statuspage.times import Moment
+from exporter.statuspage import PageTime, TransformReport, read_health
 from exporter.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from exporter.statuspage.pages import StatusPages
+    from exporter.statuspage import HtmlPage, StatusPages
 
 log = get_logger(__name__)
 
 
 class Service:
-    """What the web server shows and the command line runs; see `endpoints.Site` for what the server asks."""
+    """What the web server shows and the command line runs; see `routes.Backend` for what the server asks."""
 
     def __init__(
         self, load: Callable[[], Config], telemetry: Telemetry | None = None, shard: Shard | None = None
@@ -128,7 +125,7 @@ class Service:
         """The ids of the transforms whose last poll failed, and where discovery has failed; or there was none yet."""
         return [*self._poller.failing, *(f"discovery {lane.account} {lane.region}" for lane in self._discovery.failing)]
 
-    # -- what the server asks (endpoints.Site) ----------------------------------------------------------------------
+    # -- what the server asks (routes.Backend) ----------------------------------------------------------------------
 
     def scrape(self, format: TextFormat, encoding: Encoding) -> Scrape | None:  # noqa: A002 - the protocol's word
         """Return an answer at once, or None when something has to be done first."""
@@ -205,13 +202,13 @@ class Service:
         shard = f"# shard {self._shard.index} of {self._shard.count}, counted from 0\n" if self._shard.count > 1 else ""
         return shard + masked_yaml(self._config)
 
-    def status_page(self, query: Mapping[str, str], telemetry_path: str) -> Document | None:
+    def status_page(self, query: Mapping[str, str], telemetry_path: str) -> "HtmlPage | None":
         """Return the page of all transforms, as the query wants it; None if pages are turned off."""
         pages = self._status_pages()
         if pages is None:
             return None
         reports = self._reports()
-        health = health_of(
+        health = read_health(
             self.telemetry,
             reports,
             shard=self._shard,
@@ -219,16 +216,16 @@ class Service:
             interval=self._config.polling.interval,
             lookback=self._config.polling.lookback,
         )
-        return pages.front(reports, health, query, telemetry_path, Moment(time.time(), time.monotonic()))
+        return pages.front(reports, health, query, telemetry_path, PageTime(time.time(), time.monotonic()))
 
-    def transform_page(self, transform_id: str, telemetry_path: str) -> Document | None:
+    def transform_page(self, transform_id: str, telemetry_path: str) -> "HtmlPage | None":
         """Return the page of one transform; None if it is not watched or pages are turned off."""
         pages = self._status_pages()
         report = next((one for one in self._reports() if one.target.id == transform_id), None)
         if pages is None or report is None:
             return None
         return pages.transform(
-            report, self._config.polling.interval, telemetry_path, Moment(time.time(), time.monotonic())
+            report, self._config.polling.interval, telemetry_path, PageTime(time.time(), time.monotonic())
         )
 
     def _reports(self) -> list[TransformReport]:
@@ -243,7 +240,7 @@ class Service:
             return None
         if self._pages is None:
             # A template engine takes 50 ms and some memory, which a process that is only scraped does without.
-            from exporter.statuspage.pages import StatusPages  # noqa: PLC0415
+            from exporter.statuspage import StatusPages  # noqa: PLC0415
 
             self._pages = StatusPages()
         return self._pages

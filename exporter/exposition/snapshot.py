@@ -17,7 +17,7 @@ class PollResult:
     tried: float
     succeeded: float | None
     duration: float
-    trouble: str = ""
+    error: str = ""
     """Why it is not up, for people: the reason, and what AWS said."""
 
 

@@ -279,9 +279,7 @@ class Poller:
         succeeded = now if up else (watch.poll.succeeded if watch.poll else None)
         if watch.job is not None:
             watch.job.idle = up and watch.idle(self._config.polling, now)
-        watch.poll = PollResult(
-            up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began, trouble=trouble
-        )
+        watch.poll = PollResult(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began, error=trouble)
         self._show(watch)
         if up and self._read_details(watch, glue):
             # The new name before what is shown under it: a restart must go on under no older one.

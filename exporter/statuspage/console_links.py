@@ -1,7 +1,7 @@
-"""Addresses in the AWS consoles, each in its own partition; none where no console is known.
+"""Links to the AWS consoles of the region's partition; None where the partition has no public console.
 
-The fragments are those that the consoles themselves use; AWS documents no page of a single transform, so a transform
-is looked up on the Glue console of its region.
+The fragments are the ones that the consoles use themselves. AWS documents no address of a single transform's page, so
+a transform gets a link to the Glue console of its region.
 """
 
 from urllib.parse import quote
@@ -17,40 +17,40 @@ _DOMAINS = {
 
 def glue(region: str) -> str | None:
     """Return the address of the Glue console."""
-    return _page(region, "glue/home")
+    return _address(region, "glue/home")
 
 
 def job_run(region: str, job_name: str | None, job_run_id: str | None) -> str | None:
-    """Return the address of a run of a Glue job."""
+    """Return the address of a run of a Glue job; None if its name or its run id is unknown."""
     if not job_name or not job_run_id:
         return None
-    return _page(region, "gluestudio/home", f"/job/{quote(job_name, safe='')}/run/{quote(job_run_id, safe='')}")
+    return _address(region, "gluestudio/home", f"/job/{quote(job_name, safe='')}/run/{quote(job_run_id, safe='')}")
 
 
 def log_group(region: str, name: str | None) -> str | None:
-    """Return the address of a log group of CloudWatch, whose fragments are escaped twice, with $ for %."""
+    """Return the address of a log group of CloudWatch.
+
+    The CloudWatch console quotes the name twice and writes "$" for "%".
+    """
     if not name:
         return None
-    return _page(region, "cloudwatch/home", f"logsV2:log-groups/log-group/{_twice(name)}")
+    quoted = quote(quote(name, safe=""), safe="").replace("%", "$")
+    return _address(region, "cloudwatch/home", f"logsV2:log-groups/log-group/{quoted}")
 
 
 def s3(region: str, path: str | None) -> str | None:
-    """Return the address of what lies at `s3://bucket/key`, or of its folder."""
+    """Return the address of the folder of `s3://bucket/key`; None if `path` has another form."""
     bucket, _, key = (path or "").removeprefix("s3://").partition("/")
-    base = _page(region, f"s3/buckets/{quote(bucket, safe='')}")
+    base = _address(region, f"s3/buckets/{quote(bucket, safe='')}")
     if not (path or "").startswith("s3://") or not bucket or base is None:
         return None
     folder = key[: key.rfind("/") + 1]
     return f"{base}&prefix={quote(folder, safe='')}"
 
 
-def _page(region: str, path: str, fragment: str = "") -> str | None:
+def _address(region: str, path: str, fragment: str = "") -> str | None:
     domain = _DOMAINS.get(partition(region))
     if domain is None:
         return None
-    its = quote(region, safe="")
-    return f"https://{its}.{domain}/{path}?region={its}{fragment and '#' + fragment}"
-
-
-def _twice(text: str) -> str:
-    return quote(quote(text, safe=""), safe="").replace("%", "$")
+    quoted = quote(region, safe="")
+    return f"https://{quoted}.{domain}/{path}?region={quoted}{fragment and '#' + fragment}"

@@ -1,4 +1,4 @@
-"""How the exporter itself does: what its own metrics count, by account and region, for people."""
+"""The health of the exporter for the front page, read from its own metrics, by account and region."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -16,44 +16,46 @@ _THROTTLED = "ThrottlingException"
 
 @dataclass(frozen=True, slots=True)
 class LaneHealth:
-    """One account in one region, since the exporter started."""
+    """The counts of one lane (an account and a region) since the exporter started."""
 
     lane: Lane
     account_id: str
     transforms: int
     down: int
+    """Transforms whose last poll failed."""
     requests: int
     throttled: int
     waited: float
-    """Seconds that requests have waited for the client-side rate limit."""
+    """Seconds that requests waited for the client-side rate limit."""
     errors: tuple[tuple[str, int], ...]
     """Failed polls by reason, the most frequent first."""
     discovery_up: bool | None
-    """None without discovery."""
+    """Whether the last discovery succeeded; None if none is configured."""
     discovered: int
 
 
 @dataclass(frozen=True, slots=True)
 class ExporterHealth:
-    """The exporter; times are UTC seconds."""
+    """The health of the exporter; times are UTC seconds, durations are seconds."""
 
     lanes: tuple[LaneHealth, ...]
     config_loaded: float
     config_ok: bool
     state_path: str | None
     state_written: float
-    """0 before the first write."""
+    """The last write of the state file; 0 before the first."""
     state_errors: int
     overruns: int
     interval: float
     lookback: float
     tracked: int
+    """Runs in memory."""
     shard: Shard
     next_poll: float | None
-    """Monotonic seconds of the next poll of any transform, None while one is being polled."""
+    """The next poll of any transform (monotonic seconds); None while a poll runs."""
 
 
-def health_of(
+def read_health(
     telemetry: Telemetry,
     reports: Iterable[TransformReport],
     *,
@@ -62,7 +64,7 @@ def health_of(
     interval: float,
     lookback: float,
 ) -> ExporterHealth:
-    """Read everything off the exporter's own metrics and the transforms that are watched."""
+    """Return the health of the exporter from its own metrics and the reports of all watched transforms."""
     reports = list(reports)
     dues = [report.due for report in reports]
     return ExporterHealth(
@@ -91,12 +93,12 @@ def _lanes(telemetry: Telemetry, reports: Iterable[TransformReport]) -> Iterable
     found = _by_lane(telemetry.discovered_transforms)
     discovery_up = _by_lane(telemetry.discovery_up)
     for lane in sorted({*transforms, *discovery_up}):
-        mine = transforms.get(lane, [])
+        lane_reports = transforms.get(lane, [])
         yield LaneHealth(
             lane=lane,
-            account_id=next((s.snapshot.account_id for s in mine if s.snapshot and s.snapshot.account_id), ""),
-            transforms=len(mine),
-            down=sum(_is_down(report) for report in mine),
+            account_id=_account_id(lane_reports),
+            transforms=len(lane_reports),
+            down=sum(_is_down(report) for report in lane_reports),
             requests=int(requests.get(lane, Counter()).total()),
             throttled=int(requests.get(lane, Counter())[_THROTTLED]),
             waited=waited.get(lane, Counter()).total(),
@@ -106,12 +108,16 @@ def _lanes(telemetry: Telemetry, reports: Iterable[TransformReport]) -> Iterable
         )
 
 
+def _account_id(reports: Iterable[TransformReport]) -> str:
+    return next((one.snapshot.account_id for one in reports if one.snapshot and one.snapshot.account_id), "")
+
+
 def _is_down(report: TransformReport) -> bool:
     return report.snapshot is not None and report.snapshot.poll is not None and not report.snapshot.poll.up
 
 
 def _by_lane(metric: MetricWrapperBase, label: str = "") -> dict[Lane, Counter[str]]:
-    """Return a metric's values by account and region, and by one more label."""
+    """Return the values of a metric by lane, and within it by `label`; all under "" if there is no such label."""
     values: dict[Lane, Counter[str]] = {}
     for family in metric.collect():
         for sample in family.samples:

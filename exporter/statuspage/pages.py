@@ -1,10 +1,10 @@
-"""The pages, rendered from what is published; nothing here asks AWS or waits for a poll."""
+"""The two pages, rendered from published snapshots. Nothing here calls AWS or waits for a poll."""
 
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,19 +14,34 @@ from exporter.config.durations import format_duration
 from exporter.counting.recent_runs import LIMIT, RecentRun
 from exporter.model.task_run import STATUSES, TASK_TYPES
 from exporter.model.transform import Target
-from exporter.statuspage import Document
-from exporter.statuspage import console_links as consoles
-from exporter.statuspage import run_strip as strip
+from exporter.statuspage import console_links, run_strip
 from exporter.statuspage.exporter_health import ExporterHealth
-from exporter.statuspage.rows import GAP, PROBLEMS, Lines, Tally, Wanted, path_of, pieces_of
-from exporter.statuspage.summary import Summary, TransformReport
-from exporter.statuspage.times import Moment
+from exporter.statuspage.rows import (
+    PROBLEMS,
+    TIME_PLACEHOLDER,
+    RowFilter,
+    Rows,
+    StatusCounts,
+    path_of,
+    split_at_times,
+)
+from exporter.statuspage.summary import TransformReport, TransformSummary
+from exporter.statuspage.times import PageTime
 
 _FOLDER = Path(__file__).parent / "templates"
 
 
+class HtmlPage(NamedTuple):
+    """A rendered page."""
+
+    body: bytes
+    """HTML in UTF-8."""
+    policy: str
+    """The value of its Content-Security-Policy header."""
+
+
 class StatusPages:
-    """Renders; one thread at a time."""
+    """Renders the pages. It keeps rendered rows between requests, so only one thread may use it at a time."""
 
     def __init__(self) -> None:
         style, script = ((_FOLDER / name).read_text() for name in ("page.css", "page.js"))
@@ -54,13 +69,13 @@ class StatusPages:
             revision=__revision__,
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
-            consoles=consoles,
+            console_links=console_links,
+            run_strip=run_strip,
             limit=LIMIT,
-            strip=strip,
             duration=lambda seconds: format_duration(float(round(seconds))),
         )
-        self._line = self._templates.get_template("line.html")
-        self._lines = Lines(self._render_line)
+        self._row_template = self._templates.get_template("row.html")
+        self._rows = Rows(self._render_row)
 
     def front(
         self,
@@ -68,64 +83,67 @@ class StatusPages:
         health: ExporterHealth,
         query: Mapping[str, str],
         telemetry_path: str,
-        moment: Moment,
-    ) -> Document:
-        """Return the page of all transforms, or of those that the ``query`` asks for."""
-        period = _period(health.interval)
-        wanted = Wanted.of(query)
-        lines = self._lines.of(reports)
-        chosen = sorted((pair for pair in lines if wanted.has(pair[0])), key=lambda pair: pair[0].order)
+        page_time: PageTime,
+    ) -> HtmlPage:
+        """Return the page of all transforms that the parameters `q` and `show` of the query select."""
+        row_filter = RowFilter.from_query(query)
+        rows = self._rows.update(reports)
+        selected = sorted((pair for pair in rows if row_filter.matches(pair[0])), key=lambda pair: pair[0].sort_key)
         head, *tail = self._render(
             "front.html",
             root="./",
-            moment=moment,
-            period=period,
+            page_time=page_time,
+            period=_refresh_period(health.interval),
             metrics=telemetry_path.removeprefix("/"),
-            lines=GAP,
-            count=len(chosen),
-            wanted=wanted,
-            tally=Tally.of([line.summary for line, _ in lines]),
+            rows=TIME_PLACEHOLDER,
+            selected=len(selected),
+            row_filter=row_filter,
+            status_counts=StatusCounts.of([row.summary for row, _ in rows]),
             health=health,
         )
-        body = (piece for line, due in chosen for piece in line.html(due, moment))
-        return Document(b"".join((head, *body, *tail)), self._policy)
+        body = (piece for row, due in selected for piece in row.html(due, page_time))
+        return HtmlPage(b"".join((head, *body, *tail)), self._policy)
 
-    def _render_line(self, target: Target, summary: Summary, recent: Sequence[RecentRun]) -> str:
-        marks = strip.marks(recent)
-        return self._line.render(target=target, its=summary, path=path_of(target), marks=marks, gap=GAP)
+    def _render_row(self, target: Target, summary: TransformSummary, recent: Sequence[RecentRun]) -> str:
+        return self._row_template.render(
+            target=target,
+            summary=summary,
+            path=path_of(target),
+            strip=run_strip.render_strip(recent),
+            time=TIME_PLACEHOLDER,
+        )
 
-    def transform(self, report: TransformReport, interval: float, telemetry_path: str, moment: Moment) -> Document:
-        """Return the page of one transform, which is polled at this interval."""
-        period = _period(interval)
+    def transform(self, report: TransformReport, interval: float, telemetry_path: str, page_time: PageTime) -> HtmlPage:
+        """Return the page of one transform; `interval` is its poll interval in seconds."""
         snapshot = report.snapshot
-        cells = snapshot.view.runs if snapshot and snapshot.view else {}
-        types = list(dict.fromkeys([*TASK_TYPES, *(kind for kind, _ in cells)]))
-        statuses = list(dict.fromkeys([*STATUSES, *(status for _, status in cells)]))
+        runs = snapshot.view.runs if snapshot and snapshot.view else {}
+        types = list(dict.fromkeys([*TASK_TYPES, *(task_type for task_type, _ in runs)]))
+        statuses = list(dict.fromkeys([*STATUSES, *(status for _, status in runs)]))
         summary = report.summary()
         page = self._render(
             "transform.html",
             root="../",
-            moment=moment,
-            period=period,
+            page_time=page_time,
+            period=_refresh_period(interval),
             metrics=telemetry_path.removeprefix("/"),
             target=report.target,
-            its=summary,
+            summary=summary,
             is_problem=summary.health in PROBLEMS,
             due=report.due,
             snapshot=snapshot,
-            cells=cells,
-            types=[kind for kind in types if any(cells.get((kind, status)) for status in statuses)],
-            statuses=[status for status in statuses if any(cells.get((kind, status)) for kind in types)],
+            runs=runs,
+            types=[task_type for task_type in types if any(runs.get((task_type, status)) for status in statuses)],
+            statuses=[status for status in statuses if any(runs.get((task_type, status)) for task_type in types)],
             recent=report.recent,
         )
-        return Document(b"".join(page), self._policy)
+        return HtmlPage(b"".join(page), self._policy)
 
     def _render(self, template: str, **values: Any) -> list[bytes]:
-        return pieces_of(self._templates.get_template(template).render(**values))
+        return split_at_times(self._templates.get_template(template).render(**values))
 
 
-def _period(interval: float) -> float:
-    """Return after how many seconds a page that is open asks for what is new: about as often as polls bring it."""
+def _refresh_period(interval: float) -> float:
+    """Return the seconds between two updates of an open page: the poll interval, but at least 1 and at most 10."""
     return min(max(interval, 1.0), 10.0)
 
 

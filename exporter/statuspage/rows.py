@@ -1,6 +1,7 @@
-"""The lines of the front page, one per transform: chosen by a filter, the worst first.
+"""The rows of the front page: one per transform, selected by a filter, the worst first.
 
-A line is rendered when a poll has changed what it says, with gaps where times go; they alone are filled at each look.
+A row is rendered only when a poll changes its text, with a placeholder for each time. Each request fills in the times
+only, because "5m ago" changes between two polls.
 """
 
 import secrets
@@ -12,107 +13,118 @@ from urllib.parse import quote
 from exporter.counting.recent_runs import RecentRun
 from exporter.exposition.snapshot import TransformSnapshot
 from exporter.model.transform import Target
-from exporter.statuspage.summary import Health, Summary, TransformReport
-from exporter.statuspage.times import Moment
+from exporter.statuspage.summary import Health, TransformReport, TransformSummary
+from exporter.statuspage.times import PageTime
 
-SHOWS = ("all", "problems", "active")
+SHOW_VALUES = ("all", "problems", "active")
 PROBLEMS = (Health.DOWN, Health.FAILING)
 
-GAP = f"gap-{secrets.token_hex(16)}"
-"""Stands for what is put in at each look. Nobody outside can write it into a name or an error string."""
+TIME_PLACEHOLDER = f"time-{secrets.token_hex(16)}"
+"""Marks the positions of the times in a rendered row. It is random, so that no name or error string can contain it."""
 
-_ORDER = {health: place for place, health in enumerate(Health)}
+_HEALTH_ORDER = {health: position for position, health in enumerate(Health)}
 
 
 @dataclass(slots=True)
-class Line:
-    """What is known of a transform, and its line with gaps."""
+class Row:
+    """One transform with its rendered row."""
 
     target: Target
     snapshot: TransformSnapshot | None
     recent: Sequence[RecentRun]
-    summary: Summary
+    summary: TransformSummary
     pieces: list[bytes]
+    """The HTML between the placeholders."""
 
     @property
-    def order(self) -> tuple[int, str, str]:
-        """The place among the others."""
-        return _ORDER[self.summary.health], self.summary.name.casefold(), self.target.id
+    def sort_key(self) -> tuple[int, str, str]:
+        """The order on the page: by health, then by name without regard to case, then by id."""
+        return _HEALTH_ORDER[self.summary.health], self.summary.name.casefold(), self.target.id
 
-    def shows(self, report: TransformReport) -> bool:
-        """Whether this is the standing's own line still."""
+    def is_current(self, report: TransformReport) -> bool:
+        """Return whether the row was made from this report."""
         return self.snapshot is report.snapshot and self.recent is report.recent and self.target is report.target
 
-    def html(self, due: float | None, moment: Moment) -> Iterator[bytes]:
-        """Fill the gaps, in the order that they have in the template."""
-        its = self.summary
-        times: list[str] = [] if its.oldest is None else [moment.since(its.oldest)]
-        times += (moment.html(its.success), moment.html(its.failure), moment.html(its.polled), moment.until(due))
-        if its.problem is not None and its.problem.when is not None:
-            times.append(moment.html(its.problem.when))
+    def html(self, due: float | None, page_time: PageTime) -> Iterator[bytes]:
+        """Yield the row with its times filled in, in the order of the placeholders in `row.html`.
+
+        `due` is the time of the next poll in monotonic seconds, None while a poll runs.
+        """
+        summary = self.summary
+        times: list[str] = [] if summary.oldest is None else [page_time.since(summary.oldest)]
+        times += (page_time.html(summary.success), page_time.html(summary.failure), page_time.html(summary.polled))
+        times.append(page_time.until(due))
+        if summary.problem is not None and summary.problem.when is not None:
+            times.append(page_time.html(summary.problem.when))
         yield self.pieces[0]
         for time, piece in zip(times, self.pieces[1:], strict=True):
             yield time.encode()
             yield piece
 
 
-class Lines:
-    """The lines of all transforms; ``render`` makes one, with a `GAP` for each time, where it has to be made anew."""
+class Rows:
+    """The rows of all transforms, kept between requests.
 
-    def __init__(self, render: Callable[[Target, Summary, Sequence[RecentRun]], str]) -> None:
+    `render` returns the HTML of one row with a `TIME_PLACEHOLDER` for each time. It is called only for a row whose text
+    has changed.
+    """
+
+    def __init__(self, render: Callable[[Target, TransformSummary, Sequence[RecentRun]], str]) -> None:
         self._render = render
-        self._lines: dict[str, Line] = {}
+        self._rows: dict[str, Row] = {}
 
-    def of(self, reports: Iterable[TransformReport]) -> list[tuple[Line, float | None]]:
-        """Return the line of each transform with when it is due; those of others are forgotten."""
-        before, self._lines = self._lines, {}
-        found = []
+    def update(self, reports: Iterable[TransformReport]) -> list[tuple[Row, float | None]]:
+        """Return each transform's row and the time of its next poll (monotonic seconds); forget all other rows."""
+        previous_rows, self._rows = self._rows, {}
+        rows = []
         for report in reports:
-            line = before.get(report.target.id)
-            if line is None or not line.shows(report):
-                line = self._line(report, line)
-            self._lines[report.target.id] = line
-            found.append((line, report.due))
-        return found
+            row = previous_rows.get(report.target.id)
+            if row is None or not row.is_current(report):
+                row = self._make_row(report, row)
+            self._rows[report.target.id] = row
+            rows.append((row, report.due))
+        return rows
 
-    def _line(self, report: TransformReport, before: Line | None) -> Line:
-        if before is not None and _tells_nothing_new(before, report):
+    def _make_row(self, report: TransformReport, previous: Row | None) -> Row:
+        if previous is not None and _only_poll_time_changed(previous, report):
             polled = report.snapshot.poll.succeeded if report.snapshot and report.snapshot.poll else None
-            summary = before.summary._replace(polled=polled)
-            return Line(report.target, report.snapshot, report.recent, summary, before.pieces)
+            summary = previous.summary._replace(polled=polled)
+            return Row(report.target, report.snapshot, report.recent, summary, previous.pieces)
         summary = report.summary()
         if (
-            before is not None
-            and before.recent is report.recent
-            and _words(before.target, before.summary) == _words(report.target, summary)
+            previous is not None
+            and previous.recent is report.recent
+            and _text_inputs(previous.target, previous.summary) == _text_inputs(report.target, summary)
         ):
-            pieces = before.pieces
+            pieces = previous.pieces
         else:
-            pieces = pieces_of(self._render(report.target, summary, report.recent))
-        return Line(report.target, report.snapshot, report.recent, summary, pieces)
+            pieces = split_at_times(self._render(report.target, summary, report.recent))
+        return Row(report.target, report.snapshot, report.recent, summary, pieces)
 
 
-def pieces_of(html: str) -> list[bytes]:
-    """Return what lies between the gaps, as it is sent; half a character that came from outside becomes a "?"."""
-    return [piece.encode("utf-8", "replace") for piece in html.split(GAP)]
+def split_at_times(html: str) -> list[bytes]:
+    """Return the UTF-8 text between the time placeholders. A lone surrogate from outside becomes "?"."""
+    return [piece.encode("utf-8", "replace") for piece in html.split(TIME_PLACEHOLDER)]
 
 
-def _tells_nothing_new(before: Line, report: TransformReport) -> bool:
-    """Whether a good poll after a good poll has left everything but its own time as it was: nearly every poll does."""
-    was, now = before.snapshot, report.snapshot
-    if was is None or now is None or was.poll is None or now.poll is None or not (was.poll.up and now.poll.up):
+def _only_poll_time_changed(previous: Row, report: TransformReport) -> bool:
+    """Return whether two successful polls differ in their time only. This is true of nearly every poll."""
+    before, after = previous.snapshot, report.snapshot
+    if before is None or after is None or before.poll is None or after.poll is None:
         return False
     return (
-        before.recent is report.recent
-        and before.target == report.target
-        and (was.view, was.latest, was.details) == (now.view, now.latest, now.details)
+        before.poll.up
+        and after.poll.up
+        and previous.recent is report.recent
+        and previous.target == report.target
+        and (before.view, before.latest, before.details) == (after.view, after.latest, after.details)
     )
 
 
-def _words(target: Target, its: Summary) -> tuple[object, ...]:
-    """Return all that a line says beside the times and the marks."""
-    problem = its.problem and (its.problem.what, its.problem.when is None, its.problem.why)
-    return target, its.name, its.health, problem, its.counts, its.active, its.oldest is None
+def _text_inputs(target: Target, summary: TransformSummary) -> tuple[object, ...]:
+    """Return everything that decides the text of a row, except the times and the run strip."""
+    problem = summary.problem and (summary.problem.what, summary.problem.when is None, summary.problem.why)
+    return target, summary.name, summary.health, problem, summary.counts, summary.active, summary.oldest is None
 
 
 def path_of(target: Target) -> str:
@@ -120,59 +132,60 @@ def path_of(target: Target) -> str:
     return f"transforms/{quote(target.id, safe='')}"
 
 
-class Wanted(NamedTuple):
-    """What the reader has asked for: transforms with all of the words, in one of the `SHOWS`."""
+class RowFilter(NamedTuple):
+    """The reader's selection: transforms that contain all `words`, limited by `show`, one of `SHOW_VALUES`."""
 
     words: str
     show: str
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> "Wanted":
-        """Take the parameters of a query string; what makes no sense asks for nothing."""
+    def from_query(cls, query: Mapping[str, str]) -> "RowFilter":
+        """Read the parameters `q` and `show` of a query string; an unknown `show` selects all."""
         show = query.get("show", "")
-        return cls(query.get("q", "")[:200].strip(), show if show in SHOWS else "all")
+        return cls(query.get("q", "")[:200].strip(), show if show in SHOW_VALUES else "all")
 
-    def has(self, line: Line) -> bool:
-        """Whether a transform is asked for."""
-        if self.show == "problems" and line.summary.health not in PROBLEMS:
+    def matches(self, row: Row) -> bool:
+        """Return whether the filter selects this row."""
+        if self.show == "problems" and row.summary.health not in PROBLEMS:
             return False
-        if self.show == "active" and not line.summary.active:
+        if self.show == "active" and not row.summary.active:
             return False
-        return not self.words or _has_words(line, self.words.casefold().split())
+        return not self.words or _contains_all(row, self.words.casefold().split())
 
 
-def _has_words(line: Line, words: Iterable[str]) -> bool:
-    target, summary = line.target, line.summary
-    its = (summary.name, target.id, *target.lane, summary.health.value, *target.labels.values())
-    text = "\n".join(its).casefold()
+def _contains_all(row: Row, words: Iterable[str]) -> bool:
+    target, summary = row.target, row.summary
+    searched = (summary.name, target.id, *target.lane, summary.health.value, *target.labels.values())
+    text = "\n".join(searched).casefold()
     return all(word in text for word in words)
 
 
-class Tally(NamedTuple):
-    """How many transforms there are of each kind."""
+class StatusCounts(NamedTuple):
+    """The numbers of transforms in the tiles above the table."""
 
     all: int
     down: int
     failing: int
     active: int
+    """Transforms with at least one active run."""
     runs: int
     """Active runs of all transforms."""
 
     @classmethod
-    def of(cls, summaries: Sequence[Summary]) -> "Tally":
-        """Count."""
-        conditions = [summary.health for summary in summaries]
+    def of(cls, summaries: Sequence[TransformSummary]) -> "StatusCounts":
+        """Count the transforms."""
+        healths = [summary.health for summary in summaries]
         active = [summary.active for summary in summaries if summary.active]
-        down, failing = (conditions.count(health) for health in PROBLEMS)
+        down, failing = (healths.count(health) for health in PROBLEMS)
         return cls(len(summaries), down, failing, len(active), sum(active))
 
     @property
     def problems(self) -> int:
-        """How many are down or failing."""
+        """The number of transforms that are down or failing."""
         return self.down + self.failing
 
     @property
-    def words(self) -> str:
-        """The shortest summary, for the title of the window."""
+    def title(self) -> str:
+        """The state of all transforms in a few words, for the window title."""
         parts = [f"{count} {word}" for count, word in ((self.down, "down"), (self.failing, "failing")) if count]
-        return ", ".join(parts) or "All well"
+        return ", ".join(parts) or "All OK"

@@ -1,7 +1,7 @@
-"""The newest runs as a row of marks: a look tells how they went, each mark tells when and for how long.
+"""The run strip: the newest runs of a transform as a row of bars, each with its status, start time and duration.
 
-Status is told by colour and by shape: what failed has a filled wedge under it, a timeout a hollow one, what was stopped
-is hatched, what is active is an outline. Height is the duration.
+The status shows by colour and by shape, so that colour is not needed to read it: FAILED has a filled wedge below the
+bar, TIMEOUT a hollow one, STOPPED is hatched, an active run is an outline. The height is the duration.
 """
 
 from collections import Counter
@@ -15,43 +15,46 @@ from exporter.counting.recent_runs import RecentRun
 from exporter.model.task_run import TaskRun
 
 LEVELS = 8
-"""How many heights there are; the style sheet names each, as the page's policy forbids style attributes."""
+"""The number of bar heights. Each is a class of the style sheet, because the page's policy forbids style attributes."""
 
-_MARKS = {"SUCCEEDED": "s", "FAILED": "f", "TIMEOUT": "t", "STOPPED": "x"}
-
-
-def mark_of(run: TaskRun) -> str:
-    """Return the class of the run's mark."""
-    return _MARKS.get(run.status, "u" if run.final else "a")
+_STATUS_CLASSES = {"SUCCEEDED": "s", "FAILED": "f", "TIMEOUT": "t", "STOPPED": "x"}
 
 
-def took(run: TaskRun) -> str:
-    """Return how long the run took, waiting included, as a duration in whole seconds; empty if that is unknown."""
+def status_class(run: TaskRun) -> str:
+    """Return the CSS class of the run's status."""
+    return _STATUS_CLASSES.get(run.status, "u" if run.final else "a")
+
+
+def duration_text(run: TaskRun) -> str:
+    """Return the time from start to end, waiting included, in whole seconds, as "1m59s"; "" if it is unknown."""
     duration = run.duration
     return "" if duration is None else format_duration(float(round(duration)))
 
 
-def marks(recent: Sequence[RecentRun]) -> Markup:
-    """Return the marks, the newest at the right; who reads with the ears gets a summary in their place."""
-    runs = [one.run for one in reversed(recent)]
+def render_strip(recent: Sequence[RecentRun]) -> Markup:
+    """Return the strip as HTML, the newest run at the right. `recent` has the newest first.
+
+    A screen reader reads the summary of the strip instead of the bars.
+    """
+    runs = [entry.run for entry in reversed(recent)]
     longest = max((run.duration or 0.0 for run in runs), default=0.0)
-    inner = "".join(_mark(run, longest) for run in runs)
-    label = escape(summary(recent))
-    return Markup(f'<div class="strip" role="img" aria-label="{label}">{inner}</div>')  # noqa: S704 - all is escaped
+    bars = "".join(_bar(run, longest) for run in runs)
+    label = escape(strip_summary(recent))
+    return Markup(f'<div class="strip" role="img" aria-label="{label}">{bars}</div>')  # noqa: S704 - all is escaped
 
 
-def summary(recent: Sequence[RecentRun]) -> str:
-    """Return what the marks show, in words."""
+def strip_summary(recent: Sequence[RecentRun]) -> str:
+    """Return the strip in words, such as "Last 50 runs: 49 SUCCEEDED, 1 FAILED"."""
     if not recent:
         return "No runs yet"
-    counts = Counter(one.run.status for one in recent)
+    counts = Counter(entry.run.status for entry in recent)
     return f"Last {len(recent)} runs: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
 
 
-def _mark(run: TaskRun, longest: float) -> str:
+def _bar(run: TaskRun, longest: float) -> str:
     duration = run.duration
     height = LEVELS if duration is None or not longest else max(1, round(duration / longest * LEVELS))
     started = "" if run.started is None else f" · {stamp(run.started, 'minutes')}"
-    long = "" if duration is None else f" · {format_duration(float(round(duration)))}"
-    kind = escape(f"{run.status} · {run.task_type}")
-    return f'<i class="{mark_of(run)} h{height}" title="{kind}{started}{long}"></i>'
+    took = "" if duration is None else f" · {duration_text(run)}"
+    status_and_type = escape(f"{run.status} · {run.task_type}")
+    return f'<i class="{status_class(run)} h{height}" title="{status_and_type}{started}{took}"></i>'

@@ -1,6 +1,6 @@
-"""How a transform stands, as a person asks it: does it answer, does it fail, what runs, what comes next.
+"""The summary of a transform for the pages: its health, its problem, its active runs, and the times that matter.
 
-Made of what the polls have published; every part is immutable, so any thread may read it while polls go on.
+It is made from published snapshots. Every part is immutable, so that a page can be rendered while polls go on.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,79 +18,78 @@ _ACTIVE = STATUSES[:3]
 
 
 class Health(Enum):
-    """What there is to worry about, the worst first."""
+    """The state of a transform; the worst state comes first."""
 
     DOWN = "Down"
-    """The last poll failed: what is shown may be old."""
+    """The last poll failed, so the data on the page may be old."""
     FAILING = "Failing"
-    """Of some task type the latest run that ended well is older than one that did not."""
+    """For at least one task type, the latest failed or timed-out run is newer than the latest success."""
     WAITING = "Waiting"
-    """It has not been polled yet."""
+    """The transform has not been polled yet."""
     OK = "OK"
 
 
 class Problem(NamedTuple):
-    """Why a transform is down or failing."""
+    """The reason why a transform is down or failing."""
 
     what: str
-    """The task type and status of the run that failed, empty where the poll did."""
+    """Task type and status of the failed run; "" if the poll failed."""
     when: float | None
-    """When the run was over (UTC seconds)."""
+    """The end of the failed run (UTC seconds)."""
     why: str
-    """What AWS said."""
+    """The error text from AWS."""
 
 
-class Summary(NamedTuple):
-    """What there is to tell of a transform in a line; times are UTC seconds."""
+class TransformSummary(NamedTuple):
+    """The contents of one row; times are UTC seconds, None where there is none."""
 
     name: str
     health: Health
     problem: Problem | None
     counts: Mapping[str, int] | None
-    """How many runs of the lookback have which status, without the zeros; None while nobody knows."""
+    """Runs of the lookback by status, without zeros; None before the first successful poll and after `stale_after`."""
     active: int | None
-    """How many runs have not ended; None while nobody knows."""
+    """Runs that have not ended; None as for `counts`."""
     oldest: float | None
-    """When the oldest of them began."""
+    """Start of the oldest active run."""
     success: float | None
-    """When a run last succeeded."""
+    """End of the latest successful run."""
     failure: float | None
-    """When a run last failed or timed out."""
+    """End of the latest run that failed or timed out."""
     polled: float | None
-    """When it was last polled well: the age of all the others."""
+    """The last successful poll: the time for which all other fields are true."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransformReport:
-    """One watched transform."""
+    """Everything that the pages need of one transform."""
 
     target: Target
     snapshot: TransformSnapshot | None
-    """What metrics show of it; None before the first poll."""
+    """The values that the metrics show; None before the first poll."""
     recent: tuple[RecentRun, ...]
-    """Its newest runs, the newest first."""
+    """The newest runs, the newest first."""
     due: float | None
-    """When it is polled next (monotonic seconds), None while it is being polled."""
+    """The time of the next poll (monotonic seconds); None while a poll runs."""
 
-    def summary(self) -> Summary:
-        """Return what there is to tell in a line."""
+    def summary(self) -> TransformSummary:
+        """Return the summary for one row."""
         snapshot = self.snapshot
         if snapshot is None or snapshot.poll is None:
             name = self.target.name or self.target.id if snapshot is None else snapshot.name
-            return Summary(name, Health.WAITING, None, None, None, None, None, None, None)
+            return TransformSummary(name, Health.WAITING, None, None, None, None, None, None, None)
         success = failure = 0.0
         failing = []
-        for kind, its in snapshot.latest.items():
-            failed, succeeded = _failed(its), its.success or 0.0
+        for task_type, latest in snapshot.latest.items():
+            failed, succeeded = _latest_failure(latest), latest.success or 0.0
             success, failure = max(success, succeeded), max(failure, failed)
             if failed > succeeded:
-                failing.append(kind)
+                failing.append(task_type)
         up = snapshot.poll.up
-        health = Health.DOWN if not up else Health.FAILING if failing else Health.OK
-        counts = None if snapshot.view is None else _counts(snapshot.view.runs)
-        return Summary(
+        counts = None if snapshot.view is None else _counts_by_status(snapshot.view.runs)
+        return TransformSummary(
             name=snapshot.name,
-            health=health,
+            health=Health.DOWN if not up else Health.FAILING if failing else Health.OK,
             problem=None if up and not failing else self._problem(snapshot, snapshot.poll, failing),
             counts=counts,
             active=None if counts is None else sum(counts.get(status, 0) for status in _ACTIVE),
@@ -102,21 +101,23 @@ class TransformReport:
 
     def _problem(self, snapshot: TransformSnapshot, poll: PollResult, failing: Collection[str]) -> Problem:
         if not poll.up:
-            return Problem("", None, poll.trouble or "The poll takes too long.")
+            return Problem("", None, poll.error or "The poll takes too long.")
         for run, _ in self.recent:
             if run.status in FAILURES and run.task_type in failing:
                 return Problem(f"{run.task_type} {run.status}", run.completed, run.error or "No error string.")
-        newest = max(failing, key=lambda kind: _failed(snapshot.latest[kind]))
+        newest = max(failing, key=lambda task_type: _latest_failure(snapshot.latest[task_type]))
         return Problem(
-            f"{newest} failed", _failed(snapshot.latest[newest]), "Newer runs have taken the place of this one."
+            f"{newest} failed",
+            _latest_failure(snapshot.latest[newest]),
+            "The error string is no longer known, because the run is not among the recent runs.",
         )
 
 
-def _failed(latest: LatestRun) -> float:
+def _latest_failure(latest: LatestRun) -> float:
     return max(latest.failed or 0.0, latest.timeout or 0.0)
 
 
-def _counts(runs: Mapping[tuple[str, str], int]) -> dict[str, int]:
+def _counts_by_status(runs: Mapping[tuple[str, str], int]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for (_, status), count in runs.items():
         if count:

@@ -1,4 +1,4 @@
-"""Times as the pages show them: absolute for machines and tickets, in words for people."""
+"""Times on the pages: "5m ago" as text, ISO 8601 UTC in the tooltip and in the `datetime` attribute."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,33 +8,33 @@ from markupsafe import Markup
 from exporter.config.durations import format_duration
 from exporter.config.timestamps import ago, stamp
 
-NONE = '<span class="muted">&ndash;</span>'
-"""Stands where there is no time."""
+NO_TIME = '<span class="muted">&ndash;</span>'
+"""The HTML for a time that does not exist."""
 
 _stamp = lru_cache(4096)(stamp)
-"""Hundreds of transforms show the same times again and again, until something happens."""
+"""Cached, because the times of hundreds of transforms stay the same until a run starts or ends."""
 
 
 @lru_cache(8192)
-def _words(distance: float) -> str:
+def _ago(distance: float) -> str:
     return ago(0.0, distance)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """The time of a page by both clocks, in seconds."""
+class PageTime:
+    """The time for which a page is rendered, in seconds of both clocks."""
 
     utc: float
     monotonic: float
 
-    def time(self, seconds: float | None) -> Markup:
-        """Return the element for UTC seconds, with how long ago that was."""
+    def element(self, seconds: float | None) -> Markup:
+        """Return the `<time>` element for UTC seconds, for a template; a dash for None."""
         return Markup(self.html(seconds))  # noqa: S704 - digits
 
     def html(self, seconds: float | None) -> str:
-        """Return the same as plain text."""
+        """Return the same as a plain string, which is cheaper than Markup."""
         if seconds is None:
-            return NONE
+            return NO_TIME
         text = _stamp(seconds)
         return f'<time datetime="{text}" title="{text}">{self.ago(seconds)}</time>'
 
@@ -44,15 +44,15 @@ class Moment:
         return _stamp(seconds)
 
     def ago(self, seconds: float) -> str:
-        """Return how long ago UTC seconds were."""
+        """Return the time since UTC seconds, such as "5m ago"."""
         distance = self.utc - seconds
-        return _words(float(int(distance)) if abs(distance) < 1e12 else distance)
+        return _ago(float(int(distance)) if abs(distance) < 1e12 else distance)
 
     def since(self, seconds: float) -> str:
-        """Return how long something has lasted that began at UTC seconds."""
+        """Return how long something lasts that began at UTC seconds, such as "5m"."""
         return self.ago(seconds).removesuffix(" ago")
 
     def until(self, due: float | None) -> str:
-        """Return when something is due (monotonic seconds, None for at this moment)."""
+        """Return when something is due, such as "in 12s"; `due` is in monotonic seconds, None means now."""
         seconds = 0 if due is None else round(due - self.monotonic)
         return f"in {format_duration(float(seconds))}" if seconds > 0 else "now"

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from exporter.logs import get_logger
 from exporter.web.config import ServerTls
-from exporter.web.connections import Connections, Guest, HttpConnection
+from exporter.web.connections import Connections, HttpConnection, OpenConnection
 from exporter.web.limits import Limits
 
 log = get_logger(__name__)
@@ -33,7 +33,7 @@ class Acceptor:
         limits: Limits,
         *,
         tls: Callable[[], ServerTls | None],
-        serve: Callable[[ServerTls | None, Guest], HttpConnection],
+        serve: Callable[[ServerTls | None, OpenConnection], HttpConnection],
     ) -> None:
         self._listener = listener
         self._connections = connections

@@ -12,11 +12,11 @@ from exporter.web.routes import Request
 _CHALLENGE = 'Basic realm="glue-ml-exporter", charset="UTF-8"'
 
 
-class Place:
+class InFlight:
     """One request under way, until the `with` block ends or `release` is called."""
 
-    def __init__(self, gate: "Gate") -> None:
-        self._gate: Gate | None = gate
+    def __init__(self, gate: "Admission") -> None:
+        self._gate: Admission | None = gate
         gate.under_way += 1
 
     def release(self) -> None:
@@ -34,7 +34,7 @@ class Place:
         self.release()
 
 
-class Gate:
+class Admission:
     """Lets requests in; `under_way` is how many are in. `max_requests` 0: any number."""
 
     def __init__(self, max_requests: int) -> None:
@@ -42,7 +42,7 @@ class Gate:
         self._max_requests = max_requests
         self._auth = BasicAuth()
 
-    async def enter(self, request: Request, settings: WebSettings) -> Place | Response:
+    async def enter(self, request: Request, settings: WebSettings) -> InFlight | Response:
         """Return a place, to be released, or the response with which the request is turned away."""
         if settings.bucket is not None and (wait := settings.bucket.take()):
             return text(429, Retry_After=str(math.ceil(wait)))
@@ -54,4 +54,4 @@ class Gate:
                 return text(503, "Too many passwords to check", Retry_After="1")
         if self._max_requests and self.under_way >= self._max_requests:
             return text(503, "Too many requests under way", Retry_After="1")
-        return Place(self)
+        return InFlight(self)

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Seque
 from typing import Any
 
 from exporter.logs import get_logger
-from exporter.web.admission import Gate
+from exporter.web.admission import Admission
 from exporter.web.config import WebSettings
 from exporter.web.connections import HttpConnection
 from exporter.web.responses import Response, header_lines, text
-from exporter.web.routes import HEALTH_PATHS, Endpoints, Request
+from exporter.web.routes import HEALTH_PATHS, Request, Routes
 
 log = get_logger(__name__)
 
@@ -27,8 +27,8 @@ class Application:
     sent no longer takes a place among the requests under way.
     """
 
-    def __init__(self, endpoints: Endpoints, gate: Gate, settings: Callable[[], WebSettings], patience: float) -> None:
-        self._endpoints = endpoints
+    def __init__(self, routes: Routes, gate: Admission, settings: Callable[[], WebSettings], patience: float) -> None:
+        self._endpoints = routes
         self._gate = gate
         self._settings = settings
         self._patience = patience

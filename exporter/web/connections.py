@@ -23,7 +23,7 @@ _HEADER_OVERHEAD = 32
 """What a header counts beside its bytes, as in HTTP/2 (RFC 9113 section 6.5.2): empty ones take memory too."""
 
 
-class Guest(Protocol):
+class OpenConnection(Protocol):
     """Somebody connected, in the eyes of `Connections`."""
 
     waiting_since: float | None
@@ -41,17 +41,17 @@ class Connections:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._guests: dict[Guest, None] = {}
+        self._guests: dict[OpenConnection, None] = {}
 
-    def add(self, guest: Guest) -> None:
+    def add(self, guest: OpenConnection) -> None:
         """Take a new one in, even if there are too many: see `make_room`."""
         self._guests[guest] = None
 
-    def remove(self, guest: Guest) -> None:
+    def remove(self, guest: OpenConnection) -> None:
         """Forget one that has ended; harmless if it was forgotten before."""
         self._guests.pop(guest, None)
 
-    def hand_over(self, leaving: Guest, coming: Guest) -> bool:
+    def hand_over(self, leaving: OpenConnection, coming: OpenConnection) -> bool:
         """Give the place of one to another, so that both never count; False if it has lost it."""
         if leaving not in self._guests:
             return False
@@ -59,7 +59,7 @@ class Connections:
         self._guests[coming] = None
         return True
 
-    def evict(self, guest: Guest) -> None:
+    def evict(self, guest: OpenConnection) -> None:
         """Take its place from one and end it, unless it has handed that over or lost it before."""
         if guest in self._guests:
             del self._guests[guest]
@@ -109,7 +109,7 @@ class HttpConnection(HttpToolsProtocol):
         connections: Connections,
         limits: Limits,
         *,
-        arrival: Guest,
+        arrival: OpenConnection,
         allowed_sans: Set[str],
         refusal: Callable[[Response], bytes],
     ) -> None:

@@ -39,7 +39,7 @@ class Scrape(Protocol):
         """To be called when a GET was answered with all of it."""
 
 
-class Document(Protocol):
+class HtmlPage(Protocol):
     """A page for people, and what the browser may do with it (its Content-Security-Policy)."""
 
     @property
@@ -49,7 +49,7 @@ class Document(Protocol):
     def policy(self) -> str: ...  # noqa: D102 - see the class
 
 
-class Site(Protocol):
+class Backend(Protocol):
     """What the server shows. But for `scrape`, `is_alive` and `is_ready`, which answer at once, anything may block."""
 
     def scrape(self, format: TextFormat, encoding: Encoding) -> Scrape | None:  # noqa: A002 - the word for it
@@ -70,10 +70,10 @@ class Site(Protocol):
     def effective_config(self) -> str:
         """Return the configuration as YAML, secrets masked."""
 
-    def status_page(self, query: Mapping[str, str], telemetry_path: str) -> Document | None:
+    def status_page(self, query: Mapping[str, str], telemetry_path: str) -> HtmlPage | None:
         """Return the page for people that the query asks for, or None if it is turned off."""
 
-    def transform_page(self, transform_id: str, telemetry_path: str) -> Document | None:
+    def transform_page(self, transform_id: str, telemetry_path: str) -> HtmlPage | None:
         """Return the page of one transform, or None if there is none."""
 
 
@@ -87,12 +87,12 @@ class Request:
     query: str = ""
 
 
-class Endpoints:
+class Routes:
     """Answers requests, once they are let in, for the paths of section 6 of the interface."""
 
-    def __init__(self, site: Site, telemetry_path: str, *, enable_lifecycle: bool) -> None:
+    def __init__(self, backend: Backend, telemetry_path: str, *, enable_lifecycle: bool) -> None:
         """Take the site; raise ValueError if `telemetry_path` is no path, or that of something else."""
-        self._site = site
+        self._site = backend
         self._telemetry_path = telemetry_path
         self._enable_lifecycle = enable_lifecycle
         self._preparing = Workers("scrape", limit=2)
@@ -160,7 +160,7 @@ class Endpoints:
         transform_id = request.path.removeprefix(TRANSFORMS)
         return await self._document(request, partial(self._site.transform_page, transform_id)) or text(404)
 
-    async def _document(self, request: Request, show: Callable[[str], Document | None]) -> Response | None:
+    async def _document(self, request: Request, show: Callable[[str], HtmlPage | None]) -> Response | None:
         encoding = choose_encoding(request.headers.get("accept-encoding"))
         headers = {"Vary": "Accept-Encoding"}
         if encoding is Encoding.GZIP:

@@ -12,14 +12,14 @@ import uvicorn
 import uvloop
 
 from exporter.web.acceptor import Acceptor
-from exporter.web.admission import Gate
+from exporter.web.admission import Admission
 from exporter.web.application import Application
 from exporter.web.config import PLAIN, ServerTls, WebConfig, WebSettings
-from exporter.web.connections import Connections, Guest, HttpConnection
+from exporter.web.connections import Connections, HttpConnection, OpenConnection
 from exporter.web.limits import Limits
 from exporter.web.listeners import address_of, open_listeners
 from exporter.web.responses import as_bytes
-from exporter.web.routes import Endpoints, Site
+from exporter.web.routes import Backend, Routes
 from exporter.web.workers import Workers
 
 _CHECK_TICKS = 5
@@ -43,7 +43,7 @@ class WebServer:
 
     def __init__(
         self,
-        site: Site,
+        backend: Backend,
         *,
         addresses: Sequence[str],
         telemetry_path: str = "/metrics",
@@ -55,8 +55,8 @@ class WebServer:
     ) -> None:
         limits = limits or Limits()
         settings = (lambda: PLAIN) if web_config is None else (lambda: web_config.current)
-        endpoints = Endpoints(site, telemetry_path, enable_lifecycle=enable_lifecycle)
-        application = Application(endpoints, Gate(max_requests), settings, limits.patience)
+        routes = Routes(backend, telemetry_path, enable_lifecycle=enable_lifecycle)
+        application = Application(routes, Admission(max_requests), settings, limits.patience)
         self._configured = tuple(addresses)
         self._environ = environ
         self._listeners: list[socket.socket] = []
@@ -149,7 +149,7 @@ class _UvicornServer(uvicorn.Server):
         """Take over no signal."""
         yield
 
-    def _connection(self, tls: ServerTls | None, arrival: Guest) -> HttpConnection:
+    def _connection(self, tls: ServerTls | None, arrival: OpenConnection) -> HttpConnection:
         return HttpConnection(
             self.config,
             self.server_state,

@@ -15,7 +15,7 @@ from exporter.web.config import WebConfig
 from tests.ship.container import STAND_IN, Container, Storage
 from tests.ship.programs import call
 from tests.support import ROOT, Process, fetch, free_port, run, wait_for_answer
-from tests.web.serving import FakeSite, serving
+from tests.web.serving import FakeBackend, serving
 
 HEALTHCHECK = ROOT / "packaging/image/healthcheck.py"
 HOME = "/opt/glue-ml-exporter"
@@ -164,7 +164,7 @@ class TestHealthcheck:
 
     def test_ill(self, tmp_path: Path) -> None:
         """A server whose poll loop is dead is found unhealthy, with the status that it answers."""
-        with serving(FakeSite(alive=False)) as served:
+        with serving(FakeBackend(alive=False)) as served:
             checked = self.healthcheck(tmp_path, served.port)
             assert checked.exit_code == 1
             assert re.fullmatch(rf"127.0.0.1:{served.port}: .*503.*\n", checked.stderr)

@@ -1,4 +1,4 @@
-"""What the pages say of standings that are made up, without a browser."""
+"""The text of the pages for made-up reports, without a browser."""
 
 from collections import Counter
 from dataclasses import replace
@@ -11,30 +11,28 @@ from hypothesis import strategies as st
 
 from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.counting.recent_runs import RecentRun
-from exporter.errors import GlueError
 from exporter.exposition.snapshot import PollResult, TransformSnapshot
 from exporter.glue.error_table import REASONS
 from exporter.model.shard import Shard
 from exporter.model.task_run import NO_PROPERTIES, Properties, TaskRun
 from exporter.model.transform import Details, Lane, Target
-from exporter.statuspage import console_links as consoles
-from exporter.statuspage.exporter_health import health_of
+from exporter.statuspage.exporter_health import read_health
 from exporter.statuspage.pages import StatusPages
-from exporter.statuspage.rows import GAP
-from exporter.statuspage.run_strip import marks
+from exporter.statuspage.rows import TIME_PLACEHOLDER
+from exporter.statuspage.run_strip import render_strip
 from exporter.statuspage.summary import Health, TransformReport
-from exporter.statuspage.times import Moment
+from exporter.statuspage.times import PageTime
 from exporter.telemetry import Telemetry
 from tests.exposition.snapshots import snapshot
 
 NOW = 1_790_000_000.0
-MOMENT = Moment(NOW, 500.0)
+PAGE_TIME = PageTime(NOW, 500.0)
 LANE = Lane("default", "eu-west-1")
 PAGES = StatusPages()
 
 
 class Reader(HTMLParser):
-    """Reads a page as a browser does: its tags, its text, its links."""
+    """Collects the tags, the text and the attribute values of a page."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__()
@@ -64,20 +62,22 @@ def run(**changes: Any) -> TaskRun:
     return TaskRun("tsk-1", "FIND_MATCHES", "SUCCEEDED", NOW - 600, NOW - 300, 200.0)._replace(**changes)
 
 
-def front(*reports: TransformReport, pages: StatusPages = PAGES, moment: Moment = MOMENT, **query: str) -> Reader:
+def front(
+    *reports: TransformReport, pages: StatusPages = PAGES, page_time: PageTime = PAGE_TIME, **query: str
+) -> Reader:
     telemetry = Telemetry(process=False)
     telemetry.expect([one.target.lane for one in reports], REASONS)
-    health = health_of(telemetry, reports, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
-    return Reader(pages.front(reports, health, query, "/metrics", moment).body)
+    health = read_health(telemetry, reports, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
+    return Reader(pages.front(reports, health, query, "/metrics", page_time).body)
 
 
 def order(reader: Reader) -> list[str]:
     return [value.removeprefix("t-") for value in reader.values if value.startswith("t-")]
 
 
-FAILED = {"FIND_MATCHES": LatestRun(success=NOW - 900, failed=NOW - 300)}
-WELL_AGAIN = {"FIND_MATCHES": LatestRun(success=NOW - 100, failed=NOW - 300)}
-DOWN = PollResult(up=False, tried=NOW, succeeded=NOW - 90, duration=0.1, trouble="AccessDeniedException: not allowed")
+FAILED_LAST = {"FIND_MATCHES": LatestRun(success=NOW - 900, failed=NOW - 300)}
+SUCCEEDED_LAST = {"FIND_MATCHES": LatestRun(success=NOW - 100, failed=NOW - 300)}
+DOWN = PollResult(up=False, tried=NOW, succeeded=NOW - 90, duration=0.1, error="AccessDeniedException: not allowed")
 
 
 @pytest.mark.parametrize(
@@ -86,44 +86,44 @@ DOWN = PollResult(up=False, tried=NOW, succeeded=NOW - 90, duration=0.1, trouble
         (TransformReport(Target("tfm-a", LANE), None, (), due=None), Health.WAITING),
         (report(poll=None), Health.WAITING),
         (report(), Health.OK),
-        (report(latest=WELL_AGAIN), Health.OK),
-        (report(latest=FAILED), Health.FAILING),
-        (report(latest={**WELL_AGAIN, "EVALUATION": LatestRun(timeout=NOW - 5)}), Health.FAILING),
-        (report(latest=FAILED, poll=DOWN), Health.DOWN),
+        (report(latest=SUCCEEDED_LAST), Health.OK),
+        (report(latest=FAILED_LAST), Health.FAILING),
+        (report(latest={**SUCCEEDED_LAST, "EVALUATION": LatestRun(timeout=NOW - 5)}), Health.FAILING),
+        (report(latest=FAILED_LAST, poll=DOWN), Health.DOWN),
     ],
 )
-def test_what_there_is_to_worry_about(one: TransformReport, health: Health) -> None:
-    """Down beats failing, a type that has not succeeded since it failed is failing, and no poll is no news."""
+def test_health_of_a_transform(one: TransformReport, health: Health) -> None:
+    """A failed poll is Down, a task type without success since its last failure is Failing, no poll yet is Waiting."""
     assert one.summary().health is health
     assert health.value in front(one).text
 
 
-def test_the_worst_comes_first() -> None:
-    """Down, failing, waiting, well; within each by name, as people read names, then by id."""
+def test_rows_are_sorted_by_health_then_name() -> None:
+    """The order is Down, Failing, Waiting, OK; within each by name without regard to case, then by id."""
     reports = [
         report("tfm-1"),
         report("tfm-2", details=Details(name="Beta")),
         report("tfm-3", details=Details(name="alpha")),
         report("tfm-4", poll=None),
-        report("tfm-5", latest=FAILED),
+        report("tfm-5", latest=FAILED_LAST),
         report("tfm-6", poll=DOWN),
     ]
     assert order(front(*reports)) == [f"tfm-{number}" for number in (6, 5, 4, 3, 2, 1)]
 
 
-def test_the_filter() -> None:
-    """All words have to be in name, id, account, region, label or state; `show` chooses problems or active ones."""
-    labelled = Target("tfm-2", Lane("prod", "us-east-1"), "Customers", {"team": "Data"})
+def test_the_filter_selects_rows() -> None:
+    """A row has all words in name, id, account, region, label or health; `show` selects problems or active ones."""
+    with_label = Target("tfm-2", Lane("prod", "us-east-1"), "Customers", {"team": "Data"})
     reports = [
-        report("tfm-1", latest=FAILED),
+        report("tfm-1", latest=FAILED_LAST),
         TransformReport(
-            labelled,
-            snapshot("tfm-2", target=labelled, view=GaugeValues({("X", "RUNNING"): 1}, {}, {"X": NOW})),
+            with_label,
+            snapshot("tfm-2", target=with_label, view=GaugeValues({("X", "RUNNING"): 1}, {}, {"X": NOW})),
             (),
             1.0,
         ),
     ]
-    chosen = {
+    expected = {
         "customers PROD": ["tfm-2"],
         "data us-east": ["tfm-2"],
         "tfm": ["tfm-1", "tfm-2"],
@@ -131,57 +131,57 @@ def test_the_filter() -> None:
         "prod eu-west": [],
         "": ["tfm-1", "tfm-2"],
     }
-    assert {words: order(front(*reports, q=words)) for words in chosen} == chosen
+    assert {words: order(front(*reports, q=words)) for words in expected} == expected
     assert order(front(*reports, show="problems")) == ["tfm-1"]
     assert order(front(*reports, show="active")) == ["tfm-2"]
     assert order(front(*reports, show="nonsense")) == ["tfm-1", "tfm-2"]
 
 
-def test_a_line_tells_why() -> None:
-    """A transform that is down tells what AWS said, one that fails the error string of the run."""
+def test_a_row_shows_the_error() -> None:
+    """A row that is Down shows the error of the poll; a row that is Failing shows the error string of the run."""
     failed = run(status="FAILED", error="No such bucket")
     assert "AccessDeniedException: not allowed" in front(report(poll=DOWN)).text
-    text = front(report(latest=FAILED, runs=(run(), failed))).text
+    text = front(report(latest=FAILED_LAST, runs=(run(), failed))).text
     assert "FIND_MATCHES FAILED 5m ago: No such bucket" in text
-    assert "FIND_MATCHES failed 5m ago" in front(report(latest=FAILED, runs=(run(),))).text
+    assert "FIND_MATCHES failed 5m ago" in front(report(latest=FAILED_LAST, runs=(run(),))).text
 
 
-def test_times_move_on_while_lines_are_kept() -> None:
-    """A line that was rendered before shows the times of this moment, and what a poll has changed."""
+def test_a_kept_row_shows_current_times() -> None:
+    """A row kept from an earlier request shows the times of this one, and is rendered again when its text changes."""
     pages = StatusPages()
-    one = report(latest=FAILED, runs=(run(status="FAILED", error="no-bucket"),))
+    one = report(latest=FAILED_LAST, runs=(run(status="FAILED", error="no-bucket"),))
     before = front(one, pages=pages).text
     assert "15m ago" in before
     assert "next in 12s" in before
-    later = front(one, pages=pages, moment=Moment(NOW + 60, 505.0)).text
+    later = front(one, pages=pages, page_time=PageTime(NOW + 60, 505.0)).text
     assert "16m ago" in later
     assert "next in 7s" in later
-    healed = replace(one, snapshot=replace(one.snapshot, latest=WELL_AGAIN))  # type: ignore[type-var] # it is one
+    healed = replace(one, snapshot=replace(one.snapshot, latest=SUCCEEDED_LAST))  # type: ignore[type-var] # it is one
     assert "no-bucket" not in front(healed, pages=pages).text
-    assert GAP not in later + front(pages=pages).text
+    assert TIME_PLACEHOLDER not in later + front(pages=pages).text
 
 
-def test_a_mark_tells_status_time_and_duration() -> None:
-    """Marks run from old to new, as high as the run was long, each with its text; the whole has one for the ears."""
+def test_a_bar_of_the_run_strip_shows_status_time_and_duration() -> None:
+    """Bars go from old to new, with the duration as height and a tooltip each; a screen reader gets one summary."""
     runs = (
         run(status="RUNNING", completed=None),
         run(status="FAILED", started=NOW - 4000, completed=NOW - 3900),
         run(started=NOW - 9000, completed=NOW - 8200),
         run(status="BRAND_NEW", completed=NOW),
     )
-    reader = Reader(marks([RecentRun(one, NO_PROPERTIES) for one in runs]).encode())
+    reader = Reader(render_strip([RecentRun(one, NO_PROPERTIES) for one in runs]).encode())
     classes = [value for value in reader.values if len(value) == 4 and value[2] == "h"]
     assert classes == ["u h6", "s h8", "f h1", "a h8"]
     assert "FAILED · FIND_MATCHES · 2026-09-21T13:06Z · 1m40s" in reader.values
     assert "Last 4 runs: 1 RUNNING, 1 FAILED, 1 SUCCEEDED, 1 BRAND_NEW" in reader.values
-    assert "No runs yet" in marks(())
+    assert "No runs yet" in render_strip(())
 
 
-def test_what_is_unknown_is_not_shown_as_nothing() -> None:
-    """Counts of a transform whose data are too old are unknown, not zero; without runs there are none."""
+def test_unknown_counts_are_not_shown_as_zero() -> None:
+    """Counts of a transform whose data is too old are "unknown"; counts of a transform without runs are "none"."""
     assert "unknown" in front(report(view=None)).text
     assert "unknown" not in front(report()).text
-    page = PAGES.transform(report(view=None), 60.0, "/metrics", MOMENT).body.decode()
+    page = PAGES.transform(report(view=None), 60.0, "/metrics", PAGE_TIME).body.decode()
     assert "Unknown until a poll succeeds." in page
 
 
@@ -190,59 +190,28 @@ def test_what_is_unknown_is_not_shown_as_nothing() -> None:
     st.text(st.characters(codec="utf-8"), max_size=60),
     st.sampled_from(["<b>", "</td>", "&lt;", '"', '"><b>', "{{ 1 }}", ""]),
 )
-def test_no_text_from_outside_becomes_markup(text: str, sharp: str) -> None:
-    """Whatever a name, an id, an error string, a log group or a path says: the tags of both pages stay the same."""
+def test_text_from_outside_never_becomes_markup(text: str, markup: str) -> None:
+    """No name, id, error string, log group or path changes the tags of either page."""
     pages = StatusPages()
 
-    def tags(said: str) -> list[Counter[str]]:
-        target = Target(f"tfm-{said}", LANE, f"n{said}", {"team": f"l{said}"})
-        view = GaugeValues({(f"T{said}", f"S{said}"): 3}, {}, {})
-        shown = snapshot(target=target, latest=FAILED, view=view, details=Details(status=f"s{said}"))
-        told = run(run_id=f"r{said}", status="FAILED", error=f"e{said}", log_group=f"g{said}")
-        properties = Properties(f"s3://b{said}", True, f"s3://b{said}/", f"j{said}", f"j{said}", f"j{said}")
-        odd = run(run_id="tsk-2", status=f"S{said}", task_type=f"T{said}")
-        one = TransformReport(target, shown, (RecentRun(told, properties), RecentRun(odd, NO_PROPERTIES)), 1.0)
+    def tags(text: str) -> list[Counter[str]]:
+        target = Target(f"tfm-{text}", LANE, f"n{text}", {"team": f"l{text}"})
+        view = GaugeValues({(f"T{text}", f"S{text}"): 3}, {}, {})
+        shown = snapshot(target=target, latest=FAILED_LAST, view=view, details=Details(status=f"s{text}"))
+        failed = run(run_id=f"r{text}", status="FAILED", error=f"e{text}", log_group=f"g{text}")
+        properties = Properties(f"s3://b{text}", True, f"s3://b{text}/", f"j{text}", f"j{text}", f"j{text}")
+        odd = run(run_id="tsk-2", status=f"S{text}", task_type=f"T{text}")
+        one = TransformReport(target, shown, (RecentRun(failed, properties), RecentRun(odd, NO_PROPERTIES)), 1.0)
         return [
             Counter(reader.tags)
-            for reader in (front(one, pages=pages), Reader(pages.transform(one, 60.0, "/metrics", MOMENT).body))
+            for reader in (front(one, pages=pages), Reader(pages.transform(one, 60.0, "/metrics", PAGE_TIME).body))
         ]
 
-    assert tags(text + sharp + text) == tags("plain")
+    assert tags(text + markup + text) == tags("plain")
 
 
-@pytest.mark.parametrize(
-    ("region", "domain"),
-    [
-        ("eu-west-1", "eu-west-1.console.aws.amazon.com"),
-        ("cn-north-1", "cn-north-1.console.amazonaws.cn"),
-        ("us-gov-west-1", "us-gov-west-1.console.amazonaws-us-gov.com"),
-    ],
-)
-def test_consoles_lie_in_the_partition_of_the_region(region: str, domain: str) -> None:
-    """Links to Glue, CloudWatch and S3 lead to the consoles of the region's own partition."""
-    assert consoles.glue(region) == f"https://{domain}/glue/home?region={region}"
-    assert consoles.log_group(region, "/aws-glue/ml") == (
-        f"https://{domain}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/$252Faws-glue$252Fml"
-    )
-    assert consoles.job_run(region, "a b", "jr_1") == (
-        f"https://{domain}/gluestudio/home?region={region}#/job/a%20b/run/jr_1"
-    )
-    assert (
-        consoles.s3(region, "s3://bucket/a/b.csv") == f"https://{domain}/s3/buckets/bucket?region={region}&prefix=a%2F"
-    )
-
-
-def test_no_link_where_none_is_known() -> None:
-    """Where there is no public console, or no path, the text stands without a link."""
-    assert consoles.glue("us-iso-east-1") is None
-    assert consoles.s3("us-iso-east-1", "s3://bucket/a") is None
-    assert consoles.s3("eu-west-1", "javascript:alert(1)") is None
-    assert consoles.log_group("eu-west-1", None) is None
-    assert consoles.job_run("eu-west-1", "a", None) is None
-
-
-def test_the_exporter_tells_how_it_does() -> None:
-    """Requests, throttling, waiting and failed polls by reason stand there by account and region, and the state."""
+def test_the_front_page_shows_the_health_of_the_exporter() -> None:
+    """It shows requests, throttling, waiting time and failed polls by reason for each lane, and the state file."""
     telemetry = Telemetry(process=False)
     telemetry.expect_state()
     telemetry.expect([LANE], REASONS)
@@ -252,26 +221,19 @@ def test_the_exporter_tells_how_it_does() -> None:
     telemetry.api_request_delay.labels(*LANE).inc(61)
     telemetry.state_write_errors.inc()
     one = report()
-    health = health_of(
+    health = read_health(
         telemetry, [one], shard=Shard(1, 3), state_path="/var/lib/state.db", interval=60.0, lookback=3600.0
     )
     (lane,) = health.lanes
     assert (lane.requests, lane.throttled, lane.waited, lane.errors) == (1240, 7, 61.0, (("timeout", 3),))
-    text = Reader(PAGES.front([one], health, {}, "/metrics", MOMENT).body).text
+    text = Reader(PAGES.front([one], health, {}, "/metrics", PAGE_TIME).body).text
     for expected in (
         "1,240",
         "3 timeout",
         "1m1s",
         "/var/lib/state.db",
         "1 write to the state file failed",
-        "refused",
+        "has errors",
         "1 of 3",
     ):
         assert expected in text
-
-
-def test_a_failed_poll_is_told_once_and_with_advice() -> None:
-    """The reason by which it is counted stands there once, then what AWS said and what the reader may do."""
-    said = GlueError("AccessDeniedException", "GetMLTaskRuns: AccessDeniedException: no", advice="allow it")
-    assert said.told == "GetMLTaskRuns: AccessDeniedException: no; allow it"
-    assert GlueError("timeout", "no answer within 30s").told == "timeout: no answer within 30s"

@@ -33,7 +33,7 @@ class Page(NamedTuple):
 
 
 @dataclass
-class FakeSite:
+class FakeBackend:
     """Answers what it is told to; notes what it was asked."""
 
     body: Body = field(default_factory=lambda: Body(b"up 1\n"))
@@ -87,7 +87,7 @@ class Served:
     """A running server, its site, and where it listens."""
 
     server: WebServer
-    site: FakeSite
+    backend: FakeBackend
     port: int
     thread: threading.Thread
 
@@ -149,16 +149,16 @@ def status_of(answer: bytes) -> int:
 
 
 @contextmanager
-def serving(site: FakeSite | None = None, **options: Any) -> Iterator[Served]:
+def serving(backend: FakeBackend | None = None, **options: Any) -> Iterator[Served]:
     """Give a server that runs in a thread; it is stopped at the end of the block."""
-    site = site or FakeSite()
+    backend = backend or FakeBackend()
     options.setdefault("addresses", ["127.0.0.1:0"])
-    server = WebServer(site, environ={}, **options)
+    server = WebServer(backend, environ={}, **options)
     server.start()
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:
-        yield Served(server, site, int(server.addresses[0].rpartition(":")[2]), thread)
+        yield Served(server, backend, int(server.addresses[0].rpartition(":")[2]), thread)
     finally:
         server.stop()
         thread.join(10)

@@ -2,11 +2,11 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
-from exporter.web.admission import Gate
+from exporter.web.admission import Admission
 from exporter.web.application import Application
 from exporter.web.config import PLAIN
-from exporter.web.routes import Endpoints
-from tests.web.serving import Body, FakeSite
+from exporter.web.routes import Routes
+from tests.web.serving import Body, FakeBackend
 
 
 class FakeConnection:
@@ -33,7 +33,7 @@ class FakeConnection:
 
 def scrape(connection: FakeConnection, body: Body) -> None:
     application = Application(
-        Endpoints(FakeSite(body), "/metrics", enable_lifecycle=False), Gate(1), lambda: PLAIN, patience=1
+        Routes(FakeBackend(body), "/metrics", enable_lifecycle=False), Admission(1), lambda: PLAIN, patience=1
     )
     scope = {
         "method": "GET",

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from exporter.web.limits import Limits
 from exporter.web.server import WebServer
 from tests.support import wait_for
-from tests.web.serving import Body, FakeSite, Served, answer_of, read_all, serving, status_of, wait_until_closed
+from tests.web.serving import Body, FakeBackend, Served, answer_of, read_all, serving, status_of, wait_until_closed
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 LARGE = Body(*[b"x" * 1_000_000] * 20)
@@ -103,7 +103,7 @@ def test_too_many_pipelined_requests_end_the_connection(running: Served) -> None
 def test_garbage_behind_a_request_is_no_part_of_its_answer() -> None:
     """An error on the connection ends the answer under way and never lands in the middle of it."""
     body = Body(*LARGE.chunks)
-    with serving(FakeSite(body)) as served, served.connect() as connection:
+    with serving(FakeBackend(body)) as served, served.connect() as connection:
         connection.sendall(GET)
         assert connection.recv(1) == b"H"
         connection.sendall(b"garbage\r\n\r\n")
@@ -159,7 +159,7 @@ def test_blank_lines_do_not_keep_a_connection() -> None:
 def test_a_client_that_stops_reading_is_cut_off() -> None:
     """Without progress the transfer ends; the scrape does not count as sent."""
     body = Body(*LARGE.chunks)
-    with serving(FakeSite(body), limits=Limits(stall=0.5)) as served, served.connect() as connection:
+    with serving(FakeBackend(body), limits=Limits(stall=0.5)) as served, served.connect() as connection:
         connection.sendall(GET)
         assert connection.recv(1) == b"H"
         wait_for(lambda: not served_connections(served), timeout=8)
@@ -169,7 +169,7 @@ def test_a_client_that_stops_reading_is_cut_off() -> None:
 
 def test_an_answer_has_a_deadline_however_it_progresses() -> None:
     """A client that reads all the time, but too slowly, is cut off in the end."""
-    with serving(FakeSite(LARGE), limits=Limits(answer=0.5)) as served, served.connect() as connection:
+    with serving(FakeBackend(LARGE), limits=Limits(answer=0.5)) as served, served.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         connection.sendall(GET)
         wait_for(lambda: connection.recv(4096) and not served_connections(served), timeout=8, interval=0.01)
@@ -182,16 +182,16 @@ def served_connections(served: Served) -> int:
 
 def test_requests_under_way_are_bounded() -> None:
     """Beyond --web.max-requests there is a 503; idle connections and probes do not count; free places are used."""
-    site = FakeSite(hold=threading.Event())
-    with serving(site, max_requests=2) as served:
+    backend = FakeBackend(hold=threading.Event())
+    with serving(backend, max_requests=2) as served:
         idle = [served.connect() for _ in range(5)]
         scrapers = [threading.Thread(target=served.ask) for _ in range(2)]
         for scraper in scrapers:
             scraper.start()
-        wait_for(lambda: site.preparing == 2)
+        wait_for(lambda: backend.preparing == 2)
         refused = served.ask()
         assert served.ask("/-/ready").status == 200
-        site.hold.set()
+        backend.hold.set()
         for scraper in scrapers:
             scraper.join(10)
         assert served.ask().status == 200
@@ -208,8 +208,8 @@ def test_max_requests_0_is_no_bound() -> None:
 
 def test_readers_that_do_not_read_count_at_first_and_then_no_more() -> None:
     """A stalled reader takes a place for a short time only, so it cannot lock the scraper out."""
-    site = FakeSite(LARGE)
-    with serving(site, max_requests=1) as served, served.connect() as reader:
+    backend = FakeBackend(LARGE)
+    with serving(backend, max_requests=1) as served, served.connect() as reader:
         reader.sendall(GET)
         assert reader.recv(1) == b"H"
         assert served.ask().status == 503
@@ -237,9 +237,9 @@ async def turns(number: int) -> None:
 
 
 @contextmanager
-def turn_by_turn(site: FakeSite | None = None) -> Iterator[tuple[WebServer, asyncio.Runner, tuple[str, int]]]:
+def turn_by_turn(backend: FakeBackend | None = None) -> Iterator[tuple[WebServer, asyncio.Runner, tuple[str, int]]]:
     """Give a server for 20 connections, the event loop in which it is to be served, and its address."""
-    server = WebServer(site or FakeSite(), addresses=["127.0.0.1:0"], limits=Limits(connections=20), environ={})
+    server = WebServer(backend or FakeBackend(), addresses=["127.0.0.1:0"], limits=Limits(connections=20), environ={})
     server.start()
     host, _, port = server.addresses[0].rpartition(":")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -294,17 +294,17 @@ def test_a_request_that_has_been_read_is_answered() -> None:
 
     answered = []
     for number in range(8):
-        site = FakeSite()
-        with turn_by_turn(site) as (server, runner, address):
+        backend = FakeBackend()
+        with turn_by_turn(backend) as (server, runner, address):
             answered.append(runner.run(stop_after(number, server, address)))
-        assert answered[-1] == len(site.asked)
+        assert answered[-1] == len(backend.asked)
     assert (answered[0], answered[-1]) == (0, 1)
 
 
 def test_a_scrape_under_way_is_finished_before_the_end() -> None:
     """On stop, whoever is being answered gets all of it; idle connections are closed and no new ones accepted."""
-    site = FakeSite(LARGE)
-    with serving(site) as served, served.connect() as idle, served.connect() as reader:
+    backend = FakeBackend(LARGE)
+    with serving(backend) as served, served.connect() as idle, served.connect() as reader:
         reader.sendall(GET)
         assert reader.recv(1) == b"H"
         began = time.monotonic()
@@ -321,19 +321,19 @@ def test_a_scrape_under_way_is_finished_before_the_end() -> None:
 @pytest.mark.slow
 def test_nothing_holds_up_the_end() -> None:
     """On stop, hung work and readers that do not read are left behind after less than 4 seconds."""
-    site = FakeSite(LARGE)
-    with serving(site) as served, served.connect() as reader:
+    backend = FakeBackend(LARGE)
+    with serving(backend) as served, served.connect() as reader:
         reader.sendall(GET)
         assert reader.recv(1) == b"H"
-        site.hold = threading.Event()
+        backend.hold = threading.Event()
         hung = served.connect()
         hung.sendall(GET)
-        wait_for(lambda: site.preparing)
+        wait_for(lambda: backend.preparing)
         began = time.monotonic()
         served.server.stop()
         served.thread.join(10)
         assert time.monotonic() - began < 4
-        site.hold.set()
+        backend.hold.set()
         hung.close()
 
 

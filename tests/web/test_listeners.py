@@ -10,14 +10,14 @@ import pytest
 from exporter.web.listeners import ListenError, address_of, open_listeners
 from exporter.web.server import WebServer
 from tests.support import ROOT, fetch
-from tests.web.serving import FakeSite, serving
+from tests.web.serving import FakeBackend, serving
 
 SERVE = """
 import os, signal
 from exporter.web.server import WebServer
-from tests.web.serving import FakeSite
+from tests.web.serving import FakeBackend
 
-server = WebServer(FakeSite(), addresses=["127.0.0.1:1"])
+server = WebServer(FakeBackend(), addresses=["127.0.0.1:1"])
 signal.signal(signal.SIGTERM, lambda *_: server.stop())
 server.start()
 print("listening on", *server.addresses, flush=True)
@@ -100,7 +100,7 @@ def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
         port = taken.getsockname()[1]
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - no Path is needed
         with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
-            WebServer(FakeSite(), addresses=["127.0.0.1:0", f"127.0.0.1:{port}"], environ={}).start()
+            WebServer(FakeBackend(), addresses=["127.0.0.1:0", f"127.0.0.1:{port}"], environ={}).start()
         assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - no Path is needed
 
 

@@ -10,7 +10,7 @@ from exporter.exposition.formats import Encoding, TextFormat
 from exporter.web.config import WebConfig
 from exporter.web.server import WebServer
 from tests.support import wait_for
-from tests.web.serving import Body, FakeSite, Page, Served, serving, status_of
+from tests.web.serving import Body, FakeBackend, Page, Served, serving, status_of
 from tests.web.test_config import HASH
 from tests.web.test_negotiation import PROMETHEUS_3
 
@@ -24,13 +24,13 @@ def running() -> Iterator[Served]:
 
 def test_metrics_are_sent_chunk_by_chunk_and_reported_once() -> None:
     """A GET gets all chunks in order, with their length, and the scrape learns once that it was sent."""
-    site = FakeSite(Body(b"a 1\n", b"b 2\n" * 100_000, b"", b"c 3\n"))
-    with serving(site) as served:
+    backend = FakeBackend(Body(b"a 1\n", b"b 2\n" * 100_000, b"", b"c 3\n"))
+    with serving(backend) as served:
         answer = served.ask()
     assert answer.status == 200
-    assert answer.content == b"".join(site.body.chunks)
-    assert answer.headers["Content-Length"] == str(site.body.length)
-    assert site.body.times_sent == 1
+    assert answer.content == b"".join(backend.body.chunks)
+    assert answer.headers["Content-Length"] == str(backend.body.length)
+    assert backend.body.times_sent == 1
 
 
 def test_metrics_are_negotiated() -> None:
@@ -38,7 +38,7 @@ def test_metrics_are_negotiated() -> None:
     with serving() as served:
         plain = served.ask()
         negotiated = served.ask(Accept=PROMETHEUS_3, Accept_Encoding="gzip")
-    assert served.site.asked == [(TextFormat.TEXT, Encoding.IDENTITY), (TextFormat.OPENMETRICS, Encoding.GZIP)]
+    assert served.backend.asked == [(TextFormat.TEXT, Encoding.IDENTITY), (TextFormat.OPENMETRICS, Encoding.GZIP)]
     assert plain.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert plain.headers["Content-Encoding"] is None
     assert negotiated.headers["Content-Type"] == TextFormat.OPENMETRICS.content_type
@@ -53,7 +53,7 @@ def test_head_gets_the_headers_only() -> None:
         answer = served.ask(method="HEAD")
     assert (answer.status, answer.content) == (200, b"")
     assert answer.headers["Content-Type"] == TextFormat.TEXT.content_type
-    assert (served.site.asked, served.site.body.times_sent) == ([], 0)
+    assert (served.backend.asked, served.backend.body.times_sent) == ([], 0)
 
 
 def test_a_client_that_accepts_no_encoding_gets_406() -> None:
@@ -64,14 +64,14 @@ def test_a_client_that_accepts_no_encoding_gets_406() -> None:
 
 def test_a_scrape_that_needs_work_is_prepared_beside_the_event_loop() -> None:
     """While one scrape is being prepared, others are answered."""
-    site = FakeSite(hold=threading.Event())
+    backend = FakeBackend(hold=threading.Event())
     answers = []
-    with serving(site) as served:
+    with serving(backend) as served:
         scraper = threading.Thread(target=lambda: answers.append(served.ask()))
         scraper.start()
-        wait_for(lambda: site.preparing)
+        wait_for(lambda: backend.preparing)
         assert served.ask("/-/healthy").status == 200
-        site.hold.set()
+        backend.hold.set()
         scraper.join(10)
     assert answers[0].content == b"up 1\n"
 
@@ -80,7 +80,7 @@ def test_health_and_readiness() -> None:
     """The probes tell what the site says: 200, or 503 with a reason."""
     with serving() as served:
         assert served.ask("/-/healthy").status == served.ask("/-/ready").status == 200
-        served.site.alive = served.site.ready = False
+        served.backend.alive = served.backend.ready = False
         for path in ("/-/healthy", "/-/ready"):
             answer = served.ask(path)
             assert answer.status == 503
@@ -93,7 +93,7 @@ def test_reload_needs_the_lifecycle_flag() -> None:
     with serving() as served:
         answer = served.ask("/-/reload", method="POST")
     assert (answer.status, answer.content) == (403, b"Lifecycle API is not enabled.\n")
-    assert served.site.reloads == 0
+    assert served.backend.reloads == 0
 
 
 def test_reload() -> None:
@@ -101,13 +101,13 @@ def test_reload() -> None:
     with serving(enable_lifecycle=True) as served:
         assert served.ask("/-/reload", method="POST", body=b"x").status == 200
         assert served.ask("/-/reload", method="PUT").status == 200
-        served.site.reload_reason = "config.yaml:1:1: region: not a region"
+        served.backend.reload_reason = "config.yaml:1:1: region: not a region"
         refused = served.ask("/-/reload", method="POST")
         wrong = served.ask("/-/reload")
     assert refused.status == 500
     assert b"config.yaml:1:1" in refused.content
     assert (wrong.status, wrong.headers["Allow"]) == (405, "POST, PUT")
-    assert served.site.reloads == 3
+    assert served.backend.reloads == 3
 
 
 def test_the_configuration_is_shown_as_text() -> None:
@@ -123,30 +123,30 @@ def test_the_status_page_or_links() -> None:
     """`/` is the site's page; where that is turned off, links to everything else, escaped."""
     with serving(telemetry_path='/a"<b>') as served:
         links = served.ask("/")
-        served.site.page = Page(b"<p>hello</p>", "default-src 'none'")
+        served.backend.page = Page(b"<p>hello</p>", "default-src 'none'")
         shown = served.ask("/?q=a+b&show=active&q=c")
         assert served.ask("/?" + "x&" * 1000).status == 200
     assert b'href="/a&quot;&lt;b&gt;"' in links.content
     assert shown.content == b"<p>hello</p>"
     assert links.headers["Content-Type"] == shown.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert served.site.asked_pages[1:] == [({"q": "c", "show": "active"}, '/a"<b>'), ({}, '/a"<b>')]
+    assert served.backend.asked_pages[1:] == [({"q": "c", "show": "active"}, '/a"<b>'), ({}, '/a"<b>')]
 
 
 def test_the_page_of_a_transform() -> None:
     """Below /transforms/ is a page for each id, whatever characters it has; 404 where there is none."""
     with serving() as served:
         missing = served.ask("/transforms/tfm-1")
-        served.site.page = Page(b"<p>hello</p>", "default-src 'none'")
+        served.backend.page = Page(b"<p>hello</p>", "default-src 'none'")
         shown = served.ask("/transforms/a%2Fb%20%C3%BC?x=1")
         wrong = served.ask("/transforms/a", method="POST")
     assert (missing.status, shown.status, shown.content) == (404, 200, b"<p>hello</p>")
-    assert served.site.asked_pages == [("tfm-1", "/metrics"), ("a/b ü", "/metrics")]
+    assert served.backend.asked_pages == [("tfm-1", "/metrics"), ("a/b ü", "/metrics")]
     assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, HEAD")
 
 
 def test_pages_are_compressed_for_who_accepts_it() -> None:
     """Gzip is offered, identity is the rule, and caches can tell."""
-    with serving(FakeSite(page=Page(b"<p>hello</p>" * 1000, ""))) as served:
+    with serving(FakeBackend(page=Page(b"<p>hello</p>" * 1000, ""))) as served:
         plain = served.ask("/")
         packed = served.ask("/", Accept_Encoding="gzip, br")
     assert gzip.decompress(packed.content) == plain.content
@@ -157,12 +157,12 @@ def test_pages_are_compressed_for_who_accepts_it() -> None:
 
 def test_a_page_brings_its_own_policy_and_what_is_configured_wins(tmp_path: Path) -> None:
     """The browser is told what this page may do, unless the web configuration says something else."""
-    site = FakeSite(page=Page(b"", "script-src 'sha256-x'"))
-    with serving(site) as served:
+    backend = FakeBackend(page=Page(b"", "script-src 'sha256-x'"))
+    with serving(backend) as served:
         assert served.ask("/").headers["Content-Security-Policy"] == "script-src 'sha256-x'"
     configured = tmp_path / "web.yml"
     configured.write_text("http_server_config: {headers: {Content-Security-Policy: default-src 'self'}}")
-    with serving(site, web_config=WebConfig(configured)) as served:
+    with serving(backend, web_config=WebConfig(configured)) as served:
         assert served.ask("/").headers["Content-Security-Policy"] == "default-src 'self'"
 
 
@@ -170,9 +170,9 @@ def test_the_pages_are_behind_the_same_authentication(tmp_path: Path) -> None:
     """Without credentials nobody sees a page, nor whether there is one."""
     configured = tmp_path / "web.yml"
     configured.write_text(f"basic_auth_users: {{alice: {HASH}}}")
-    with serving(FakeSite(page=Page(b"", "")), web_config=WebConfig(configured)) as served:
+    with serving(FakeBackend(page=Page(b"", "")), web_config=WebConfig(configured)) as served:
         assert [served.ask(path).status for path in ("/", "/transforms/tfm-1", "/transforms/")] == [401] * 3
-        assert served.site.asked_pages == []
+        assert served.backend.asked_pages == []
 
 
 @pytest.mark.parametrize("path", ["/x", "/metrics/", "//metrics", "/-/healthy/", "/..", "/%2e%2e/etc/passwd", "/%00"])
@@ -208,9 +208,9 @@ def test_every_answer_carries_security_headers(running: Served, path: str) -> No
 
 def test_an_error_of_the_site_shows_no_details() -> None:
     """What goes wrong inside is a 500 without a reason, and the next request is answered."""
-    with serving(FakeSite(broken=True)) as served:
+    with serving(FakeBackend(broken=True)) as served:
         failed = served.ask()
-        served.site.broken = False
+        served.backend.broken = False
         assert served.ask().status == 200
     assert (failed.status, failed.content) == (500, b"Internal Server Error\n")
 
@@ -219,7 +219,7 @@ def test_a_body_that_is_not_as_long_as_it_says_is_cut_off() -> None:
     """The client can tell that it did not get everything, and the scrape does not count as sent."""
     body = Body(b"half")
     body.length = 8
-    with serving(FakeSite(body)) as served:
+    with serving(FakeBackend(body)) as served:
         with pytest.raises(http.client.IncompleteRead):
             served.ask()
         assert served.ask("/-/healthy").status == 200
@@ -230,7 +230,7 @@ def test_a_body_that_is_not_as_long_as_it_says_is_cut_off() -> None:
 def test_the_telemetry_path_must_be_free(path: str) -> None:
     """A telemetry path that is none, or that of something else, is an error at once."""
     with pytest.raises(ValueError, match="telemetry path"):
-        WebServer(FakeSite(), addresses=[], telemetry_path=path)
+        WebServer(FakeBackend(), addresses=[], telemetry_path=path)
 
 
 def test_metrics_may_be_the_root() -> None:

@@ -1,18 +1,18 @@
-// The page is complete without this: it brings it up to date in place, and filters while one types.
+// Updates the open page in place, and filters while the reader types. The page works without this script.
 (() => {
   "use strict";
   const main = document.getElementById("main");
   const filter = document.getElementById("q");
   const pause = document.getElementById("pause");
-  const trouble = document.getElementById("trouble");
+  const problem = document.getElementById("problem");
   const period = Number(main.dataset.period) * 1000;
   let paused = false;
-  let running = false;
-  let wanted = false;
+  let refreshing = false;
+  let refreshAgain = false; // set by a call during a refresh, whose answer may be older than the filter
 
-  const isKept = (node) => node === filter;
+  const isKept = (node) => node === filter; // the reader may be typing in it
 
-  // Make `from` equal to `to`, touching only what differs: focus, selection and scroll positions stay where they are.
+  // Makes `from` equal to `to` and changes only the nodes that differ, so that focus, selection and scroll position stay.
   function merge(from, to) {
     if (from.isEqualNode(to) || isKept(from)) return;
     if (from.nodeType !== to.nodeType || from.nodeName !== to.nodeName || from.id !== to.id) {
@@ -55,55 +55,55 @@
     for (const child of named.values()) child.remove();
   }
 
-  // What the reader looks at stays where it is, whatever is put in above it.
-  function inPlace(change) {
+  // Runs `change` and keeps the row that the reader sees at its position, although rows above it may come or go.
+  function keepPosition(change) {
     const focused = document.activeElement ?? document.body;
-    const isSeen = (row) => {
+    const isVisible = (row) => {
       const { top, bottom } = row.getBoundingClientRect();
       return bottom > 0 && top < innerHeight;
     };
-    const seen = [focused.closest("tr[id]"), ...main.querySelectorAll("tr[id]")].find((row) => row && isSeen(row));
-    const top = seen && scrollY > 0 ? seen.getBoundingClientRect().top : null;
+    const anchor = [focused.closest("tr[id]"), ...main.querySelectorAll("tr[id]")].find((row) => row && isVisible(row));
+    const top = anchor && scrollY > 0 ? anchor.getBoundingClientRect().top : null;
     change();
     if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
-    if (top !== null && seen.isConnected) {
-      scrollBy({ top: seen.getBoundingClientRect().top - top, behavior: "instant" });
+    if (top !== null && anchor.isConnected) {
+      scrollBy({ top: anchor.getBoundingClientRect().top - top, behavior: "instant" });
     }
   }
 
   async function refresh() {
-    wanted = true;
-    if (running) return;
-    running = true;
-    while (wanted) {
-      wanted = false;
+    refreshAgain = true;
+    if (refreshing) return;
+    refreshing = true;
+    while (refreshAgain) {
+      refreshAgain = false;
       try {
-        const answer = await fetch(location.href, { cache: "no-store" });
-        if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        inPlace(() => {
+        const response = await fetch(location.href, { cache: "no-store" });
+        if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+        const page = new DOMParser().parseFromString(await response.text(), "text/html");
+        keepPosition(() => {
           document.title = page.title;
           for (const id of ["main", "fresh"]) merge(document.getElementById(id), page.getElementById(id));
           document.querySelector("link[rel=icon]").href = page.querySelector("link[rel=icon]").href;
         });
-        trouble.textContent = "";
+        problem.textContent = "";
       } catch (error) {
-        trouble.textContent = `Not brought up to date: ${error.message}`;
+        problem.textContent = `Update failed: ${error.message}`;
       }
     }
-    running = false;
+    refreshing = false;
   }
 
-  const isReading = () => getSelection().type === "Range";
-  const tick = () => { if (!paused && !document.hidden && !isReading()) refresh(); };
-  setInterval(tick, period);
-  document.addEventListener("visibilitychange", tick);
+  const isSelectingText = () => getSelection().type === "Range";
+  const refreshIfWatched = () => { if (!paused && !document.hidden && !isSelectingText()) refresh(); };
+  setInterval(refreshIfWatched, period);
+  document.addEventListener("visibilitychange", refreshIfWatched);
 
   pause.hidden = false;
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
-    tick();
+    refreshIfWatched();
   });
 
   if (filter) {
