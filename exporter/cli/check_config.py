@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from exporter.cli.flags import CheckConfigOptions
+from exporter.cli.options import CheckConfigOptions
 from exporter.config.settings import read_config
 
 

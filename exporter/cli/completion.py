@@ -5,8 +5,7 @@ A script knows all there is when it is made; nothing of ours runs while somebody
 
 from collections.abc import Iterator
 
-from exporter.cli.flags import COMMANDS, PROGRAM, Command, Flag
-from exporter.cli.parser import flags_of, spellings
+from exporter.cli.flags import COMMANDS, PROGRAM, Command, Flag, flags_of, spellings
 from exporter.config.parsing import Choice
 
 _FILE = "FILE"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from exporter.cli.flags import DemoOptions
+from exporter.cli.options import DemoOptions
 from exporter.cli.serve import address_text, run_until_stopped, start_telemetry
 from exporter.config.settings import load_config
 from exporter.service import Service

@@ -5,8 +5,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from exporter.cli.flags import (
-    PROGRAM,
+from exporter.cli.flags import PROGRAM
+from exporter.cli.options import (
     CheckConfigOptions,
     CompletionOptions,
     DemoOptions,

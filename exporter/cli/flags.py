@@ -9,8 +9,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from exporter.cli.options import (
+    CheckConfigOptions,
+    CompletionOptions,
+    DemoOptions,
+    IamPolicyOptions,
+    OnceOptions,
+    Options,
+    RunsOptions,
+    ServeOptions,
+    SimulateOptions,
+)
 from exporter.config.parsing import (
-    Address,
     Choice,
     Maybe,
     Whole,
@@ -22,7 +32,7 @@ from exporter.config.parsing import (
     parse_switch,
     parse_url,
 )
-from exporter.config.timestamps import Moment, parse_moment
+from exporter.config.timestamps import parse_moment
 from exporter.logs import FORMATS, LEVELS
 from exporter.model.shard import MAX_SHARDS
 from exporter.model.task_run import STATUSES, TASK_TYPES
@@ -37,110 +47,6 @@ TABLE_LIMIT = 20
 
 SORT_COLUMNS = ("STARTED", "STATUS", "TASK_RUN_TYPE")
 """The columns by which GetMLTaskRuns sorts (``TaskRunSortColumnType``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """`serve`: run the exporter."""
-
-    config_file: str
-    config_enable_auto_reload: bool
-    config_auto_reload_interval: float
-    web_listen_address: tuple[Address, ...]
-    web_telemetry_path: str
-    web_config_file: str | None
-    web_max_requests: int
-    web_enable_lifecycle: bool
-    web_disable_exporter_metrics: bool
-    shard_index: int | None
-    shard_count: int
-    log_level: str
-    log_format: str
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """`demo`: run the exporter against the embedded simulator."""
-
-    web_listen_address: tuple[Address, ...]
-    scenario: str | None
-    log_level: str
-    log_format: str
-
-
-@dataclass(frozen=True, slots=True)
-class SimulateOptions:
-    """`simulate`: run the simulator alone."""
-
-    listen_address: Address
-    scenario: str | None
-    log_level: str
-    log_format: str
-
-
-@dataclass(frozen=True, slots=True)
-class OnceOptions:
-    """`once`: poll once and print the metrics."""
-
-    config_file: str
-    output: str | None
-    log_level: str
-    log_format: str
-
-
-@dataclass(frozen=True, slots=True)
-class CheckConfigOptions:
-    """`check-config`: validate the configuration."""
-
-    config_file: str
-    live: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunsOptions:
-    """`runs`: show runs; type, status and sort column in the words of GetMLTaskRuns."""
-
-    transforms: tuple[str, ...]
-    config_file: str | None
-    all: bool
-    region: str | None
-    endpoint_url: str | None
-    type: str | None
-    status: str | None
-    started_after: Moment | None
-    started_before: Moment | None
-    sort: str
-    descending: bool
-    limit: int | None
-    output: str
-    follow: bool
-    exit_code: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IamPolicyOptions:
-    """`iam-policy`: print the least IAM policy."""
-
-    config_file: str
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionOptions:
-    """`completion`: print the completion script of a shell."""
-
-    shell: str
-
-
-Options = (
-    ServeOptions
-    | DemoOptions
-    | SimulateOptions
-    | RunsOptions
-    | OnceOptions
-    | CheckConfigOptions
-    | IamPolicyOptions
-    | CompletionOptions
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,3 +333,13 @@ FLAGS = (
     Flag("log.format", f"how: {', '.join(FORMATS)}", _RUNNING, Choice(*FORMATS), "logfmt", "FORMAT"),
 )
 """Every flag, in the order of the help."""
+
+
+def flags_of(command: Command) -> list[Flag]:
+    """Return the flags that a command takes, in the order of the table."""
+    return [flag for flag in FLAGS if command.name in flag.commands]
+
+
+def spellings(flag: Flag) -> tuple[str, ...]:
+    """Return the forms in which a flag can be typed: `--name`, and for a switch also `--no-name`."""
+    return (f"--{flag.name}",) if flag.metavar else (f"--{flag.name}", f"--no-{flag.name}")

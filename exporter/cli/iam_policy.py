@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter.cli.flags import IamPolicyOptions
+from exporter.cli.options import IamPolicyOptions
 from exporter.config.settings import Account, Config, DiscoverySettings, read_config
 from exporter.model.transform import transform_arn
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from exporter.cli.flags import OnceOptions
+from exporter.cli.options import OnceOptions
 from exporter.cli.serve import start_telemetry
 from exporter.config.settings import Config, read_config
 from exporter.exposition.formats import Encoding, TextFormat

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exporter import __version__, logs
 from exporter.cli.auto_reload import AutoReload
-from exporter.cli.flags import DemoOptions, OnceOptions, ServeOptions
+from exporter.cli.options import DemoOptions, OnceOptions, ServeOptions
 from exporter.cli.parser import UsageError
 from exporter.cli.signals import handle_signals
 from exporter.config.parsing import Address

@@ -4,7 +4,7 @@ import sys
 import threading
 
 from exporter import logs
-from exporter.cli.flags import SimulateOptions
+from exporter.cli.options import SimulateOptions
 from exporter.cli.signals import handle_signals
 from exporter.simulator import serve
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.cli.flags import ServeOptions, SimulateOptions
+from exporter.cli.options import ServeOptions, SimulateOptions
 from exporter.cli.parser import parse
 from exporter.config.settings import load_config
 from exporter.simulator.scenario import load_scenario

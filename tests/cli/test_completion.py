@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.completion import completion_script
-from exporter.cli.flags import COMMANDS, SHELLS
-from exporter.cli.parser import flags_of, spellings
+from exporter.cli.flags import COMMANDS, SHELLS, flags_of, spellings
 from tests.cli.terminal import PROMPT, terminal
 from tests.ship.programs import environment
 from tests.support import run, tool, wait_for

@@ -6,14 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cli.flags import (
-    COMMANDS,
-    DEFAULT_PORT,
-    FLAGS,
+from exporter.cli.flags import COMMANDS, DEFAULT_PORT, FLAGS, Flag
+from exporter.cli.options import (
     CheckConfigOptions,
     CompletionOptions,
     DemoOptions,
-    Flag,
     IamPolicyOptions,
     OnceOptions,
     Options,

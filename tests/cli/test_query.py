@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from exporter.cli.flags import RunsOptions
+from exporter.cli.options import RunsOptions
 from exporter.cli.output.fields import TIMES, json_line
 from exporter.cli.parser import parse
 from exporter.cli.runs.query import History

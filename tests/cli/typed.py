@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from exporter.cli.check_live import check_live
-from exporter.cli.flags import CheckConfigOptions, RunsOptions
+from exporter.cli.options import CheckConfigOptions, RunsOptions
 from exporter.cli.parser import parse
 from exporter.cli.runs.command import show_runs
 from exporter.config.settings import read_config

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from exporter.cli.flags import CONFIG_FILE, RunsOptions
+from exporter.cli.flags import CONFIG_FILE
+from exporter.cli.options import RunsOptions
 from exporter.cli.parser import UsageError
 from exporter.config.settings import Config, load_config, read_config
 from exporter.glue.client import ambient_region

@@ -7,7 +7,8 @@ from contextlib import closing
 from typing import TextIO
 
 from exporter import logs
-from exporter.cli.flags import TABLE_LIMIT, RunsOptions
+from exporter.cli.flags import TABLE_LIMIT
+from exporter.cli.options import RunsOptions
 from exporter.cli.output.progress import Report, concerns_lane, told
 from exporter.cli.output.table import RunTable
 from exporter.cli.output.writers import Csv, JsonLines, Lines, Printer

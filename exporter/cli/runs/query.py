@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from exporter.cli.flags import RunsOptions
+from exporter.cli.options import RunsOptions
 from exporter.glue.client import GlueClients
 from exporter.glue.decode import Record
 from exporter.model.task_run import ACTIVE_STATUSES

@@ -1,0 +1,113 @@
+"""The options of each command: what the parser returns and the command takes.
+
+A field is named for its flag or operand (`--config.file` is `config_file`). Durations are in seconds.
+"""
+
+from dataclasses import dataclass
+
+from exporter.config.parsing import Address
+from exporter.config.timestamps import Moment
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """`serve`: run the exporter."""
+
+    config_file: str
+    config_enable_auto_reload: bool
+    config_auto_reload_interval: float
+    web_listen_address: tuple[Address, ...]
+    web_telemetry_path: str
+    web_config_file: str | None
+    web_max_requests: int
+    web_enable_lifecycle: bool
+    web_disable_exporter_metrics: bool
+    shard_index: int | None
+    shard_count: int
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """`demo`: run the exporter against the embedded simulator."""
+
+    web_listen_address: tuple[Address, ...]
+    scenario: str | None
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class SimulateOptions:
+    """`simulate`: run the simulator alone."""
+
+    listen_address: Address
+    scenario: str | None
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnceOptions:
+    """`once`: poll once and print the metrics."""
+
+    config_file: str
+    output: str | None
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckConfigOptions:
+    """`check-config`: validate the configuration."""
+
+    config_file: str
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunsOptions:
+    """`runs`: show runs; type, status and sort column in the words of GetMLTaskRuns."""
+
+    transforms: tuple[str, ...]
+    config_file: str | None
+    all: bool
+    region: str | None
+    endpoint_url: str | None
+    type: str | None
+    status: str | None
+    started_after: Moment | None
+    started_before: Moment | None
+    sort: str
+    descending: bool
+    limit: int | None
+    output: str
+    follow: bool
+    exit_code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IamPolicyOptions:
+    """`iam-policy`: print the least IAM policy."""
+
+    config_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionOptions:
+    """`completion`: print the completion script of a shell."""
+
+    shell: str
+
+
+Options = (
+    ServeOptions
+    | DemoOptions
+    | SimulateOptions
+    | RunsOptions
+    | OnceOptions
+    | CheckConfigOptions
+    | IamPolicyOptions
+    | CompletionOptions
+)
