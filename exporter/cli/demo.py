@@ -6,6 +6,7 @@ from functools import partial
 
 from exporter.cli.options import DemoOptions
 from exporter.cli.serve import address_text, run_until_stopped, start_telemetry
+from exporter.cli.simulate import scenario_of
 from exporter.config.settings import load_config
 from exporter.service import Service
 from exporter.simulator import Simulator
@@ -16,12 +17,12 @@ def demo(options: DemoOptions) -> int:
     """Run simulator and exporter until SIGTERM or SIGINT; return 0.
 
     Raises:
-        ScenarioError: the scenario cannot be used.
+        ExporterError: the scenario cannot be used.
         ListenError: an address cannot be listened on.
     """
     telemetry = start_telemetry(options, process=True)
     _use_fake_credentials()
-    with Simulator(options.scenario or "demo") as simulator:
+    with Simulator(scenario_of(options.scenario)) as simulator:
         config = _demo_config(simulator.url, simulator.world.transform_ids())
         service = Service(partial(load_config, config, source="demo", environ={}), telemetry)
         server = WebServer(service, addresses=[address_text(address) for address in options.web_listen_address])

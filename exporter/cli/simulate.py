@@ -6,19 +6,33 @@ import threading
 from exporter import logs
 from exporter.cli.options import SimulateOptions
 from exporter.cli.signals import handle_signals
-from exporter.simulator import serve
+from exporter.errors import ExporterError
+from exporter.simulator import Scenario, ScenarioError, load_scenario, serve
 
 
 def simulate(options: SimulateOptions) -> int:
     """Run the simulator until SIGTERM or SIGINT; return 0.
 
     Raises:
-        ScenarioError: the scenario cannot be used.
+        ExporterError: the scenario cannot be used.
         OSError: the address cannot be listened on.
     """
     logs.configure(options.log_level, options.log_format, sys.stderr)
+    scenario = scenario_of(options.scenario)
     stop = threading.Event()
     host, port = options.listen_address
     with handle_signals(stop=stop.set, reload=lambda: None):
-        serve(options.scenario or "demo", host=host or "127.0.0.1", port=port, stop=stop, output=sys.stdout)
+        serve(scenario, host=host or "127.0.0.1", port=port, stop=stop, output=sys.stdout)
     return 0
+
+
+def scenario_of(name: str | None) -> Scenario:
+    """Return the scenario with this name or in this file; the built-in `demo` for None.
+
+    Raises:
+        ExporterError: it cannot be used. The simulator's own error is of another family: it shares no code with us.
+    """
+    try:
+        return load_scenario(name or "demo")
+    except ScenarioError as error:
+        raise ExporterError(str(error)) from error

@@ -1,0 +1,16 @@
+"""`simulate` and `demo`: a scenario that cannot be used."""
+
+import pytest
+
+from tests.support import EXPORTER, ROOT, run
+
+
+@pytest.mark.parametrize("command", ["simulate", "demo"])
+def test_a_scenario_that_cannot_be_used_is_one_line(command, tmp_path):
+    """A file that is missing, and a file with an unknown key, end the command with one line and exit code 1."""
+    (tmp_path / "bad.yaml").write_text("transformz: []\n")
+    for name, problem in (("missing.yaml", "cannot be read"), ("bad.yaml", "transformz: unknown key")):
+        done = run(*EXPORTER, command, f"--scenario={name}", folder=tmp_path, environ={"PYTHONPATH": str(ROOT)})
+        assert done.exit_code == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"{name}: {problem}")
