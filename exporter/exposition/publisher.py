@@ -125,16 +125,16 @@ class Exposition:
 
     # -- what polls do ----------------------------------------------------------------------------------------------
 
-    def update(self, snapshot: TransformSnapshot, totals: Mapping[Series, Total], *, place: float = 0.0) -> None:
+    def update(self, snapshot: TransformSnapshot, totals: Mapping[Series, Total], *, offset: float = 0.0) -> None:
         """Show a transform as ``snapshot`` has it, with as much of ``totals`` as may be shown yet.
 
-        Transforms with neighbouring places in the polling interval are best kept together.
+        Transforms with neighbouring offsets in the polling interval are best kept together.
         """
         with self._lock:
             transform_id = snapshot.target.id
             shown = self._shown.get(transform_id)
             if shown is None:
-                shown = self._shown[transform_id] = _Shown(place, snapshot, totals)
+                shown = self._shown[transform_id] = _Shown(offset, snapshot, totals)
             before = shown.snapshot if shown.rendered else None
             if self._chosen_by_others(snapshot) or shown.snapshot.initial_values is not snapshot.initial_values:
                 # What is published is the choice of births that are over; no scrape may see it from now on.

@@ -1,9 +1,9 @@
 """One watched transform: a poll of it, from pages to ledger, and what its polls have shown."""
 
 import math
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from exporter.config.settings import Polling
 from exporter.counting.changes import Changes
@@ -15,10 +15,20 @@ from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.snapshot import PollResult, TransformSnapshot, shown_name
 from exporter.glue.client import GlueClient
 from exporter.model.transform import Details, Target
-from exporter.polling.scheduler import Job
+from exporter.polling.timetable import Job
 
 CLOCK_TOLERANCE = 1.0
 """Seconds by which the lookback may begin before what the ledger knows; clocks are adjusted by less all the time."""
+
+
+def offset_of(transform_id: str) -> float:
+    """Return a fraction in [0, 1) that is spread evenly over transform ids, to spread what all do in one interval.
+
+    It stays the same over restarts, as the offset of a target in Prometheus does. Processes on different hosts poll a
+    transform at different times all the same, since intervals are counted from the boot of the host.
+    """
+    digest = blake2b(transform_id.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    return int.from_bytes(digest) / 2**32
 
 
 @dataclass(slots=True)
@@ -28,6 +38,8 @@ class MonitoredTransform:
     target: Target
     ledger: Ledger
     initial_values: InitialValues
+    offset: float = field(init=False)
+    """Where in an interval its turn comes, a fraction in [0, 1) that depends on its id only."""
     account_id: str = ""
     details: Details | None = None
     poll: PollResult | None = None
@@ -45,6 +57,9 @@ class MonitoredTransform:
     tracked: int = 0
     """How many of its runs the exporter's own metrics know of."""
 
+    def __post_init__(self) -> None:
+        self.offset = offset_of(self.target.id)
+
     @property
     def name(self) -> str:
         """The name by which the transform is shown."""
@@ -54,16 +69,6 @@ class MonitoredTransform:
     def known_name(self) -> str:
         """The name that Glue knows, empty if it has not told."""
         return self.details.name if self.details else ""
-
-    @property
-    def place(self) -> float:
-        """Where in the polling interval it has its turn, a fraction in [0, 1]."""
-        return self.job.place if self.job else 0.0
-
-    @property
-    def phase(self) -> float:
-        """A fraction in [0, 1) of its own, to spread what all transforms do in the same period."""
-        return (zlib.crc32(self.target.id.encode("utf-8", "surrogatepass")) & 0xFFFF) / 0x10000
 
     def read(
         self, glue: GlueClient, polling: Polling, now: float, keep_going: Callable[[], None], recent: int = LIMIT
@@ -89,7 +94,7 @@ class MonitoredTransform:
         changes = self.ledger.commit(reading)
         if whole:
             # The first one comes early, by a share of its own, so that the transforms do not re-read all at once.
-            early = self.phase / 2 * polling.resync_interval if self.whole is None else 0.0
+            early = self.offset / 2 * polling.resync_interval if self.whole is None else 0.0
             self.whole = now - early
         return changes
 
@@ -108,7 +113,7 @@ class MonitoredTransform:
         if cutoff < self.ledger.floor - CLOCK_TOLERANCE:
             return True
         if self.whole is None:
-            self.whole = now - self.phase * resync_interval
+            self.whole = now - self.offset * resync_interval
         return not 0 <= now - self.whole < resync_interval
 
     def idle(self, polling: Polling, now: float) -> bool:

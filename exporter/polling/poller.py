@@ -1,6 +1,5 @@
 """Turns the crank: each transform is polled once per interval, and shown as that poll has left it."""
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,8 +22,8 @@ from exporter.glue.rate_limit import Stopped
 from exporter.model.transform import Details, Target
 from exporter.polling.monitored_transform import MonitoredTransform
 from exporter.polling.poll_log import PollLog
-from exporter.polling.scheduler import Job, Scheduler, threads_of_a_lane
-from exporter.polling.targets import Places
+from exporter.polling.scheduler import Scheduler, threads_of_a_lane
+from exporter.polling.timetable import Job
 from exporter.state.store import StateFile
 from exporter.telemetry import Telemetry
 
@@ -64,7 +63,6 @@ class Poller:
         self._poll_log = PollLog()
         self._lock = threading.Lock()
         self._watches: dict[str, MonitoredTransform] = {}
-        self._places = Places(random.random())  # noqa: S311 - no secret
         self.restored = False
         """Whether an earlier process has left something to serve."""
         self._tidied = now()
@@ -101,7 +99,7 @@ class Poller:
             self._tidy()
         polling = config.polling
         threads = threads_of_a_lane(polling.concurrency, len(lanes))
-        self._scheduler.retime(polling.interval, polling.idle_interval, threads)
+        self._scheduler.reconfigure(polling.interval, polling.idle_interval, threads)
 
     def _enter(self, watch: MonitoredTransform, target: Target) -> None:
         if not watch.watched and watch.job is not None:
@@ -111,7 +109,7 @@ class Poller:
         self._rename(watch, named)
         watch.account_id = self._clients.client_for(target.lane).account_id
         if watch.job is None:
-            watch.job = Job(partial(self._poll, watch), target.lane, self._places.next(target.lane))
+            watch.job = Job(partial(self._poll, watch), target.lane, watch.offset)
         watch.job.lane = target.lane
         if not watch.watched:
             watch.watched = True
@@ -155,7 +153,7 @@ class Poller:
             if watch.shown is not None:
                 snapshot, totals = watch.shown
                 watch.shown = replace(snapshot, initial_values=watch.initial_values), totals
-                self._exposition.update(*watch.shown, place=watch.place)
+                self._exposition.update(*watch.shown, offset=watch.offset)
 
     def _rename(self, watch: MonitoredTransform, before: str) -> None:
         """See to the births of a transform that is shown under another name: its series are new ones."""
@@ -244,7 +242,7 @@ class Poller:
             snapshot, totals = watch.shown
             snapshot = replace(snapshot, view=None, poll=snapshot.poll and replace(snapshot.poll, up=False))
             watch.shown = snapshot, totals
-            self._exposition.update(snapshot, totals, place=watch.place)
+            self._exposition.update(snapshot, totals, offset=watch.offset)
 
     # -- one poll ---------------------------------------------------------------------------------------------------
 
@@ -313,7 +311,7 @@ class Poller:
     def _put(self, watch: MonitoredTransform) -> None:
         snapshot = watch.snapshot(self._config.polling, self._now(), created=self._config.metrics.created_timestamps)
         watch.shown = snapshot, dict(watch.ledger.totals)
-        self._exposition.update(*watch.shown, place=watch.place)
+        self._exposition.update(*watch.shown, offset=watch.offset)
         self._count_tracked(watch, watch.ledger.tracked)
 
     def _count_tracked(self, watch: MonitoredTransform, tracked: int) -> None:

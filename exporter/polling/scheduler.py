@@ -1,14 +1,10 @@
-"""When each job runs: once per interval, spread over it, and never twice at the same time.
+"""Runs each job when it is due, on a thread of its lane, and never twice at the same time.
 
-A job that is idle has an interval of its own, which is longer.
-
-A lane (jobs that share a fate) has its own queue and its own share of threads, so one that is slow, throttled or
-hanging delays no other. Jobs that went wrong queue apart for a single thread of their lane, so that one that hangs
-delays none that does not. Nothing here knows what a job does.
+A lane is a group of jobs that fail together: for polls, an account and region. Each lane has its own queue and its own
+share of threads, so a lane that is slow, throttled or hanging delays no other lane. Within a lane, the jobs whose last
+turn failed have a second queue with a single thread, so a job that hangs delays none that works.
 """
 
-import heapq
-import itertools
 import threading
 import time
 from collections import deque
@@ -17,70 +13,42 @@ from dataclasses import dataclass, field
 
 from exporter.logs import get_logger
 from exporter.polling.threads import ThreadPool
+from exporter.polling.timetable import Job, Timetable
 
 HEARTBEAT = 1.0
-"""Seconds within which the scheduler comes round at the latest."""
+"""Seconds between two rounds of the scheduler at most."""
 
-DEAF_AFTER = 30.0
-"""Seconds without a heartbeat after which the scheduler is taken for dead."""
-
-LONGEST_STEP_BACK = 0.1
-"""The share of its interval by which a job that has lost its place comes earlier, until it has it again."""
+DEAD_AFTER = 30.0
+"""Seconds without a heartbeat after which the scheduler counts as dead."""
 
 GATHER = 0.05
-"""Seconds for which turns are gathered before they begin, and for which a job that is ready waits for a thread at work
-before it has one of its own."""
+"""Seconds between two rounds at least. Jobs that become due meanwhile begin together, which saves wake-ups; a job waits
+as long for a busy thread before another thread is started for it."""
 
 PROCESS_THREADS = 128
-"""Threads for sound jobs, shared equally by all lanes. With 200 lanes of which all hang, each lane keeps one thread
-for these and one for jobs that went wrong; without this bound there would be 1,800 threads."""
-
-PUNCTUAL = 0.001
-"""Seconds before or after its place at which a job is at its place."""
+"""Threads for healthy jobs, shared equally by all lanes. If all of 200 lanes hang, each lane has one thread for healthy
+jobs and one for failed jobs; without this bound there would be 1,800 threads."""
 
 log = get_logger(__name__)
 
 
 def threads_of_a_lane(concurrency: int, lanes: int) -> int:
-    """Return how many jobs of a lane may be under way: ``concurrency``, or fewer where there are many lanes."""
+    """Return how many healthy jobs of a lane may run at once: ``concurrency``, or fewer if there are many lanes."""
     return min(concurrency, max(1, PROCESS_THREADS // max(1, lanes)))
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """Something to do once per interval."""
-
-    work: Callable[[], bool]
-    """Does it; whether it went well."""
-    lane: Hashable
-    place: float
-    """Where in the interval it has its turn, a fraction in (0, 1]."""
-    due: float = 0.0
-    """When the turn under way, or the next one, began or begins (monotonic seconds)."""
-    turns: int = 0
-    pending: bool = False
-    """Whether its turn has come and is not over yet."""
-    sound: bool = True
-    """Whether its last turn went well."""
-    idle: bool = False
-    """Whether the longer interval will do; the work itself says so."""
-    rhythm: float = 0.0
-    """The interval for which its turns are planned, 0 before the first."""
-    active: bool = True
 
 
 @dataclass(slots=True)
 class _Queue:
-    """The jobs of a lane that are sound, or those that are not."""
+    """The healthy jobs of a lane, or its failed ones."""
 
-    sound: bool
+    healthy: bool
     waiting: deque[Job] = field(default_factory=deque)
     begun: int = 0
-    """How many are under way, or ready for whichever thread is free next."""
+    """How many jobs are running, or are ready for the next free thread."""
 
 
 class Scheduler:
-    """All jobs and their turns."""
+    """Runs all jobs. `run` is the loop; each pass through it is a round."""
 
     def __init__(
         self,
@@ -89,178 +57,143 @@ class Scheduler:
         idle_interval: float | None,
         threads_per_lane: int,
         on_cycle: Callable[[float, bool], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the interval in seconds, that of idle jobs if it is another, and a lane's share of threads.
+        """Take the intervals of jobs and of idle jobs in seconds, and how many jobs of a lane may run at once.
 
-        ``on_cycle`` is told after each interval how long after it was due the last job had ended, and whether that is
-        longer than the interval.
+        ``on_cycle`` is called after each interval with two arguments: the longest delay, in seconds, between the due
+        time and the end of a turn in that interval, and whether this delay exceeds the interval. ``clock`` gives
+        monotonic seconds.
         """
-        self.interval = interval
-        self.idle_interval = idle_interval
-        self.threads_per_lane = threads_per_lane
+        self._clock = clock
+        self._threads_per_lane = threads_per_lane
         self._on_cycle = on_cycle
-        self._crew = ThreadPool("poll")
+        self._pool = ThreadPool("poll")
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._jobs: set[Job] = set()
-        self._turns: list[tuple[float, int, Job]] = []
-        self._order = itertools.count()
+        self._next_round = 0.0
+        """When the loop wakes up by itself (monotonic seconds)."""
+        self._timetable = Timetable(interval, idle_interval)
         self._queues: dict[tuple[Hashable, bool], _Queue] = {}
         self._ready: deque[tuple[_Queue, Job]] = deque()
-        self._free = 0
-        """How many threads will look for a ready job before they end."""
-        self._lag = 0.0
-        self._heartbeat = time.monotonic()
+        self._available = 0
+        """How many threads take a ready job next, or end if there is none."""
+        self._longest_delay = 0.0
+        self._heartbeat = self._clock()
 
     def add(self, job: Job) -> None:
-        """Give the job its first turn now and the next one at its place in the interval."""
+        """Run the job now, and then once per interval at its offset."""
         with self._lock:
-            job.active = True
-            self._jobs.add(job)
-            if not job.pending:
-                job.turns, job.rhythm = 0, 0.0
-                self._plan(job, time.monotonic())
+            self._timetable.add(job, self._clock())
+            self._wake_if_early()
 
     def remove(self, job: Job) -> None:
-        """Give the job no further turn; one under way goes on."""
+        """Give the job no further turn; a turn that runs goes on."""
         with self._lock:
-            job.active = False
-            self._jobs.discard(job)
+            self._timetable.remove(job)
 
-    def retime(self, interval: float, idle_interval: float | None, threads_per_lane: int) -> None:
-        """Use other intervals and another share of threads from the next turns on."""
+    def reconfigure(self, interval: float, idle_interval: float | None, threads_per_lane: int) -> None:
+        """Use other intervals and another share of threads from now on."""
         with self._lock:
-            self.interval, self.idle_interval, self.threads_per_lane = interval, idle_interval, threads_per_lane
-            now = time.monotonic()
-            for job in self._jobs:
-                if not job.pending and self._interval_of(job) < job.rhythm:
-                    job.rhythm = self._interval_of(job)
-                    self._plan(job, min(job.due, now + _until_place(job, now)))
+            self._threads_per_lane = threads_per_lane
+            self._timetable.change_intervals(interval, idle_interval, self._clock())
             for queue in self._queues.values():
-                self._release(queue)
+                self._make_ready(queue)
         self._wake.set()
 
     @property
     def first_turns_over(self) -> bool:
         """Whether every job has had a turn."""
         with self._lock:
-            return all(job.turns for job in self._jobs)
+            return all(job.turns for job in self._timetable.jobs)
 
     @property
     def alive(self) -> bool:
-        """Whether the scheduler still comes round."""
-        return time.monotonic() - self._heartbeat < DEAF_AFTER
+        """Whether the loop has made a round lately."""
+        return self._clock() - self._heartbeat < DEAD_AFTER
 
     def run(self, stop: threading.Event) -> None:
-        """Run the jobs until ``stop`` is set; a thread of its own."""
-        cycle_began = time.monotonic()
+        """Run the jobs until ``stop`` is set; needs a thread of its own."""
+        cycle_began = self._clock()
         while not stop.is_set():
-            self._heartbeat = now = time.monotonic()
-            if now >= cycle_began + self.interval:
-                self._end_cycle(now)
+            self._heartbeat = now = self._clock()
+            interval = self._timetable.interval
+            if now >= cycle_began + interval:
+                self._end_cycle(now, interval)
                 cycle_began = now
-            next_turn = self._begin_turns(now)
-            # Turns that come close together begin together: to wake up for each costs more than it is worth.
-            stop.wait(min(GATHER, self.interval / 10))
-            self._wake.wait(max(0.0, min(HEARTBEAT, next_turn - now, cycle_began + self.interval - now)))
+            self.begin_turns(now, latest=min(now + HEARTBEAT, cycle_began + interval))
+            stop.wait(min(GATHER, interval / 10))
+            self._wake.wait(max(0.0, self._next_round - self._clock()))
             self._wake.clear()
 
-    def _plan(self, job: Job, due: float) -> None:
-        job.due = due
-        heapq.heappush(self._turns, (due, next(self._order), job))
-        if self._turns[0][2] is job:
-            # Before all others: `run` waits for one that is later.
+    def begin_turns(self, now: float, *, latest: float) -> None:
+        """Make one round: begin the turns that are due, and plan the next round for ``latest`` or earlier."""
+        with self._lock:
+            # These jobs were ready in the last round already: every thread is busy with something slow.
+            self._start_workers(len(self._ready))
+            for job in self._timetable.due_jobs(now):
+                queue = self._queues.setdefault((job.lane, job.healthy), _Queue(job.healthy))
+                queue.waiting.append(job)
+                self._make_ready(queue)
+            if self._ready:
+                self._start_workers(1)
+                self._next_round = now
+            else:
+                next_due = self._timetable.next_due
+                self._next_round = latest if next_due is None else min(latest, next_due)
+
+    def _wake_if_early(self) -> None:
+        """Wake up the loop if a turn is due before its next round."""
+        next_due = self._timetable.next_due
+        if next_due is not None and next_due < self._next_round:
             self._wake.set()
 
-    def _begin_turns(self, now: float) -> float:
-        """Hand the jobs that are due to their lanes, and see to threads; return when to come round next."""
-        with self._lock:
-            # Nobody has taken these since the last time: those at work have met something slow.
-            self._hire(len(self._ready))
-            while self._turns and self._turns[0][0] <= now:
-                due, _, job = heapq.heappop(self._turns)
-                if job.active and not job.pending and due == job.due:
-                    job.pending = True
-                    queue = self._queues.setdefault((job.lane, job.sound), _Queue(job.sound))
-                    queue.waiting.append(job)
-                    self._release(queue)
-            if self._ready:
-                self._hire(1)
-                return now
-            return self._turns[0][0] if self._turns else now + HEARTBEAT
-
-    def _release(self, queue: _Queue) -> None:
-        """Make jobs of a lane ready, as many as it may have under way."""
-        while queue.waiting and queue.begun < (self.threads_per_lane if queue.sound else 1):
+    def _make_ready(self, queue: _Queue) -> None:
+        """Make jobs of a queue ready, as many as its lane may run."""
+        while queue.waiting and queue.begun < (self._threads_per_lane if queue.healthy else 1):
             queue.begun += 1
             self._ready.append((queue, queue.waiting.popleft()))
 
-    def _hire(self, threads: int) -> None:
-        """See to it that so many threads look for a job, unless they do already.
+    def _start_workers(self, count: int) -> None:
+        """Start threads until ``count`` of them are available.
 
-        If the system gives no more, those at work take what is ready, and it is tried again soon.
+        If the system gives no more threads, the busy ones take the ready jobs later, and the next round tries again.
         """
-        while self._free < threads and self._crew.run(self._serve):
-            self._free += 1
+        while self._available < count and self._pool.run(self._work):
+            self._available += 1
 
-    def _serve(self) -> None:
-        """Do jobs for as long as some are ready, of whatever lane: a thread at work needs not be woken."""
+    def _work(self) -> None:
+        """Run ready jobs of any lane until none is left: a thread that is awake needs no wake-up."""
         while True:
             with self._lock:
+                self._available -= 1
                 if not self._ready:
-                    self._free -= 1
                     return
                 queue, job = self._ready.popleft()
-                self._free -= 1
-            self._end_turn(queue, job, went_well=_done(job))
+            self._end_turn(queue, job, went_well=_run(job))
 
     def _end_turn(self, queue: _Queue, job: Job, *, went_well: bool) -> None:
-        """Plan the job's next turn, and let another one of its lane follow."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
-            self._lag = max(self._lag, now - job.due)
-            job.pending = False
-            job.sound = went_well
-            job.turns += 1
-            if job.active:
-                self._plan(job, max(job.due + self._step(job), now))
+            self._longest_delay = max(self._longest_delay, now - job.due)
+            self._timetable.end_turn(job, now, went_well=went_well)
+            self._wake_if_early()
             queue.begun -= 1
-            self._release(queue)
-            self._free += 1
+            self._make_ready(queue)
+            self._available += 1
 
-    def _interval_of(self, job: Job) -> float:
-        return max(self.interval, self.idle_interval or 0.0) if job.idle else self.interval
-
-    def _step(self, job: Job) -> float:
-        """Return the seconds from the job's last turn to its next, an interval at most.
-
-        In another interval it takes its place first. One that a late turn has moved off it goes back little by little:
-        all of them at once, after a slow cycle, would make the next one slow too.
-        """
-        before, job.rhythm = job.rhythm, self._interval_of(job)
-        until_place = _until_place(job, job.due)
-        if job.rhythm != before:
-            return until_place
-        return max(until_place, (1 - LONGEST_STEP_BACK) * job.rhythm)
-
-    def _end_cycle(self, now: float) -> None:
+    def _end_cycle(self, now: float, interval: float) -> None:
         with self._lock:
-            pending = [now - job.due for job in self._jobs if job.pending]
-            lag = max([self._lag, *pending])
-            self._lag = 0.0
-        self._on_cycle(lag, lag > self.interval)
+            pending = [now - job.due for job in self._timetable.jobs if job.pending]
+            delay = max([self._longest_delay, *pending])
+            self._longest_delay = 0.0
+        self._on_cycle(delay, delay > interval)
 
 
-def _until_place(job: Job, now: float) -> float:
-    """Return the seconds, more than 0, until the job's place in the interval comes round; intervals begin at 0."""
-    seconds = (job.place * job.rhythm - now) % job.rhythm
-    return seconds if seconds > PUNCTUAL else seconds + job.rhythm
-
-
-def _done(job: Job) -> bool:
-    """Do the job; whether it went well. A mistake in it costs this turn and no other."""
+def _run(job: Job) -> bool:
+    """Run the job once; return whether it went well. An exception costs the job this turn only."""
     try:
         return job.work()
-    except Exception:  # whatever it is, the thread has other jobs to do
-        log.exception("a poll has met a mistake of this program; please report it")
+    except Exception:  # a defect in one poll must not end the thread, which other jobs need
+        log.exception("a poll failed because of a defect in this program; please report it")
         return False

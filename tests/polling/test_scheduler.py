@@ -1,144 +1,232 @@
-"""When jobs have their turns, by jobs that do nothing but note the time."""
+"""How jobs get their threads, round by round."""
 
 import threading
-import time
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import partial
 
 import pytest
 
-from exporter.polling.scheduler import GATHER, LONGEST_STEP_BACK, Job, Scheduler
-from tests.running import gaps, no_threads, wait_for
+from exporter.polling.scheduler import Scheduler, threads_of_a_lane
+from exporter.polling.timetable import Job
+from tests.running import no_threads, wait_for
 
-INTERVAL = 0.5
-LATE = 0.1
-"""Seconds that a busy machine may add."""
+INTERVAL = 60.0
 
 
 class Work:
-    """What the jobs do: note when, and wait while they are held up."""
+    """The work of all jobs: counts the turns of each, and keeps the threads while the gate is shut."""
 
     def __init__(self):
-        self.times = defaultdict(list)
+        self.turns = defaultdict(int)
         self.threads = set()
-        self.open = threading.Event()
-        self.open.set()
+        self.gate = threading.Event()
+        self.gate.set()
+        self._lock = threading.Lock()
 
     def __call__(self, name):
-        """Do one turn."""
-        self.times[name].append(time.monotonic())
-        self.threads.add(threading.get_ident())
-        self.open.wait()
-        return True
+        """Do one turn; whether it went well."""
+        with self._lock:
+            self.turns[name] += 1
+            self.threads.add(threading.get_ident())
+        self.gate.wait()
+        return not str(name).startswith("failing")
+
+
+class Rounds:
+    """A scheduler in a time of its own, whose rounds the test makes instead of its loop."""
+
+    def __init__(self, *, threads_per_lane=8):
+        self.now = 1000.0
+        self.cycles = []
+        self.scheduler = Scheduler(
+            interval=INTERVAL,
+            idle_interval=None,
+            threads_per_lane=threads_per_lane,
+            on_cycle=lambda *cycle: self.cycles.append(cycle),
+            clock=lambda: self.now,
+        )
+
+    def add(self, work, *names, lane=None):
+        """Add a job for each name, each in a lane of its own if no lane is given."""
+        for name in names:
+            self.scheduler.add(Job(partial(work, name), name if lane is None else lane, 0.5))
+
+    def round(self):
+        """Make one round."""
+        self.scheduler.begin_turns(self.now, latest=self.now + 1)
+
+    def wait_until_nothing_is_ready(self):
+        """Wait until every job that may run has begun."""
+        wait_for(lambda: not self.scheduler._ready)
+
+
+@pytest.fixture
+def work():
+    """Give the work of all jobs, and open its gate in the end so that no thread is left."""
+    one = Work()
+    yield one
+    one.gate.set()
 
 
 @contextmanager
-def scheduled(work, places, *, lanes=1, threads_per_lane=8):
-    """Run jobs with these places, each of one of so many lanes; give the schedule and them."""
-    scheduler = Scheduler(
-        interval=INTERVAL, idle_interval=None, threads_per_lane=threads_per_lane, on_cycle=lambda *_: None
-    )
+def looping(scheduler):
+    """Run the scheduler's own loop."""
     stop = threading.Event()
-    jobs = [Job(partial(work, number), number % lanes, place) for number, place in enumerate(places)]
-    for job in jobs:
-        scheduler.add(job)
     thread = threading.Thread(target=scheduler.run, args=(stop,))
     thread.start()
     try:
-        yield scheduler, jobs
+        yield
     finally:
         stop.set()
-        work.open.set()
         thread.join()
 
 
-def test_a_system_without_threads_makes_polls_late_and_ends_nothing(caplog):
-    """When no thread can be started that is told once, and all turns come when there are threads again."""
-    work = Work()
-    with scheduled(work, []) as (scheduler, _):
+def test_jobs_that_take_no_time_share_a_thread(work):
+    """Forty lanes whose turns come in the same moment are served by one thread, one job after the other."""
+    rounds = Rounds()
+    rounds.add(work, *range(40))
+    rounds.round()
+    wait_for(lambda: len(work.turns) == 40)
+    assert len(work.threads) == 1
+
+
+def test_a_job_that_hangs_keeps_no_ready_one_waiting(work):
+    """Where the job of one lane hangs in the first round, those of thirty others begin in the second one."""
+    work.gate.clear()
+    rounds = Rounds()
+    rounds.add(work, *range(31))
+    rounds.round()
+    wait_for(lambda: len(work.turns) == 1)
+    rounds.round()
+    wait_for(lambda: len(work.turns) == 31)
+    assert len(work.threads) == 31
+
+
+def test_a_lane_has_no_more_jobs_under_way_than_its_share(work):
+    """Of five jobs of a lane that hang, as many begin as it may run at once; the others follow when those end."""
+    work.gate.clear()
+    rounds = Rounds(threads_per_lane=2)
+    rounds.add(work, *range(5), lane="lane")
+    for _ in range(4):
+        rounds.round()
+    wait_for(lambda: len(work.turns) == 2)
+    rounds.wait_until_nothing_is_ready()
+    assert len(work.turns) == 2
+    work.gate.set()
+    wait_for(lambda: len(work.turns) == 5)
+
+
+def test_a_larger_share_is_used_at_once(work):
+    """When a lane may run more jobs at once, those that wait begin while the first one still hangs."""
+    work.gate.clear()
+    rounds = Rounds(threads_per_lane=1)
+    rounds.add(work, *range(5), lane="lane")
+    rounds.round()
+    wait_for(lambda: len(work.turns) == 1)
+    rounds.scheduler.reconfigure(INTERVAL, None, 5)
+    rounds.round()
+    wait_for(lambda: len(work.turns) == 5)
+
+
+def test_jobs_that_failed_have_one_thread_of_their_own_in_a_lane(work):
+    """Where the failed jobs of a lane hang, one thread is theirs, and the healthy jobs of the lane have their turns."""
+    rounds = Rounds(threads_per_lane=2)
+    rounds.add(work, "failing 1", "failing 2", lane="lane")
+    rounds.round()
+    wait_for(lambda: work.turns["failing 1"] == work.turns["failing 2"] == 1)
+    wait_for(lambda: not any(job.pending for job in rounds.scheduler._timetable.jobs))
+    rounds.now += INTERVAL
+    work.gate.clear()
+    for _ in range(3):
+        rounds.round()
+    wait_for(lambda: sum(work.turns.values()) == 3)
+    rounds.add(work, "healthy", lane="lane")
+    for _ in range(3):
+        rounds.round()
+    wait_for(lambda: work.turns["healthy"] == 1)
+    rounds.wait_until_nothing_is_ready()
+    assert sum(work.turns.values()) == 4
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "lanes", "threads"), [(8, 0, 8), (8, 1, 8), (8, 16, 8), (8, 17, 7), (8, 200, 1), (1, 3, 1)]
+)
+def test_many_lanes_share_the_threads_of_the_process(concurrency, lanes, threads):
+    """A lane has as many threads as configured up to 16 lanes, and fewer beyond, but always one."""
+    assert threads_of_a_lane(concurrency, lanes) == threads
+
+
+@pytest.mark.parametrize(("seconds", "overrun"), [(59, False), (61, True)])
+def test_a_turn_that_ends_more_than_an_interval_late_is_an_overrun(seconds, overrun):
+    """The delay of a cycle is that of its slowest turn, and an overrun if it is longer than the interval."""
+    rounds = Rounds()
+
+    def slow():
+        rounds.now += seconds
+        return True
+
+    job = Job(slow, "lane", 0.5)
+    rounds.scheduler.add(job)
+    rounds.round()
+    wait_for(lambda: job.turns == 1)
+    rounds.scheduler._end_cycle(rounds.now, INTERVAL)
+    assert rounds.cycles == [(seconds, overrun)]
+
+
+def test_a_turn_that_has_not_ended_counts_for_the_delay_of_its_cycle(work):
+    """While a job hangs, each cycle shows how long its turn is overdue, and the first one after it nothing of it."""
+    work.gate.clear()
+    rounds = Rounds()
+    rounds.add(work, "hanging")
+    rounds.round()
+    wait_for(lambda: work.turns)
+    rounds.now += 2 * INTERVAL
+    rounds.scheduler._end_cycle(rounds.now, INTERVAL)
+    assert rounds.cycles == [(2 * INTERVAL, True)]
+    work.gate.set()
+    wait_for(lambda: not any(job.pending for job in rounds.scheduler._timetable.jobs))
+    rounds.scheduler._end_cycle(rounds.now, INTERVAL)
+    rounds.scheduler._end_cycle(rounds.now, INTERVAL)
+    assert rounds.cycles[2:] == [(0.0, False)]
+
+
+def test_a_defect_in_a_job_costs_one_turn_and_no_thread(work, caplog):
+    """An exception is logged, the job counts as failed and has its next turn, and the other jobs have theirs."""
+    rounds = Rounds()
+    broken = Job(lambda: 1 / 0, "lane", 0.5)
+    rounds.scheduler.add(broken)
+    rounds.add(work, "other", lane="lane")
+    rounds.round()
+    wait_for(lambda: broken.turns == 1 and work.turns["other"] == 1)
+    assert not broken.healthy
+    assert "a poll failed because of a defect in this program" in caplog.text
+    rounds.now += INTERVAL
+    rounds.round()
+    wait_for(lambda: broken.turns == 2)
+
+
+def test_the_loop_runs_jobs_again_and_again_and_wakes_up_for_a_new_one(work):
+    """The loop gives a job one turn after the other, and a job that is added later its first one."""
+    scheduler = Scheduler(interval=0.1, idle_interval=None, threads_per_lane=1, on_cycle=lambda *_: None)
+    with looping(scheduler):
+        scheduler.add(Job(partial(work, "first"), "lane", 0.5))
+        wait_for(lambda: work.turns["first"] >= 3)
+        scheduler.add(Job(partial(work, "second"), "lane", 0.5))
+        wait_for(lambda: work.turns["second"] >= 3)
+        assert scheduler.alive
+
+
+def test_a_system_without_threads_makes_polls_late_and_ends_nothing(work, caplog):
+    """When no thread can be started, the log says so once, and all turns come when there are threads again."""
+    scheduler = Scheduler(interval=0.5, idle_interval=None, threads_per_lane=8, on_cycle=lambda *_: None)
+    with looping(scheduler):
         with no_threads():
             for number in range(3):
                 scheduler.add(Job(partial(work, number), number, 0.5))
             wait_for(lambda: "no more threads" in caplog.text)
             beat = scheduler._heartbeat
             wait_for(lambda: scheduler._heartbeat > beat)
-            assert not work.times
-        wait_for(lambda: len(work.times) == 3)
+            assert not work.turns
+        wait_for(lambda: len(work.turns) == 3)
     assert caplog.text.count("no more threads") == 1
-
-
-def off_place(job):
-    """Give the seconds by which the job's turn is off its place in the interval."""
-    off = (job.due - job.place * INTERVAL) % INTERVAL
-    return min(off, INTERVAL - off)
-
-
-@pytest.mark.slow
-def test_jobs_that_a_slow_turn_has_moved_go_back_to_their_places_little_by_little():
-    """After all turns have ended late at once, each comes a tenth of the interval earlier until it has its place."""
-    work, places = Work(), [0.1, 0.35, 0.6, 0.85]
-    with scheduled(work, places) as (_, jobs):
-        wait_for(lambda: all(len(work.times[n]) >= 3 for n in range(4)))
-        assert all(off_place(job) < 0.001 for job in jobs)
-        work.open.clear()
-        wait_for(lambda: all(job.pending for job in jobs))
-        wait_for(lambda: time.monotonic() > max(job.due for job in jobs) + INTERVAL)
-        turns = jobs[0].turns
-        work.open.set()
-        released = time.monotonic()
-        wait_for(lambda: all(job.turns > turns for job in jobs))
-        assert any(off_place(job) > 0.01 for job in jobs)
-        wait_for(lambda: all(off_place(job) < 0.001 for job in jobs), timeout=3 / LONGEST_STEP_BACK * INTERVAL)
-    for times in work.times.values():
-        after = [at for at in times if at > released + LATE]
-        assert all(gap > (1 - LONGEST_STEP_BACK) * INTERVAL - GATHER - LATE for gap in gaps(after))
-        assert all(gap < INTERVAL + GATHER + LATE for gap in gaps(after))
-
-
-@pytest.mark.slow
-def test_jobs_that_take_no_time_share_threads():
-    """Forty lanes whose turns come in the same moment are served by few threads, one job after the other."""
-    work = Work()
-    with scheduled(work, [0.5] * 40, lanes=40):
-        wait_for(lambda: all(len(work.times[n]) >= 2 for n in range(40)))
-        work.threads.clear()
-        wait_for(lambda: all(len(work.times[n]) >= 5 for n in range(40)))
-    assert len(work.threads) < 10
-
-
-@pytest.mark.slow
-def test_a_job_that_hangs_keeps_no_ready_one_waiting():
-    """With thirty jobs of other lanes hanging, the last job begins within two gathering times all the same."""
-    work = Work()
-    work.open.clear()
-    with scheduled(work, [0.5] * 31, lanes=31):
-        wait_for(lambda: len(work.times) == 31)
-        first = min(at for times in work.times.values() for at in times)
-        assert max(at for times in work.times.values() for at in times) - first < 2 * GATHER + 2 * LATE
-
-
-@pytest.mark.slow
-def test_a_lane_has_no_more_jobs_under_way_than_its_share():
-    """Of five jobs of a lane that hang, as many have begun as it has threads; the next follows when one ends."""
-    work = Work()
-    work.open.clear()
-    with scheduled(work, [0.5] * 5, threads_per_lane=2) as (_, jobs):
-        wait_for(lambda: len(work.times) == 2)
-        wait_for(lambda: time.monotonic() > jobs[0].due + INTERVAL)
-        assert len(work.times) == 2
-        work.open.set()
-        wait_for(lambda: len(work.times) == 5)
-
-
-@pytest.mark.slow
-def test_a_larger_share_is_used_at_once():
-    """When a lane may have more jobs under way, those that wait begin while the one under way still hangs."""
-    work = Work()
-    work.open.clear()
-    with scheduled(work, [0.5] * 5, threads_per_lane=1) as (scheduler, jobs):
-        wait_for(lambda: len(work.times) == 1 and all(job.pending for job in jobs))
-        raised = time.monotonic()
-        scheduler.retime(INTERVAL, None, 5)
-        wait_for(lambda: len(work.times) == 5)
-        assert max(times[0] for times in work.times.values()) - raised < 2 * GATHER + 2 * LATE
