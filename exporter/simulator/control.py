@@ -32,9 +32,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import ValidationError, validate_call
 
-from exporter.simulator.gateway import HttpRequest
 from exporter.simulator.injected_faults import FaultBoard
-from exporter.simulator.protocol import Answer
+from exporter.simulator.messages import HttpRequest, HttpResponse
 from exporter.simulator.request_log import RequestLog
 from exporter.simulator.world import NotThereError, World
 
@@ -69,9 +68,9 @@ class Control:
         }
         self._routes = {key: (validate_call(method), name) for key, (method, name) in routes.items()}
 
-    def answer(self, request: HttpRequest) -> Answer:
-        """Answer one control request: 200, 400 with the reason, or 404."""
-        url = urlsplit(request.path)
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """HttpResponse one control request: 200, 400 with the reason, or 404."""
+        url = urlsplit(request.target)
         route = self._routes.get((request.method, url.path.removeprefix(PREFIX)))
         if route is None or not _is_local(request):
             return _json(404, {"error": "not found"})
@@ -99,5 +98,5 @@ def _is_local(request: HttpRequest) -> bool:
     return (mapped or address).is_loopback and "origin" not in request.headers
 
 
-def _json(status: int, value: Mapping[str, Any]) -> Answer:
-    return Answer(status, json.dumps(value, default=str).encode(), "application/json")
+def _json(status: int, value: Mapping[str, Any]) -> HttpResponse:
+    return HttpResponse(status, json.dumps(value, default=str).encode(), "application/json")

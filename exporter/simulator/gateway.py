@@ -1,15 +1,14 @@
 """From an HTTP request to an answer: who asks, what goes wrong on purpose, the operation, and its line in the log."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exporter.simulator.api import Caller, GlueApi
 from exporter.simulator.injected_faults import FaultBoard, Target, fault_error, garble
+from exporter.simulator.messages import HttpRequest, HttpResponse, ServerAction
 from exporter.simulator.protocol import (
     TARGET_PREFIX,
-    Answer,
     AwsError,
     json_answer,
     json_error,
@@ -24,26 +23,6 @@ from exporter.simulator.sts import Identity, Keyring, StsApi, read_query
 from exporter.simulator.world import World
 
 _SPOILERS = ("hang", "reset", "garbage", "repeat_token")
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """One HTTP request; header names are in lower case, `peer` is the address it came from."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reaction:
-    """What the server does with a request: after `delay` seconds send `answer`; None: `reset` or hang."""
-
-    answer: Answer | None
-    delay: float = 0.0
-    reset: bool = False
 
 
 @dataclass(slots=True)
@@ -78,7 +57,7 @@ class Gateway:
         self._glue = GlueApi(world)
         self._sts = StsApi(world.scenario, self._keyring)
 
-    def react(self, request: HttpRequest) -> Reaction:
+    def react(self, request: HttpRequest) -> ServerAction:
         """Decide what happens with a request, and log it."""
         exchange = _Exchange("glue" if "x-amz-target" in request.headers else "sts")
         try:
@@ -107,7 +86,7 @@ class Gateway:
         exchange.account = identity.account
         return identity
 
-    def _answer(self, exchange: _Exchange, identity: Identity) -> Answer:
+    def _answer(self, exchange: _Exchange, identity: Identity) -> HttpResponse:
         if exchange.service == "sts":
             result = self._sts.call(exchange.operation, identity, exchange.params)
             return xml_answer(exchange.operation, result, exchange.request_id)
@@ -117,7 +96,7 @@ class Gateway:
             result["NextToken"] = exchange.params.get("NextToken") or result.get("NextToken")
         return json_answer({name: value for name, value in result.items() if value is not None})
 
-    def _record(self, exchange: _Exchange, reaction: Reaction) -> None:
+    def _record(self, exchange: _Exchange, reaction: ServerAction) -> None:
         spoiled = next((fault.kind for fault in exchange.faults if fault.kind in _SPOILERS), None)
         self._log.add(
             LoggedRequest(
@@ -128,7 +107,7 @@ class Gateway:
                 account=exchange.account,
                 access_key_id=exchange.access_key_id,
                 params=exchange.params,
-                status=reaction.answer.status if reaction.answer else 0,
+                status=reaction.response.status if reaction.response else 0,
                 code=spoiled or exchange.code,
             )
         )
@@ -141,18 +120,18 @@ def _raise_error(exchange: _Exchange) -> None:
             raise error
 
 
-def _refusal(exchange: _Exchange, error: AwsError) -> Answer:
+def _refusal(exchange: _Exchange, error: AwsError) -> HttpResponse:
     return json_error(error) if exchange.service == "glue" else xml_error(error, exchange.request_id)
 
 
-def _spoil(exchange: _Exchange, answer: Answer) -> Reaction:
+def _spoil(exchange: _Exchange, answer: HttpResponse) -> ServerAction:
     headers = {**answer.headers, "x-amzn-RequestId": exchange.request_id}
-    reaction = Reaction(replace(answer, headers=headers))
+    reaction = ServerAction(replace(answer, headers=headers))
     for fault in exchange.faults:
         if fault.kind == "delay":
             reaction = replace(reaction, delay=reaction.delay + fault.seconds)
         elif fault.kind in ("hang", "reset"):
-            reaction = replace(reaction, answer=None, reset=fault.kind == "reset")
+            reaction = replace(reaction, response=None, reset=fault.kind == "reset")
         elif fault.kind == "garbage":
-            reaction = replace(reaction, answer=garble(fault, answer))
+            reaction = replace(reaction, response=garble(fault, answer))
     return reaction

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
-from exporter.simulator.protocol import Answer, AwsError
+from exporter.simulator.messages import HttpResponse
+from exporter.simulator.protocol import AwsError
 from exporter.simulator.scenario import Fault
 
 
@@ -123,15 +124,15 @@ _ERRORS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def garble(fault: Fault, answer: Answer) -> Answer:
+def garble(fault: Fault, answer: HttpResponse) -> HttpResponse:
     """Give what a garbage fault sends in place of `answer`, with HTTP status 200."""
     if fault.body == "html":
         page = b"<!DOCTYPE html><html><body><h1>Welcome to the proxy</h1></body></html>"
-        return Answer(200, page, "text/html")
+        return HttpResponse(200, page, "text/html")
     bodies = {
         "truncated": answer.body[: len(answer.body) // 2] or b"{",
         "empty_object": b"{}",
         "wrong_types": b'{"TaskRuns":{"Status":7},"TransformIds":"none","Name":[]}',
         "empty": b"",
     }
-    return Answer(200, bodies[fault.body])
+    return HttpResponse(200, bodies[fault.body])

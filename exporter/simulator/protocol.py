@@ -7,11 +7,12 @@ protocol asks for.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
 
-JSON_1_1 = "application/x-amz-json-1.1"
+from exporter.simulator.messages import HttpResponse
+
 TARGET_PREFIX = "AWSGlue."
 STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
@@ -59,16 +60,6 @@ class AwsError(Exception):
         self.code = code
         self.message = message
         self.status = ERROR_STATUS.get(code, 400) if status is None else status
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON_1_1
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +111,18 @@ def read_json(body: bytes) -> dict[str, Any]:
     return value
 
 
-def json_answer(value: Mapping[str, Any]) -> Answer:
+def json_answer(value: Mapping[str, Any]) -> HttpResponse:
     """Give a value as a successful JSON 1.1 answer."""
-    return Answer(200, json.dumps(value, separators=(",", ":")).encode())
+    return HttpResponse(200, json.dumps(value, separators=(",", ":")).encode())
 
 
-def json_error(error: AwsError) -> Answer:
+def json_error(error: AwsError) -> HttpResponse:
     """Give an error in the JSON 1.1 form: `__type` names it, and the header repeats the name."""
     body = json.dumps({"__type": error.code, "Message": error.message, "message": error.message})
-    return Answer(error.status, body.encode(), headers={"x-amzn-ErrorType": error.code})
+    return HttpResponse(error.status, body.encode(), headers={"x-amzn-ErrorType": error.code})
 
 
-def xml_answer(operation: str, result: Mapping[str, Any], request_id: str) -> Answer:
+def xml_answer(operation: str, result: Mapping[str, Any], request_id: str) -> HttpResponse:
     """Give a result as a successful Query protocol answer; nested mappings become nested elements."""
     body = (
         f'<{operation}Response xmlns="{STS_NAMESPACE}">'
@@ -139,10 +130,10 @@ def xml_answer(operation: str, result: Mapping[str, Any], request_id: str) -> An
         f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
         f"</{operation}Response>"
     )
-    return Answer(200, body.encode(), "text/xml")
+    return HttpResponse(200, body.encode(), "text/xml")
 
 
-def xml_error(error: AwsError, request_id: str) -> Answer:
+def xml_error(error: AwsError, request_id: str) -> HttpResponse:
     """Give an error in the Query protocol's form, under the name and status that STS uses for it."""
     code, status = _STS_CODES.get(error.code, (error.code, error.status))
     fault = {
@@ -154,7 +145,7 @@ def xml_error(error: AwsError, request_id: str) -> Answer:
         f'<ErrorResponse xmlns="{STS_NAMESPACE}"><Error>{_xml(fault)}</Error>'
         f"<RequestId>{request_id}</RequestId></ErrorResponse>"
     )
-    return Answer(status, body.encode(), "text/xml")
+    return HttpResponse(status, body.encode(), "text/xml")
 
 
 def _xml(value: Mapping[str, Any]) -> str:

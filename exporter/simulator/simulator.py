@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from exporter.simulator.control import PREFIX, Control
-from exporter.simulator.gateway import Gateway, HttpRequest, Reaction
+from exporter.simulator.gateway import Gateway
 from exporter.simulator.injected_faults import FaultBoard
-from exporter.simulator.protocol import Answer
+from exporter.simulator.messages import HttpRequest, HttpResponse, ServerAction
 from exporter.simulator.request_log import RequestLog
 from exporter.simulator.scenario import BUILT_IN, Scenario, load_scenario
 from exporter.simulator.server import HttpServer
@@ -77,11 +77,11 @@ class Simulator:
     ) -> None:
         self.stop()
 
-    def _react(self, request: HttpRequest) -> Reaction:
-        if request.path.startswith(PREFIX):
-            return Reaction(self._control.answer(request))
+    def _react(self, request: HttpRequest) -> ServerAction:
+        if request.target.startswith(PREFIX):
+            return ServerAction(self._control.answer(request))
         if request.method != "POST":
-            return Reaction(Answer(200, self.usage().encode(), "text/plain; charset=utf-8"))
+            return ServerAction(HttpResponse(200, self.usage().encode(), "text/plain; charset=utf-8"))
         return self._gateway.react(request)
 
     def usage(self) -> str:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from exporter.simulator.control import Control
-from exporter.simulator.gateway import HttpRequest
+from exporter.simulator.messages import HttpRequest
 from tests.simulator.clients import client
 from tests.support import fetch
 
