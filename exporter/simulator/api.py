@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from exporter.simulator.checking import check
 from exporter.simulator.protocol import AwsError
 from exporter.simulator.queries import find_runs, find_transforms
 from exporter.simulator.records import render_run
-from exporter.simulator.shapes import OPERATIONS
+from exporter.simulator.service_model import request_shape, service_model
 from exporter.simulator.tokens import DEFAULT_PAGE_SIZE, Tokens, page_query
+from exporter.simulator.validation import validate
 from exporter.simulator.world import NotPossibleError, NotThereError, World
 
 _TRANSFORM_ARN = re.compile(r"arn:[a-z-]+:glue:(?P<region>[^:]*):(?P<account>[^:]*):mlTransform/(?P<transform>.+)")
@@ -24,9 +24,10 @@ class Caller(NamedTuple):
 
 
 class GlueApi:
-    """The operations of `shapes.OPERATIONS`, answered from a world."""
+    """The operations of `service_model.OPERATIONS`, answered from a world."""
 
     def __init__(self, world: World) -> None:
+        service_model()  # loaded here, so that the first request is not slower than the others
         self._world = world
         self._tokens = Tokens(sha256(f"page tokens of seed {world.scenario.seed}".encode()).digest())
         self._operations: Mapping[str, Callable[[Caller, dict[str, Any]], dict[str, Any]]] = {
@@ -47,9 +48,9 @@ class GlueApi:
         Raises:
             AwsError: UnknownOperationException, a broken constraint, an entity that is not there, ...
         """
-        if operation not in OPERATIONS:
+        if operation not in self._operations:
             raise AwsError("UnknownOperationException", f"Unknown operation {operation}")
-        check(OPERATIONS[operation].request, request)
+        validate(request_shape(operation), request)
         try:
             with self._world.lock:
                 return self._operations[operation](caller, request)

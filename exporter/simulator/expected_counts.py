@@ -8,7 +8,7 @@ from typing import Any
 from exporter.simulator.history import RunHistory
 from exporter.simulator.records import render_run
 from exporter.simulator.scenario import Transform
-from exporter.simulator.shapes import FINAL_STATUSES
+from exporter.simulator.service_model import FINAL_STATUSES
 
 
 @dataclass(slots=True)

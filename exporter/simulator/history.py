@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from exporter.simulator.lifecycle import NEVER, Life, Note
-from exporter.simulator.shapes import FINAL_STATUSES, TASK_TYPES
+from exporter.simulator.service_model import FINAL_STATUSES, TASK_TYPES
 
 _ID_SPACE = 1 << 160
 _ID_FACTOR = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from exporter.simulator.scenario import Task, Transform
-from exporter.simulator.shapes import FINAL_STATUSES, STATUSES, TASK_TYPES
+from exporter.simulator.service_model import FINAL_STATUSES, STATUSES, TASK_TYPES
 
 NEVER = 1 << 62
 

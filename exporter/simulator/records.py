@@ -7,7 +7,7 @@ from exporter.simulator.history import RunHistory
 from exporter.simulator.lifecycle import NEVER
 from exporter.simulator.quantities import instant
 from exporter.simulator.scenario import Quality, Transform
-from exporter.simulator.shapes import FINAL_STATUSES, TASK_TYPES
+from exporter.simulator.service_model import FINAL_STATUSES, TASK_TYPES
 
 _BUCKET = "s3://aws-glue-ml-123456789012"
 _WITH_ERROR = ("FAILED", "TIMEOUT")

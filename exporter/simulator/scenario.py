@@ -22,7 +22,7 @@ from exporter.simulator.quantities import (
     Span,
     Strict,
 )
-from exporter.simulator.shapes import FINAL_STATUSES, OPERATIONS, STATUSES, WORKER_TYPES
+from exporter.simulator.service_model import FINAL_STATUSES, OPERATIONS, STATUSES, allowed_values
 
 BUILT_IN = "demo"
 
@@ -157,8 +157,8 @@ class Transform(Strict):
         run_ids = [run.id for run in self.runs if run.id]
         if len(run_ids) != len(set(run_ids)):
             raise ValueError("two runs have the same id")
-        if self.worker_type and self.worker_type not in WORKER_TYPES:
-            raise ValueError(f"worker_type must be one of {', '.join(WORKER_TYPES)}")
+        if self.worker_type and self.worker_type not in allowed_values("WorkerType"):
+            raise ValueError(f"worker_type must be one of {', '.join(allowed_values('WorkerType'))}")
         return self
 
 

@@ -26,7 +26,7 @@ from exporter.simulator.lifecycle import (
 from exporter.simulator.quantities import instant
 from exporter.simulator.records import render_run, render_transform
 from exporter.simulator.scenario import ExplicitRun, Scenario, ScenarioError, Transform
-from exporter.simulator.shapes import FINAL_STATUSES, TASK_TYPES
+from exporter.simulator.service_model import FINAL_STATUSES, TASK_TYPES
 
 _FLOAT_ERROR = 0.001  # epoch seconds times 1000 may fall just short of the whole millisecond they stand for
 _RENDERED_AT_END = ("Status", "CompletedOn", "ExecutionTime", "ErrorString", "LastModifiedOn")

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from exporter.simulator.shapes import FINAL_STATUSES, STATUSES, TASK_TYPES
+from exporter.simulator.service_model import FINAL_STATUSES, STATUSES, TASK_TYPES
 from tests.simulator.clients import REGION
 from tests.support import tool
 

@@ -3,7 +3,7 @@ import pytest
 from exporter.simulator import ScenarioError, Simulator, World, load_scenario
 from exporter.simulator.lifecycle import Calendar
 from exporter.simulator.scenario import build_scenario
-from exporter.simulator.shapes import STATUSES, TASK_TYPES
+from exporter.simulator.service_model import STATUSES, TASK_TYPES
 from tests.simulator.clients import Clock, client
 
 PLAIN = {"waiting": "10s", "duration": "60s", "stopping": "20s"}

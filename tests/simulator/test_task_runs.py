@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exporter.simulator import Simulator, World
 from exporter.simulator.api import Caller, GlueApi
 from exporter.simulator.scenario import build_scenario
-from exporter.simulator.shapes import FINAL_STATUSES, STATUSES, TASK_TYPES
+from exporter.simulator.service_model import FINAL_STATUSES, STATUSES, TASK_TYPES
 from exporter.simulator.tokens import Tokens
 from tests.simulator.clients import OLDEST_FIRST, REGION, Clock, client, walk
 
