@@ -1,4 +1,4 @@
-"""`check-config --live`: everything that the exporter would ask of AWS, asked once, and what comes of it."""
+"""`check-config --live`: make each call to AWS that the exporter would make, once, and print what AWS answers."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -8,8 +8,8 @@ from typing import TextIO
 
 from exporter import logs
 from exporter.cli.flags import PROGRAM
-from exporter.cli.output import fields as records
-from exporter.cli.output.progress import Report, concerns_lane, told
+from exporter.cli.output import fields
+from exporter.cli.output.progress import Progress, affects_lane, error_text
 from exporter.cli.output.table import print_table
 from exporter.config.settings import Config, DiscoverySettings
 from exporter.errors import GlueError
@@ -21,126 +21,132 @@ from exporter.telemetry import Telemetry
 
 _HEADER = ("ACCOUNT", "REGION", "WHAT", "RESULT", "DETAIL")
 
-_ABSENT = ("EntityNotFoundException", "InvalidInputException")
+_NOT_FOUND_REASONS = ("EntityNotFoundException", "InvalidInputException")
 _NEWEST_FIRST = {"Column": "STARTED", "SortDirection": "DESCENDING"}
 
-_NO_RUN = f"tsk-{'0' * 40}"
-"""Looked up where there is no run: that there is none is told only to those who may look."""
+_MISSING_RUN = f"tsk-{'0' * 40}"
+"""Requested where a transform has no run. "Not found" shows that the call is allowed: a denied call says so first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What came of asking for one thing."""
+    """The result of the calls for one discovery or one transform."""
 
     lane: Lane
-    what: str
+    subject: str
     result: str
     detail: str
 
     @property
     def row(self) -> tuple[str, ...]:
         """The row of the table."""
-        return (*self.lane, self.what, self.result, self.detail)
+        return (*self.lane, self.subject, self.result, self.detail)
 
 
 def check_live(config: Config, output: TextIO, errors: TextIO) -> int:
-    """Print a table of what works; return 0 if all does, else 1."""
+    """Print a table with a row for each discovery and transform; return 0 if every call succeeded, else 1."""
     logs.configure("error", "logfmt", errors)
-    # Each thing is asked for once: a retry would only make what does not work take its time.
+    # One attempt for each call: a retry would only delay the report of a failure.
     config = replace(config, polling=replace(config.polling, max_attempts=1))
     clients = GlueClients.of(config, telemetry=Telemetry(process=False), stop=threading.Event())
-    with closing(clients), Report(errors) as report:
-        checks = list(_Checks(config, clients, report).all())
+    with closing(clients), Progress(errors) as progress:
+        checks = list(_LiveChecks(config, clients, progress).all())
     print_table(output, _HEADER, (check.row for check in checks))
     return 0 if all(check.result == "ok" for check in checks) else 1
 
 
-class _Checks:
-    """Asks for what a configuration needs."""
+class _LiveChecks:
+    """Makes the calls that a configuration needs."""
 
-    def __init__(self, config: Config, clients: GlueClients, report: Report) -> None:
+    def __init__(self, config: Config, clients: GlueClients, progress: Progress) -> None:
         self._config = config
         self._clients = clients
-        self._report = report
-        self._found: list[Target] = []
-        self._silent: set[Lane] = set()
+        self._progress = progress
+        self._discovered: list[Target] = []
+        self._failed_lanes: set[Lane] = set()
 
     def all(self) -> Iterator[Check]:
-        """Yield what came of each discovery, then of each transform that is configured or was found."""
+        """Yield the check of each discovery, then of each transform that is configured or was discovered."""
         for wanted in self._config.discovery:
             for region in wanted.regions:
-                yield from self._discovery(wanted, Lane(wanted.account, region))
-        for target in merge_targets(configured_targets(self._config), self._found):
-            yield from self._transform(target)
+                yield from self._check_discovery(wanted, Lane(wanted.account, region))
+        for target in merge_targets(configured_targets(self._config), self._discovered):
+            yield self._check_transform(target)
 
-    def _discovery(self, wanted: DiscoverySettings, lane: Lane) -> Iterator[Check]:
+    def _check_discovery(self, wanted: DiscoverySettings, lane: Lane) -> Iterator[Check]:
         glue = self._clients.client_for(lane)
         found: list[str] = []
 
-        def search() -> str:
+        def discover() -> str:
             found.extend(find(wanted, glue, page_size=self._config.polling.page_size))
-            self._found += [Target(transform_id, lane) for transform_id in found]
+            self._discovered += [Target(transform_id, lane) for transform_id in found]
             return f"{len(found)} transform{'' if len(found) == 1 else 's'}"
 
+        def read_tags() -> str:
+            return f"{len(glue.tags(found[0]))} of {found[0]}"
+
         filters = [*([wanted.name] if wanted.name else []), *(f"{key}={value}" for key, value in wanted.tags.items())]
-        yield self._try(lane, " ".join(("discovery", *filters)), [search])
+        yield self._check(lane, " ".join(("discovery", *filters)), [discover])
         if found and set(wanted.labels_from_tags) - set(wanted.tags):
-            # These may hang on STS, of which nothing else has need.
-            yield self._try(lane, "tags", [lambda: f"{len(glue.tags(found[0]))} of {found[0]}"], alone=True)
+            # The ARN of a transform comes from STS, which no other call needs, so the lane may still work.
+            yield self._check(lane, "tags", [read_tags], fails_lane=False)
 
-    def _transform(self, target: Target) -> Iterator[Check]:
+    def _check_transform(self, target: Target) -> Check:
         glue = self._clients.client_for(target.lane)
-        runs: list[str] = []
+        run_ids: list[str] = []
 
-        def newest_run() -> str:
+        def read_newest_run() -> str:
             page = next(glue.task_run_records(target.id, criteria={}, sort=_NEWEST_FIRST, page_size=1))
-            runs.extend(records.run_id(run) for run in page)
-            return f"latest run {records.status(page[0])}" if page else "no runs"
+            run_ids.extend(fields.run_id(run) for run in page)
+            return f"latest run {fields.status(page[0])}" if page else "no runs"
 
-        def one_run() -> str:
+        def read_one_run() -> str:
             try:
-                glue.task_run(target.id, runs[0] if runs else _NO_RUN)
+                glue.task_run(target.id, run_ids[0] if run_ids else _MISSING_RUN)
             except GlueError as error:
-                if error.reason not in _ABSENT:
+                if error.reason not in _NOT_FOUND_REASONS:
                     raise
             return ""
 
-        def details() -> str:
+        def read_details() -> str:
             return glue.details(target.id).status
 
-        questions = [newest_run, one_run, *([details] if self._config.transform_details else [])]
-        yield self._try(target.lane, f"{target.id} ({target.name})" if target.name else target.id, questions)
+        calls = [read_newest_run, read_one_run, *([read_details] if self._config.transform_details else [])]
+        return self._check(target.lane, f"{target.id} ({target.name})" if target.name else target.id, calls)
 
-    def _try(self, lane: Lane, what: str, questions: Iterable[Callable[[], str]], *, alone: bool = False) -> Check:
-        """Ask the questions, the next one also if a permission is missing, so that all that are missing are named.
+    def _check(self, lane: Lane, subject: str, calls: Iterable[Callable[[], str]], *, fails_lane: bool = True) -> Check:
+        """Make the calls and return the result. After a denied call the next ones are made, to name all permissions.
 
-        A failure that others would share keeps them from being tried, unless it stands ``alone``.
+        A failure that concerns the whole account and region (an endpoint that does not answer, for instance) ends the
+        checks of that lane, unless `fails_lane` is false.
         """
-        if lane in self._silent:
-            return Check(lane, what, "not tried", "see the failure above in this account and region")
-        self._report.progress(f"{lane.account} {lane.region}: {what}")
+        if lane in self._failed_lanes:
+            return Check(lane, subject, "not tried", "see the failure above in this account and region")
+        self._progress.show(f"{lane.account} {lane.region}: {subject}")
         answers: list[str] = []
         denied: list[str] = []
-        for question in questions:
+        for call in calls:
             try:
-                answers.append(question())
+                answers.append(call())
             except GlueError as error:
-                if error.reason != "AccessDeniedException" or concerns_lane(error):
-                    if concerns_lane(error) and not alone:
-                        self._silent.add(lane)
-                    return _failed(lane, what, error)
-                denied.append(_action(error))
+                if error.reason != "AccessDeniedException" or affects_lane(error):
+                    if affects_lane(error) and fails_lane:
+                        self._failed_lanes.add(lane)
+                    return _failure(lane, subject, error)
+                denied.append(_iam_action(error))
         if denied:
-            return Check(lane, what, "denied", f"{', '.join(denied)}; {PROGRAM} iam-policy prints what to allow")
-        return Check(lane, what, "ok", ", ".join(filter(None, answers)))
+            detail = f"{', '.join(denied)}; {PROGRAM} iam-policy prints the policy that allows this"
+            return Check(lane, subject, "denied", detail)
+        return Check(lane, subject, "ok", ", ".join(filter(None, answers)))
 
 
-def _failed(lane: Lane, what: str, error: GlueError) -> Check:
+def _failure(lane: Lane, subject: str, error: GlueError) -> Check:
     if error.reason == "AccessDeniedException":
-        return Check(lane, what, "denied", f"{_action(error)}; {error}")
-    return Check(lane, what, "not found" if error.reason in _ABSENT else "failed", told(error))
+        return Check(lane, subject, "denied", f"{_iam_action(error)}; {error}")
+    result = "not found" if error.reason in _NOT_FOUND_REASONS else "failed"
+    return Check(lane, subject, result, error_text(error))
 
 
-def _action(error: GlueError) -> str:
+def _iam_action(error: GlueError) -> str:
     """Return the IAM action whose permission is missing."""
     return f"{'sts' if error.operation == 'AssumeRole' else 'glue'}:{error.operation}"

@@ -1,6 +1,6 @@
-"""`completion`: the table of flags as a completion script of bash, zsh or fish.
+"""`completion`: the table of flags goes in; a completion script of bash, zsh or fish comes out.
 
-A script knows all there is when it is made; nothing of ours runs while somebody types.
+The script contains all commands, flags and words, so that completion does not start Python while the user types.
 """
 
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from exporter.cli.flags import COMMANDS, PROGRAM, Command, Flag, flags_of, spell
 from exporter.config.parsing import Choice
 
 _FILE = "FILE"
-"""The metavar of flags whose value is a file."""
+"""The metavar of flags whose value is a file name."""
 
 _SERVE, *_OTHERS = COMMANDS
-_ALWAYS = ("--help", "--version")
+_FLAGS_OF_ALL_COMMANDS = ("--help", "--version")
 
 
 def completion_script(shell: str) -> str:
-    """Return the script for `bash`, `zsh` or `fish`."""
+    """Return the script for the shell: `bash`, `zsh` or `fish`."""
     lines = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]()
     return "\n".join((*lines, ""))
 
 
 def _flag_words(command: Command) -> list[str]:
-    return [*(word for flag in flags_of(command) for word in spellings(flag)), *_ALWAYS]
+    return [*(word for flag in flags_of(command) for word in spellings(flag)), *_FLAGS_OF_ALL_COMMANDS]
 
 
 def _operand_words(command: Command) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def _bash() -> Iterator[str]:
         "    for ((i = 1; i < COMP_CWORD; i++)); do",
         f'        [[ " {names} " == *" ${{COMP_WORDS[i]}} "* ]] && command=${{COMP_WORDS[i]}} && break',
         "    done",
-        # Bash takes --flag=value for three words, unless somebody has taken = out of COMP_WORDBREAKS.
+        # Bash splits --flag=value into three words, unless the user has removed = from COMP_WORDBREAKS.
         "    if [[ $word == = ]]; then flag=$before word=",
         "    elif [[ $before == = ]]; then flag=${COMP_WORDS[COMP_CWORD-2]}",
         "    else flag=$before; fi",
@@ -58,7 +58,7 @@ def _bash() -> Iterator[str]:
         yield f'        {command.name}) words="{" ".join((*_operand_words(command), *_flag_words(command)))}" ;;'
     yield from (
         "    esac",
-        # Flags are many: they are offered to who has begun one.
+        # There are many flags, so they are offered only after the user has typed a dash.
         '    [[ $word == -* ]] || words=$(printf "%s\\n" $words | grep -v "^-")',
         '    COMPREPLY=($(compgen -W "$words" -- "$word"))',
         "}",
@@ -89,7 +89,7 @@ def _zsh() -> Iterator[str]:
         f'        [[ " {names} " == *" $words[i] "* ]] && command=$words[i] && break',
         "    done",
         "    [[ -z $command && $words[CURRENT] != -* ]] && { _describe command commands; return }",
-        # The command itself is no argument of the command.
+        # _arguments would count the command itself as an argument.
         "    [[ -n $command ]] && { words[i]=(); ((CURRENT--)) }",
         '    case "${command:-serve}" in',
     )
@@ -106,7 +106,7 @@ def _zsh() -> Iterator[str]:
     yield from (
         "    esac",
         "}",
-        # Sourced, it tells the completion system; autoloaded from $fpath, it is itself the function.
+        # If the file is autoloaded from $fpath, it is the function itself; if it is sourced, it registers the function.
         f'if [[ $funcstack[1] == _{PROGRAM} ]]; then _glue_ml_exporter "$@"',
         f"else compdef _glue_ml_exporter {PROGRAM}; fi",
     )
@@ -155,5 +155,5 @@ def _fish_value(flag: Flag) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text in single quotes; all three shells take a quote out of them as below."""
+    """Return the text in single quotes. All three shells read a quote within them as it is written here."""
     return "'" + text.replace("'", "'\\''") + "'"

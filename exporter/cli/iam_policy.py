@@ -1,10 +1,9 @@
-"""The least IAM policy under which a configuration works.
+"""`iam-policy`: a configuration goes in; the least-privilege IAM policy with which it works comes out.
 
-Which actions take a resource: "Actions, resources, and condition keys for AWS Glue" in the Service Authorization
-Reference. GetMLTaskRun, GetMLTaskRuns and GetMLTransform want an mlTransform, whose tags may be a condition.
-Among the resources of GetTags no mlTransform is named, and among those of ListMLTransforms not in every edition: both
-get ``*``, which holds in all of them.
-GetCallerIdentity needs no permission.
+Source: "Actions, resources, and condition keys for AWS Glue" in the Service Authorization Reference. GetMLTaskRun,
+GetMLTaskRuns and GetMLTransform take an mlTransform as resource, and its tags as condition. The reference names no
+mlTransform for GetTags, and not in every edition for ListMLTransforms, so both get the resource ``*``, which all
+editions accept. GetCallerIdentity needs no permission.
 """
 
 import json
@@ -18,7 +17,7 @@ from exporter.config.settings import Account, Config, DiscoverySettings, read_co
 from exporter.model.transform import transform_arn
 
 OWN_IDENTITY = "the identity that the exporter runs as"
-"""Stands for the ambient credentials among the identities that need a policy."""
+"""The name of the ambient credentials among the identities that need a policy."""
 
 Document = dict[str, Any]
 
@@ -35,10 +34,10 @@ def print_policy(options: IamPolicyOptions) -> int:
 
 
 def policies(config: Config) -> dict[str, Document]:
-    """Return the policy documents by identity: a role's ARN, ``profile`` and its name, or `OWN_IDENTITY`.
+    """Return a policy document for each identity that needs one.
 
-    Accounts with one identity share a policy. The own identity is there if it has to do anything itself: with
-    ambient credentials call Glue, with roles assume them.
+    An identity is the ARN of a role, ``profile NAME``, or `OWN_IDENTITY`. Accounts of one identity share a policy.
+    `OWN_IDENTITY` needs a policy if an account has ambient credentials, or if there is a role to assume.
     """
     identities: dict[str, list[Account]] = {}
     for account in config.accounts:
@@ -72,19 +71,19 @@ def _statements(config: Config, accounts: list[Account]) -> list[Document]:
 
 
 def _configured_statements(config: Config, accounts: set[str], owner: str) -> list[Document]:
-    """Return what the transforms need that are named, unless a discovery of all in their region covers them."""
-    all_of = [wanted for wanted in config.discovery if not wanted.tags]
-    covered = {(wanted.account, region) for wanted in all_of for region in wanted.regions}
+    """Return the statements for the configured transforms that no discovery without a tag filter covers."""
+    untagged = [wanted for wanted in config.discovery if not wanted.tags]
+    covered = {(wanted.account, region) for wanted in untagged for region in wanted.regions}
     arns = [
         transform_arn(transform.region, owner, transform.id)
         for transform in config.transforms
         if transform.account in accounts and (transform.account, transform.region) not in covered
     ]
-    return [_allow("ReadTransforms", _reading(details=config.transform_details), sorted(arns))] if arns else []
+    return [_allow("ReadTransforms", _read_actions(details=config.transform_details), sorted(arns))] if arns else []
 
 
 def _discovered_statements(config: Config, wanted: DiscoverySettings, owner: str) -> list[Document]:
-    actions = _reading(details=config.transform_details or wanted.name is not None)
+    actions = _read_actions(details=config.transform_details or wanted.name is not None)
     arns = sorted(transform_arn(region, owner, "*") for region in wanted.regions)
     statement = _allow("ReadDiscoveredTransforms", actions, arns)
     if wanted.tags:
@@ -93,7 +92,7 @@ def _discovered_statements(config: Config, wanted: DiscoverySettings, owner: str
     return [statement]
 
 
-def _reading(*, details: bool) -> list[str]:
+def _read_actions(*, details: bool) -> list[str]:
     return ["glue:GetMLTaskRun", "glue:GetMLTaskRuns", *(["glue:GetMLTransform"] if details else [])]
 
 
@@ -102,7 +101,7 @@ def _allow(sid: str, actions: list[str], resources: list[str]) -> Document:
 
 
 def _numbered(statements: Iterable[Document]) -> list[Document]:
-    """Return the statements, each once, with names of their own: IAM takes none twice."""
+    """Return the statements without duplicates, each with an Sid of its own, as IAM requires within a policy."""
     unique: list[Document] = []
     for statement in statements:
         if statement not in unique:
@@ -117,5 +116,5 @@ def _numbered(statements: Iterable[Document]) -> list[Document]:
 
 
 def printable(documents: Mapping[str, Document]) -> Document:
-    """Return what to print: the policy itself if there is but one, else all by identity."""
+    """Return the policy itself if there is only one, else all policies by identity."""
     return next(iter(documents.values())) if len(documents) == 1 else dict(documents)

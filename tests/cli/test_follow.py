@@ -9,7 +9,7 @@ import pytest
 
 from exporter.cli.parser import parse
 from exporter.cli.runs.follow import OVERLAP, Follower
-from exporter.cli.runs.query import History
+from exporter.cli.runs.query import RunQuery
 from exporter.config.settings import read_config
 from exporter.glue.client import GlueClients
 from exporter.model.transform import Lane, Target
@@ -30,7 +30,7 @@ def follow(simulator, tmp_path):
 
     def begin(*arguments):
         options = parse(["runs", "tfm-b", *arguments], {})
-        follower = Follower(History(options, aws, page_size=2, now=time.time()), TARGET, time.time())
+        follower = Follower(RunQuery(options, aws, page_size=2, now=time.time()), TARGET, time.time())
         return lambda: [run["TaskRunId"] for run in follower.changes()]
 
     yield begin

@@ -8,9 +8,9 @@ from itertools import product
 import pytest
 
 from exporter.cli.options import RunsOptions
-from exporter.cli.output.fields import TIMES, json_line
+from exporter.cli.output.fields import TIME_FIELDS, json_line
 from exporter.cli.parser import parse
-from exporter.cli.runs.query import History
+from exporter.cli.runs.query import RunQuery
 from exporter.config.settings import read_config
 from exporter.glue.client import GlueClients
 from exporter.model.task_run import STATUSES, TASK_TYPES
@@ -70,7 +70,7 @@ def listed(aws, words):
     """Give what the command reads for these arguments."""
     options = parse(["runs", "tfm-x", *words], {})
     assert isinstance(options, RunsOptions)
-    return [run for page in History(options, aws, page_size=30, now=0.0).first(TARGET, 0) for run in page.runs]
+    return [run for page in RunQuery(options, aws, page_size=30, now=0.0).pages(TARGET, 0) for run in page.runs]
 
 
 @pytest.mark.slow
@@ -102,6 +102,6 @@ def test_json_says_what_boto3_says(world, aws):
     expected = walk(client(world).get_ml_task_runs, "TaskRuns", TransformId="tfm-x")
     found = [json.loads(json_line(run)) for run in listed(aws, [])]
     for run in found:
-        run |= {name: datetime.fromisoformat(run[name]) for name in TIMES if name in run}
+        run |= {name: datetime.fromisoformat(run[name]) for name in TIME_FIELDS if name in run}
     assert len(found) == len(expected) > 0
     assert found == expected

@@ -83,7 +83,7 @@ def test_without_a_configuration(glue):
 def test_the_region_of_the_environment_or_of_the_profile(glue, folder, environment):
     """Without --region it is AWS_REGION, else what the profile says; without any, one line says what to do."""
     given = ("tfm-b", f"--endpoint-url={glue.url}", JSON)
-    with pytest.raises(UsageError, match=r"no region: give --region or AWS_REGION, or name a configuration"):
+    with pytest.raises(UsageError, match=r"no region: set --region or AWS_REGION, or name a configuration file"):
         runs(*given)
     (folder / "aws").write_text("[default]\nregion = eu-west-1\n")
     environment.setenv("AWS_CONFIG_FILE", str(folder / "aws"))
@@ -315,7 +315,7 @@ def test_an_endpoint_that_is_not_there_is_told_once(glue, folder):
         typed = runs("--all", JSON)
     first, rest = typed.stderr.splitlines()
     assert first.startswith("tfm-0: EndpointConnectionError: ")
-    assert rest == "2 more of the same account and region not asked for"
+    assert rest == "skipped 2 more transforms of the same account and region"
     assert (typed.exit_code, typed.run_ids) == (1, ["tsk-b"])
 
 
@@ -325,7 +325,7 @@ def test_what_was_read_before_an_endpoint_failed_is_not_told_to_be_missing(glue,
     glue.faults.set({"kind": "expired_credentials", "transforms": ["tfm-a"]})
     typed = runs("--all", JSON)
     assert typed.run_ids == ["tsk-b"]
-    assert typed.stderr.splitlines()[1:] == ["1 more of the same account and region not asked for"]
+    assert typed.stderr.splitlines()[1:] == ["skipped 1 more transforms of the same account and region"]
 
 
 def test_an_error_message_cannot_forge_a_line(glue, folder):
@@ -352,9 +352,9 @@ def test_names_that_are_denied_do_no_harm_to_ids(glue, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "runs: expected either transforms, by id or name, or --all"),
-        (("tfm-a", "--all"), "runs: expected either transforms, by id or name, or --all"),
-        (("tfm-a", "--follow", "--exit-code"), "--exit-code: has no meaning with --follow, which has no end"),
+        ((), "runs: expected ids or names of transforms, or --all"),
+        (("tfm-a", "--all"), "runs: expected ids or names of transforms, or --all"),
+        (("tfm-a", "--follow", "--exit-code"), "--exit-code: cannot be combined with --follow, which does not end"),
         (
             ("tfm-a", "--started-after=1h ago", "--started-before=2h ago"),
             "--started-after: is not before --started-before",
@@ -373,4 +373,4 @@ def test_nothing_to_show_is_said(glue, folder):
     """A list without runs is an empty output, a note, and success: an empty history is no failure."""
     configure(folder, glue.url, transforms=["tfm-b"])
     typed = runs("tfm-b", "--status=failed", "--exit-code")
-    assert (typed.exit_code, typed.stdout, typed.stderr) == (0, "", "no such runs\n")
+    assert (typed.exit_code, typed.stdout, typed.stderr) == (0, "", "no matching runs\n")

@@ -1,1 +1,1 @@
-"""Records of runs as a table, as JSON or as CSV, and the progress line of a terminal."""
+"""Records of Glue and the progress of a command go in; texts that are safe for terminals and files come out."""

@@ -1,6 +1,7 @@
-"""Runs as text: whole for programs (JSON, CSV), and in words for people. Nothing that Glue says can forge either.
+"""The fields of a run as text: all of them for programs (JSON, CSV), and single ones for people.
 
-Names and structure: the GetMLTaskRuns document.
+A text of Glue (an error string, for instance) cannot add a line, a terminal escape sequence or a spreadsheet formula.
+Names and structure are those of the response of GetMLTaskRuns in the AWS Glue API reference.
 """
 
 import json
@@ -11,7 +12,7 @@ from exporter.config.durations import format_duration
 from exporter.config.timestamps import ago, stamp
 from exporter.glue.decode import Record
 
-TIMES = ("StartedOn", "LastModifiedOn", "CompletedOn")
+TIME_FIELDS = ("StartedOn", "LastModifiedOn", "CompletedOn")
 
 CSV_COLUMNS = (
     "TransformId",
@@ -32,7 +33,7 @@ CSV_COLUMNS = (
     "Properties.FindMatchesTaskRunProperties.JobName",
     "Properties.FindMatchesTaskRunProperties.JobRunId",
 )
-"""Every documented field of a run; a nested one is named by its path."""
+"""Every documented field of a run. A nested field is named by its path."""
 
 _DETAILS = (
     ("Error", "ErrorString"),
@@ -46,84 +47,88 @@ _DETAILS = (
     ("Job run", "Properties.FindMatchesTaskRunProperties.JobRunId"),
 )
 
-_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # the latter four are the same, in full width
+_FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+"""First characters by which a spreadsheet takes a cell for a formula; the last four are the full-width forms."""
 
 
 def printable(text: str) -> str:
-    r"""Return a text in one line, with everything a terminal might obey, or not show, written out: `\x1b`."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    r"""Return the text in one line, with an escape (`\x1b`) for each character that is not printable."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def folded(text: str) -> str:
-    """Return the same with every run of white space as one blank: an error of many lines as a paragraph."""
+def one_line(text: str) -> str:
+    """Return the text as `printable` does, with each run of white space replaced by one space."""
     return printable(" ".join(text.split()))
 
 
 def json_line(record: Record) -> str:
-    """Return a run as one line of JSON, pure ASCII, under Glue's own names; times in ISO 8601, as the AWS CLI does."""
-    return json.dumps({**record, **dict(_timed(record, "milliseconds"))}, allow_nan=False)
+    """Return a run as one line of JSON in ASCII, with Glue's field names and times in ISO 8601, as in the AWS CLI."""
+    return json.dumps({**record, **dict(_iso_times(record))}, allow_nan=False)
 
 
 def csv_row(record: Record) -> list[str]:
-    """Return a run's fields in the order of `CSV_COLUMNS`; none has a line break or is a formula to a spreadsheet."""
-    fields = {**_flat(record), **dict(_timed(record, "milliseconds"))}
+    """Return the cells of a run in the order of `CSV_COLUMNS`, without line breaks.
+
+    A cell that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    fields = {**_flatten(record), **dict(_iso_times(record))}
     cells = [_text(fields.get(name)) for name in CSV_COLUMNS]
-    return [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(printable, cells)]
+    return [f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell for cell in map(printable, cells)]
 
 
 def status(record: Record) -> str:
-    """Return the status of a run."""
-    return folded(_text(record.get("Status"))) or "-"
+    """Return the status of a run, `-` if there is none."""
+    return one_line(_text(record.get("Status"))) or "-"
 
 
 def task_type(record: Record) -> str:
-    """Return the type of a run."""
-    return folded(_text(_flat(record).get("Properties.TaskType"))) or "-"
+    """Return the task type of a run, `-` if there is none."""
+    return one_line(_text(_flatten(record).get("Properties.TaskType"))) or "-"
 
 
 def run_id(record: Record) -> str:
-    """Return the id of a run."""
-    return folded(_text(record.get("TaskRunId"))) or "-"
+    """Return the id of a run, `-` if there is none."""
+    return one_line(_text(record.get("TaskRunId"))) or "-"
 
 
 def started(record: Record, now: float) -> str:
-    """Return when a run started: absolute, and relative to ``now`` (UTC seconds)."""
-    return _when(record.get("StartedOn"), now)
+    """Return the start of a run as UTC time, and relative to `now` (UTC seconds)."""
+    return _time_and_age(record.get("StartedOn"), now)
 
 
-def took(record: Record) -> str:
-    """Return a run's ExecutionTime, as 12m3s."""
+def execution_time(record: Record) -> str:
+    """Return the ExecutionTime of a run, as 12m3s; `-` if there is none."""
     seconds = record.get("ExecutionTime")
     return format_duration(seconds) if _is_number(seconds) and 0 <= seconds < 1e12 else "-"
 
 
 def details(record: Record, now: float) -> Iterator[tuple[str, str]]:
-    """Yield what else there is to say of a run: labels and texts, the error first."""
-    fields = _flat(record)
+    """Yield the other fields of a run that have a value, as label and text; the error comes first."""
+    fields = _flatten(record)
     for label, name in _DETAILS:
-        if text := folded(_text(fields.get(name))):
+        if text := one_line(_text(fields.get(name))):
             yield label, text
     if record.get("CompletedOn") is not None:
-        yield "Ended", _when(record["CompletedOn"], now)
+        yield "Ended", _time_and_age(record["CompletedOn"], now)
 
 
-def _when(value: Any, now: float) -> str:
+def _time_and_age(value: Any, now: float) -> str:
     if not _is_number(value):
-        return folded(_text(value)) or "-"
+        return one_line(_text(value)) or "-"
     return f"{stamp(value).replace('T', ' ')} ({ago(value, now)})" if abs(value) < 1e11 else str(value)
 
 
-def _timed(record: Record, timespec: str) -> Iterator[tuple[str, str]]:
-    for name in TIMES:
+def _iso_times(record: Record) -> Iterator[tuple[str, str]]:
+    for name in TIME_FIELDS:
         if _is_number(value := record.get(name)):
-            yield name, stamp(value, timespec)
+            yield name, stamp(value, "milliseconds")
 
 
-def _flat(fields: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def _flatten(fields: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{path}{name}.")
+            flat |= _flatten(value, f"{path}{name}.")
         else:
             flat[f"{path}{name}"] = value
     return flat

@@ -1,4 +1,4 @@
-"""What a command tells the person who waits for it, on stderr: how far it is, and what went wrong."""
+"""The progress, notes and errors of a command on stderr."""
 
 import sys
 from collections.abc import Callable
@@ -8,67 +8,71 @@ from exporter.cli.output.fields import printable
 from exporter.errors import GlueError
 from exporter.polling.poll_log import TRANSFORM_REASONS
 
-_OF_IDENTITY = ("AssumeRole", "GetCallerIdentity")
-_OF_TRANSFORM = TRANSFORM_REASONS | {"AccessDeniedException"}  # a policy may name single transforms
+_IDENTITY_OPERATIONS = ("AssumeRole", "GetCallerIdentity")
+# A policy can allow a call for single transforms, so a denied call says nothing about the next transform.
+_REASONS_OF_ONE_TRANSFORM = TRANSFORM_REASONS | {"AccessDeniedException"}
 
 _CLEAR_LINE = "\r\x1b[K"
+_MAX_PROGRESS = 78
+"""Characters of a line of progress: it must not wrap in a terminal of 80 columns, or it could not be cleared."""
 
 
-class Report:
-    """Tells progress in one line that is written over, on a terminal only; complaints in a line each."""
+class Progress:
+    """Shows the progress in one line that is overwritten, on a terminal only; notes and errors get a line each."""
 
     def __init__(self, stream: TextIO) -> None:
         """Take stderr."""
         self._stream = stream
-        self._live = stream.isatty()
-        self._told = False
-        self.complaints = 0
+        self._is_terminal = stream.isatty()
+        self._line_shown = False
+        self.errors = 0
+        """How many errors were reported."""
 
     def __enter__(self) -> Self:
         """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave no line of progress behind, whatever has happened."""
+        """Remove the line of progress, also after an exception."""
         self.clear()
 
-    def progress(self, text: str) -> None:
-        """Tell how far it is."""
-        if self._live:
-            self._stream.write(f"{_CLEAR_LINE}{printable(text)[:78]}")
+    def show(self, text: str) -> None:
+        """Replace the line of progress."""
+        if self._is_terminal:
+            self._stream.write(f"{_CLEAR_LINE}{printable(text)[:_MAX_PROGRESS]}")
             self._stream.flush()
-            self._told = True
+            self._line_shown = True
 
     def clear(self) -> None:
-        """Take the line of progress away: something else is about to be written."""
-        if self._told:
+        """Remove the line of progress. Call it before something else is written to the terminal."""
+        if self._line_shown:
             self._stream.write(_CLEAR_LINE)
             self._stream.flush()
-            self._told = False
+            self._line_shown = False
 
     def note(self, text: str) -> None:
-        """Tell something that is nobody's fault."""
+        """Print a line that is not about a failure."""
         self.clear()
         print(printable(text), file=self._stream, flush=True)
 
-    def complain(self, text: str) -> None:
-        """Tell what could not be done."""
-        self.complaints += 1
+    def error(self, text: str) -> None:
+        """Print a line about a failure, and count it."""
+        self.errors += 1
         self.note(text)
 
 
-def told(error: GlueError) -> str:
-    """Return what AWS said and what may be done about it, in one line."""
+def error_text(error: GlueError) -> str:
+    """Return the message of AWS and the advice to the user, in one line."""
     return f"{error}; {error.advice}" if error.advice else str(error)
 
 
-def concerns_lane(error: GlueError) -> bool:
-    """Whether a failure is that of a whole account and region: the next transform there will fare no better."""
-    return error.operation in _OF_IDENTITY or error.reason not in _OF_TRANSFORM
+def affects_lane(error: GlueError) -> bool:
+    """Return whether the failure concerns the whole account and region, so that its other transforms would fail too."""
+    return error.operation in _IDENTITY_OPERATIONS or error.reason not in _REASONS_OF_ONE_TRANSFORM
 
 
 def lossless_stdout() -> TextIO:
-    """Return stdout, which writes a character that its encoding has not as an escape and never gives up over it."""
+    """Return stdout, set to write an escape for a character that its encoding lacks, instead of raising."""
     reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

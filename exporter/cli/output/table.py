@@ -1,7 +1,7 @@
-"""Tables for a terminal: as wide as it is, in colours unless NO_COLOR says otherwise. The only module that draws.
+"""Tables for a terminal: as wide as the terminal, and in colours unless NO_COLOR is set.
 
-Widths of characters, folding and colours are the business of rich; whatever comes from outside is given to it as a
-`Text`, in which it sees no markup.
+rich measures characters, folds lines and colours them. It is slow to load, so only this module imports it. Texts of AWS
+are passed to it as `Text`, in which it does not interpret markup.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -11,15 +11,15 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from exporter.cli.output import fields as records
+from exporter.cli.output import fields
 from exporter.glue.decode import Record
 
 WIDE = 140
-"""Columns from which on what is known of a run stands in columns; in a narrower terminal it stands below each other."""
+"""Width of a terminal from which the fields of a run stand side by side; in a narrower one they stand in lines."""
 
 _WIDEST_LABEL = 32
 _PADDING = (0, 2, 0, 0)
-_STYLES = {
+_STATUS_STYLES = {
     "SUCCEEDED": "green",
     "FAILED": "bold red",
     "TIMEOUT": "bold red",
@@ -28,14 +28,20 @@ _STYLES = {
     "STOPPING": "yellow",
     "STOPPED": "yellow",
 }
-_RESULTS = {"ok": "green", "denied": "bold red", "not found": "bold red", "failed": "bold red", "not tried": "yellow"}
+_RESULT_STYLES = {
+    "ok": "green",
+    "denied": "bold red",
+    "not found": "bold red",
+    "failed": "bold red",
+    "not tried": "yellow",
+}
 
 
 class RunTable:
-    """Runs on a terminal. Column widths are fixed, so that what is printed later stands below what is there."""
+    """Writes runs to a terminal. Column widths are fixed, so that the columns of later pages stand below the first."""
 
     def __init__(self, stream: TextIO, *, label_width: int) -> None:
-        """Take the terminal and the width of the column of transforms, 0 for none."""
+        """Take the terminal and the width of the column of transforms; 0 leaves it out."""
         self._console = _console(stream)
         self._widths = {"STATUS": 9, "TYPE": 23, "STARTED": 33, "TOOK": 9}
         if label_width:
@@ -43,19 +49,20 @@ class RunTable:
         self._wide = self._console.width >= WIDE
         self._header_shown = False
 
-    def show(self, label: str, page: Sequence[Record], now: float) -> None:
-        """Print runs."""
+    def write(self, label: str, page: Sequence[Record], now: float) -> None:
+        """Write the runs; see `RunWriter`."""
         if page:
-            _print(self._console, self._in_columns(label, page, now) if self._wide else self._stacked(label, page, now))
+            arrange = self._side_by_side if self._wide else self._stacked
+            _print(self._console, arrange(label, page, now))
 
-    def _in_columns(self, label: str, page: Sequence[Record], now: float) -> Table:
+    def _side_by_side(self, label: str, page: Sequence[Record], now: float) -> Table:
         table = Table(box=None, padding=_PADDING, show_header=not self._header_shown, expand=True)
         self._header_shown = True
         for name, width in self._widths.items():
             table.add_column(name, width=width, overflow="fold")
         table.add_column("RUN", ratio=1, overflow="fold")
         for record in page:
-            texts = [records.task_type(record), records.started(record, now), records.took(record), label]
+            texts = [fields.task_type(record), fields.started(record, now), fields.execution_time(record), label]
             cells = map(Text, texts[: len(self._widths) - 1])
             table.add_row(_status(record), *cells, self._details(record, now, self._widths.values()))
         return table
@@ -65,8 +72,8 @@ class RunTable:
         table.add_column(width=self._widths["STATUS"], overflow="fold")
         table.add_column(ratio=1, overflow="fold")
         for record in page:
-            took = records.took(record)
-            headline = [records.task_type(record), records.started(record, now)]
+            took = fields.execution_time(record)
+            headline = [fields.task_type(record), fields.started(record, now)]
             headline += [f"took {took}"] if took != "-" else []
             lines = [Text(label, style="bold")] if "TRANSFORM" in self._widths else []
             lines.append(Text("  ".join(headline)))
@@ -74,10 +81,10 @@ class RunTable:
         return table
 
     def _details(self, record: Record, now: float, columns: Collection[int]) -> Text:
-        """Return the id of a run, its error, and whatever else there is to say, as much in a line as has room."""
+        """Return the id of a run, then its details; short ones share a line. The error has a line of its own."""
         room = self._console.width - sum(columns) - _PADDING[1] * (len(columns) + 1)
-        lines = [Text(records.run_id(record))]
-        for label, value in records.details(record, now):
+        lines = [Text(fields.run_id(record))]
+        for label, value in fields.details(record, now):
             text = Text.assemble((f"{label}: ", "dim"), (value, "red" if label == "Error" else ""))
             if len(lines) > 1 and not lines[-1].plain.startswith("Error") and lines[-1].cell_len + text.cell_len < room:
                 lines[-1] = Text.assemble(lines[-1], "  ", text)
@@ -87,14 +94,14 @@ class RunTable:
 
 
 def print_table(stream: TextIO, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table whose last column takes what room there is; in a pipe each row is one line."""
+    """Print a table whose last column takes the rest of the width; in a pipe each row is one line."""
     console = _console(stream)
     table = Table(box=None, padding=_PADDING)
     for name in header[:-1]:
         table.add_column(name, overflow="fold")
     table.add_column(header[-1], overflow="fold", ratio=1)
     for row in rows:
-        table.add_row(*(Text(records.printable(cell), style=_RESULTS.get(cell, "")) for cell in row))
+        table.add_row(*(Text(fields.printable(cell), style=_RESULT_STYLES.get(cell, "")) for cell in row))
     _print(console, table)
 
 
@@ -103,7 +110,7 @@ def _console(stream: TextIO) -> Console:
 
 
 def _print(console: Console, table: Table) -> None:
-    """Print without the blanks that fill the last column: they would fold in a terminal that is made narrower."""
+    """Print the table without the spaces at the end of lines: they would wrap in a terminal that is made narrower."""
     with console.capture() as capture:
         console.print(table)
     console.file.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
@@ -111,5 +118,5 @@ def _print(console: Console, table: Table) -> None:
 
 
 def _status(record: Record) -> Text:
-    text = records.status(record)
-    return Text(text, style=_STYLES.get(text, ""))
+    text = fields.status(record)
+    return Text(text, style=_STATUS_STYLES.get(text, ""))

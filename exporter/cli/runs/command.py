@@ -1,24 +1,29 @@
-"""`runs`: the runs of transforms, read from Glue page by page and printed as they come."""
+"""`runs`: read the runs of transforms from Glue page by page, and print each page when it comes."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import TextIO
 
+import yaml
+
 from exporter import logs
-from exporter.cli.flags import TABLE_LIMIT
+from exporter.cli.flags import CONFIG_FILE, TABLE_LIMIT
 from exporter.cli.options import RunsOptions
-from exporter.cli.output.progress import Report, concerns_lane, told
+from exporter.cli.output.progress import Progress, affects_lane, error_text
 from exporter.cli.output.table import RunTable
-from exporter.cli.output.writers import Csv, JsonLines, Lines, Printer
+from exporter.cli.output.writers import CsvWriter, JsonWriter, LineWriter, RunWriter
 from exporter.cli.parser import UsageError
-from exporter.cli.runs.access import configuration
 from exporter.cli.runs.follow import Follower
-from exporter.cli.runs.lookup import Directory
-from exporter.cli.runs.query import History
+from exporter.cli.runs.lookup import TransformLookup
+from exporter.cli.runs.query import RunQuery
+from exporter.config.settings import Config, load_config, read_config
 from exporter.errors import GlueError
-from exporter.glue.client import GlueClients
+from exporter.glue.client import GlueClients, ambient_region
 from exporter.glue.decode import Record
 from exporter.model.task_run import FAILURES
 from exporter.model.transform import Lane, Target
@@ -27,134 +32,165 @@ from exporter.telemetry import Telemetry
 EXIT_FAILED_RUN = 3
 
 FOLLOW_INTERVAL = 5.0
-"""Seconds from the end of one look for news to the next."""
+"""Seconds between the end of a search for changes and the start of the next one."""
 
 
 def show_runs(options: RunsOptions, output: TextIO, errors: TextIO) -> int:
-    """Print the runs that are asked for on ``output``, all else on ``errors``; return the exit code.
+    """Print the requested runs on `output`, and progress, notes and errors on `errors`; return the exit code.
 
-    With ``follow`` it ends only by an exception: KeyboardInterrupt, or BrokenPipeError of ``output``.
+    With `--follow` it runs until an exception ends it: KeyboardInterrupt, or BrokenPipeError when the reader of
+    `output` has closed it.
 
     Raises:
-        UsageError: the options contradict each other, or no region is known.
+        UsageError: two options contradict each other, or the region is unknown.
         ConfigError: the configuration cannot be used.
-        GlueError: the settings of AWS cannot be read.
+        GlueError: the AWS settings of this machine cannot be read.
     """
     now = time.time()
-    _check(options, now)
+    _reject_contradictions(options, now)
     logs.configure("error", "logfmt", errors)
-    config = configuration(options)
+    config = _configuration(options)
     clients = GlueClients.of(config, telemetry=Telemetry(process=False), stop=threading.Event())
-    with closing(clients), Report(errors) as report:
-        directory = Directory(config, clients, report, region=options.region)
-        targets = directory.all() if options.all else directory.named(options.transforms)
-        labels = directory.labels(targets) if options.output == "table" else {one.id: one.id for one in targets}
-        history = History(options, clients, page_size=config.polling.page_size, now=now)
-        return _Listing(options, history, labels, _printer(options, output, labels), report).run(targets)
+    with closing(clients), Progress(errors) as progress:
+        lookup = TransformLookup(config, clients, progress, region=options.region)
+        targets = lookup.all() if options.all else lookup.named(options.transforms)
+        labels = lookup.labels(targets) if options.output == "table" else {target.id: target.id for target in targets}
+        query = RunQuery(options, clients, page_size=config.polling.page_size, now=now)
+        return _RunPrinter(options, query, labels, _writer(options, output, labels), progress).run(targets)
 
 
-def _check(options: RunsOptions, now: float) -> None:
+def _reject_contradictions(options: RunsOptions, now: float) -> None:
     if options.all == bool(options.transforms):
-        raise UsageError("runs: expected either transforms, by id or name, or --all")
+        raise UsageError("runs: expected ids or names of transforms, or --all")
     if options.follow and options.exit_code:
-        raise UsageError("--exit-code: has no meaning with --follow, which has no end")
+        raise UsageError("--exit-code: cannot be combined with --follow, which does not end")
     after, before = options.started_after, options.started_before
     if after and before and after.at(now) >= before.at(now):
         raise UsageError("--started-after: is not before --started-before")
 
 
-def _printer(options: RunsOptions, output: TextIO, labels: dict[str, str]) -> Printer:
+def _configuration(options: RunsOptions) -> Config:
+    """Return the configuration in the file that is named or in the working directory.
+
+    Without a file it is a configuration of the whole region with the credentials of the environment, so that nobody has
+    to write a file to look at a transform.
+    """
+    path = Path(options.config_file or CONFIG_FILE)
+    if options.config_file is None and not path.exists():
+        return _configuration_of_region(options)
+    config = read_config(path, environ=os.environ)
+    if options.endpoint_url is None:
+        return config
+    accounts = tuple(replace(account, endpoint_url=None) for account in config.accounts)
+    return replace(config, accounts=accounts, endpoint_url=options.endpoint_url)
+
+
+def _configuration_of_region(options: RunsOptions) -> Config:
+    region = options.region or os.environ.get("AWS_REGION") or ambient_region()
+    if region is None:
+        raise UsageError(
+            f"no region: set --region or AWS_REGION, or name a configuration file (there is no {CONFIG_FILE} here)"
+        )
+    # The configuration expands $, so it is doubled.
+    endpoint_url = {"endpoint_url": options.endpoint_url.replace("$", "$$")} if options.endpoint_url else {}
+    text = yaml.safe_dump({"region": region.replace("$", "$$"), **endpoint_url, "discovery": [{}]})
+    return load_config(text, source="AWS settings", environ={})
+
+
+def _writer(options: RunsOptions, output: TextIO, labels: dict[str, str]) -> RunWriter:
+    """Return the writer of the requested format; a table has a column of transforms if there are several."""
     width = max(map(len, labels.values())) if len(labels) > 1 else 0
     if options.output == "json":
-        return JsonLines(output)
+        return JsonWriter(output)
     if options.output == "csv":
-        return Csv(output)
-    return RunTable(output, label_width=width) if output.isatty() else Lines(output, label_width=width)
+        return CsvWriter(output)
+    return RunTable(output, label_width=width) if output.isatty() else LineWriter(output, label_width=width)
 
 
-class _Listing:
+class _RunPrinter:
     """Reads and prints the runs of transforms, one transform after the other."""
 
     def __init__(
-        self, options: RunsOptions, history: History, labels: dict[str, str], printer: Printer, report: Report
+        self, options: RunsOptions, query: RunQuery, labels: dict[str, str], writer: RunWriter, progress: Progress
     ) -> None:
         self._options = options
-        self._history = history
+        self._query = query
         self._labels = labels
-        self._printer = printer
-        self._report = report
+        self._writer = writer
+        self._progress = progress
         self._limit = options.limit if options.limit is not None else TABLE_LIMIT if options.output == "table" else 0
         self._printed = 0
-        self._failed = False
+        self._failed_run_printed = False
 
     def run(self, targets: Sequence[Target]) -> int:
-        """Print the runs of the transforms, and what becomes of them if it is to follow; return the exit code."""
-        followers = list(self._list(targets))
-        if not self._printed and not self._report.complaints:
-            self._report.note("no such runs" if targets else "no transforms")
+        """Print the runs of the transforms, with `--follow` also their changes; return the exit code."""
+        followers = list(self._print_all(targets))
+        if not self._printed and not self._progress.errors:
+            self._progress.note("no matching runs" if targets else "no transforms")
         while followers:
             for follower in followers:
                 self._print_changes(follower)
             time.sleep(FOLLOW_INTERVAL)
-        if self._failed and self._options.exit_code:
+        if self._failed_run_printed and self._options.exit_code:
             return EXIT_FAILED_RUN
-        return 1 if self._report.complaints else 0
+        return 1 if self._progress.errors else 0
 
-    def _list(self, targets: Sequence[Target]) -> Iterator[Follower]:
-        """Print the runs of the transforms; yield what follows each from then on, if that is wanted."""
-        silent: set[Lane] = set()
-        unasked = 0
+    def _print_all(self, targets: Sequence[Target]) -> Iterator[Follower]:
+        """Print the runs of the transforms; with `--follow` yield a follower of each."""
+        failed_lanes: set[Lane] = set()
+        skipped = 0
         for number, target in enumerate(targets, start=1):
-            if target.lane in silent:
-                unasked += 1
+            if target.lane in failed_lanes:
+                skipped += 1
                 continue
-            place = f" ({number} of {len(targets)})" if len(targets) > 1 else ""
+            position = f" ({number} of {len(targets)})" if len(targets) > 1 else ""
             try:
-                self._report.progress(f"{self._labels[target.id]}{place}")
+                self._progress.show(f"{self._labels[target.id]}{position}")
                 if self._options.follow:
-                    yield self._list_and_follow(target)
+                    yield self._print_and_follow(target)
                 else:
-                    self._list_all(target, place)
+                    self._print_pages(target, position)
             except GlueError as error:
-                self._report.complain(f"{self._labels[target.id]}: {told(error)}")
-                if concerns_lane(error):
-                    silent.add(target.lane)
-        if unasked:
-            self._report.note(f"{unasked} more of the same account and region not asked for")
+                self._progress.error(f"{self._labels[target.id]}: {error_text(error)}")
+                if affects_lane(error):
+                    failed_lanes.add(target.lane)
+        if skipped:
+            self._progress.note(f"skipped {skipped} more transforms of the same account and region")
 
-    def _list_all(self, target: Target, place: str) -> None:
+    def _print_pages(self, target: Target, position: str) -> None:
         label = self._labels[target.id]
         count = 0
-        for page in self._history.first(target, self._limit):
+        for page in self._query.pages(target, self._limit):
             self._print(label, page.runs)
             count += len(page.runs)
-            if page.cut and self._options.limit is None:
-                self._report.note(f"{label} has more runs; --limit=0 shows all")
-            elif not page.cut:
-                self._report.progress(f"{label}{place}: {count:,} runs so far")
+            if page.truncated and self._options.limit is None:
+                self._progress.note(f"{label} has more runs; --limit=0 shows all")
+            elif not page.truncated:
+                self._progress.show(f"{label}{position}: {count:,} runs so far")
 
-    def _list_and_follow(self, target: Target) -> Follower:
-        """Print the runs of a transform so that the last one stands where news will appear."""
-        follower = Follower(self._history, target, time.time())
-        runs = [run for page in self._history.first(target, self._limit) for run in page.runs]
+    def _print_and_follow(self, target: Target) -> Follower:
+        """Print the runs of a transform, the latest at the end, where changes are going to appear."""
+        follower = Follower(self._query, target, time.time())
+        runs = [run for page in self._query.pages(target, self._limit) for run in page.runs]
         self._print(self._labels[target.id], runs[::-1] if self._options.descending else runs)
-        follower.shown(runs)
+        follower.mark_seen(runs)
         return follower
 
     def _print_changes(self, follower: Follower) -> None:
+        """Print new and changed runs. A failure that repeats with the same reason is printed once."""
         label = self._labels[follower.target.id]
         try:
             runs = follower.changes()
         except GlueError as error:
-            if follower.trouble != error.reason:
-                self._report.complain(f"{label}: {told(error)}")
-            follower.trouble = error.reason
+            if follower.last_error != error.reason:
+                self._progress.error(f"{label}: {error_text(error)}")
+            follower.last_error = error.reason
         else:
-            follower.trouble = None
+            follower.last_error = None
             self._print(label, runs)
 
     def _print(self, label: str, runs: Sequence[Record]) -> None:
-        self._report.clear()
-        self._printer.show(label, runs, time.time())
+        self._progress.clear()
+        self._writer.write(label, runs, time.time())
         self._printed += len(runs)
-        self._failed = self._failed or any(run.get("Status") in FAILURES for run in runs)
+        self._failed_run_printed = self._failed_run_printed or any(run.get("Status") in FAILURES for run in runs)

@@ -1,4 +1,4 @@
-"""What GetMLTaskRuns is asked for on behalf of a person: Glue filters and sorts, here only pages are counted out."""
+"""The requests of GetMLTaskRuns for `runs`. Glue filters and sorts; this module only stops at the limit."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,18 +13,25 @@ from exporter.model.transform import Target
 _OLDEST_FIRST = {"Column": "STARTED", "SortDirection": "ASCENDING"}
 
 
-class Page(NamedTuple):
-    """Some runs of a transform, and whether there are more that the limit keeps away."""
+class LimitedPage(NamedTuple):
+    """Runs of a transform; `truncated` if there are more runs than the limit allows."""
 
     runs: list[Record]
-    cut: bool = False
+    truncated: bool = False
 
 
-class History:
-    """The runs of transforms as the options ask for them. Every method may raise `GlueError`."""
+class RunQuery:
+    """Reads the runs of transforms that match the options. Every method raises `GlueError` when a call to AWS fails."""
 
     def __init__(self, options: RunsOptions, clients: GlueClients, *, page_size: int, now: float) -> None:
-        """Take the options, the runs per request, and when relative times are counted from (UTC seconds)."""
+        """Build filter and sort order.
+
+        Args:
+            options: filter and sort order in the words of GetMLTaskRuns.
+            clients: for the calls.
+            page_size: runs for each request, 1 to 1000.
+            now: UTC seconds to which relative times (`2h ago`) refer.
+        """
         self._clients = clients
         self._page_size = page_size
         after, before = options.started_after, options.started_before
@@ -40,32 +47,32 @@ class History:
             "SortDirection": "DESCENDING" if options.descending else "ASCENDING",
         }
 
-    def first(self, target: Target, limit: int) -> Iterator[Page]:
-        """Yield the runs in the order that is asked for, at most ``limit``, 0 for all."""
-        # One more than wanted tells whether there are more, without another request.
+    def pages(self, target: Target, limit: int) -> Iterator[LimitedPage]:
+        """Yield the runs in the requested order, `limit` runs at most; 0 means all."""
+        # One run more than the limit shows whether there are more, without another request.
         size = min(self._page_size, limit + 1) if limit else self._page_size
         left = limit
-        for runs in self._pages(target, self._criteria, self._sort, size):
+        for runs in self._read(target, self._criteria, self._sort, size):
             if limit and len(runs) > left:
-                yield Page(runs[:left], cut=True)
+                yield LimitedPage(runs[:left], truncated=True)
                 return
             left -= len(runs)
-            yield Page(runs)
+            yield LimitedPage(runs)
 
-    def since(self, target: Target, start: float) -> Iterator[list[Record]]:
-        """Yield the runs that started after ``start`` (UTC seconds), the oldest first."""
+    def started_since(self, target: Target, start: float) -> Iterator[list[Record]]:
+        """Yield the matching runs that started after `start` (UTC seconds), page by page, the oldest first."""
         after = max(_date(start), self._criteria.get("StartedAfter", _date(start)))
-        return self._pages(target, {**self._criteria, "StartedAfter": after}, _OLDEST_FIRST, self._page_size)
+        return self._read(target, {**self._criteria, "StartedAfter": after}, _OLDEST_FIRST, self._page_size)
 
     def oldest_active(self, target: Target) -> float | None:
-        """Return when the oldest run started that has not ended, of whatever type; None if all have."""
+        """Return the start (UTC seconds) of the oldest run of any type that has not ended; None if all have ended."""
         starts = []
         for status in ACTIVE_STATUSES:
-            page = next(self._pages(target, {"Status": status}, _OLDEST_FIRST, 1), [])
+            page = next(self._read(target, {"Status": status}, _OLDEST_FIRST, 1), [])
             starts += [run["StartedOn"] for run in page if isinstance(run.get("StartedOn"), int | float)]
         return min(starts, default=None)
 
-    def _pages(
+    def _read(
         self, target: Target, criteria: dict[str, Any], sort: dict[str, str], page_size: int
     ) -> Iterator[list[Record]]:
         glue = self._clients.client_for(target.lane)
