@@ -1,8 +1,8 @@
-"""The command line: flags in the manner of Prometheus, each also an environment variable.
+"""The tables of commands and flags. Flags look like those of Prometheus; each is also an environment variable.
 
-`COMMANDS` and `FLAGS` are the whole truth: parser, help, completion and documentation are made from them. A new command
-is a dataclass whose fields are named for its operand and its flags (`--config.file` -> `config_file`), a row in
-`COMMANDS`, and its name in the rows of its flags.
+Parser, help, completion and documentation are made from `COMMANDS` and `FLAGS`. To add a command, add a dataclass to
+`options` whose fields are named for its operand and its flags (`--config.file` is `config_file`), a row to `COMMANDS`,
+and the name of the command to the rows of its flags.
 """
 
 import re
@@ -43,15 +43,15 @@ CONFIG_FILE = "config.yaml"
 SHELLS = ("bash", "zsh", "fish")
 OUTPUTS = ("table", "json", "csv")
 TABLE_LIMIT = 20
-"""Runs of each transform that a table shows if nothing else is asked for."""
+"""Runs of each transform that a table shows without `--limit`."""
 
 SORT_COLUMNS = ("STARTED", "STATUS", "TASK_RUN_TYPE")
-"""The columns by which GetMLTaskRuns sorts (``TaskRunSortColumnType``)."""
+"""The columns by which GetMLTaskRuns can sort (``TaskRunSortColumnType`` in the AWS Glue API reference)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """What a command takes beside flags; `field` is that of its options. Without `many` it is exactly one."""
+    """The positional argument of a command and its field in the options. Without `many` exactly one is required."""
 
     field: str
     metavar: str
@@ -62,25 +62,25 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: what `parse` returns for it, one line about it, examples to copy, and what else its help says."""
+    """A command: its name, the class of its options, one line of help, and examples that a user can copy."""
 
     name: str
     options: type[Options]
     help: str
     examples: tuple[str, ...]
     details: str = ""
-    """Paragraphs, with an empty line between."""
-    exits: tuple[tuple[int, str], ...] = ((0, "done"), (1, "it could not be done; one line says why"))
-    """Exit codes beside 2, a wrong call, and 130, interrupted."""
+    """Further paragraphs of the help, separated by empty lines."""
+    exits: tuple[tuple[int, str], ...] = ((0, "success"), (1, "failure; one line says why"))
+    """Exit codes, without 2 (wrong command line) and 130 (interrupted), which all commands have."""
     operand: Operand | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag: its name without dashes, what it is for, how its text is read, and which commands take it.
+    """A flag: its name without dashes, its help, the commands that take it, and the function that reads its text.
 
-    `read` raises ValueError with a predicate (see `values`). A flag without `metavar` is a switch. Two flags may have
-    one name if no command takes both.
+    `read` raises ValueError with a predicate (see `exporter.config.parsing`). A flag without `metavar` is a switch. Two
+    flags can have the same name if no command takes both.
     """
 
     name: str
@@ -93,43 +93,43 @@ class Flag:
 
     @property
     def variable(self) -> str:
-        """The environment variable that stands in for the flag."""
+        """The environment variable whose value is used if the flag is not given."""
         return "GLUE_ML_EXPORTER_" + re.sub("[.-]", "_", self.name).upper()
 
     @property
     def field(self) -> str:
-        """The field of the options that carries the flag."""
+        """The field of the options that holds the value."""
         return re.sub("[.-]", "_", self.name)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words among which the flag chooses, if it does."""
+        """The words that the flag accepts; empty if it accepts other texts."""
         return self.read.words if isinstance(self.read, Choice | Maybe) else ()
 
 
-_ABOUT_SERVE = """
-SIGHUP reloads the configuration. SIGTERM and SIGINT stop the exporter, within seconds even while a call to AWS hangs.
+_SERVE_DETAILS = """
+SIGHUP reloads the configuration. SIGTERM and SIGINT stop the exporter within seconds, even while a call to AWS hangs.
 """
 
-_ABOUT_RUNS = """
-A transform is given by its id, its name in the configuration, or its name in Glue; all that have the name are shown.
-Its account and region are those of the configuration. Without a configuration the credentials are the ambient ones
-(environment, profile, role of the host), and the region is that of --region or the environment.
+_RUNS_DETAILS = """
+Name a transform by its id, its name in the configuration, or its name in Glue. If several transforms have the name,
+all of them are shown. Account and region come from the configuration. Without a configuration file the credentials come
+from the environment, the profile or the role of the host, and the region from --region or the environment.
 
-Glue itself filters and sorts, the runs of each transform by themselves. Times are UTC unless they have a zone, and
-may be relative ('2h ago', '1d12h ago').
+Glue filters and sorts the runs of each transform separately. Times are UTC unless they have a zone, and can be relative
+('2h ago', '1d12h ago').
 
-A table fits the terminal; in a pipe each run is one line. json is one object a line with the fields of GetMLTaskRuns,
-csv has a column for each of them. NO_COLOR is respected.
+A table fits the terminal; in a pipe each run is one line. json prints one object a line with the fields of
+GetMLTaskRuns; csv prints a column for each field. Set NO_COLOR to turn colours off.
 """
 
-_ABOUT_ONCE = """
-A file is replaced as a whole or not at all: no reader ever sees half of it.
+_ONCE_DETAILS = """
+The output file is replaced atomically: a reader finds the old content or the new one, never a part.
 """
 
-_ABOUT_CHECK_CONFIG = """
-With --live it also asks AWS for everything once, as the exporter would, and shows what works, what is denied and by
-which IAM action, and what is not there.
+_CHECK_CONFIG_DETAILS = """
+With --live it also makes each call to AWS that the exporter would make, once. A table shows which calls succeed, which
+IAM actions are denied, and which transforms do not exist.
 """
 
 COMMANDS = (
@@ -141,13 +141,13 @@ COMMANDS = (
             f"{PROGRAM} --config.file=config.yaml",
             f"{PROGRAM} serve --web.listen-address=127.0.0.1:{DEFAULT_PORT} --log.format=json",
         ),
-        _ABOUT_SERVE,
-        ((0, "stopped by a signal"), (1, "it could not start; one line says why")),
+        _SERVE_DETAILS,
+        ((0, "stopped by a signal"), (1, "could not start; one line says why")),
     ),
     Command(
         "demo",
         DemoOptions,
-        "run the exporter against the embedded Glue simulator: no AWS, no credentials, no configuration",
+        "run the exporter against the embedded Glue simulator, without AWS, credentials or configuration",
         (f"{PROGRAM} demo", f"{PROGRAM} demo --web.listen-address=:8080 --scenario=busy.yaml"),
     ),
     Command(
@@ -159,7 +159,7 @@ COMMANDS = (
     Command(
         "runs",
         RunsOptions,
-        "show the runs of transforms: which, how they ended, why, since when",
+        "show the runs of transforms with their status, times and errors",
         (
             f"{PROGRAM} runs customers-dedup",
             f"{PROGRAM} runs --all --status=failed --started-after='12h ago'",
@@ -168,13 +168,18 @@ COMMANDS = (
             f"{PROGRAM} runs --all --status=failed --output=json | jq -r .ErrorString",
             f"{PROGRAM} runs customers-dedup --limit=1 --exit-code > /dev/null",
         ),
-        _ABOUT_RUNS,
+        _RUNS_DETAILS,
         (
-            (0, "all that was asked for was read"),
-            (1, "something could not be read, or there is no such transform; one line says why"),
-            (3, "with --exit-code: a run that was listed is FAILED or TIMEOUT"),
+            (0, "every requested run was read"),
+            (1, "a transform does not exist or could not be read; one line says why"),
+            (3, "with --exit-code: a listed run is FAILED or TIMEOUT"),
         ),
-        Operand("transforms", "TRANSFORM", "the id or the name of a transform; several, or none with --all", many=True),
+        Operand(
+            "transforms",
+            "TRANSFORM",
+            "id or name of a transform; repeatable, left out with --all",
+            many=True,
+        ),
     ),
     Command(
         "once",
@@ -184,27 +189,27 @@ COMMANDS = (
             f"{PROGRAM} once --config.file=config.yaml",
             f"{PROGRAM} once --output=/var/lib/node_exporter/glue_ml.prom",
         ),
-        _ABOUT_ONCE,
-        ((0, "all was polled"), (1, "a target failed, which the metrics tell, too")),
+        _ONCE_DETAILS,
+        ((0, "every poll succeeded"), (1, "a poll failed; the metrics are written nevertheless")),
     ),
     Command(
         "check-config",
         CheckConfigOptions,
-        "validate the configuration: every mistake with its place",
+        "validate the configuration and print every problem with its place in the file",
         (f"{PROGRAM} check-config --config.file=config.yaml", f"{PROGRAM} check-config --live"),
-        _ABOUT_CHECK_CONFIG,
-        ((0, "good"), (1, "a mistake; with --live also: something does not work")),
+        _CHECK_CONFIG_DETAILS,
+        ((0, "valid"), (1, "a problem; with --live also: a call to AWS failed")),
     ),
     Command(
         "iam-policy",
         IamPolicyOptions,
-        "print the least IAM policy that the configuration needs, as JSON",
+        "print the least-privilege IAM policy for the configuration, as JSON",
         (f"{PROGRAM} iam-policy --config.file=config.yaml > policy.json",),
     ),
     Command(
         "completion",
         CompletionOptions,
-        "print a script that completes commands, flags and values in a shell",
+        "print a script with which a shell completes commands, flags and values",
         (
             f'eval "$({PROGRAM} completion bash)"',
             f"{PROGRAM} completion zsh > ~/.zfunc/_{PROGRAM}",
@@ -214,7 +219,7 @@ COMMANDS = (
     ),
 )
 
-_RUNNING = ("serve", "demo", "simulate", "once")
+_LOGGING = ("serve", "demo", "simulate", "once")
 
 FLAGS = (
     Flag(
@@ -227,7 +232,7 @@ FLAGS = (
     ),
     Flag(
         "config.file",
-        f"the configuration file; without: {CONFIG_FILE}, if it is there",
+        f"the configuration file; without the flag {CONFIG_FILE}, if that exists",
         ("runs",),
         Maybe(str),
         "",
@@ -235,21 +240,21 @@ FLAGS = (
     ),
     Flag(
         "config.check",
-        "validate the configuration and exit: the same as check-config",
+        "validate the configuration and exit, as check-config does",
         ("serve",),
         parse_switch,
         "false",
     ),
     Flag(
         "config.enable-auto-reload",
-        "reload the configuration when the file has changed",
+        "reload the configuration when its file changes",
         ("serve",),
         parse_switch,
         "false",
     ),
     Flag(
         "config.auto-reload-interval",
-        "how often to look for a changed file",
+        "interval at which the file is checked for changes",
         ("serve",),
         parse_interval,
         "30s",
@@ -257,34 +262,41 @@ FLAGS = (
     ),
     Flag(
         "web.listen-address",
-        "where to serve metrics; without host: on all addresses",
+        "address and port of the web server; without a host all addresses",
         ("serve", "demo"),
         parse_address,
         f":{DEFAULT_PORT}",
         "HOST:PORT",
         repeatable=True,
     ),
-    Flag("web.telemetry-path", "the path of the metrics", ("serve",), parse_path, "/metrics", "PATH"),
-    Flag("web.config.file", "TLS, basic authentication, headers and rate limit", ("serve",), Maybe(str), "", "FILE"),
+    Flag("web.telemetry-path", "path of the metrics", ("serve",), parse_path, "/metrics", "PATH"),
+    Flag(
+        "web.config.file",
+        "YAML file with TLS, basic authentication, headers and rate limit",
+        ("serve",),
+        Maybe(str),
+        "",
+        "FILE",
+    ),
     Flag(
         "web.max-requests",
-        "answer at most so many scrapes at once; 0: no limit",
+        "maximum number of scrapes that are answered at the same time; 0 means no limit",
         ("serve",),
         parse_count,
         "40",
         "COUNT",
     ),
-    Flag("web.enable-lifecycle", "allow a reload by POST to /-/reload", ("serve",), parse_switch, "false"),
+    Flag("web.enable-lifecycle", "reload the configuration on POST /-/reload", ("serve",), parse_switch, "false"),
     Flag(
         "web.disable-exporter-metrics",
-        "leave out the metrics about the exporter's own process",
+        "leave out the metrics about the process of the exporter",
         ("serve",),
         parse_switch,
         "false",
     ),
     Flag(
         "shard.index",
-        "which of the shards this is, from 0; without: the number that ends the host's name, as a StatefulSet gives it",
+        "number of this shard, from 0; without the flag the number at the end of the host name, as in a StatefulSet",
         ("serve",),
         Maybe(Whole(0, MAX_SHARDS - 1)),
         "",
@@ -292,45 +304,81 @@ FLAGS = (
     ),
     Flag(
         "shard.count",
-        "divide the transforms among so many exporters, each with the same configuration",
+        "number of exporters that share the transforms; all have the same configuration",
         ("serve",),
         Whole(1, MAX_SHARDS),
         "1",
         "COUNT",
     ),
-    Flag("listen-address", "where the simulator answers", ("simulate",), parse_address, "127.0.0.1:10211", "HOST:PORT"),
-    Flag("scenario", "what happens, as YAML; without: the built-in", ("demo", "simulate"), Maybe(str), "", "FILE"),
-    Flag("all", "all transforms of the configuration; without one, of the region", ("runs",), parse_switch, "false"),
-    Flag("region", "ask only in this region", ("runs",), Maybe(parse_region), "", "REGION"),
-    Flag("endpoint-url", "another Glue endpoint, for all accounts", ("runs",), Maybe(parse_url), "", "URL"),
+    Flag(
+        "listen-address",
+        "address and port of the simulator",
+        ("simulate",),
+        parse_address,
+        "127.0.0.1:10211",
+        "HOST:PORT",
+    ),
+    Flag(
+        "scenario",
+        "YAML file with the transforms and runs to simulate; without the flag a built-in scenario",
+        ("demo", "simulate"),
+        Maybe(str),
+        "",
+        "FILE",
+    ),
+    Flag(
+        "all",
+        "show all transforms of the configuration, or without one all of the region",
+        ("runs",),
+        parse_switch,
+        "false",
+    ),
+    Flag("region", "look only in this region", ("runs",), Maybe(parse_region), "", "REGION"),
+    Flag(
+        "endpoint-url",
+        "Glue endpoint for all accounts, in place of the one of AWS",
+        ("runs",),
+        Maybe(parse_url),
+        "",
+        "URL",
+    ),
     Flag("type", "only runs of this task type", ("runs",), Maybe(Choice(*TASK_TYPES)), "", "TYPE"),
-    Flag("status", "only runs that have this status", ("runs",), Maybe(Choice(*STATUSES)), "", "STATUS"),
-    Flag("started-after", "only runs that started after this", ("runs",), Maybe(parse_moment), "", "TIME"),
-    Flag("started-before", "only runs that started before this", ("runs",), Maybe(parse_moment), "", "TIME"),
-    Flag("sort", "the order of the runs", ("runs",), Choice(*SORT_COLUMNS), "STARTED", "COLUMN"),
-    Flag("descending", "the highest first, of times the latest", ("runs",), parse_switch, "true"),
+    Flag("status", "only runs with this status", ("runs",), Maybe(Choice(*STATUSES)), "", "STATUS"),
+    Flag("started-after", "only runs that started after this time", ("runs",), Maybe(parse_moment), "", "TIME"),
+    Flag("started-before", "only runs that started before this time", ("runs",), Maybe(parse_moment), "", "TIME"),
+    Flag("sort", "the column to sort by", ("runs",), Choice(*SORT_COLUMNS), "STARTED", "COLUMN"),
+    Flag("descending", "highest values first; for times, the latest first", ("runs",), parse_switch, "true"),
     Flag(
         "limit",
-        f"at most so many runs of each transform, 0 for all; without: {TABLE_LIMIT} in a table, else all",
+        f"maximum number of runs of each transform, 0 for all; without the flag {TABLE_LIMIT} in a table, else all",
         ("runs",),
         Maybe(parse_count),
         "",
         "COUNT",
     ),
-    Flag("output", "the form of the output", ("runs",), Choice(*OUTPUTS), "table", "FORM"),
-    Flag("output", "write to this file instead, e.g. glue_ml.prom", ("once",), Maybe(str), "", "FILE"),
-    Flag("follow", "go on with new and changed runs as they come, until Ctrl-C", ("runs",), parse_switch, "false"),
-    Flag("exit-code", "exit 3 if a run that was listed has failed or timed out", ("runs",), parse_switch, "false"),
-    Flag("live", "ask AWS for everything once, too", ("check-config",), parse_switch, "false"),
+    Flag("output", "output format", ("runs",), Choice(*OUTPUTS), "table", "FORMAT"),
+    Flag(
+        "output",
+        "write the metrics to this file instead of stdout, e.g. glue_ml.prom",
+        ("once",),
+        Maybe(str),
+        "",
+        "FILE",
+    ),
+    Flag("follow", "print new and changed runs until Ctrl-C", ("runs",), parse_switch, "false"),
+    Flag("exit-code", "exit with 3 if a listed run is FAILED or TIMEOUT", ("runs",), parse_switch, "false"),
+    Flag(
+        "live", "also make each call to AWS once that the exporter would make", ("check-config",), parse_switch, "false"
+    ),
     Flag(
         "log.level",
-        f"write messages from this level on: {', '.join(LEVELS)}",
-        _RUNNING,
+        "lowest level of messages to write",
+        _LOGGING,
         Choice(*LEVELS),
         "info",
         "LEVEL",
     ),
-    Flag("log.format", f"how: {', '.join(FORMATS)}", _RUNNING, Choice(*FORMATS), "logfmt", "FORMAT"),
+    Flag("log.format", "format of messages", _LOGGING, Choice(*FORMATS), "logfmt", "FORMAT"),
 )
 """Every flag, in the order of the help."""
 
