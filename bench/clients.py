@@ -10,7 +10,7 @@ from botocore.config import Config as BotoConfig
 from bench.measure import in_fresh_process, resident_bytes
 from bench.tables import Row, at_least, at_most, megabytes
 from bench.transforms import CONFIG
-from exporter.config.settings import Account
+from exporter.config.schema import Account
 from exporter.glue.client import GlueClients
 from exporter.model.transform import Lane
 from exporter.simulator import Simulator
@@ -40,8 +40,7 @@ def run(*, quick: bool) -> Iterator[Row]:
 def ours(url: str, count: int) -> tuple[int, float]:
     """Return the bytes of the first of our clients, and of each further one."""
     accounts = {
-        f"a{number}": Account(f"a{number}", _role(number), external_id=None, profile=None, endpoint_url=url)
-        for number in range(count)
+        f"a{number}": Account(name=f"a{number}", role_arn=_role(number), endpoint_url=url) for number in range(count)
     }
     os.environ["AWS_ENDPOINT_URL_STS"] = url
     aws = GlueClients(accounts, CONFIG.polling, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event())

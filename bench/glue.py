@@ -18,7 +18,6 @@ from botocore.config import Config as BotoConfig
 
 from bench.servers import HOST
 from bench.transforms import CONFIG, LANE
-from exporter.config.settings import Polling
 from exporter.glue.client import GlueClient, GlueClients
 from exporter.telemetry import Telemetry
 
@@ -123,16 +122,12 @@ def now_after(total: int) -> float:
 
 def our_client(port: int) -> GlueClient:
     """Return the exporter's client of this Glue, with no limit on its rate."""
-    polling = Polling(**{**_fields(CONFIG.polling), "requests_per_second": 1e6})
+    polling = CONFIG.polling.model_copy(update={"requests_per_second": 1e6})
     accounts = {account.name: account for account in CONFIG.accounts}
     url = f"http://{HOST}:{port}"
     return GlueClients(accounts, polling, endpoint_url=url, telemetry=Telemetry(), stop=threading.Event()).client_for(
         LANE
     )
-
-
-def _fields(polling: Polling) -> dict[str, Any]:
-    return {name: getattr(polling, name) for name in Polling.__slots__}
 
 
 def stock_client(port: int) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.config.document import ConfigError
+from exporter.config.problems import ConfigError
 from exporter.config.settings import Config, masked_yaml
 from exporter.errors import StateError
 from exporter.exposition.formats import Encoding, TextFormat
@@ -89,7 +89,8 @@ class Service:
 
     def _connect(self, config: Config) -> GlueClients:
         # AWS counts the calls of all shards together, and each shard has an equal share of every account and region.
-        polling = replace(config.polling, requests_per_second=config.polling.requests_per_second / self._shard.count)
+        rate = config.polling.requests_per_second / self._shard.count
+        polling = config.polling.model_copy(update={"requests_per_second": rate})
         return GlueClients.of(replace(config, polling=polling), telemetry=self.telemetry, stop=self._stop)
 
     def _loaded(self) -> None:

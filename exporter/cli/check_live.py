@@ -47,7 +47,7 @@ def check_live(config: Config, output: TextIO, errors: TextIO) -> int:
     """Print a table with a row for each discovery and transform; return 0 if every call succeeded, else 1."""
     logs.configure("error", "logfmt", errors)
     # One attempt for each call: a retry would only delay the report of a failure.
-    config = replace(config, polling=replace(config.polling, max_attempts=1))
+    config = replace(config, polling=config.polling.model_copy(update={"max_attempts": 1}))
     clients = GlueClients.of(config, telemetry=Telemetry(process=False), stop=threading.Event())
     with closing(clients), Progress(errors) as progress:
         checks = list(_LiveChecks(config, clients, progress).all())

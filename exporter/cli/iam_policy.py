@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from exporter.cli.options import IamPolicyOptions
-from exporter.config.settings import Account, Config, DiscoverySettings, read_config
+from exporter.config.schema import Account
+from exporter.config.settings import Config, DiscoverySettings, read_config
 from exporter.model.transform import transform_arn
 
 OWN_IDENTITY = "the identity that the exporter runs as"

@@ -48,7 +48,7 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
 def _without_second_poll(config_file: str) -> Config:
     """Return the configuration with an infinite interval: no transform is polled again while a slow one is polled."""
     config = read_config(Path(config_file), environ=os.environ)
-    return replace(config, polling=replace(config.polling, interval=math.inf))
+    return replace(config, polling=config.polling.model_copy(update={"interval": math.inf}))
 
 
 def replace_file(file: Path, chunks: Iterable[bytes]) -> None:

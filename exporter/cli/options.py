@@ -6,7 +6,7 @@ A field is named for its flag or operand (`--config.file` is `config_file`). Dur
 from dataclasses import dataclass
 
 from exporter.config.parsing import Address
-from exporter.config.timestamps import Moment
+from exporter.config.timestamps import PointInTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class RunsOptions:
     endpoint_url: str | None
     type: str | None
     status: str | None
-    started_after: Moment | None
-    started_before: Moment | None
+    started_after: PointInTime | None
+    started_before: PointInTime | None
     sort: str
     descending: bool
     limit: int | None

@@ -1,1 +1,22 @@
-"""YAML and texts that people write in, a frozen `Config` out; every mistake with its place in the file."""
+"""Configuration: a YAML file in, a frozen `Config` out, or a `ConfigError` with every mistake and its place.
+
+Times and texts of the command line are read here too (`durations`, `timestamps`, `parsing`). The public names load when
+they are first used: they need pydantic, which takes 0.2 s of CPU that `--help` and `--version` should not spend.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.config.problems import ConfigError
+    from exporter.config.settings import Config, load_config, read_config
+
+__all__ = ["Config", "ConfigError", "load_config", "read_config"]
+
+_MODULES = {"ConfigError": "problems", "Config": "settings", "load_config": "settings", "read_config": "settings"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

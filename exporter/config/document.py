@@ -1,125 +1,129 @@
-"""A YAML document: its nodes with their places, the text values in them, and every mistake found.
+"""A YAML file in, a checked pydantic model out; every mistake with its line and column.
 
-`${NAME}` and `${NAME:-default}` in a value stand for an environment variable (the default also counts when it is set
-but empty, as in a shell); `$$` is a literal `$`. Inside `{...}` or `[...]` YAML wants such a value quoted.
+Both configuration files are read here: YAML is composed to nodes, which know their places, and the nodes become plain
+text, lists and mappings, which a pydantic model checks. A value that YAML itself would convert (`0042`, `no`,
+`2026-11-23`) stays as it was written.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from exporter.config import schema
-from exporter.config.schema import MASK, File, Loc, dotted, shown
-from exporter.errors import ExporterError
+from exporter.config.problems import MASK, ConfigError, Loc, Problem, dotted, shown, shown_key
 
+M = TypeVar("M", bound=BaseModel)
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake: the dotted path, line and column (from 1; None: no place in the file), and what is wrong."""
+Contradiction = tuple[Loc, str, tuple[Loc, ...]]
+"""Values that do not fit together: where to report it, the message, and the other places that are involved."""
 
-    place: str
-    line: int | None
-    column: int | None
-    message: str
-
-
-class ConfigError(ExporterError):
-    """Every mistake found in one configuration, in the order of the file; `str()` gives one line for each."""
-
-    def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
-        super().__init__(source, problems)
-        self.source = source
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "\n".join(": ".join(filter(None, (self._where(p), p.place, p.message))) for p in self.problems)
-
-    def _where(self, problem: Problem) -> str:
-        return ":".join(str(part) for part in (self.source, problem.line, problem.column) if part is not None)
-
-
-def composed(text: str, source: str) -> yaml.MappingNode:
-    """Return the nodes of the YAML text; raise ConfigError unless it is one mapping."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        message = _SYNTAX.get(error.problem or "", f"is not YAML: {error.problem or error.context}")
-        raise ConfigError(source, (_problem((), mark, message),)) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        message = f"is not YAML: the character U+{ord(text[error.position]):04X} is not allowed"
-        raise ConfigError(source, (Problem("", line, None, message),)) from None
-    except (RecursionError, ValueError, OverflowError):  # the last two: an escape beyond Unicode, "\\UFFFFFFFF"
-        message = "is not YAML: nested too deeply, or an escape that is no character"
-        raise ConfigError(source, (Problem("", None, None, message),)) from None
-    if root is None:
-        raise ConfigError(source, (Problem("", None, None, "is empty; expected at least transforms or discovery"),))
-    if not isinstance(root, yaml.MappingNode):
-        message = "is not a mapping; expected keys such as region: and transforms:"
-        raise ConfigError(source, (_problem((), root.start_mark, message),))
-    return root
-
-
+_REFERENCE = re.compile(r"\$(?:\$|\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?)")
+_EMPTY = ("", "~", "null", "Null", "NULL")
+_IN_PROGRESS = object()  # marks a node whose value is being read, to detect an alias to itself
+_UNUSABLE = object()  # replaces a value whose problem is already noted, so that pydantic's error is not added to it
+_MAX_DEPTH = 8  # deeper than every key of the schemas; without a limit, deep nesting would exhaust Python's stack
+_PREDICATES = {"model_type": "is not a mapping", "dict_type": "is not a mapping", "tuple_type": "is not a list"}
 _SYNTAX = {
     "found character '\\t' that cannot start any token": "a tab cannot indent YAML; use spaces",
     "but found another document": "a second YAML document begins here; expected only one",
 }
 
 
-def _problem(loc: Loc, mark: yaml.Mark | None, message: str) -> Problem:
-    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-    return Problem(dotted(loc), line, column, message)
-
-
-_REFERENCE = re.compile(r"\$(?:\$|\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?)")
-_EMPTY = ("", "~", "null", "Null", "NULL")
-_OPEN = object()  # in the place of a value that is still being read
-_UNUSABLE = object()  # in the place of a value about which a problem is already known
-_REQUIRED = {"accounts": "name", "transforms": "id"}
-_PREDICATES = {"model_type": "is not a mapping", "dict_type": "is not a mapping", "tuple_type": "is not a list"}
+def read_text(path: Path) -> str:
+    """Return the content of a configuration file; raise ConfigError if it cannot be read or is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), (Problem("", None, None, f"cannot be read: {error.strerror}"),)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), (Problem("", None, None, f"is not UTF-8 at byte {error.start}"),)) from error
 
 
 class Document:
-    """A YAML document: its nodes, the text values in them, and the problems found so far."""
+    """One YAML file: its values as text, their places, and the problems found so far.
 
-    def __init__(self, root: yaml.MappingNode, environ: Mapping[str, str]) -> None:
-        self.problems: list[Problem] = []
-        self._root = root
+    With `environ`, `${NAME}` and `${NAME:-default}` in a value are replaced by an environment variable (the default is
+    used if the variable is unset or empty, as in a shell), and `$$` is a literal `$`. Without `environ`, a value stays
+    as it is written, because password hashes contain `$`.
+    """
+
+    def __init__(
+        self, text: str, source: str, *, environ: Mapping[str, str] | None = None, secrets: Collection[str] = ()
+    ) -> None:
+        """Compose the YAML `text`; raise ConfigError unless it is one mapping or empty.
+
+        `source` is the name of the file in messages. No message shows a value below one of the keys `secrets`.
+        """
+        self._source = source
         self._environ = environ
-        self._read: dict[int, object] = {}
-        self._values: dict[str, Any] = self._mapping(root, ())
-        if not self._values.get("region"):
-            self._values["region"] = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+        self._secrets = secrets
+        self._problems: list[Problem] = []
+        self._converted: dict[int, object] = {}
+        self._root = _composed(text, source)
+        self.values: dict[str, Any] = self._mapping(self._root, ())
+        """The file's content. Fill in a value from elsewhere before `validated`."""
+
+    def refuse(self, loc: Loc, message: str) -> None:
+        """Note a problem with the value at `loc`, or, if there is none, with the mapping that lacks it."""
+        self._refuse(loc, self._nodes(loc)[1], message)
+
+    def raise_problems(self) -> None:
+        """Raise ConfigError if any problem was noted."""
+        if self._problems:
+            in_order = sorted(self._problems, key=lambda problem: (problem.line or 0, problem.column or 0))
+            raise ConfigError(self._source, tuple(in_order))
+
+    def validated(self, model: type[M], rules: Callable[[M], Iterator[Contradiction]]) -> M:
+        """Return the content as `model`, without the values that are refused; note every problem.
+
+        `rules` yields what `model` cannot see: values that do not fit together. A finding about a refused value is left
+        out, because it only follows from the first mistake.
+        """
+        refused: list[Loc] = []
+        try:
+            content = model.model_validate(self.values)
+        except ValidationError as errors:
+            for error in errors.errors(include_url=False):
+                refused.append(error["loc"])
+                is_noted = error["input"] is _UNUSABLE
+                self._explain(model, error["loc"], error["type"], error["msg"], is_noted=is_noted)
+            content = model.model_validate(self._without(refused, model))
+        for loc, message, others in rules(content):
+            if not any(_contains(place, other) for place in (loc, *others) for other in refused):
+                self.refuse(loc, message)
+        return content
+
+    # -- YAML nodes to values ----------------------------------------------------------------------------------------
 
     def _value(self, node: yaml.Node, loc: Loc) -> object:
-        """Return what `node` holds: text, None, or lists and mappings of them."""
-        if id(node) not in self._read:
-            self._read[id(node)] = _OPEN
-            self._read[id(node)] = self._content(node, loc)
-        elif self._read[id(node)] is _OPEN:
+        """Return the value of `node`: text, None, or lists and mappings of them. Each node is converted once."""
+        if id(node) not in self._converted:
+            self._converted[id(node)] = _IN_PROGRESS
+            self._converted[id(node)] = self._convert(node, loc)
+        elif self._converted[id(node)] is _IN_PROGRESS:
             self._refuse(loc, node, "refers to itself")
             return _UNUSABLE
-        return self._read[id(node)]
+        return self._converted[id(node)]
 
-    def _content(self, node: yaml.Node, loc: Loc) -> object:
+    def _convert(self, node: yaml.Node, loc: Loc) -> object:
         if not node.tag.startswith("tag:yaml.org,2002:"):
             self._refuse(loc, node, f"the tag {shown(node.tag)} is not supported")
             return _UNUSABLE
-        if len(loc) > 8:  # nothing that the schema knows lies so deep; what does would exhaust Python's stack
+        if len(loc) > _MAX_DEPTH:
             self._refuse(loc, node, "is nested too deeply")
             return _UNUSABLE
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, loc)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*loc, i)) for i, item in enumerate(node.value)]
-        return None if _is_empty(node) else self._expanded(node, loc)
+        if _is_empty(node):
+            return None
+        return node.value if self._environ is None else self._expanded(node, loc, self._environ)
 
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -134,15 +138,15 @@ class Document:
                 values[key.value] = self._value(child, (*loc, key.value))
         return values
 
-    def _expanded(self, node: yaml.Node, loc: Loc) -> object:
-        """Return the text of `node` with its `${NAME}` replaced."""
+    def _expanded(self, node: yaml.Node, loc: Loc, environ: Mapping[str, str]) -> object:
+        """Return the text of `node` with each `${NAME}` replaced once; the replacement itself is not expanded."""
         missing = []
 
         def replacement(match: re.Match[str]) -> str:
             name, default = match.groups()
             if match[0] == "$$":
                 return "$"
-            value = self._environ.get(name) if name else None
+            value = environ.get(name) if name else None
             if default is not None:
                 return value or default
             if value is None:
@@ -155,64 +159,41 @@ class Document:
             self._refuse(loc, node, message if name else "${ begins no reference; expected ${NAME}, or $$ for a $")
         return _UNUSABLE if missing else text
 
-    def checked(self) -> File:
-        """Return the file as far as it is sound, with all problems noted."""
-        bad: list[Loc] = []
-        try:
-            file = File.model_validate(self._values)
-        except ValidationError as refused:
-            for error in refused.errors(include_url=False):
-                bad.append(error["loc"])
-                self._explain(error["loc"], error["type"], error["msg"], known=error["input"] is _UNUSABLE)
-            file = File.model_validate(self._without(bad))
-        for loc, message, others in schema.contradictions(file):
-            if not any(_related(place, other) for place in (loc, *others) for other in bad):
-                self._refuse(loc, self._nodes(loc)[1], message)
-        return file
+    # -- problems ----------------------------------------------------------------------------------------------------
 
-    def _without(self, bad: list[Loc]) -> dict[str, Any]:
-        """Return the values without those at `bad`; every item of a list keeps its index."""
-        values = deepcopy(self._values)
-        for loc in bad:
-            section, place = str(loc[0]), loc[1:]
-            inner = values.get(section)
-            if isinstance(inner, list) and place and isinstance(place[0], int):
-                inner[place[0]] = _sound_item(section, inner[place[0]], place)
-            elif isinstance(inner, dict) and place:
-                inner.pop(place[0], None)
-            else:
-                values.pop(section, None)
-        return values
-
-    def _explain(self, loc: Loc, kind: str, predicate: str, *, known: bool) -> None:
-        """Note the problem that pydantic found at `loc`, unless it is `known`."""
+    def _explain(self, model: type[BaseModel], loc: Loc, kind: str, predicate: str, *, is_noted: bool) -> None:
+        """Note the problem that pydantic found at `loc`. `is_noted` means that the value itself has a noted problem."""
         if loc[-1] == "[key]":
-            key, _ = self._nodes(loc[:-1])
-            self._refuse(loc[:-1], key, f"{shown(str(loc[-2]))} {predicate}")
+            key = MASK if self._is_secret(loc) else f'"{shown_key(str(loc[-2]))}"'
+            self._refuse(loc[:-1], self._nodes(loc[:-1])[0], f"{key} {predicate}")
             return
-        key, node = self._nodes(loc)
+        key_node, node = self._nodes(loc)
         if kind == "extra_forbidden":
-            self._refuse(loc, key, _unknown_key(loc))
+            self._refuse(loc, key_node, _unknown_key(model, loc))
         elif kind == "missing":
             self._refuse(loc, node, "is required")
-        elif not known:
+        elif not is_noted:
             self._refuse(loc, node, f"{self._described(node, loc)} {_PREDICATES.get(kind, predicate)}")
 
     def _described(self, node: yaml.Node, loc: Loc) -> str:
-        """Return the words for a refused value: as it was written, never as it was expanded."""
+        """Return a refused value for a message: as it is written in the file, never as it is expanded."""
         if node is self._root:
             return "the region in the environment"
-        if "external_id" in loc:
-            return MASK
         if not isinstance(node, yaml.ScalarNode):
             return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
         if _is_empty(node):
             return "an empty value"
+        if self._is_secret(loc):
+            return MASK
         text = shown(re.sub(r"//[^/]*@", f"//{MASK}@", node.value))
-        return f"the value of {text}" if _REFERENCE.search(node.value) else text
+        is_reference = self._environ is not None and _REFERENCE.search(node.value)
+        return f"the value of {text}" if is_reference else text
+
+    def _is_secret(self, loc: Loc) -> bool:
+        return any(part in self._secrets for part in loc)
 
     def _nodes(self, loc: Loc) -> tuple[yaml.Node, yaml.Node]:
-        """Return the deepest node there is on the way to `loc`, and the key that leads to it."""
+        """Return the deepest existing node on the path to `loc`, with the key that leads to it before it."""
         key: yaml.Node = self._root
         node: yaml.Node = self._root
         for part in loc:
@@ -226,34 +207,88 @@ class Document:
         return key, node
 
     def _refuse(self, loc: Loc, node: yaml.Node, message: str) -> None:
-        self.problems.append(_problem(loc, node.start_mark, message))
+        self._problems.append(_problem(loc, node.start_mark, message))
+
+    def _without(self, refused: list[Loc], model: type[BaseModel]) -> dict[str, Any]:
+        """Return the values without those at `refused`. Every item of a list keeps its index."""
+        values = deepcopy(self.values)
+        for loc in refused:
+            section, place = str(loc[0]), loc[1:]
+            inner = values.get(section)
+            if isinstance(inner, list) and place and isinstance(place[0], int):
+                inner[place[0]] = _usable_item(_item_model(model, section), inner[place[0]], place)
+            elif isinstance(inner, dict) and place:
+                inner.pop(place[0], None)
+            else:
+                values.pop(section, None)
+        return values
+
+
+def _composed(text: str, source: str) -> yaml.MappingNode:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        message = _SYNTAX.get(error.problem or "", f"is not YAML: {error.problem or error.context}")
+        raise ConfigError(source, (_problem((), mark, message),)) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"is not YAML: the character U+{ord(text[error.position]):04X} is not allowed"
+        raise ConfigError(source, (Problem("", line, None, message),)) from None
+    except (RecursionError, ValueError, OverflowError):  # the last two: an escape beyond Unicode, "\\UFFFFFFFF"
+        message = "is not YAML: nested too deeply, or an escape that is no character"
+        raise ConfigError(source, (Problem("", None, None, message),)) from None
+    if root is None or _is_empty(root):
+        start = yaml.Mark(source, 0, 0, 0, "", 0)
+        return yaml.MappingNode("tag:yaml.org,2002:map", [], start_mark=start, end_mark=start)
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(source, (_problem((), root.start_mark, "is not a mapping; expected keys and values"),))
+    return root
+
+
+def _problem(loc: Loc, mark: yaml.Mark | None, message: str) -> Problem:
+    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+    return Problem(dotted(loc), line, column, message)
 
 
 def _is_empty(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.style is None and node.value in _EMPTY
 
 
-def _sound_item(section: str, item: object, place: Loc) -> dict[str, Any]:
-    """Return the list item without the key that is refused; a required key gets a value that no user gives."""
-    sound = (
+def _item_model(model: type[BaseModel], section: str) -> type[BaseModel] | None:
+    """Return the model of the items of the list `section`, None if they are plain values."""
+    inner = _inner_model(model, section)
+    return inner if inner is not model.model_fields[section].annotation else None
+
+
+def _inner_model(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """Return the model below `key`: its own, that of its list items, or None if the values are plain."""
+    annotation = model.model_fields[key].annotation if key in model.model_fields else None
+    candidates = (annotation, *get_args(annotation))
+    return next((part for part in candidates if isinstance(part, type) and issubclass(part, BaseModel)), None)
+
+
+def _usable_item(model: type[BaseModel] | None, item: object, place: Loc) -> dict[str, Any]:
+    """Return a list item without its refused key. A required key gets a value that no user writes."""
+    usable = (
         {key: value for key, value in item.items() if key != place[1]} if isinstance(item, dict) and place[1:] else {}
     )
-    if section in _REQUIRED:
-        sound.setdefault(_REQUIRED[section], f"unusable {place[0]}")
-    return sound
+    for key, field in model.model_fields.items() if model is not None else ():
+        if field.is_required():
+            usable.setdefault(key, f"unusable {place[0]}")
+    return usable
 
 
-def _unknown_key(loc: Loc) -> str:
-    model: Any = File
-    if len(loc) > 1:
-        section = File.model_fields[str(loc[0])].annotation
-        model = get_args(section)[0] if get_args(section) else section
+def _unknown_key(model: type[BaseModel], loc: Loc) -> str:
+    for part in loc[:-1]:
+        if isinstance(part, str):
+            model = _inner_model(model, part) or model
     known = list(model.model_fields)
     near = get_close_matches(str(loc[-1]), known, n=1)
     return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; expected one of {', '.join(known)}"
 
 
-def _related(place: Loc, other: Loc) -> bool:
-    """Tell whether one place contains the other."""
+def _contains(place: Loc, other: Loc) -> bool:
+    """Return whether one of the places contains the other."""
     shorter = min(len(place), len(other))
     return place[:shorter] == other[:shorter]

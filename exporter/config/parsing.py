@@ -1,6 +1,8 @@
-"""Texts that a person has written, read: addresses, paths, numbers, choices, of flags and of the configuration.
+"""Reads the texts that people write in flags and in configuration files: addresses, numbers, words, URLs.
 
-A reader returns the value or raises ValueError with a predicate (`is not ...; expected ...`), to be put after the text.
+A reader takes the text and returns the value. It raises ValueError with a predicate (`is not ...; expected ...`), which
+the caller puts after the text and the name of the flag or key. This module does not import pydantic, which is slow to
+load: the command line uses this module for its flags.
 """
 
 import re
@@ -8,21 +10,21 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
-from exporter.config.durations import parse_duration
+from exporter.config.durations import format_duration, parse_duration
 
 Address = tuple[str, int]
-"""Host and port to listen on; an empty host means all addresses, port 0 a free one."""
+"""Host and port to listen on. An empty host means all addresses, port 0 means any free port."""
 
 
 class Choice:
-    """Reads one of some words, in whatever case they are written."""
+    """Reads one of the given words, ignoring case. `-` and `_` count as the same character."""
 
     def __init__(self, *words: str) -> None:
-        """Take the words as they are to be returned."""
+        """Take the words in the spelling to return."""
         self.words = words
 
     def __call__(self, text: str) -> str:
-        """Return the word that is meant."""
+        """Return the matching word."""
         found = [word for word in self.words if word.lower() == text.lower().replace("-", "_")]
         if not found:
             near = get_close_matches(text.upper(), [word.upper() for word in self.words], n=1)
@@ -31,31 +33,48 @@ class Choice:
         return found[0]
 
 
-class Whole:
-    """Reads a whole number in some bounds."""
+class Integer:
+    """Reads a whole number of at least `least` and, if given, at most `most`."""
 
-    def __init__(self, least: int, most: int) -> None:
-        """Take the bounds, both allowed."""
+    def __init__(self, least: int, most: int | None = None) -> None:
+        """Take the bounds. Both are allowed values."""
         self._least = least
         self._most = most
 
     def __call__(self, text: str) -> int:
         """Return the number."""
-        if not re.fullmatch("[0-9]{1,9}", text) or not self._least <= int(text) <= self._most:
-            raise ValueError(f"is not a whole number from {self._least} to {self._most}")
+        most = 10**9 if self._most is None else self._most
+        if not re.fullmatch("[0-9]{1,10}", text) or not self._least <= int(text) <= most:
+            bounds = f"of at least {self._least}" if self._most is None else f"from {self._least} to {self._most}"
+            raise ValueError(f"is not a whole number {bounds}")
         return int(text)
 
 
-class Maybe:
-    """Reads as another reader does, and an empty text as None."""
+class Duration:
+    """Reads a Prometheus duration of at least `at_least` seconds."""
+
+    def __init__(self, *, at_least: float) -> None:
+        """Take the shortest allowed duration in seconds."""
+        self._at_least = at_least
+
+    def __call__(self, text: str) -> float:
+        """Return the duration in seconds."""
+        seconds = parse_duration(text)
+        if seconds < self._at_least:
+            raise ValueError(f"is too short; expected at least {format_duration(self._at_least)}")
+        return seconds
+
+
+class OptionalValue:
+    """Reads an empty text as None, and every other text with the given reader."""
 
     def __init__(self, read: Callable[[str], object]) -> None:
-        """Take the other reader."""
+        """Take the reader for texts that are not empty."""
         self._read = read
         self.words = read.words if isinstance(read, Choice) else ()
 
     def __call__(self, text: str) -> object:
-        """Return the value, if there is one."""
+        """Return the value, or None."""
         return self._read(text) if text else None
 
 
@@ -69,44 +88,39 @@ def parse_address(text: str) -> Address:
     return match["v6"] or match["host"] or "", int(match["port"])
 
 
+def format_address(address: Address) -> str:
+    """Return the text of an address, with an IPv6 host in brackets; `parse_address` reads it back."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def parse_path(text: str) -> str:
-    """Return the path of a page that the metrics may have."""
+    """Return the URL path at which the metrics are served."""
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or re.fullmatch("/(-/.*|config)", text):
         raise ValueError("is not a path for metrics; expected e.g. /metrics, and not /config or below /-/")
     return text
 
 
-def parse_count(text: str) -> int:
-    """Return a whole number of 0 or more."""
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError("is not a whole number of 0 or more")
-    return int(text)
+def parse_boolean(text: str) -> bool:
+    """Return the meaning of `true`, `yes`, `on`, `1` or of `false`, `no`, `off`, `0`, ignoring case.
 
-
-def parse_interval(text: str) -> float:
-    """Return the seconds of a duration that is not 0."""
-    seconds = parse_duration(text)
-    if not seconds:
-        raise ValueError("is too short; expected e.g. 30s")
-    return seconds
-
-
-def parse_switch(text: str) -> bool:
-    """Return what a switch is set to in the environment."""
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise ValueError("is not one of true, false, 1, 0")
-    return text.lower() in ("true", "1")
+    These are the booleans of YAML 1.1 (https://yaml.org/type/bool.html), plus the digits usual in the environment.
+    """
+    word = text.lower()
+    if word not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
+        raise ValueError("is neither true nor false")
+    return word in ("true", "yes", "on", "1")
 
 
 def parse_region(text: str) -> str:
-    """Return the name of a region of AWS."""
+    """Return the name of an AWS region."""
     if not re.fullmatch("[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}", text):
         raise ValueError("is not an AWS region; expected e.g. eu-west-1")
     return text
 
 
 def parse_url(text: str) -> str:
-    """Return the URL of an endpoint."""
+    """Return the URL of an endpoint: http or https, without user, password, query and fragment."""
     expected = "expected e.g. https://glue.eu-west-1.amazonaws.com"
     try:
         url = urlsplit(text)

@@ -1,24 +1,23 @@
-"""What the configuration file may say: types that are named once, a pydantic model per section, the rules between them.
+"""The keys of the configuration file: the types of their values, a model for each section, and the rules between them.
 
-The models read text: every scalar of the YAML file reaches them as it was written, so that `team: 0042` and
-`page_size: ${PAGE_SIZE}` mean what they say whatever YAML would make of them. An empty value is the same as leaving the
-key out. Each type refuses with a predicate (`is not a duration; expected ...`), to be put after the offending value.
+The models read text, see `sections`. All durations are in seconds.
 """
 
-import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
-from exporter.config import gone as droppable
+from exporter.config import parsing
+from exporter.config.document import Contradiction
 from exporter.config.durations import DAY, HOUR, MINUTE, format_duration, parse_duration
-from exporter.config.parsing import parse_region, parse_url
+from exporter.config.problems import MASK, Loc, dotted, shown
+from exporter.config.sections import Boolean, Count, Duration, PositiveCount, PositiveDuration, Section, read_by
+from exporter.model.task_run import STATUSES
 
 RESERVED_LABELS = frozenset(
     {
@@ -36,26 +35,33 @@ RESERVED_LABELS = frozenset(
 
 BUCKETS = tuple(map(parse_duration, ["30s", "1m", "2m", "5m", "10m", "15m", "30m", "1h", "2h", "4h", "8h", "24h"]))
 
-MASK = "<secret>"
-"""Stands for a secret wherever a configuration is shown."""
+NEVER_DROPPED = "glue_ml_transform_info"
+"""Alerts and dashboards join every other metric with this one, so `metrics.drop` does not accept it."""
 
-
-Loc = tuple[str | int, ...]
-"""Where a value stands in the file: keys and, counted from 0, indices."""
-
-
-def shown(text: str) -> str:
-    """Return `text` quoted and cut for a message: one line of printable characters."""
-    text = text if len(text) <= 80 else f"{text[:77]}..."
-    return json.dumps(text, ensure_ascii=not text.isprintable())
-
-
-def dotted(loc: Loc) -> str:
-    """Return a place as a user writes it: `transforms[0].labels.team`."""
-    path = ""
-    for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part if part.isprintable() else shown(part)}"
-    return path.removeprefix(".")
+DROPPABLE_METRICS = (
+    "glue_ml_task_runs",
+    "glue_ml_task_runs_started_total",
+    "glue_ml_task_runs_finished_total",
+    "glue_ml_task_run_execution_seconds",
+    "glue_ml_task_run_duration_seconds",
+    "glue_ml_task_run_last_start_timestamp_seconds",
+    "glue_ml_task_run_last_success_timestamp_seconds",
+    "glue_ml_task_run_last_failure_timestamp_seconds",
+    "glue_ml_task_run_latest_status",
+    "glue_ml_task_run_latest_execution_seconds",
+    "glue_ml_task_run_oldest_active_start_timestamp_seconds",
+    "glue_ml_transform_status",
+    "glue_ml_transform_training_labels",
+    "glue_ml_transform_precision_ratio",
+    "glue_ml_transform_recall_ratio",
+    "glue_ml_transform_f1_ratio",
+    "glue_ml_transform_area_under_pr_curve_ratio",
+    "glue_ml_transform_up",
+    "glue_ml_transform_last_poll_timestamp_seconds",
+    "glue_ml_transform_last_successful_poll_timestamp_seconds",
+    "glue_ml_transform_poll_duration_seconds",
+)
+"""The names that `metrics.drop` accepts. A test compares them with `exposition.metrics.METRICS`."""
 
 
 def label_name(tag_key: str) -> str:
@@ -63,52 +69,10 @@ def label_name(tag_key: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", tag_key)
 
 
-def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
-    """Make a pydantic type of `parse`, which takes text and raises ValueError with a predicate."""
-
-    def validate(value: object) -> object:
-        if not isinstance(value, str):
-            raise PydanticCustomError("refused", "does not belong here; expected a single value")
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise PydanticCustomError("refused", "{why}", {"why": str(error)}) from error
-
-    return BeforeValidator(validate)
-
-
-def _duration(*, at_least: float) -> BeforeValidator:
-    def parse(text: str) -> float:
-        seconds = parse_duration(text)
-        if seconds < at_least:
-            raise ValueError(f"is too short; expected at least {format_duration(at_least)}")
-        return seconds
-
-    return _parsed(parse)
-
-
-def _whole(*, at_least: int, at_most: int = 10**9) -> BeforeValidator:
-    expected = f"from {at_least} to {at_most}" if at_most < 10**9 else f"of at least {at_least}"
-
-    def parse(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,10}", text) or not at_least <= int(text) <= at_most:
-            raise ValueError(f"is not a whole number {expected}")
-        return int(text)
-
-    return _parsed(parse)
-
-
 def _rate(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,4})?", text) or float(text) == 0:
         raise ValueError("is not a number above 0; expected e.g. 5 or 0.5")
     return float(text)
-
-
-def _switch(text: str) -> bool:
-    word = text.lower()
-    if word not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
-        raise ValueError("is neither true nor false")
-    return word in ("true", "yes", "on", "1")
 
 
 def _words(*, at_most: int, at_least: int = 1) -> BeforeValidator:
@@ -119,7 +83,7 @@ def _words(*, at_most: int, at_least: int = 1) -> BeforeValidator:
             raise ValueError("contains a control character")
         return text
 
-    return _parsed(parse)
+    return read_by(parse)
 
 
 def _matching(pattern: str, predicate: str) -> BeforeValidator:
@@ -128,7 +92,7 @@ def _matching(pattern: str, predicate: str) -> BeforeValidator:
             raise ValueError(predicate)
         return text
 
-    return _parsed(parse)
+    return read_by(parse)
 
 
 def _external_id(text: str) -> str:
@@ -157,42 +121,37 @@ def _label_tag(text: str) -> str:
 
 
 def _dropped_metric(text: str) -> str:
-    if text == droppable.NEVER:
+    if text == NEVER_DROPPED:
         raise ValueError("cannot be left out: alerts and dashboards join all other metrics with it")
-    if text not in droppable.METRICS:
-        near = get_close_matches(text, droppable.METRICS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected e.g. {droppable.METRICS[0]}"
+    if text not in DROPPABLE_METRICS:
+        near = get_close_matches(text, DROPPABLE_METRICS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected e.g. {DROPPABLE_METRICS[0]}"
         raise ValueError(f"is not a metric that can be left out; {hint}")
     return text
 
 
 def _dropped_status(text: str) -> str:
-    if text not in droppable.STATUSES:
-        raise ValueError(f"is not a status of a run; expected one of {', '.join(droppable.STATUSES)}")
+    if text not in STATUSES:
+        raise ValueError(f"is not a status of a run; expected one of {', '.join(STATUSES)}")
     return text
 
 
-Duration = Annotated[float, _duration(at_least=0.0)]
-PositiveDuration = Annotated[float, _duration(at_least=0.001)]
-Interval = Annotated[float, _duration(at_least=0.05)]
-Count = Annotated[int, _whole(at_least=0)]
-PositiveCount = Annotated[int, _whole(at_least=1)]
-PageSize = Annotated[int, _whole(at_least=1, at_most=1000)]
-Rate = Annotated[float, _parsed(_rate)]
-Switch = Annotated[bool, _parsed(_switch)]
+Interval = Annotated[float, read_by(parsing.Duration(at_least=0.05))]
+PageSize = Annotated[int, read_by(parsing.Integer(1, 1000))]
+Rate = Annotated[float, read_by(_rate)]
 Name = Annotated[str, _words(at_most=255)]
 TransformId = Annotated[str, _words(at_most=255)]
 FilePath = Annotated[str, _words(at_most=4096)]
 TagKey = Annotated[str, _words(at_most=128)]
 TagValue = Annotated[str, _words(at_least=0, at_most=256)]
 LabelValue = Annotated[str, _words(at_least=0, at_most=1024)]
-LabelName = Annotated[str, _parsed(_label)]
-LabelTag = Annotated[str, _parsed(_label_tag)]
-DroppedMetric = Annotated[str, _parsed(_dropped_metric)]
-DroppedStatus = Annotated[str, _parsed(_dropped_status)]
-Url = Annotated[str, _parsed(parse_url)]
-ExternalId = Annotated[SecretStr, _parsed(_external_id)]
-Region = Annotated[str, _parsed(parse_region)]
+LabelName = Annotated[str, read_by(_label)]
+LabelTag = Annotated[str, read_by(_label_tag)]
+DroppedMetric = Annotated[str, read_by(_dropped_metric)]
+DroppedStatus = Annotated[str, read_by(_dropped_status)]
+Url = Annotated[str, read_by(parsing.parse_url)]
+ExternalId = Annotated[str, read_by(_external_id)]
+Region = Annotated[str, read_by(parsing.parse_region)]
 RoleArn = Annotated[
     str,
     _matching(
@@ -202,26 +161,12 @@ RoleArn = Annotated[
 ]
 
 
-class Section(BaseModel):
-    """A mapping of the file: unknown keys are errors, an empty value leaves the default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_values(cls, data: object) -> object:
-        if not isinstance(data, dict):
-            return data
-        fields = cls.model_fields
-        return {key: value for key, value in data.items() if key not in fields or (value is not None and value != "")}
-
-
-class AccountEntry(Section):
+class Account(Section):
     """One item of `accounts`."""
 
     name: Name
     role_arn: RoleArn | None = None
-    external_id: ExternalId | None = None
+    external_id: ExternalId | None = Field(default=None, repr=False)
     profile: Name | None = None
     endpoint_url: Url | None = None
 
@@ -233,7 +178,7 @@ class TransformEntry(Section):
     name: Name | None = None
     region: Region | None = None
     account: Name | None = None
-    labels: dict[LabelName, LabelValue] = {}
+    labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -246,13 +191,13 @@ class DiscoveryEntry(Section):
 
     account: Name | None = None
     regions: tuple[Region, ...] = ()
-    tags: dict[TagKey, TagValue] = {}
+    tags: dict[TagKey, TagValue] = Field(default_factory=dict)
     name: Name | None = None
     interval: Interval = 10 * MINUTE
     labels_from_tags: tuple[LabelTag, ...] = ()
 
 
-class PollingSection(Section):
+class Polling(Section):
     """The section `polling`."""
 
     interval: Interval = MINUTE
@@ -268,25 +213,25 @@ class PollingSection(Section):
     stale_after: PositiveDuration = 15 * MINUTE
 
 
-class MetricsSection(Section):
+class Metrics(Section):
     """The section `metrics`."""
 
     execution_buckets: tuple[PositiveDuration, ...] = BUCKETS
     birth_scrapes: Count = 1
     birth_timeout: PositiveDuration = 5 * MINUTE
-    created_timestamps: Switch = False
+    created_timestamps: Boolean = False
     drop: tuple[DroppedMetric, ...] = ()
     drop_statuses: tuple[DroppedStatus, ...] = ()
     max_series: PositiveCount | None = None
 
 
-class WebSection(Section):
+class Web(Section):
     """The section `web`."""
 
-    status_page: Switch = True
+    status_page: Boolean = True
 
 
-class StateSection(Section):
+class State(Section):
     """The section `state`."""
 
     path: FilePath | None = None
@@ -297,29 +242,25 @@ class File(Section):
 
     region: Region | None = None
     endpoint_url: Url | None = None
-    accounts: tuple[AccountEntry, ...] = ()
+    accounts: tuple[Account, ...] = ()
     transforms: tuple[TransformEntry, ...] = ()
     discovery: tuple[DiscoveryEntry, ...] = ()
-    polling: PollingSection = PollingSection()
-    transform_details: Switch = True
-    metrics: MetricsSection = MetricsSection()
-    web: WebSection = WebSection()
-    state: StateSection = StateSection()
+    polling: Polling = Polling()
+    transform_details: Boolean = True
+    metrics: Metrics = Metrics()
+    web: Web = Web()
+    state: State = State()
 
 
-def accounts_of(file: File) -> tuple[AccountEntry, ...]:
+def accounts_of(file: File) -> tuple[Account, ...]:
     """Return the accounts of the file: without any, the ambient credentials under the name `default`."""
-    return file.accounts or (AccountEntry(name="default"),)
+    return file.accounts or (Account(name="default"),)
 
 
 def account_of(file: File, entry: TransformEntry | DiscoveryEntry) -> str | None:
     """Return the account that `entry` means: its own or the only one; None if it has to choose."""
     accounts = accounts_of(file)
     return entry.account or (accounts[0].name if len(accounts) == 1 else None)
-
-
-Contradiction = tuple[Loc, str, tuple[Loc, ...]]
-"""Where it shows, what is wrong, and what else it is about."""
 
 
 def contradictions(file: File) -> Iterator[Contradiction]:
@@ -374,7 +315,7 @@ def _discovery_rules(file: File) -> Iterator[Contradiction]:
         yield from _repeated((("discovery", i, "labels_from_tags", j), name) for j, name in enumerate(names))
 
 
-def _polling_rules(polling: PollingSection) -> Iterator[Contradiction]:
+def _polling_rules(polling: Polling) -> Iterator[Contradiction]:
     if polling.overlap >= polling.lookback:
         message = f"{format_duration(polling.overlap)} is not shorter than lookback"
         message += f" ({format_duration(polling.lookback)})"

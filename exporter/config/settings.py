@@ -1,31 +1,22 @@
-"""YAML text to a `Config`: checked, complete, frozen; or a `ConfigError` with every mistake and its place."""
+"""YAML text to a `Config`: checked, complete and frozen; or a `ConfigError` with every mistake and its place."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from pydantic_core import to_jsonable_python
 
 from exporter.config import schema
-from exporter.config.document import ConfigError, Document, Problem, composed
+from exporter.config.document import Document, read_text
 from exporter.config.durations import format_duration
-from exporter.config.schema import MASK, File
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One set of AWS credentials; without role and profile these are the ambient ones."""
-
-    name: str
-    role_arn: str | None
-    external_id: str | None = field(repr=False)
-    profile: str | None
-    endpoint_url: str | None
+from exporter.config.problems import MASK
+from exporter.config.schema import Account, File, Metrics, Polling, State, Web
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """One configured transform, its region and account already resolved."""
+    """One configured transform, with its region and account filled in."""
 
     id: str
     name: str | None
@@ -36,7 +27,7 @@ class Transform:
 
 @dataclass(frozen=True, slots=True)
 class DiscoverySettings:
-    """Where to look for transforms, and which ones to take; `interval` in seconds."""
+    """Where to look for transforms every `interval` seconds, and which ones to take."""
 
     account: str
     regions: tuple[str, ...]
@@ -47,55 +38,10 @@ class DiscoverySettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Polling:
-    """How often, how far back and how hard Glue is asked; durations in seconds."""
-
-    interval: float
-    idle_interval: float | None
-    """That of transforms in which nothing happens; None where it is the same."""
-    lookback: float
-    overlap: float
-    resync_interval: float
-    concurrency: int
-    page_size: int
-    request_timeout: float
-    max_attempts: int
-    requests_per_second: float
-    stale_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """How counted runs are shown; `execution_buckets` are ascending seconds without +Inf."""
-
-    execution_buckets: tuple[float, ...]
-    birth_scrapes: int
-    birth_timeout: float
-    created_timestamps: bool
-    drop: tuple[str, ...]
-    drop_statuses: tuple[str, ...]
-    max_series: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Web:
-    """What the web server offers beside metrics."""
-
-    status_page: bool
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Where counters survive a restart; without a path they do not."""
-
-    path: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration with every default filled in.
 
-    `accounts` is never empty; every account named in `transforms` and `discovery` is among them.
+    `accounts` is never empty, and it has every account that `transforms` and `discovery` name.
     """
 
     region: str | None
@@ -114,41 +60,36 @@ def read_config(path: Path, *, environ: Mapping[str, str]) -> Config:
     """Return the configuration in the file `path`; see `load_config`.
 
     Raises:
-        ConfigError: also when the file cannot be read or is not UTF-8.
+        ConfigError: also if the file cannot be read or is not UTF-8.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(str(path), (Problem("", None, None, f"cannot be read: {error.strerror}"),)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), (Problem("", None, None, f"is not UTF-8 at byte {error.start}"),)) from error
-    return load_config(text, source=str(path), environ=environ)
+    return load_config(read_text(path), source=str(path), environ=environ)
 
 
 def load_config(text: str, *, source: str, environ: Mapping[str, str]) -> Config:
     """Return the configuration that the YAML `text` describes.
 
     Args:
-        text: what the file holds.
+        text: the content of the file.
         source: the name of the file, for messages.
-        environ: for `${NAME}`, and AWS_REGION or AWS_DEFAULT_REGION when the text gives no region.
+        environ: the variables for `${NAME}`; AWS_REGION or AWS_DEFAULT_REGION is used if the text gives no region.
 
     Raises:
         ConfigError: with all mistakes at once.
     """
-    document = Document(composed(text, source), environ)
-    file = document.checked()
-    if document.problems:
-        raise ConfigError(source, tuple(sorted(document.problems, key=lambda p: (p.line or 0, p.column or 0))))
+    document = Document(text, source, environ=environ, secrets={"external_id"})
+    if not document.values.get("region"):
+        document.values["region"] = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    file = document.validated(File, schema.contradictions)
+    document.raise_problems()
     return _resolved(file)
 
 
 def _resolved(file: File) -> Config:
-    """Return the configuration that a file without problems describes, with what it leaves to defaults filled in."""
+    """Return the configuration of a file without problems, with default accounts and regions filled in."""
     return Config(
         region=file.region,
         endpoint_url=file.endpoint_url,
-        accounts=tuple(_account(entry) for entry in schema.accounts_of(file)),
+        accounts=schema.accounts_of(file),
         transforms=tuple(
             Transform(
                 **entry.model_dump()
@@ -163,35 +104,29 @@ def _resolved(file: File) -> Config:
             )
             for entry in file.discovery
         ),
-        polling=Polling(**file.polling.model_dump()),
+        polling=file.polling,
         transform_details=file.transform_details,
-        metrics=Metrics(**file.metrics.model_dump()),
-        web=Web(**file.web.model_dump()),
-        state=State(**file.state.model_dump()),
+        metrics=file.metrics,
+        web=file.web,
+        state=file.state,
     )
-
-
-def _account(entry: schema.AccountEntry) -> Account:
-    external_id = entry.external_id.get_secret_value() if entry.external_id else None
-    return Account(**entry.model_dump() | {"external_id": external_id})
 
 
 def masked_yaml(config: Config) -> str:
     """Return the effective configuration as YAML: every default filled in, secrets masked.
 
-    Loaded again (with the external ids put back) it gives an equal `Config`.
+    Loading this text, with the external ids put back, gives an equal `Config`.
     """
-    return yaml.safe_dump(
-        _plain(asdict(config)), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
-    )
+    content = _as_written(to_jsonable_python(config))
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
-def _plain(value: object, key: str = "") -> object:
+def _as_written(value: object, key: str = "") -> object:
     """Return `value`, found under `key`, in the form that the file has it in."""
     if isinstance(value, dict):
-        return {name: _plain(inner, name) for name, inner in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item, key) for item in value]
+        return {name: _as_written(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_written(item, key) for item in value]
     if key == "external_id" and value:
         return MASK
     if isinstance(value, float) and key != "requests_per_second":

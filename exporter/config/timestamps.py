@@ -14,7 +14,7 @@ _EXPECTED = "expected e.g. '2h ago', 2026-11-26 or 2026-11-26T09:00Z"
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class PointInTime:
     """A point in time, absolute or counted back from now."""
 
     seconds: float
@@ -26,14 +26,14 @@ class Moment:
         return now - self.seconds if self.relative else self.seconds
 
 
-def parse_moment(text: str) -> Moment:
+def parse_time(text: str) -> PointInTime:
     """Return the moment that an ISO 8601 date or time, or a Prometheus duration before `ago`, stands for.
 
     Raises:
         ValueError: `is not a time; expected ...`, to be put after the offending text.
     """
     if match := re.fullmatch(r"\s*(\S+)\s+ago\s*", text):
-        return Moment(parse_duration(match[1]), relative=True)
+        return PointInTime(parse_duration(match[1]), relative=True)
     try:
         moment = datetime.fromisoformat(text.strip())
         if moment.tzinfo is None:
@@ -43,10 +43,10 @@ def parse_moment(text: str) -> Moment:
         raise ValueError(f"is not a time; {_EXPECTED}") from error
     if seconds < 0:
         raise ValueError(f"is before 1970; {_EXPECTED}")
-    return Moment(seconds, relative=False)
+    return PointInTime(seconds, relative=False)
 
 
-def stamp(seconds: float, timespec: str = "seconds") -> str:
+def format_time(seconds: float, timespec: str = "seconds") -> str:
     """Return UTC seconds in ISO 8601, or the number itself where no date is so far away."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
@@ -54,7 +54,7 @@ def stamp(seconds: float, timespec: str = "seconds") -> str:
         return str(seconds)
 
 
-def ago(seconds: float, now: float) -> str:
+def format_age(seconds: float, now: float) -> str:
     """Return how long before ``now`` a time was, in two units at most: `3d4h ago`, `12m3s ago`; or `in 5s`."""
     distance = abs(now - seconds)
     unit = HOUR if distance >= DAY else MINUTE if distance >= HOUR else 1.0

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from exporter.config.settings import Metrics
+from exporter.config.schema import Metrics
 from exporter.exposition.metrics import Metric
 from exporter.exposition.snapshot import TransformSnapshot
 from exporter.exposition.text_format import Line

@@ -22,7 +22,8 @@ from botocore.session import Session
 from cachetools import TTLCache
 
 from exporter import __version__
-from exporter.config.settings import Account, Config, Polling
+from exporter.config.schema import Account, Polling
+from exporter.config.settings import Config
 from exporter.errors import GlueError
 from exporter.glue import decode as wire
 from exporter.glue.error_table import CREDENTIAL_REASONS, failure_of

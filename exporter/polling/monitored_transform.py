@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from exporter.config.settings import Polling
+from exporter.config.schema import Polling
 from exporter.counting.changes import Changes
 from exporter.counting.counters import Series, Total
 from exporter.counting.ledger import Ledger, Reading

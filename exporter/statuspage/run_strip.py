@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from exporter.config.durations import format_duration
-from exporter.config.timestamps import stamp
+from exporter.config.timestamps import format_time
 from exporter.counting.recent_runs import RecentRun
 from exporter.model.task_run import TaskRun
 
@@ -54,7 +54,7 @@ def strip_summary(recent: Sequence[RecentRun]) -> str:
 def _bar(run: TaskRun, longest: float) -> str:
     duration = run.duration
     height = LEVELS if duration is None or not longest else max(1, round(duration / longest * LEVELS))
-    started = "" if run.started is None else f" · {stamp(run.started, 'minutes')}"
+    started = "" if run.started is None else f" · {format_time(run.started, 'minutes')}"
     took = "" if duration is None else f" · {duration_text(run)}"
     status_and_type = escape(f"{run.status} · {run.task_type}")
     return f'<i class="{status_class(run)} h{height}" title="{status_and_type}{started}{took}"></i>'

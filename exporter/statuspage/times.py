@@ -6,18 +6,18 @@ from functools import lru_cache
 from markupsafe import Markup
 
 from exporter.config.durations import format_duration
-from exporter.config.timestamps import ago, stamp
+from exporter.config.timestamps import format_age, format_time
 
 NO_TIME = '<span class="muted">&ndash;</span>'
 """The HTML for a time that does not exist."""
 
-_stamp = lru_cache(4096)(stamp)
+_stamp = lru_cache(4096)(format_time)
 """Cached, because the times of hundreds of transforms stay the same until a run starts or ends."""
 
 
 @lru_cache(8192)
 def _ago(distance: float) -> str:
-    return ago(0.0, distance)
+    return format_age(0.0, distance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`--web.config.file` at run time: read at the start, read again when it or a file that it names changes."""
+"""`--web.config.file` at run time: read at the start, and again whenever it or a file that it names changes."""
 
 import hashlib
 import ssl
@@ -7,22 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.config.document import ConfigError, Problem
+from exporter.config.document import Document, read_text
+from exporter.config.problems import ConfigError
 from exporter.logs import get_logger
-from exporter.web.config_schema import RateLimit, WebFile, read_web_file
+from exporter.web.config_schema import SECRETS, RateLimitSection, WebFile, contradictions, tls_settings
 from exporter.web.tls import server_context
 from exporter.web.token_bucket import TokenBucket
 
 log = get_logger(__name__)
 
 
-class WebConfigError(ConfigError):
-    """Every mistake found in the web configuration file; `str()` gives one line for each, without any secret."""
-
-
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """TLS for new connections; where `allowed_sans` is not empty, a client certificate has to carry one of them."""
+    """TLS for new connections. If `allowed_sans` is not empty, a client certificate must have one of these names."""
 
     context: ssl.SSLContext
     allowed_sans: frozenset[str]
@@ -30,9 +27,10 @@ class ServerTls:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """What holds for connections and requests that begin now.
+    """The settings for connections and requests that begin now.
 
-    `headers` go into every response, an empty value takes the header out; without `users` nobody has to log in.
+    `headers` are added to every response; an empty value removes the header instead. `users` maps names to bcrypt
+    hashes; if it is empty, requests need no login.
     """
 
     tls: ServerTls | None
@@ -42,34 +40,35 @@ class WebSettings:
 
 
 PLAIN = WebSettings(tls=None, headers={}, users={}, bucket=None)
-"""What holds without a web configuration file."""
+"""The settings without a web configuration file."""
 
 
 class WebConfig:
-    """The web configuration file, and what it means at the moment.
+    """The web configuration file and the settings that it gives now.
 
-    `current` may be read at any time, `refresh` is called about once a second, from one thread at a time. A change is
-    taken over when two refreshes in a row saw the same: a file that is just being written is left alone, for half of
-    it might be a valid file without users. What cannot be used is logged once and the old settings stay. What counts
-    as a change is the content, so renewed links (Kubernetes swaps a directory) need no care.
+    Read `current` at any time and from any thread; call `refresh` about once a second, from one thread at a time. A
+    change takes effect once two refreshes in a row have seen the same content. A file that is still being written is
+    thus not used: its first half may be a valid file without users. If a change cannot be used, it is logged once and
+    the old settings stay. The files are compared by content, because Kubernetes renews a mounted secret by swapping a
+    symbolic link above it.
     """
 
     def __init__(self, path: Path, on_load: Callable[[bool], None] = lambda _: None) -> None:
-        """Read the file; raise WebConfigError with all its mistakes.
+        """Read the file; raise ConfigError with all its mistakes.
 
-        ``on_load`` is told of this and each later reading whether what was read is in force.
+        `on_load` is called after this and each later reading, with whether the content that was read is in force.
         """
         self._path = path
         self._on_load = on_load
         self._files: list[Path] = []
-        self._rate_limit: RateLimit | None = None
+        self._rate_limit = RateLimitSection()
         self.current = PLAIN
         self._load()
         on_load(True)
         self._seen = self._loaded = self._fingerprint()
 
     def refresh(self) -> None:
-        """Take over what has changed on disk; never raises. Blocks for the reading of some small files."""
+        """Use what has changed on disk. Never raises; blocks while it reads some small files."""
         before, self._seen = self._seen, self._fingerprint()
         if self._seen == self._loaded or self._seen != before:
             return
@@ -77,7 +76,7 @@ class WebConfig:
         files = self._files
         try:
             self._load()
-        except WebConfigError as error:
+        except ConfigError as error:
             self._on_load(False)
             log.error("web configuration not reloaded, the old one stays", problems=str(error))
         else:
@@ -87,26 +86,26 @@ class WebConfig:
             self._loaded = self._fingerprint()
 
     def _load(self) -> None:
-        problems: list[Problem] = []
-        try:
-            content = self._path.read_bytes()
-        except OSError as error:
-            content = b""
-            problems.append(Problem("", None, None, f"cannot be read: {error.strerror}"))
-        read = read_web_file(content, self._path.parent, problems)
-        self._files = read.tls.files if read.tls is not None else []
-        tls = ServerTls(server_context(read.tls, problems), read.tls.allowed_sans) if read.tls is not None else None
-        if problems:
-            in_order = sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0))
-            raise WebConfigError(str(self._path), tuple(in_order))
-        self.current = WebSettings(tls, read.headers, read.users, self._bucket(read))
+        document = Document(read_text(self._path), str(self._path), secrets=SECRETS)
+        file = document.validated(WebFile, contradictions)
+        document.raise_problems()
+        tls = None
+        if file.tls_server_config is not None:
+            settings = tls_settings(file.tls_server_config, self._path.parent)
+            self._files = settings.files
+            tls = ServerTls(server_context(settings, document.refuse), settings.allowed_sans)
+            document.raise_problems()
+        else:
+            self._files = []
+        bucket = self._bucket(file.rate_limit)
+        self.current = WebSettings(tls, file.http_server_config.headers, file.basic_auth_users, bucket)
 
-    def _bucket(self, read: WebFile) -> TokenBucket | None:
-        limit, before = read.rate_limit, self._rate_limit
-        self._rate_limit = limit
-        if limit is None or limit == before:
-            return self.current.bucket if limit is not None else None
-        return TokenBucket(limit.interval, limit.burst, time.monotonic)
+    def _bucket(self, limit: RateLimitSection) -> TokenBucket | None:
+        """Return the bucket for `limit`: the present one, with the tokens left in it, unless the limit has changed."""
+        before, self._rate_limit = self._rate_limit, limit
+        if limit == before:
+            return self.current.bucket
+        return TokenBucket(limit.interval, limit.burst, time.monotonic) if limit.interval and limit.burst else None
 
     def _fingerprint(self) -> tuple[bytes | str | None, ...]:
         return tuple(_fingerprint(path) for path in (self._path, *self._files))

@@ -1,42 +1,33 @@
-"""What `--web.config.file` may say: the format of Prometheus' exporter-toolkit, read strictly.
+"""The keys of `--web.config.file`: the format of Prometheus' exporter-toolkit, read strictly.
 
-Differences to the toolkit, all of them errors and never silence: HTTP/2, RequestClientCert, RequireAnyClientCert, TLS
-below 1.2 and more than one preferred curve cannot be honoured by Python's ssl; verifying clients without `client_ca`
-would let every certificate of a public authority in; both forms of one thing (`cert` and `cert_file`); a rate limit
-with only one of its two numbers.
+See https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. A setting that this server
+cannot honour is an error, never ignored: HTTP/2, client certificates that nobody verifies, TLS below 1.2, and more than
+one preferred curve, which Python's ssl cannot set. Three more cases are errors here, unlike in the toolkit: verifying
+client certificates without `client_ca`, which would accept a certificate of every public authority; both forms of one
+setting (`cert` and `cert_file`); and a rate limit with only one of its two numbers.
 """
 
 import os
 import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from exporter.config.document import Problem
-from exporter.config.durations import parse_duration
-from exporter.config.yamlnodes import Section, Value, read_sections
+from pydantic import BeforeValidator, Field, model_validator
+
+from exporter.config.document import Contradiction
+from exporter.config.parsing import parse_boolean
+from exporter.config.problems import Loc, shown
+from exporter.config.sections import Boolean, Duration, PositiveCount, Section, read_by
 from exporter.web.tls import CLIENT_AUTH, CURVES, TLS12_SUITES, TLS13_SUITES, VERSIONS, Pem, TlsSettings
 
 T = TypeVar("T")
 
-_TOP_KEYS = {"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"}
-_TLS_KEYS = {
-    "cert",
-    "cert_file",
-    "key",
-    "key_file",
-    "client_ca",
-    "client_ca_file",
-    "client_auth_type",
-    "client_allowed_sans",
-    "min_version",
-    "max_version",
-    "cipher_suites",
-    "prefer_server_cipher_suites",
-    "curve_preferences",
-}
+SECRETS = frozenset({"basic_auth_users", "cert", "cert_file", "key", "key_file", "client_ca", "client_ca_file"})
+"""No message shows a value below these keys. A path is among them, since people put a key where its path belongs."""
+
+_TLS: Loc = ("tls_server_config",)
 _HEADERS: Mapping[str, tuple[str, ...]] = {
     "Content-Security-Policy": (),
     "Strict-Transport-Security": (),
@@ -44,173 +35,193 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
     "X-Frame-Options": ("deny", "sameorigin"),
     "X-XSS-Protection": (),
 }
-_BCRYPT = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}", re.ASCII)
-_HEADER_TEXT = re.compile(r"[\x20-\x7e]*", re.ASCII)
+_UNVERIFIED = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """One request every `interval` seconds, `burst` at once."""
+def _one_of(choices: Mapping[str, T]) -> BeforeValidator:
+    def parse(text: str) -> T:
+        if text not in choices:
+            raise ValueError(f"is not possible; expected {', '.join(choices)}")
+        return choices[text]
 
-    interval: float
-    burst: int
-
-
-@dataclass(frozen=True, slots=True)
-class WebFile:
-    """The web configuration file, checked but for what its files hold.
-
-    `headers` go into every response, an empty value takes the header out; `users` are names to bcrypt hashes.
-    """
-
-    tls: TlsSettings | None
-    headers: Mapping[str, str]
-    users: Mapping[str, str]
-    rate_limit: RateLimit | None
+    return read_by(parse)
 
 
-def read_web_file(content: bytes, folder: Path, problems: list[Problem]) -> WebFile:
-    """Return what the YAML `content` says; paths in it are relative to `folder`. Mistakes go to `problems`."""
-    top = read_sections(content, _TOP_KEYS, problems)
-    server = top.section("http_server_config", {"http2", "headers"})
-    if server.switch("http2"):
-        server.refuse("http2", "HTTP/2 is not offered; expected false")
-    before_tls = len(problems)
-    tls = _tls(top.section("tls_server_config", _TLS_KEYS), folder) if "tls_server_config" in top else None
-    return WebFile(
-        tls=tls if len(problems) == before_tls else None,
-        headers=_headers(server.section("headers", _HEADERS.keys())),
-        users=_users(top.section("basic_auth_users", None)),
-        rate_limit=_rate_limit(top.section("rate_limit", {"interval", "burst"})),
+def _client_auth(text: str) -> ssl.VerifyMode:
+    if text in _UNVERIFIED:
+        raise ValueError("accepts a certificate without verifying it, which the server does not offer")
+    if text not in CLIENT_AUTH:
+        raise ValueError(f"is not possible; expected {', '.join(CLIENT_AUTH)}")
+    return CLIENT_AUTH[text]
+
+
+def _no_http2(text: str) -> bool:
+    if parse_boolean(text):
+        raise ValueError("is not possible, because the server does not offer HTTP/2; expected false")
+    return False
+
+
+def _header_name(text: str) -> str:
+    if text not in _HEADERS:
+        raise ValueError(f"is not a header that can be set; expected one of {', '.join(_HEADERS)}")
+    return text
+
+
+def _header_text(text: str) -> str:
+    if not re.fullmatch(r"[\x20-\x7e]*", text):
+        raise ValueError("is not one line of printable ASCII")
+    return text
+
+
+def _user_name(text: str) -> str:
+    if ":" in text or not text:
+        raise ValueError("cannot be a user name (RFC 7617); expected a name that is not empty and has no colon")
+    return text
+
+
+def _bcrypt_hash(text: str) -> str:
+    if not re.fullmatch(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}", text):
+        raise ValueError('is not a bcrypt hash; expected e.g. the output of `htpasswd -nBC 10 ""`')
+    return text
+
+
+Text = Annotated[str, read_by(str)]
+HeaderName = Annotated[str, read_by(_header_name)]
+# A header without a value is the empty text: it takes the header out of the responses.
+HeaderText = Annotated[str, read_by(_header_text), BeforeValidator(lambda value: "" if value is None else value)]
+UserName = Annotated[str, read_by(_user_name)]
+BcryptHash = Annotated[str, read_by(_bcrypt_hash)]
+Version = Annotated[ssl.TLSVersion, _one_of(VERSIONS)]
+CipherSuite = Annotated[str, _one_of(TLS12_SUITES | dict.fromkeys(TLS13_SUITES, ""))]
+Curve = Annotated[str, _one_of(CURVES)]
+
+
+class TlsSection(Section):
+    """The section `tls_server_config`. Ciphers and curve have OpenSSL's names; a TLS 1.3 cipher is the empty text."""
+
+    cert: Text | None = None
+    cert_file: Text | None = None
+    key: Text | None = None
+    key_file: Text | None = None
+    client_ca: Text | None = None
+    client_ca_file: Text | None = None
+    client_auth_type: Annotated[ssl.VerifyMode, read_by(_client_auth)] = ssl.CERT_NONE
+    client_allowed_sans: tuple[Text, ...] = ()
+    min_version: Version = ssl.TLSVersion.TLSv1_2
+    max_version: Version = ssl.TLSVersion.TLSv1_3
+    cipher_suites: tuple[CipherSuite, ...] = ()
+    prefer_server_cipher_suites: Boolean = True
+    curve_preferences: tuple[Curve, ...] = ()
+
+    def has(self, key: str) -> bool:
+        """Return whether `key` is given inline or as a file."""
+        return getattr(self, key) is not None or getattr(self, f"{key}_file") is not None
+
+
+class HttpServerSection(Section):
+    """The section `http_server_config`."""
+
+    http2: Annotated[bool, read_by(_no_http2)] = False
+    headers: dict[HeaderName, HeaderText] = Field(default_factory=dict)
+
+
+class RateLimitSection(Section):
+    """The section `rate_limit`: one request every `interval` seconds, `burst` at once. Interval 0 means no limit."""
+
+    interval: Duration | None = None
+    burst: PositiveCount | None = None
+
+
+class WebFile(Section):
+    """The whole web configuration file."""
+
+    tls_server_config: TlsSection | None = None
+    http_server_config: HttpServerSection = HttpServerSection()
+    basic_auth_users: dict[UserName, BcryptHash] = Field(default_factory=dict)
+    rate_limit: RateLimitSection = RateLimitSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_tls_is_an_error(cls, data: object) -> object:
+        """Read `tls_server_config:` without a value as a section without a certificate, which is an error.
+
+        Like every empty value it would otherwise mean the default, and the server would serve without TLS.
+        """
+        if isinstance(data, dict) and "tls_server_config" in data and not data["tls_server_config"]:
+            return data | {"tls_server_config": {}}
+        return data
+
+
+def tls_settings(section: TlsSection, folder: Path) -> TlsSettings:
+    """Return what a section without problems means; paths in it are relative to `folder`."""
+    return TlsSettings(
+        certificate=_pem(section, "cert", folder),
+        key=_pem(section, "key", folder),
+        client_ca=_pem(section, "client_ca", folder) if section.has("client_ca") else None,
+        client_auth=section.client_auth_type,
+        allowed_sans=frozenset(section.client_allowed_sans),
+        minimum=section.min_version,
+        maximum=section.max_version,
+        ciphers=":".join(filter(None, section.cipher_suites)) or None,
+        curve=next(iter(section.curve_preferences), None),
+        prefer_server_ciphers=section.prefer_server_cipher_suites,
     )
 
 
-def _headers(section: Section) -> dict[str, str]:
-    headers = {name: value.text for name, value in section.entries()}
+def _pem(section: TlsSection, key: str, folder: Path) -> Pem:
+    text, file = getattr(section, key), getattr(section, f"{key}_file")
+    return Pem((*_TLS, key), text, None) if file is None else Pem((*_TLS, f"{key}_file"), "", folder / file)
+
+
+def contradictions(file: WebFile) -> Iterator[Contradiction]:
+    """Yield what the models alone cannot see: values that do not fit together."""
+    if file.tls_server_config is not None:
+        yield from _pem_rules(file.tls_server_config)
+        yield from _client_auth_rules(file.tls_server_config)
+        yield from _protocol_rules(file.tls_server_config)
+    yield from _header_rules(file.http_server_config.headers)
+    limit = file.rate_limit
+    for key, value, other in (("interval", limit.interval, limit.burst), ("burst", limit.burst, limit.interval)):
+        if value is None and other is not None:
+            yield ("rate_limit", key), "is required; a rate limit needs interval and burst", ()
+
+
+def _pem_rules(tls: TlsSection) -> Iterator[Contradiction]:
+    for key in ("cert", "key", "client_ca"):
+        inline, file = (*_TLS, key), (*_TLS, f"{key}_file")
+        if getattr(tls, key) is not None and getattr(tls, f"{key}_file") is not None:
+            yield inline, f"excludes {key}_file; expected one of them", (file,)
+        elif getattr(tls, key) is not None and not hasattr(os, "memfd_create"):
+            yield inline, f"is possible on Linux only; expected {key}_file", ()
+        elif not tls.has(key) and key != "client_ca":
+            yield file, f"is required; expected {key}_file or {key}", (inline,)
+
+
+def _client_auth_rules(tls: TlsSection) -> Iterator[Contradiction]:
+    place, ca = (*_TLS, "client_auth_type"), ((*_TLS, "client_ca"), (*_TLS, "client_ca_file"))
+    mode = tls.client_auth_type
+    if tls.has("client_ca") and mode == ssl.CERT_NONE:
+        expected = "expected VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+        yield place, f"asks no client for the certificate that client_ca verifies; {expected}", ca
+    if mode != ssl.CERT_NONE and not tls.has("client_ca"):
+        yield place, "needs client_ca_file; without it every public authority could admit clients", ca
+    if tls.client_allowed_sans and mode != ssl.CERT_REQUIRED:
+        yield (*_TLS, "client_allowed_sans"), "needs client_auth_type: RequireAndVerifyClientCert", (place,)
+
+
+def _protocol_rules(tls: TlsSection) -> Iterator[Contradiction]:
+    minimum, suites, curves = (*_TLS, "min_version"), (*_TLS, "cipher_suites"), (*_TLS, "curve_preferences")
+    if tls.min_version > tls.max_version:
+        yield minimum, "is higher than max_version", ((*_TLS, "max_version"),)
+    if tls.cipher_suites and not any(tls.cipher_suites) and tls.min_version < ssl.TLSVersion.TLSv1_3:
+        yield suites, "has no cipher for TLS 1.2; expected one, or min_version: TLS13", (minimum,)
+    if len(tls.curve_preferences) > 1:
+        yield curves, "has several curves, but Python's ssl can prefer only one; expected a list of one", ()
+
+
+def _header_rules(headers: Mapping[str, str]) -> Iterator[Contradiction]:
     for name, text in headers.items():
         choices = _HEADERS[name]
         if text and choices and text not in choices:
-            section.refuse(name, f"{_shown(text)} is not possible; expected {' or '.join(choices)}")
-        elif not _HEADER_TEXT.fullmatch(text):
-            section.refuse(name, "is not one line of printable ASCII")
-    return headers
-
-
-def _users(section: Section) -> dict[str, str]:
-    users = {name: value.text for name, value in section.entries()}
-    for name, text in users.items():
-        if not _BCRYPT.fullmatch(text):
-            section.refuse(name, 'is not a bcrypt hash; expected what e.g. `htpasswd -nBC 10 ""` gives')
-        if ":" in name or not name:
-            section.refuse(name, "nobody can log in by this name; expected one that is not empty and has no colon")
-    return users
-
-
-def _rate_limit(section: Section) -> RateLimit | None:
-    interval, burst = section.value("interval"), section.value("burst")
-    if interval is None and burst is None:
-        return None
-    if interval is None or burst is None:
-        section.refuse("burst" if burst is None else "interval", "missing; a rate limit needs interval and burst")
-        return None
-    try:
-        seconds = parse_duration(interval.text)
-    except ValueError as error:
-        section.refuse("interval", f"{_shown(interval.text)} {error}")
-        seconds = 0.0
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", burst.text):
-        section.refuse("burst", f"{_shown(burst.text)} is not possible; expected a whole number from 1")
-        return None
-    return RateLimit(seconds, int(burst.text)) if seconds else None
-
-
-def _tls(section: Section, folder: Path) -> TlsSettings | None:
-    certificate = _pem(section, "cert", folder, required=True)
-    key = _pem(section, "key", folder, required=True)
-    client_ca = _pem(section, "client_ca", folder, required=False)
-    client_auth = _client_auth(section, has_ca=client_ca is not None)
-    minimum = _choice(section, "min_version", section.value("min_version"), VERSIONS) or ssl.TLSVersion.TLSv1_2
-    maximum = _choice(section, "max_version", section.value("max_version"), VERSIONS) or ssl.TLSVersion.TLSv1_3
-    if minimum > maximum:
-        section.refuse("min_version", "is above max_version")
-    sans = frozenset(value.text for value in section.values("client_allowed_sans"))
-    if sans and client_auth != ssl.CERT_REQUIRED:
-        section.refuse("client_allowed_sans", "needs client_auth_type: RequireAndVerifyClientCert")
-    prefer_server_ciphers = section.switch("prefer_server_cipher_suites")
-    ciphers = _ciphers(section, minimum)
-    curve = _curve(section)
-    if certificate is None or key is None:
-        return None
-    return TlsSettings(
-        certificate=certificate,
-        key=key,
-        client_ca=client_ca,
-        client_auth=client_auth,
-        allowed_sans=sans,
-        minimum=minimum,
-        maximum=maximum,
-        ciphers=ciphers,
-        curve=curve,
-        prefer_server_ciphers=prefer_server_ciphers is not False,
-    )
-
-
-def _pem(section: Section, key: str, folder: Path, *, required: bool) -> Pem | None:
-    inline, file = section.value(key), section.value(f"{key}_file")
-    if inline is not None and file is not None:
-        section.refuse(key, f"stands beside {key}_file; expected one of them")
-    if inline is not None and not hasattr(os, "memfd_create"):
-        section.refuse(key, f"is possible on Linux only; expected {key}_file")
-    if file is not None and file.text:
-        return Pem(file, folder / file.text)
-    if inline is not None and inline.text:
-        return Pem(inline, None)
-    if required:
-        section.refuse(f"{key}_file", f"missing; expected {key}_file or {key}")
-    return None
-
-
-def _client_auth(section: Section, *, has_ca: bool) -> ssl.VerifyMode:
-    value = section.value("client_auth_type")
-    if value is not None and value.text in {"RequestClientCert", "RequireAnyClientCert", "RequireClientCert"}:
-        section.refuse("client_auth_type", f"{value.text} takes certificates unverified, which is not offered")
-        return ssl.CERT_REQUIRED
-    mode = _choice(section, "client_auth_type", value, CLIENT_AUTH)
-    if mode is None:
-        mode = ssl.CERT_NONE if value is None else ssl.CERT_REQUIRED
-    if has_ca and mode == ssl.CERT_NONE:
-        expected = "expected VerifyClientCertIfGiven or RequireAndVerifyClientCert"
-        section.refuse("client_auth_type", f"asks no client for the certificate that client_ca is for; {expected}")
-    if mode != ssl.CERT_NONE and not has_ca:
-        section.refuse("client_auth_type", "needs client_ca_file, or every public authority could let clients in")
-    return mode
-
-
-def _ciphers(section: Section, minimum: ssl.TLSVersion) -> str | None:
-    known = TLS12_SUITES | dict.fromkeys(TLS13_SUITES, "")
-    suites = section.values("cipher_suites")
-    chosen = [_choice(section, "cipher_suites", suite, known) for suite in suites]
-    names = [name for name in chosen if name]
-    if suites and not names and minimum < ssl.TLSVersion.TLSv1_3:
-        section.refuse("cipher_suites", "leaves none for TLS 1.2; expected one for it, or min_version: TLS13")
-    return ":".join(names) or None
-
-
-def _curve(section: Section) -> str | None:
-    chosen = [_choice(section, "curve_preferences", curve, CURVES) for curve in section.values("curve_preferences")]
-    if len(chosen) > 1:
-        section.refuse("curve_preferences", "Python's ssl can prefer one curve only; expected a list of one")
-    return chosen[0] if chosen else None
-
-
-def _choice(section: Section, key: str, value: Value | None, choices: Mapping[str, T]) -> T | None:
-    if value is None:
-        return None
-    if value.text not in choices:
-        section.refuse(key, f"{_shown(value.text)} is not possible; expected {', '.join(choices)}")
-    return choices.get(value.text)
-
-
-def _shown(text: str) -> str:
-    """Return a value that is no secret, quoted and cut."""
-    return repr(text if len(text) <= 60 else text[:60] + "...")
+            message = f"{shown(text)} is not possible; expected {' or '.join(choices)}"
+            yield ("http_server_config", "headers", name), message, ()

@@ -1,19 +1,21 @@
 """TLS as Prometheus' web configuration describes it, for Python's ssl module: names, contexts, client certificates.
 
-What Go's crypto/tls can do and OpenSSL through Python cannot is refused when the file is read; see `webschema`.
+What Go's crypto/tls can do and OpenSSL through Python cannot is refused when the file is read; see `config_schema`.
 """
 
 import ipaddress
 import os
 import ssl
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.config.document import Problem
-from exporter.config.yamlnodes import Value
+from exporter.config.problems import Loc
+
+Refuse = Callable[[Loc, str], None]
+"""Takes the key in the configuration that has a problem, and the message."""
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
@@ -44,14 +46,18 @@ TLS12_SUITES = {
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """Certificates or a key: in a file, or (`path` is None) written into the configuration itself."""
+    """Certificates or a key: in the file `path`, or (`path` is None) inline in the configuration as `text`.
 
-    value: Value
+    `loc` is the key of the configuration that names it, for messages.
+    """
+
+    loc: Loc
+    text: str
     path: Path | None
 
     def read(self) -> bytes:
         """Return the PEM text; OSError if the file cannot be read."""
-        return self.value.text.encode() if self.path is None else self.path.read_bytes()
+        return self.text.encode() if self.path is None else self.path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,8 @@ class TlsSettings:
         return [pem.path for pem in pems if pem is not None and pem.path is not None]
 
 
-def server_context(settings: TlsSettings, problems: list[Problem]) -> ssl.SSLContext:
-    """Return a context for new connections; what is wrong with certificates and key goes to `problems`."""
+def server_context(settings: TlsSettings, refuse: Refuse) -> ssl.SSLContext:
+    """Return a context for new connections; call `refuse` for each problem with the certificates and the key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = settings.minimum, settings.maximum
     if settings.ciphers is not None:
@@ -87,9 +93,9 @@ def server_context(settings: TlsSettings, problems: list[Problem]) -> ssl.SSLCon
     if not settings.prefer_server_ciphers:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
-    _load_pair(context, settings.certificate, settings.key, problems)
+    _load_pair(context, settings.certificate, settings.key, refuse)
     if settings.client_ca is not None:
-        _load_client_ca(context, settings.client_ca, problems)
+        _load_client_ca(context, settings.client_ca, refuse)
     context.verify_mode = settings.client_auth
     return context
 
@@ -112,40 +118,40 @@ def _canonical(name: str) -> str:
         return name
 
 
-def _is_pem(pem: Pem, label: bytes, problems: list[Problem]) -> bool:
+def _is_pem(pem: Pem, label: bytes, refuse: Refuse) -> bool:
     try:
         content = pem.read()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
-        problems.append(pem.value.problem(f"the file cannot be read: {getattr(error, 'strerror', None) or 'no path'}"))
+        refuse(pem.loc, f"the file cannot be read: {getattr(error, 'strerror', None) or 'no path'}")
         return False
     if label + b"-----" not in content:
-        problems.append(pem.value.problem(f"holds no {label.decode().lower()} in PEM form"))
+        refuse(pem.loc, f"holds no {label.decode().lower()} in PEM form")
         return False
     return True
 
 
-def _load_pair(context: ssl.SSLContext, certificate: Pem, key: Pem, problems: list[Problem]) -> None:
-    if not (_is_pem(certificate, b"CERTIFICATE", problems) & _is_pem(key, b"PRIVATE KEY", problems)):
+def _load_pair(context: ssl.SSLContext, certificate: Pem, key: Pem, refuse: Refuse) -> None:
+    if not (_is_pem(certificate, b"CERTIFICATE", refuse) & _is_pem(key, b"PRIVATE KEY", refuse)):
         return
     try:
         with _as_file(certificate) as certificate_path, _as_file(key) as key_path:
             context.load_cert_chain(certificate_path, key_path, password=_refuse_encrypted)
     except OSError as error:  # ssl.SSLError is one
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-            problems.append(key.value.problem("the key does not belong to the certificate"))
+            refuse(key.loc, "the key does not belong to the certificate")
         else:
-            problems.append(certificate.value.problem("certificate and key cannot be read as PEM"))
+            refuse(certificate.loc, "certificate and key cannot be read as PEM")
     except ValueError:
-        problems.append(key.value.problem("the key is encrypted; expected one without a passphrase"))
+        refuse(key.loc, "the key is encrypted; expected one without a passphrase")
 
 
-def _load_client_ca(context: ssl.SSLContext, client_ca: Pem, problems: list[Problem]) -> None:
-    if not _is_pem(client_ca, b"CERTIFICATE", problems):
+def _load_client_ca(context: ssl.SSLContext, client_ca: Pem, refuse: Refuse) -> None:
+    if not _is_pem(client_ca, b"CERTIFICATE", refuse):
         return
     try:
         context.load_verify_locations(cadata=client_ca.read().decode("ascii", "replace"))
     except (OSError, ValueError):  # ssl.SSLError is an OSError
-        problems.append(client_ca.value.problem("the certificates cannot be read as PEM"))
+        refuse(client_ca.loc, "the certificates cannot be read as PEM")
 
 
 def _refuse_encrypted() -> str:

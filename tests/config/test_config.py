@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.config.document import ConfigError
-from exporter.config.settings import Account, Config, load_config, masked_yaml, read_config
+from exporter.config.problems import ConfigError
+from exporter.config.schema import Account
+from exporter.config.settings import Config, load_config, masked_yaml, read_config
 
 DATA = Path(__file__).parent / "data"
 
@@ -34,7 +35,7 @@ def load_case(case: str, **environ: str) -> Config:
 def test_smallest_file() -> None:
     """Region and id are enough: ambient credentials, the region and the account are filled in."""
     config = load_case("smallest")
-    assert config.accounts == (Account("default", None, None, None, None),)
+    assert config.accounts == (Account(name="default"),)
     (transform,) = config.transforms
     assert (transform.region, transform.account, transform.labels) == ("eu-west-1", "default", {})
     assert config.polling.interval == 60

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from exporter.config.settings import load_config, schema
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
-ENTRIES = {"accounts": schema.AccountEntry, "transforms": schema.TransformEntry, "discovery": schema.DiscoveryEntry}
+ENTRIES = {"accounts": schema.Account, "transforms": schema.TransformEntry, "discovery": schema.DiscoveryEntry}
 SECTIONS = ("polling", "metrics", "web", "state")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config.document import ConfigError
+from exporter.config.problems import ConfigError
 from exporter.config.settings import load_config, masked_yaml
 
 DATA = Path(__file__).parent / "data"

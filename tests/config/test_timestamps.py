@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.timestamps import Moment, ago, parse_moment, stamp
+from exporter.config.timestamps import PointInTime, format_age, format_time, parse_time
 
 NOW = 1_795_000_000.0
 
@@ -28,7 +28,7 @@ NOW = 1_795_000_000.0
 )
 def test_times_as_people_write_them(text: str, seconds: float) -> None:
     """A time is a duration before now, or a date or time in ISO 8601, in UTC unless it says otherwise."""
-    assert parse_moment(text).at(NOW) == seconds
+    assert parse_time(text).at(NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -37,26 +37,26 @@ def test_times_as_people_write_them(text: str, seconds: float) -> None:
 def test_what_is_no_time(text: str) -> None:
     """What is not a time is refused with a predicate that says what is expected."""
     with pytest.raises(ValueError, match=r"^is (not a time|not a duration|before 1970); expected "):
-        parse_moment(text)
+        parse_time(text)
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 1, 1)), st.integers(-14, 14))  # noqa: DTZ001 - the zone is the other argument
 def test_any_time_with_a_zone_is_that_instant(naive: datetime, hours: int) -> None:
     """Whatever the zone, a time is read as the instant that it is."""
     moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
-    assert parse_moment(moment.isoformat()) == Moment(moment.timestamp(), relative=False)
+    assert parse_time(moment.isoformat()) == PointInTime(moment.timestamp(), relative=False)
 
 
 @given(st.integers(0, 250_000_000_000))
 def test_a_stamp_reads_as_what_it_was_made_of(seconds: int) -> None:
     """A stamp is a time that the command line takes, and the same one."""
-    assert parse_moment(stamp(seconds)).at(NOW) == seconds
+    assert parse_time(format_time(seconds)).at(NOW) == seconds
 
 
 @given(st.floats(allow_nan=False))
 def test_no_number_is_too_large_for_a_stamp(seconds: float) -> None:
     """What lies beyond the calendar is shown as a number."""
-    assert stamp(seconds).isprintable()
+    assert format_time(seconds).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_no_number_is_too_large_for_a_stamp(seconds: float) -> None:
 )
 def test_how_long_ago(seconds: float, text: str) -> None:
     """A distance in time is told in two units at most, and may lie ahead."""
-    assert ago(NOW - seconds, NOW) == text
+    assert format_age(NOW - seconds, NOW) == text
 
 
 @given(st.floats(0, 1e10))
 def test_distances_are_short(seconds: float) -> None:
     """However far a time lies back, there is little to read."""
-    assert re.fullmatch(r"(\d+[a-z]){1,2} ago|\d+[ywd](\d+[ywdh]){1,3} ago", ago(NOW - seconds, NOW))
+    assert re.fullmatch(r"(\d+[a-z]){1,2} ago|\d+[ywd](\d+[ywdh]){1,3} ago", format_age(NOW - seconds, NOW))

@@ -50,10 +50,12 @@ def configuration(
 ) -> Config:
     """Give a configuration with these transforms and settings, in seconds; a held series waits for scrapes alone."""
     config = _plain_configuration(transforms)
-    polling = replace(
-        config.polling, lookback=lookback, overlap=overlap, resync_interval=resync_interval, page_size=page_size
+    polling = config.polling.model_copy(
+        update={"lookback": lookback, "overlap": overlap, "resync_interval": resync_interval, "page_size": page_size}
     )
-    metrics = replace(config.metrics, execution_buckets=buckets, birth_scrapes=initial_values, birth_timeout=DAY)
+    metrics = config.metrics.model_copy(
+        update={"execution_buckets": buckets, "birth_scrapes": initial_values, "birth_timeout": DAY}
+    )
     return replace(config, polling=polling, metrics=metrics)
 
 

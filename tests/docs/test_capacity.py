@@ -5,7 +5,7 @@ import re
 import yaml
 
 from alerts.rules import INFO
-from exporter.config import gone as droppable
+from exporter.config.schema import DROPPABLE_METRICS, NEVER_DROPPED
 from exporter.model.task_run import FINAL_STATUSES, TASK_TYPES
 from tests.alerts.vocabulary import uses
 from tests.running import running, wait_for
@@ -66,7 +66,7 @@ def needed() -> dict[str, set[str]]:
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     recorded = {rule["record"]: uses(rule["expr"]).metrics for rule in rules if "record" in rule}
     # What names a transform falls back on another metric only where there is no info, which cannot be left out.
-    recorded[INFO] = frozenset({droppable.NEVER})
+    recorded[INFO] = frozenset({NEVER_DROPPED})
     found: dict[str, set[str]] = {}
     for rule in rules:
         names = set(uses(rule["expr"]).metrics) if "alert" in rule else set()
@@ -80,7 +80,7 @@ def needed() -> dict[str, set[str]]:
 def test_the_page_names_the_alerts_that_a_dropped_metric_takes_along():
     """Every metric that can be left out is listed with exactly the alerts whose rules need it."""
     rows = re.findall(r"^\| `(glue_ml_\w+)` \| [^|]* \|([^|]*)\|$", PAGE, re.MULTILINE)
-    assert [name for name, _ in rows] == list(droppable.METRICS)
+    assert [name for name, _ in rows] == list(DROPPABLE_METRICS)
     alerts = needed()
     for name, listed in rows:
         assert set(re.findall(r"\w+", listed)) == alerts.get(name, set()), name

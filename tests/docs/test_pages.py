@@ -16,14 +16,14 @@ from exporter.cli.flags import COMMANDS, FLAGS
 from exporter.cli.iam_policy import policies, printable
 from exporter.cli.parser import parse
 from exporter.config.schema import (
-    AccountEntry,
+    Account,
     DiscoveryEntry,
     File,
-    MetricsSection,
-    PollingSection,
-    StateSection,
+    Metrics,
+    Polling,
+    State,
     TransformEntry,
-    WebSection,
+    Web,
 )
 from exporter.config.settings import load_config
 from exporter.exposition.metrics import METRICS
@@ -33,13 +33,13 @@ from exporter.telemetry import Telemetry
 from tests.support import ROOT, run, tool
 
 SECTIONS = {
-    "accounts[]": AccountEntry,
+    "accounts[]": Account,
     "transforms[]": TransformEntry,
     "discovery[]": DiscoveryEntry,
-    "polling": PollingSection,
-    "metrics": MetricsSection,
-    "web": WebSection,
-    "state": StateSection,
+    "polling": Polling,
+    "metrics": Metrics,
+    "web": Web,
+    "state": State,
 }
 PAGES = sorted(
     path

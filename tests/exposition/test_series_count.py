@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.config import gone as droppable
+from exporter.config.schema import DROPPABLE_METRICS, NEVER_DROPPED
 from exporter.config.settings import Config
 from exporter.counting.counters import Count
 from exporter.counting.latest import GaugeValues, LatestRun
@@ -13,7 +13,6 @@ from exporter.counting.run_kinds import KNOWN_KINDS
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.metrics import METRICS
 from exporter.exposition.series_count import Selection
-from exporter.model.task_run import STATUSES
 from tests.counting.world import DAY, EXECUTION, FINISHED, Exporter, Prometheus, Run, World, by_cell, configuration
 from tests.exposition.snapshots import EXECUTION as EXECUTION_SERIES
 from tests.exposition.snapshots import FAILED, body, exposition, observed, snapshot
@@ -44,9 +43,8 @@ def families(text: str) -> dict[str, list[str]]:
 
 
 def test_what_can_be_left_out_is_what_there_is() -> None:
-    """Every metric about Glue but the one that all others are joined with, and every status, can be left out."""
-    assert set(droppable.METRICS) == {metric.name for metric in METRICS} - {droppable.NEVER}
-    assert droppable.STATUSES == STATUSES
+    """Every metric about Glue can be left out, except the one that all others are joined with."""
+    assert set(DROPPABLE_METRICS) == {metric.name for metric in METRICS} - {NEVER_DROPPED}
 
 
 @pytest.mark.parametrize("text_format", TextFormat)
@@ -74,7 +72,7 @@ def test_a_status_that_is_left_out_is_gone_from_every_metric_of_runs() -> None:
 
 
 def without(config: Config, *metrics: str) -> Config:
-    return replace(config, metrics=replace(config.metrics, drop=metrics))
+    return replace(config, metrics=config.metrics.model_copy(update={"drop": metrics}))
 
 
 def test_what_is_left_out_is_counted_and_comes_back_at_a_value_that_is_seen_before_it_moves(tmp_path) -> None:
@@ -187,7 +185,7 @@ def test_the_exporter_tells_how_many_series_each_metric_has() -> None:
 
 
 def limited(config: Config, most: int | None) -> Config:
-    return replace(config, metrics=replace(config.metrics, max_series=most))
+    return replace(config, metrics=config.metrics.model_copy(update={"max_series": most}))
 
 
 def test_too_many_series_are_told_once_with_the_largest_metric_and_so_is_their_end(caplog) -> None:

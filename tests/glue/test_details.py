@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from exporter.config.settings import Account, load_config
+from exporter.config.schema import Account
+from exporter.config.settings import load_config
 from exporter.errors import GlueError
 from exporter.glue.client import GlueClients
 from exporter.model.transform import Lane
@@ -59,7 +60,7 @@ def test_details_can_be_switched_off(simulator):
 def test_details_are_asked_for_again_after_ten_minutes(simulator):
     """What GetMLTransform has told serves for ten minutes by the clock, then it is asked again, and a denial too."""
     now = [0.0]
-    accounts = {"default": Account("default", None, None, None, simulator.url)}
+    accounts = {"default": Account(name="default", endpoint_url=simulator.url)}
     aws = GlueClients(
         accounts, POLLING, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event(), clock=lambda: now[0]
     )

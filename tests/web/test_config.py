@@ -5,7 +5,8 @@ import bcrypt
 import pytest
 import trustme
 
-from exporter.web.config import WebConfig, WebConfigError
+from exporter.config.problems import ConfigError
+from exporter.web.config import WebConfig
 
 HASH = bcrypt.hashpw(b"secret", b"$2b$04$abcdefghijklmnopqrstuu").decode()
 OTHER_HASH = bcrypt.hashpw(b"other", b"$2b$04$abcdefghijklmnopqrstuu").decode()
@@ -45,7 +46,7 @@ def write(folder: Path, text: str) -> Path:
 def problems(folder: Path, text: str) -> list[str]:
     """The lines that a file with this text is refused with, without its name."""
     path = write(folder, text)
-    with pytest.raises(WebConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         WebConfig(path)
     return [line.removeprefix(f"{path}:").strip() for line in str(caught.value).splitlines()]
 
@@ -135,32 +136,44 @@ TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  "
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("nonsense", "1:1: expected a mapping"),
-        ("[a]", "1:1: expected a mapping"),
+        ("nonsense", "1:1: is not a mapping; expected keys and values"),
+        ("[a]", "1:1: is not a mapping; expected keys and values"),
         ("a: [", "is not YAML"),
-        ("a: 1\n---\nb: 2", "is not YAML"),
+        ("a: 1\n---\nb: 2", "2:1: a second YAML document begins here; expected only one"),
         ("\x01", "is not YAML"),
-        ("tls: {}", "1:1: tls: unknown or unsupported key; expected basic_auth_users"),
-        ("rate_limit: {}\nrate_limit: {}", "2:1: rate_limit: stands here twice"),
-        ("? [a]\n: b", "expected a plain key"),
-        ("basic_auth_users: [a]", "basic_auth_users: expected a mapping"),
-        ("basic_auth_users:\n  alice: [a]", "2:10: basic_auth_users.alice: expected a single value"),
-        ("basic_auth_users:\n  alice: secret", "2:10: basic_auth_users.alice: is not a bcrypt hash"),
-        ("basic_auth_users:\n  alice:", "basic_auth_users.alice: is not a bcrypt hash"),
-        (f"basic_auth_users: {{'a:b': {HASH}}}", "nobody can log in"),
-        ("rate_limit: {interval: 1s}", "rate_limit.burst: missing"),
-        ("rate_limit: {burst: 1}", "rate_limit.interval: missing"),
-        ("rate_limit: {interval: 1 second, burst: 1}", "rate_limit.interval: '1 second' is not a duration"),
-        ("rate_limit: {interval: 1s, burst: 0}", "rate_limit.burst: '0' is not possible"),
-        ("rate_limit: {interval: 1s, burst: x}", "rate_limit.burst: 'x' is not possible"),
-        ("http_server_config: {http2: true}", "http_server_config.http2: HTTP/2 is not offered"),
-        ("http_server_config: {http2: maybe}", "http_server_config.http2: expected true or false"),
-        ("http_server_config: {headers: {Server: x}}", "headers.Server: unknown or unsupported key"),
-        ("http_server_config: {headers: {X-Frame-Options: allow}}", "'allow' is not possible; expected deny or same"),
+        ("tls: {}", "1:1: tls: unknown key; expected one of tls_server_config, http"),
+        ("rate_limit: {}\nrate_limit: {}", "2:1: rate_limit: is given twice, first on line 1"),
+        ("? [a]\n: b", "1:3: a key is a list or a mapping; expected plain text"),
+        ("basic_auth_users: [a]", "1:19: basic_auth_users: a list is not a mapping"),
+        (
+            "basic_auth_users:\n  alice: [a]",
+            "2:10: basic_auth_users.alice: a list does not belong here; expected a single value",
+        ),
+        ("basic_auth_users:\n  alice: secret", "2:10: basic_auth_users.alice: <secret> is not a bcrypt hash"),
+        ("basic_auth_users:\n  alice:", "2:9: basic_auth_users.alice: an empty value does not belong here"),
+        (f"basic_auth_users: {{'a:b': {HASH}}}", "<secret> cannot be a user name"),
+        ("rate_limit: {interval: 1s}", "rate_limit.burst: is required"),
+        ("rate_limit: {burst: 1}", "rate_limit.interval: is required"),
+        ("rate_limit: {interval: 1 second, burst: 1}", 'rate_limit.interval: "1 second" is not a duration'),
+        ("rate_limit: {interval: 1s, burst: 0}", 'rate_limit.burst: "0" is not a whole number of at least 1'),
+        ("rate_limit: {interval: 1s, burst: x}", 'rate_limit.burst: "x" is not a whole number of at least 1'),
+        (
+            "http_server_config: {http2: true}",
+            'http_server_config.http2: "true" is not possible, because the server does not offer HTTP/2',
+        ),
+        ("http_server_config: {http2: maybe}", 'http_server_config.http2: "maybe" is neither true nor false'),
+        (
+            "http_server_config: {headers: {Server: x}}",
+            'headers.Server: "Server" is not a header that can be set; expected one of Con',
+        ),
+        ("http_server_config: {headers: {X-Frame-Options: allow}}", '"allow" is not possible; expected deny or same'),
         ('http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb: c"}}', "is not one line of printable ASCII"),
-        ("tls_server_config:", "cert_file: missing"),
-        ("tls_server_config: {cert_file: cert.pem}", "tls_server_config.key_file: missing"),
-        (TLS + "cert: x", "tls_server_config.cert: stands beside cert_file"),
+        ("tls_server_config:", "cert_file: is required; expected cert_file or cert"),
+        (
+            "tls_server_config: {cert_file: cert.pem}",
+            "1:20: tls_server_config.key_file: is required; expected key_file or key",
+        ),
+        (TLS + "cert: x", "tls_server_config.cert: excludes cert_file; expected one of them"),
         ("tls_server_config: {cert_file: none.pem, key_file: key.pem}", "cert_file: the file cannot be read: No such"),
         ("tls_server_config: {cert_file: empty.pem, key_file: key.pem}", "cert_file: holds no certificate in PEM"),
         ("tls_server_config: {cert_file: cert.pem, key_file: empty.pem}", "key_file: holds no private key in PEM"),
@@ -170,21 +183,21 @@ TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  "
         ('tls_server_config: {cert_file: "a\\0b", key_file: key.pem}', "the file cannot be read"),
         (TLS + "client_ca_file: ca.pem", "client_auth_type: asks no client for the certificate"),
         (TLS + "client_auth_type: RequireAndVerifyClientCert", "client_auth_type: needs client_ca_file"),
-        (TLS + "client_auth_type: RequestClientCert", "takes certificates unverified"),
-        (TLS + "client_auth_type: RequireAnyClientCert", "takes certificates unverified"),
-        (TLS + "client_auth_type: Sometimes", "'Sometimes' is not possible; expected NoClientCert"),
+        (TLS + "client_auth_type: RequestClientCert", "accepts a certificate without verifying it"),
+        (TLS + "client_auth_type: RequireAnyClientCert", "accepts a certificate without verifying it"),
+        (TLS + "client_auth_type: Sometimes", '"Sometimes" is not possible; expected NoClientCert'),
         (TLS + "client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: empty.pem", "holds no certificate"),
         (TLS + "client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: broken.pem", "cannot be read as PEM"),
         (TLS + "client_allowed_sans: [a]", "client_allowed_sans: needs client_auth_type"),
-        (TLS + "client_allowed_sans: a", "client_allowed_sans: expected a list"),
-        (TLS + "min_version: TLS10", "min_version: 'TLS10' is not possible; expected TLS12, TLS13"),
-        (TLS + "min_version: TLS13\n  max_version: TLS12", "min_version: is above max_version"),
+        (TLS + "client_allowed_sans: a", 'client_allowed_sans: "a" is not a list'),
+        (TLS + "min_version: TLS10", 'min_version: "TLS10" is not possible; expected TLS12, TLS13'),
+        (TLS + "min_version: TLS13\n  max_version: TLS12", "min_version: is higher than max_version"),
         (TLS + "cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]", "is not possible; expected TLS_ECDHE_ECDSA"),
-        (TLS + "cipher_suites: [TLS_AES_128_GCM_SHA256]", "leaves none for TLS 1.2"),
-        (TLS + "curve_preferences: [CurveP224]", "'CurveP224' is not possible"),
-        (TLS + "curve_preferences: [X25519, CurveP256]", "one curve only"),
-        (TLS + "prefer_server_cipher_suites: 1", "expected true or false"),
-        (TLS + "sni: x", "4:3: tls_server_config.sni: unknown or unsupported key"),
+        (TLS + "cipher_suites: [TLS_AES_128_GCM_SHA256]", "has no cipher for TLS 1.2"),
+        (TLS + "curve_preferences: [CurveP224]", 'curve_preferences[0]: "CurveP224" is not possible'),
+        (TLS + "curve_preferences: [X25519, CurveP256]", "has several curves, but Python's ssl can prefer only one"),
+        (TLS + "prefer_server_cipher_suites: 2", '"2" is neither true nor false'),
+        (TLS + "sni: x", "4:3: tls_server_config.sni: unknown key; expected one of cert, cert_file"),
     ],
 )
 def test_mistakes_are_errors_with_their_place(folder: Path, text: str, expected: str) -> None:
@@ -217,7 +230,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(folder: Path) ->
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     """The message names the file and the reason."""
-    with pytest.raises(WebConfigError, match=r"none\.yml.*No such file"):
+    with pytest.raises(ConfigError, match=r"none\.yml.*No such file"):
         WebConfig(tmp_path / "none.yml")
 
 

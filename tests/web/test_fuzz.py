@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.web.config import WebConfig, WebConfigError
+from exporter.config.problems import ConfigError
+from exporter.web.config import WebConfig
 from tests.web.serving import Served, serving, status_of
 from tests.web.test_config import HASH, write
 from tests.web.test_negotiation import GRAMMAR
@@ -95,5 +96,5 @@ def test_any_web_configuration_file_is_read_or_refused(tmp_path: Path, content: 
     """Whatever the file holds, it means something or is refused with its mistakes, and nothing else happens."""
     path = tmp_path / "web.yml"
     path.write_bytes(content)
-    with suppress(WebConfigError):
+    with suppress(ConfigError):
         WebConfig(path)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from exporter.config.durations import format_duration
-from exporter.config.timestamps import ago, stamp
+from exporter.config.timestamps import format_age, format_time
 from exporter.glue.decode import Record
 
 TIME_FIELDS = ("StartedOn", "LastModifiedOn", "CompletedOn")
@@ -115,13 +115,13 @@ def details(record: Record, now: float) -> Iterator[tuple[str, str]]:
 def _time_and_age(value: Any, now: float) -> str:
     if not _is_number(value):
         return one_line(_text(value)) or "-"
-    return f"{stamp(value).replace('T', ' ')} ({ago(value, now)})" if abs(value) < 1e11 else str(value)
+    return f"{format_time(value).replace('T', ' ')} ({format_age(value, now)})" if abs(value) < 1e11 else str(value)
 
 
 def _iso_times(record: Record) -> Iterator[tuple[str, str]]:
     for name in TIME_FIELDS:
         if _is_number(value := record.get(name)):
-            yield name, stamp(value, "milliseconds")
+            yield name, format_time(value, "milliseconds")
 
 
 def _flatten(fields: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _configuration(options: RunsOptions) -> Config:
     config = read_config(path, environ=os.environ)
     if options.endpoint_url is None:
         return config
-    accounts = tuple(replace(account, endpoint_url=None) for account in config.accounts)
+    accounts = tuple(account.model_copy(update={"endpoint_url": None}) for account in config.accounts)
     return replace(config, accounts=accounts, endpoint_url=options.endpoint_url)
 
 
