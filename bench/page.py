@@ -66,7 +66,7 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 def serve_page(port: Connection, body: bytes) -> None:
     """Serve this page with the exporter's own server."""
-    server = WebServer(_Backend(HtmlPage(body, "")), addresses=[f"{HOST}:0"])  # type: ignore[arg-type] # all that / asks of a site
+    server = WebServer(_Backend(HtmlPage(body, "")), addresses=[(HOST, 0)])  # type: ignore[arg-type] # all that / asks of a site
     server.start()
     port.send(int(server.addresses[0].rpartition(":")[2]))
     server.run()

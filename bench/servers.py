@@ -71,7 +71,7 @@ class _Backend:
 def serve_ours(port: Connection, transforms: int, background: Callable[[], None] | None = None) -> None:
     """Serve an exposition of so many transforms with the exporter's own server; `background` runs in a thread."""
     exposition = exposition_of(map(shown, range(transforms)))
-    server = WebServer(_Backend(exposition), addresses=[f"{HOST}:0"])
+    server = WebServer(_Backend(exposition), addresses=[(HOST, 0)])
     server.start()
     threading.Thread(target=exposition.run, daemon=True).start()
     _in_background(background)

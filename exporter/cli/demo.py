@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from exporter.cli.options import DemoOptions
-from exporter.cli.serve import address_text, run_until_stopped, start_telemetry
+from exporter.cli.serve import run_until_stopped, start_telemetry
 from exporter.cli.simulate import scenario_of
 from exporter.config.settings import load_config
 from exporter.service import Service
@@ -25,7 +25,7 @@ def demo(options: DemoOptions) -> int:
     with Simulator(scenario_of(options.scenario)) as simulator:
         config = _demo_config(simulator.url, simulator.world.transform_ids())
         service = Service(partial(load_config, config, source="demo", environ={}), telemetry)
-        server = WebServer(service, addresses=[address_text(address) for address in options.web_listen_address])
+        server = WebServer(service, addresses=options.web_listen_address)
         return run_until_stopped(service, server, lambda: _print_greeting(server, simulator.usage()))
 
 

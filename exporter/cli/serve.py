@@ -13,7 +13,6 @@ from exporter.cli.auto_reload import AutoReload
 from exporter.cli.options import DemoOptions, OnceOptions, ServeOptions
 from exporter.cli.parser import UsageError
 from exporter.cli.signals import handle_signals
-from exporter.config.parsing import Address
 from exporter.config.settings import read_config
 from exporter.model.shard import chosen_shard
 from exporter.service import Service
@@ -47,7 +46,7 @@ def serve(options: ServeOptions) -> int:
     service = Service(partial(read_config, config_file, environ=os.environ), telemetry, shard)
     server = WebServer(
         service,
-        addresses=[address_text(address) for address in options.web_listen_address],
+        addresses=options.web_listen_address,
         telemetry_path=options.web_telemetry_path,
         max_requests=options.web_max_requests,
         enable_lifecycle=options.web_enable_lifecycle,
@@ -104,12 +103,6 @@ def share_one_arena() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
-
-
-def address_text(address: Address) -> str:
-    """Return `host:port`, with brackets around an IPv6 host."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _web_config(options: ServeOptions, telemetry: Telemetry) -> WebConfig | None:

@@ -1,4 +1,4 @@
-"""Where the server listens: addresses in the form of Prometheus' flags, or the sockets that systemd passed.
+"""Where the server listens: hosts and ports, or the sockets that systemd passed.
 
 A socket unit of systemd takes the place of every address: where `LISTEN_PID` names this process, its `LISTEN_FDS`
 descriptors from 3 on are used and no address is bound (sd_listen_fds(3)).
@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 
+from exporter.config.parsing import Address, format_address
 from exporter.errors import ExporterError
 
 _FIRST_PASSED_DESCRIPTOR = 3
@@ -20,13 +21,13 @@ class ListenError(ExporterError):
     """The server cannot listen; the text is one line that says where and why."""
 
 
-def open_listeners(addresses: Sequence[str], environ: Mapping[str, str]) -> list[socket.socket]:
-    """Return listening stream sockets for every address such as `:10210`, `127.0.0.1:0`, `[::1]:10210`, `host:10210`.
+def open_listeners(addresses: Sequence[Address], environ: Mapping[str, str]) -> list[socket.socket]:
+    """Return a listening stream socket for every address.
 
-    Without a host, or with `[::]`, IPv4 and IPv6 are both served. Either all addresses are bound or none.
+    An empty host and `::` serve IPv4 and IPv6. Either all addresses are bound or none.
 
     Raises:
-        ListenError: an address cannot be read or bound, or systemd passed something that is no stream socket.
+        ListenError: an address cannot be bound, or systemd passed something that is no stream socket.
     """
     if environ.get("LISTEN_PID") == str(os.getpid()) and (passed := environ.get("LISTEN_FDS")):
         return _adopt(passed)
@@ -66,8 +67,8 @@ def _adopt_one(descriptor: int) -> socket.socket:
     return listener
 
 
-def _bind(address: str) -> socket.socket:
-    host, port = _parse(address)
+def _bind(address: Address) -> socket.socket:
+    host, port = address
     try:
         if host in {"", "::"}:
             return _bind_both_families(port)
@@ -75,17 +76,7 @@ def _bind(address: str) -> socket.socket:
         found = sorted(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), key=lambda entry: entry[0])
         return _bind_to(found[0][0], found[0][4])
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
-
-
-def _parse(address: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or (":" in host and not bracketed):
-        raise ListenError(f"listen address {address!r}: expected host:port, :port or [IPv6 address]:port")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ListenError(f"listen address {address!r}: {port!r} is not a port; expected 0 to 65535")
-    return host.strip("[]"), int(port)
+        raise ListenError(f"cannot listen on {format_address(address)}: {error.strerror}") from error
 
 
 def _bind_both_families(port: int) -> socket.socket:

@@ -11,6 +11,7 @@ from typing import cast
 import uvicorn
 import uvloop
 
+from exporter.config.parsing import Address
 from exporter.web.acceptor import Acceptor
 from exporter.web.admission import Admission
 from exporter.web.application import Application
@@ -32,7 +33,7 @@ class WebServer:
 
     Args:
         site: what is served.
-        addresses: where to listen, as `listeners` reads them; unused if systemd passed sockets.
+        addresses: hosts and ports to listen on, see `open_listeners`; not used if systemd passed sockets.
         telemetry_path: the path of the metrics; ValueError if it is taken.
         max_requests: so many requests under way at once, 503 beyond; 0 for any number.
         enable_lifecycle: whether `/-/reload` works.
@@ -45,7 +46,7 @@ class WebServer:
         self,
         backend: Backend,
         *,
-        addresses: Sequence[str],
+        addresses: Sequence[Address],
         telemetry_path: str = "/metrics",
         max_requests: int = 40,
         enable_lifecycle: bool = False,

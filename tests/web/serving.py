@@ -152,7 +152,7 @@ def status_of(answer: bytes) -> int:
 def serving(backend: FakeBackend | None = None, **options: Any) -> Iterator[Served]:
     """Give a server that runs in a thread; it is stopped at the end of the block."""
     backend = backend or FakeBackend()
-    options.setdefault("addresses", ["127.0.0.1:0"])
+    options.setdefault("addresses", [("127.0.0.1", 0)])
     server = WebServer(backend, environ={}, **options)
     server.start()
     thread = threading.Thread(target=server.run, name="server")

@@ -239,7 +239,9 @@ async def turns(number: int) -> None:
 @contextmanager
 def turn_by_turn(backend: FakeBackend | None = None) -> Iterator[tuple[WebServer, asyncio.Runner, tuple[str, int]]]:
     """Give a server for 20 connections, the event loop in which it is to be served, and its address."""
-    server = WebServer(backend or FakeBackend(), addresses=["127.0.0.1:0"], limits=Limits(connections=20), environ={})
+    server = WebServer(
+        backend or FakeBackend(), addresses=[("127.0.0.1", 0)], limits=Limits(connections=20), environ={}
+    )
     server.start()
     host, _, port = server.addresses[0].rpartition(":")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

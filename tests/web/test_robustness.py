@@ -24,7 +24,7 @@ import signal
 from exporter.web.server import WebServer
 from tests.web.serving import Body, FakeBackend
 
-server = WebServer(FakeBackend(Body(*[b"x" * 500_000] * {BODY // 500_000})), addresses=["127.0.0.1:0"])
+server = WebServer(FakeBackend(Body(*[b"x" * 500_000] * {BODY // 500_000})), addresses=[("127.0.0.1", 0)])
 signal.signal(signal.SIGTERM, lambda *_: server.stop())
 server.start()
 print(server.addresses[0].rpartition(":")[2], flush=True)
