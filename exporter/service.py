@@ -1,4 +1,7 @@
-"""The exporter as one thing: built from a configuration, started, reloaded, asked, stopped."""
+"""The whole exporter: built from a configuration, started, reloaded and stopped.
+
+It joins discovery, polling, state and exposition, and answers what the web server and the command line ask.
+"""
 
 import gc
 import threading
@@ -31,12 +34,12 @@ log = get_logger(__name__)
 
 
 class Service:
-    """What the web server shows and the command line runs; see `routes.Backend` for what the server asks."""
+    """Runs the exporter for the command line, and is the `routes.Backend` of the web server."""
 
     def __init__(
         self, load: Callable[[], Config], telemetry: Telemetry | None = None, shard: Shard | None = None
     ) -> None:
-        """Take what reads the configuration, now and at every reload, and which shard this is, if there are several.
+        """Take a function that reads the configuration (now and at each reload), and the shard of this process.
 
         Raises `ConfigError` and `StateError`.
         """
@@ -53,15 +56,15 @@ class Service:
         self._poller = Poller(
             self._config, self._clients, self._exposition, self.telemetry, self._state, stop=self._stop
         )
-        self._discovery = Discovery(self.telemetry, self._shard, stop=self._stop, on_found=self._watch_found)
+        self._discovery = Discovery(self.telemetry, self._shard, stop=self._stop, on_found=self._monitor_found)
         self._found: list[tuple[Target, ...]] = []
         self._began = time.monotonic()
         self._ready = False
         self._pages: StatusPages | None = None
-        self._adopt(self._config)
-        self._loaded()
+        self._apply(self._config)
+        self._record_reload()
         if self._shard.count > 1:
-            log.info("one of several shards", **asdict(self._shard))
+            log.info("this process is one of several shards", **asdict(self._shard))
 
     def _open_state(self) -> StateFile | None:
         if self._config.state.path is None:
@@ -69,38 +72,39 @@ class Service:
         self.telemetry.expect_state()
         state, damaged = open_state(Path(self._config.state.path), time.time())
         if damaged is not None:
-            log.error("the state file was damaged and is set aside; counters begin anew", kept_as=str(damaged))
-        self._give_away(state)
+            log.error("the state file is damaged and was renamed; counters start again at 0", kept_as=str(damaged))
+        self._drop_other_shards(state)
         return state
 
-    def _give_away(self, state: StateFile) -> None:
-        """Forget the transforms of other shards.
+    def _drop_other_shards(self, state: StateFile) -> None:
+        """Delete the transforms of other shards from the state file.
 
-        Kept for when they come back, their ledgers would count again what the others have counted meanwhile.
+        If they were kept and came back after another resize, their ledgers would count runs again that another shard
+        has counted meanwhile.
         """
         try:
-            given_away = state.keep_only(self._shard.owns)
+            dropped = state.keep_only(self._shard.owns)
         except StateError as error:
             self.telemetry.state_write_errors.inc()
-            log.error("what other shards watch now could not be taken out of the state file", error=str(error))
+            log.error("transforms of other shards could not be deleted from the state file", error=str(error))
         else:
-            if given_away:
-                log.info("transforms of other shards are taken out of the state file", transforms=given_away)
+            if dropped:
+                log.info("transforms of other shards were deleted from the state file", transforms=dropped)
 
     def _connect(self, config: Config) -> GlueClients:
-        # AWS counts the calls of all shards together, and each shard has an equal share of every account and region.
+        # AWS limits the rate of an account and region for all shards together, so each shard may use an equal share.
         rate = config.polling.requests_per_second / self._shard.count
         polling = config.polling.model_copy(update={"requests_per_second": rate})
         return GlueClients.of(replace(config, polling=polling), telemetry=self.telemetry, stop=self._stop)
 
-    def _loaded(self) -> None:
+    def _record_reload(self) -> None:
         self.telemetry.config_last_reload_successful.set(1)
         self.telemetry.config_last_reload_success.set(time.time())
 
     # -- running ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to poll and to publish, in threads that do not keep the process from ending."""
+        """Begin to discover, poll and publish, each in a daemon thread, which does not keep the process from ending."""
         for name, work in (
             ("schedule", self._poller.run),
             ("publish", self._exposition.run),
@@ -109,7 +113,7 @@ class Service:
             threading.Thread(target=work, name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """End all polls between two of their calls and close the state file; a call that hangs is left behind."""
+        """End each poll after its present call and close the state file; does not wait for a call that hangs."""
         self._stop.set()
         self._exposition.stop()
         self._clients.close()
@@ -118,30 +122,30 @@ class Service:
 
     @property
     def polled_all(self) -> bool:
-        """Whether every discovery and every transform has been tried once."""
+        """Whether every discovery query and every transform was tried once, well or not."""
         return self._discovery.tried_all and self._poller.polled_all
 
     @property
     def failing(self) -> list[str]:
-        """The ids of the transforms whose last poll failed, and where discovery has failed; or there was none yet."""
+        """The transforms and discovery lanes of which the last poll or query failed, or none was made yet."""
         return [*self._poller.failing, *(f"discovery {lane.account} {lane.region}" for lane in self._discovery.failing)]
 
-    # -- what the server asks (routes.Backend) ----------------------------------------------------------------------
+    # -- what the web server asks (routes.Backend) ------------------------------------------------------------------
 
     def scrape(self, format: TextFormat, encoding: Encoding) -> Scrape | None:  # noqa: A002 - the protocol's word
-        """Return an answer at once, or None when something has to be done first."""
+        """Return an answer at once, or None if it must be rendered or recorded first, which `prepare_scrape` does."""
         return self._exposition.scrape(format, encoding)
 
     def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Scrape:  # noqa: A002 - the protocol's word
-        """Return an answer, having rendered or written what it takes."""
+        """Render and record what the answer needs, and return it; this may block."""
         return self._exposition.prepare_scrape(format, encoding)
 
     def is_alive(self) -> bool:
-        """Whether the poll loop still comes round."""
+        """Whether the poll loop has made a round lately."""
         return self._poller.alive
 
     def is_ready(self) -> bool:
-        """Whether there is something to serve: a first cycle is over, or an earlier process has left its counters."""
+        """Whether all transforms were tried once, an interval has passed, or the state file had counters to serve."""
         if not self._ready:
             waited = time.monotonic() - self._began
             self._ready = self._poller.restored or self.polled_all or waited > self._config.polling.interval
@@ -151,52 +155,52 @@ class Service:
         """Load the configuration again; return why the old one was kept, None if the new one is in force."""
         with self._reloading:
             try:
-                self._adopt(self._load())
+                self._apply(self._load())
             except (ConfigError, StateError) as error:
                 self.telemetry.config_last_reload_successful.set(0)
                 log.error("configuration not reloaded; the old one stays in force", error=str(error))
                 return str(error)
-            self._loaded()
+            self._record_reload()
             log.info("configuration reloaded", transforms=len(self._config.transforms))
             return None
 
-    def _adopt(self, config: Config) -> None:
+    def _apply(self, config: Config) -> None:
         before, former = self._config, self._clients
         if config.state != before.state:
             raise StateError("state.path: cannot change while the exporter runs; expected a restart")
         clients = former if _connection_of(config) == _connection_of(before) else self._connect(config)
-        searches = self._discovery.plan(config)
-        self._watch(config, clients, searches)
-        self._discovery.adopt(searches, config, clients)
+        queries = self._discovery.plan(config)
+        self._monitor(config, clients, queries)
+        self._discovery.apply(queries, config, clients)
         self._config, self._clients = config, clients
         if clients is not former:
             former.close()
             del former
-            # What a client refers to refers back to it, so only the collector frees it, and that comes round seldom.
+            # Clients are in reference cycles, so only the garbage collector frees them, and it seldom runs by itself.
             gc.collect()
 
-    def _watch(self, config: Config, clients: GlueClients, searches: Sequence[DiscoveryQuery]) -> None:
-        """Watch what is configured and what was found; nothing has changed if this raises `StateError`."""
-        # Before it is used, for a search may end meanwhile.
-        found = [search.found for search in searches]
-        self._poller.watch(config, clients, self._targets_of(config, searches))
+    def _monitor(self, config: Config, clients: GlueClients, queries: Sequence[DiscoveryQuery]) -> None:
+        """Monitor the configured and the found transforms; nothing has changed if this raises `StateError`."""
+        # Read once, and before it is used: a query may end meanwhile and change what it has found.
+        found = [query.found for query in queries]
+        self._poller.monitor(config, clients, self._targets_of(config, found))
         self._found = found
 
-    def _targets_of(self, config: Config, searches: Iterable[DiscoveryQuery]) -> tuple[Target, ...]:
-        """Return what this shard watches; what a search has found is the shard's own already."""
+    def _targets_of(self, config: Config, found: Iterable[tuple[Target, ...]]) -> tuple[Target, ...]:
+        """Return the targets of this shard; those that discovery has found are its own already."""
         configured = [target for target in configured_targets(config) if self._shard.owns(target.id)]
-        return merge_targets(configured, (target for search in searches for target in search.found))
+        return merge_targets(configured, (target for targets in found for target in targets))
 
-    def _watch_found(self) -> None:
-        """Watch what a discovery has found, if that is news."""
+    def _monitor_found(self) -> None:
+        """Monitor what discovery has found, if that has changed."""
         with self._reloading:
-            searches = self._discovery.searches
-            if [search.found for search in searches] == self._found:
+            queries = self._discovery.queries
+            if [query.found for query in queries] == self._found:
                 return
             try:
-                self._watch(self._config, self._clients, searches)
+                self._monitor(self._config, self._clients, queries)
             except StateError as error:
-                log.error("what was discovered is not watched yet", error=str(error))
+                log.error("discovered transforms are not monitored yet, because of the state file", error=str(error))
 
     def effective_config(self) -> str:
         """Return the configuration in force, secrets masked."""
@@ -204,7 +208,7 @@ class Service:
         return shard + masked_yaml(self._config)
 
     def status_page(self, query: Mapping[str, str], telemetry_path: str) -> "HtmlPage | None":
-        """Return the page of all transforms, as the query wants it; None if pages are turned off."""
+        """Return the page of all transforms, filtered by the URL's ``query``; None if pages are turned off."""
         pages = self._status_pages()
         if pages is None:
             return None
@@ -220,7 +224,7 @@ class Service:
         return pages.front(reports, health, query, telemetry_path, PageTime(time.time(), time.monotonic()))
 
     def transform_page(self, transform_id: str, telemetry_path: str) -> "HtmlPage | None":
-        """Return the page of one transform; None if it is not watched or pages are turned off."""
+        """Return the page of one transform; None if it is not monitored or pages are turned off."""
         pages = self._status_pages()
         report = next((one for one in self._reports() if one.target.id == transform_id), None)
         if pages is None or report is None:
@@ -236,11 +240,11 @@ class Service:
         ]
 
     def _status_pages(self) -> "StatusPages | None":
-        """Return what renders the pages; it is loaded when somebody first looks at one."""
+        """Return the renderer of the pages, None if they are turned off; it is loaded at the first request."""
         if not self._config.web.status_page:
             return None
         if self._pages is None:
-            # A template engine takes 50 ms and some memory, which a process that is only scraped does without.
+            # The template engine takes 50 ms and some memory, which a process without page requests does not need.
             from exporter.statuspage import StatusPages  # noqa: PLC0415
 
             self._pages = StatusPages()
@@ -248,7 +252,7 @@ class Service:
 
 
 def _connection_of(config: Config) -> tuple[object, ...]:
-    """Return what a change of needs new clients."""
+    """Return the settings of which a change needs new clients."""
     polling = config.polling
     rates = (polling.request_timeout, polling.max_attempts, polling.requests_per_second, polling.concurrency)
     return config.accounts, config.endpoint_url, rates

@@ -1,7 +1,7 @@
-"""Which transforms there are: Glue is asked at intervals, by tag and by name.
+"""Finds the transforms to monitor: asks Glue at intervals, with filters on tags and names.
 
-A search is one item of ``discovery`` in one region. Its last good answer holds until the next one: a search that fails
-takes no transform away.
+A query is one item of ``discovery`` in one region. Its last good answer holds until the next one, so a query that fails
+removes no transform.
 """
 
 import threading
@@ -19,173 +19,176 @@ from exporter.glue.rate_limit import Stopped
 from exporter.logs import get_logger
 from exporter.model.shard import Shard
 from exporter.model.transform import Lane, Target
-from exporter.polling.poll_log import PollLog
+from exporter.polling.poll_log import DISCOVERY, TAGS, PollLog, log_discovered
 from exporter.polling.threads import ThreadPool
 from exporter.telemetry import Telemetry
 
 log = get_logger(__name__)
 
 HEARTBEAT = 1.0
-"""Seconds within which it is looked at the latest whether a search is due."""
+"""Seconds between two checks, at most, for queries that are due."""
 
 
 @dataclass(slots=True, eq=False)
 class DiscoveryQuery:
-    """What to look for in one account and region, and what was found there."""
+    """One question to one account and region, and its last good answer."""
 
-    wanted: DiscoverySettings
+    settings: DiscoverySettings
     lane: Lane
     found: tuple[Target, ...] = ()
     tried: bool = False
+    """Whether it was made at least once, well or not."""
     failing: bool = False
     succeeded: float | None = None
     """When it last succeeded (UTC seconds)."""
     due: float = 0.0
-    """When it is to be made next (monotonic seconds)."""
+    """When it is made next (monotonic seconds)."""
     busy: bool = False
+    """Whether it is under way."""
 
 
 class Discovery:
-    """Makes all searches of a configuration. `adopt` says which; `run` makes them until the exporter stops."""
+    """Makes all queries of a configuration. `apply` says which they are; `run` makes them until the exporter stops."""
 
     def __init__(
         self, telemetry: Telemetry, shard: Shard, *, stop: threading.Event, on_found: Callable[[], None]
     ) -> None:
-        """Take where to tell how it goes, and whose transforms are looked for.
+        """Take the exporter's own metrics, and the shard whose transforms count.
 
-        ``on_found`` is called after each search that has succeeded.
+        ``stop`` ends `run`; ``on_found`` is called after each query that has succeeded.
         """
         self._shard = shard
         self._telemetry = telemetry
         self._stop = stop
         self._on_found = on_found
         self._poll_log = PollLog()
-        self._crew = ThreadPool("discover")
+        self._pool = ThreadPool("discover")
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._searches: tuple[DiscoveryQuery, ...] = ()
+        self._queries: tuple[DiscoveryQuery, ...] = ()
         self._clients: GlueClients
         self._retry_after = 0.0
         self._page_size = 0
 
     def plan(self, config: Config) -> tuple[DiscoveryQuery, ...]:
-        """Return the searches of a configuration, to be made once they are adopted.
+        """Return the queries of a configuration; they are made once they are applied.
 
-        A search that was made before goes on with what it has found. A new one begins with what former searches of its
-        account and region had found, until its own first answer: a changed filter leaves no gap.
+        A query with the same settings as before keeps its answer. Until a new query has its first answer, it has what
+        the former queries of its account and region had found, so that a changed filter leaves no gap.
         """
-        return _carried_over(_searches(config.discovery), self.searches)
+        return _carried_over(_queries_of(config.discovery), self.queries)
 
-    def adopt(self, searches: tuple[DiscoveryQuery, ...], config: Config, clients: GlueClients) -> None:
-        """Make these searches, planned for this configuration, from now on."""
+    def apply(self, queries: tuple[DiscoveryQuery, ...], config: Config, clients: GlueClients) -> None:
+        """Make these queries, planned for this configuration, from now on."""
         with self._lock:
-            gone = {search.lane for search in self._searches} - {search.lane for search in searches}
-            for search in set(self._searches) - set(searches):
-                self._poll_log.forget_discovery(search.lane, search)
-            self._searches, self._clients = searches, clients
+            dropped_lanes = {query.lane for query in self._queries} - {query.lane for query in queries}
+            for query in set(self._queries) - set(queries):
+                self._poll_log.forget(DISCOVERY, query.lane, query)
+            self._queries, self._clients = queries, clients
             self._retry_after, self._page_size = config.polling.interval, config.polling.page_size
-            for lane in gone:
-                self._forget(lane)
+            for lane in dropped_lanes:
+                self._remove_metrics(lane)
         self._wake.set()
 
     @property
-    def searches(self) -> tuple[DiscoveryQuery, ...]:
-        """What is searched, with what was found."""
+    def queries(self) -> tuple[DiscoveryQuery, ...]:
+        """The queries that are in force, with what they have found."""
         with self._lock:
-            return self._searches
+            return self._queries
 
     @property
     def tried_all(self) -> bool:
-        """Whether every search was made once, successful or not."""
+        """Whether every query was made once, well or not."""
         with self._lock:
-            return all(search.tried for search in self._searches)
+            return all(query.tried for query in self._queries)
 
     @property
     def failing(self) -> list[Lane]:
-        """Where the last search has failed, or none was made yet."""
+        """The accounts and regions in which the last query failed, or none was made yet."""
         with self._lock:
-            return [search.lane for search in self._searches if search.failing or not search.tried]
+            return [query.lane for query in self._queries if query.failing or not query.tried]
 
-    # -- when to search ---------------------------------------------------------------------------------------------
+    # -- when a query is made ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Search until the exporter stops; a thread of its own."""
+        """Make queries until the exporter stops; needs a thread of its own."""
         while not self._stop.is_set():
-            self._wake.wait(self._begin_searches())
+            self._wake.wait(self._begin_queries())
             self._wake.clear()
 
-    def _begin_searches(self) -> float:
-        """Begin the searches that are due; return the seconds until the next one."""
+    def _begin_queries(self) -> float:
+        """Begin the queries that are due; return the seconds until the next one is."""
         now = time.monotonic()
         with self._lock:
-            idle = [search for search in self._searches if not search.busy]
-            for search in idle:
-                if search.due <= now:
-                    search.busy = self._crew.run(
-                        partial(self._make, search, self._clients.client_for(search.lane), self._page_size)
+            idle = [query for query in self._queries if not query.busy]
+            for query in idle:
+                if query.due <= now:
+                    query.busy = self._pool.run(
+                        partial(self._make, query, self._clients.client_for(query.lane), self._page_size)
                     )
-            waiting = [search.due - now for search in idle if search.due > now]
+            waiting = [query.due - now for query in idle if query.due > now]
         return min([HEARTBEAT, *waiting])
 
-    def _make(self, search: DiscoveryQuery, glue: GlueClient, page_size: int) -> None:
+    def _make(self, query: DiscoveryQuery, glue: GlueClient, page_size: int) -> None:
         began = time.monotonic()
         try:
-            self._try(search, glue, page_size, began)
-        except Exception:  # a mistake of this program costs this search and no other, and is not made again at once
-            log.exception("a discovery has met a mistake of this program; please report it")
-            self._note(search, None, due=began + min(search.wanted.interval, self._retry_after))
+            self._try(query, glue, page_size, began)
+        except Exception:  # a defect in one query must not end the others; it is made again after the retry time
+            log.exception("a discovery failed because of a defect in this program; please report it")
+            self._record(query, None, due=began + min(query.settings.interval, self._retry_after))
         finally:
             with self._lock:
-                search.busy, search.tried = False, True
+                query.busy, query.tried = False, True
             self._wake.set()
 
-    def _try(self, search: DiscoveryQuery, glue: GlueClient, page_size: int, began: float) -> None:
+    def _try(self, query: DiscoveryQuery, glue: GlueClient, page_size: int, began: float) -> None:
         try:
-            found = self._find(search, glue, page_size)
+            found = self._find(query, glue, page_size)
         except Stopped:
             return
         except GlueError as error:
-            if self._note(search, None, due=began + min(search.wanted.interval, self._retry_after)):
-                self._poll_log.discovery_failed(search.lane, search, error)
+            if self._record(query, None, due=began + min(query.settings.interval, self._retry_after)):
+                self._poll_log.begin(DISCOVERY, query.lane, query, error)
             return
-        before = search.found
-        if self._note(search, found, due=began + search.wanted.interval):
-            self._poll_log.discovered(search.lane, search, _ids(before), _ids(found))
+        before = query.found
+        if self._record(query, found, due=began + query.settings.interval):
+            self._poll_log.end(DISCOVERY, query.lane, query)
+            log_discovered(query.lane, _ids(before), _ids(found))
             self._on_found()
 
-    def _note(self, search: DiscoveryQuery, found: tuple[Target, ...] | None, *, due: float) -> bool:
-        """Note what a search has found, None if it failed; whether it is still wanted."""
+    def _record(self, query: DiscoveryQuery, found: tuple[Target, ...] | None, *, due: float) -> bool:
+        """Record what a query has found, None if it failed; return whether the query is still in force."""
         with self._lock:
-            search.failing = found is None
-            search.due = max(due, time.monotonic())
+            query.failing = found is None
+            query.due = max(due, time.monotonic())
             if found is not None:
-                search.found, search.succeeded = found, time.time()
-            wanted = search in self._searches
-            if wanted:
-                self._tell(search.lane)
-            return wanted
+                query.found, query.succeeded = found, time.time()
+            in_force = query in self._queries
+            if in_force:
+                self._update_metrics(query.lane)
+            return in_force
 
-    # -- what to find -----------------------------------------------------------------------------------------------
+    # -- what a query finds -----------------------------------------------------------------------------------------
 
-    def _find(self, search: DiscoveryQuery, glue: GlueClient, page_size: int) -> tuple[Target, ...]:
-        ids = find(search.wanted, glue, page_size=page_size, owns=self._shard.owns)
-        labels = self._labels(search, glue, ids)
-        return tuple(Target(transform_id, search.lane, None, labels[transform_id]) for transform_id in ids)
+    def _find(self, query: DiscoveryQuery, glue: GlueClient, page_size: int) -> tuple[Target, ...]:
+        ids = find(query.settings, glue, page_size=page_size, owns=self._shard.owns)
+        labels = self._labels(query, glue, ids)
+        return tuple(Target(transform_id, query.lane, None, labels[transform_id]) for transform_id in ids)
 
-    def _labels(self, search: DiscoveryQuery, glue: GlueClient, ids: Iterable[str]) -> dict[str, dict[str, str]]:
-        """Return the labels from tags by transform; where tags are not to be had, as they were."""
-        wanted = search.wanted.labels_from_tags
-        tags = search.wanted.tags
-        known = {label_name(key): tags[key] for key in wanted if key in tags}
-        asked = [key for key in wanted if key not in tags]
-        before = {target.id: target.labels for target in search.found}
+    def _labels(self, query: DiscoveryQuery, glue: GlueClient, ids: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the labels from tags by transform id; if tags cannot be read, the labels from before."""
+        keys, filters = query.settings.labels_from_tags, query.settings.tags
+        # The filter says what value such a tag has, so there is no need to read it.
+        known = {label_name(key): filters[key] for key in keys if key in filters}
+        to_read = [key for key in keys if key not in filters]
+        before = {target.id: target.labels for target in query.found}
         labels = {transform_id: {**before.get(transform_id, {}), **known} for transform_id in ids}
-        if asked:
-            self._read_tags(glue, asked, labels)
+        if to_read:
+            self._read_tags(glue, to_read, labels)
         return labels
 
     def _read_tags(self, glue: GlueClient, keys: Iterable[str], labels: Mapping[str, dict[str, str]]) -> None:
-        """Put the tags with these keys into the labels of each transform."""
+        """Put the values of the tags with these keys into the labels of each transform."""
         for transform_id, its_labels in labels.items():
             try:
                 tags = glue.tags(transform_id)
@@ -194,26 +197,26 @@ class Discovery:
             except GlueError as error:
                 if error.reason == "EntityNotFoundException":
                     continue
-                # Labels are an ornament: what keeps them away keeps no transform away, and is not asked for each.
-                self._poll_log.tags_failed(glue.lane, error)
+                # Tag labels are optional: on failure keep the transforms and stop asking for tags.
+                self._poll_log.begin(TAGS, glue.lane, "", error)
                 return
             for key in keys:
                 its_labels.pop(label_name(key), None)
             its_labels.update({label_name(key): tags[key] for key in keys if key in tags})
-        self._poll_log.tags_known(glue.lane)
+        self._poll_log.end(TAGS, glue.lane, "")
 
-    # -- how it goes ------------------------------------------------------------------------------------------------
+    # -- the exporter's own metrics ---------------------------------------------------------------------------------
 
-    def _tell(self, lane: Lane) -> None:
-        searches = [search for search in self._searches if search.lane == lane]
-        found = {target.id for search in searches for target in search.found}
+    def _update_metrics(self, lane: Lane) -> None:
+        queries = [query for query in self._queries if query.lane == lane]
+        found = {target.id for query in queries for target in query.found}
         self._telemetry.discovered_transforms.labels(*lane).set(len(found))
-        self._telemetry.discovery_up.labels(*lane).set(not any(search.failing for search in searches))
-        succeeded = [search.succeeded for search in searches if search.succeeded is not None]
-        if len(succeeded) == len(searches):
+        self._telemetry.discovery_up.labels(*lane).set(not any(query.failing for query in queries))
+        succeeded = [query.succeeded for query in queries if query.succeeded is not None]
+        if len(succeeded) == len(queries):
             self._telemetry.discovery_last_success.labels(*lane).set(min(succeeded))
 
-    def _forget(self, lane: Lane) -> None:
+    def _remove_metrics(self, lane: Lane) -> None:
         for gauge in (
             self._telemetry.discovered_transforms,
             self._telemetry.discovery_up,
@@ -222,23 +225,23 @@ class Discovery:
             gauge.remove(*lane)
 
 
-def _searches(discovery: Iterable[DiscoverySettings]) -> list[DiscoveryQuery]:
-    return [DiscoveryQuery(wanted, Lane(wanted.account, region)) for wanted in discovery for region in wanted.regions]
+def _queries_of(discovery: Iterable[DiscoverySettings]) -> list[DiscoveryQuery]:
+    return [DiscoveryQuery(item, Lane(item.account, region)) for item in discovery for region in item.regions]
 
 
 def _carried_over(new: Iterable[DiscoveryQuery], before: Iterable[DiscoveryQuery]) -> tuple[DiscoveryQuery, ...]:
-    """Return the new searches, each replaced by the same one from before, or begun with what those had found."""
+    """Return the new queries; one with the same settings as before is replaced by that one, with its answer."""
     left = list(before)
-    searches = []
-    for search in new:
-        same = next((old for old in left if (old.lane, old.wanted) == (search.lane, search.wanted)), None)
+    queries = []
+    for query in new:
+        same = next((old for old in left if (old.lane, old.settings) == (query.lane, query.settings)), None)
         if same is not None:
             left.remove(same)
-        searches.append(same or search)
-    for search in searches:
-        if not search.tried:
-            search.found = tuple(target for old in left if old.lane == search.lane for target in old.found)
-    return tuple(searches)
+        queries.append(same or query)
+    for query in queries:
+        if not query.tried:
+            query.found = tuple(target for old in left if old.lane == query.lane for target in old.found)
+    return tuple(queries)
 
 
 def _ids(targets: Iterable[Target]) -> list[str]:
@@ -246,15 +249,18 @@ def _ids(targets: Iterable[Target]) -> list[str]:
 
 
 def find(
-    wanted: DiscoverySettings, glue: GlueClient, *, page_size: int, owns: Callable[[str], bool] = lambda _: True
+    settings: DiscoverySettings, glue: GlueClient, *, page_size: int, owns: Callable[[str], bool] = lambda _: True
 ) -> list[str]:
-    """Return the ids of the transforms that are wanted in one account and region, and ours; raises `GlueError`."""
-    ids = glue.transform_ids(wanted.tags, page_size=page_size)
-    # Before anything is asked about each: names and tags of the others' transforms are the others' calls.
+    """Return the ids of the transforms in one account and region that match the filters and are ours.
+
+    ``owns`` says whether a transform id is ours; by default all are. Raises `GlueError`.
+    """
+    ids = glue.transform_ids(settings.tags, page_size=page_size)
+    # Before GetMLTransform and GetTags: those calls for the transforms of other shards are for the other shards.
     ids = [transform_id for transform_id in ids if owns(transform_id)]
-    if wanted.name is None:
+    if settings.name is None:
         return ids
-    return [transform_id for transform_id in ids if _is_named(glue, transform_id, wanted.name)]
+    return [transform_id for transform_id in ids if _is_named(glue, transform_id, settings.name)]
 
 
 def _is_named(glue: GlueClient, transform_id: str, pattern: str) -> bool:

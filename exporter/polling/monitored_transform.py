@@ -1,4 +1,4 @@
-"""One watched transform: a poll of it, from pages to ledger, and what its polls have shown."""
+"""One monitored transform: its ledger, one poll of it, and the snapshot that its metrics show."""
 
 import math
 from collections.abc import Callable
@@ -18,11 +18,14 @@ from exporter.model.transform import Details, Target
 from exporter.polling.timetable import Job
 
 CLOCK_TOLERANCE = 1.0
-"""Seconds by which the lookback may begin before what the ledger knows; clocks are adjusted by less all the time."""
+"""Seconds by which the lookback may begin before the oldest run that the ledger knows about.
+
+NTP moves the clock by less than this all the time, which must not cause a read of the whole lookback each time.
+"""
 
 
 def offset_of(transform_id: str) -> float:
-    """Return a fraction in [0, 1) that is spread evenly over transform ids, to spread what all do in one interval.
+    """Return a fraction in [0, 1) that is spread evenly over transform ids: when in an interval a transform is polled.
 
     It stays the same over restarts, as the offset of a target in Prometheus does. Processes on different hosts poll a
     transform at different times all the same, since intervals are counted from the boot of the host.
@@ -33,53 +36,58 @@ def offset_of(transform_id: str) -> float:
 
 @dataclass(slots=True)
 class MonitoredTransform:
-    """A transform with its ledger. Only one thread at a time polls it; `Poller` sees to that."""
+    """A transform with its ledger and the results of its polls. `Poller` lets one thread at a time poll it."""
 
     target: Target
     ledger: Ledger
     initial_values: InitialValues
     offset: float = field(init=False)
-    """Where in an interval its turn comes, a fraction in [0, 1) that depends on its id only."""
+    """When in an interval it is polled, a fraction in [0, 1)."""
     account_id: str = ""
+    """The twelve digits of the AWS account; empty until they are known."""
     details: Details | None = None
+    """The answer of GetMLTransform; None before the first one."""
     poll: PollResult | None = None
-    whole: float | None = None
-    """When the whole lookback was last read, or is taken to have been (UTC seconds)."""
+    """The result of the last poll; None before the first one."""
+    last_full_read: float | None = None
+    """When a poll last read the whole lookback (UTC seconds); after a restart, a time chosen by the offset."""
     recent: Recent = field(default_factory=Recent)
-    """The newest runs, for people."""
+    """The newest runs, for the status page."""
     job: Job | None = None
+    """Its turns in the scheduler; None before the first."""
     shown: tuple[TransformSnapshot, dict[Series, Total]] | None = None
-    """What was last given to the exposition."""
-    watched: bool = False
-    """False before the transform is scheduled, and once it has left the configuration; it may come back."""
-    left: float = 0.0
-    """When it left (UTC seconds)."""
-    tracked: int = 0
-    """How many of its runs the exporter's own metrics know of."""
+    """The snapshot and the totals that the exposition has of it."""
+    active: bool = False
+    """False before it is scheduled, and once it has left the configuration; it may return."""
+    removed_at: float = 0.0
+    """When it left the configuration (UTC seconds)."""
+    tracked_runs: int = 0
+    """Its share of the metric glue_ml_exporter_tracked_runs."""
 
     def __post_init__(self) -> None:
         self.offset = offset_of(self.target.id)
 
     @property
     def name(self) -> str:
-        """The name by which the transform is shown."""
+        """The name in its labels: the configured one, else the one that Glue knows, else the id."""
         return shown_name(self.target, self.details)
 
     @property
     def known_name(self) -> str:
-        """The name that Glue knows, empty if it has not told."""
+        """The name in Glue; empty if GetMLTransform has not succeeded yet."""
         return self.details.name if self.details else ""
 
     def read(
         self, glue: GlueClient, polling: Polling, now: float, keep_going: Callable[[], None], recent: int = LIMIT
     ) -> Changes:
-        """Poll once at ``now`` (UTC seconds) and believe what came. Raises `GlueError`, the ledger then unchanged.
+        """Poll once at ``now`` (UTC seconds), commit the runs to the ledger and return what has changed.
 
-        ``keep_going`` is called between the calls, and may raise; so many ``recent`` runs are kept for people.
+        ``keep_going`` is called after each call to Glue and may raise, which ends the poll. The newest ``recent`` runs
+        are kept for the status page. Raises `GlueError`; the ledger is then as it was before.
         """
         cutoff = now - polling.lookback
-        whole = self._whole_is_due(now, cutoff, polling.resync_interval)
-        since = cutoff if whole else self._since(cutoff, polling, recent)
+        full_read = self._full_read_is_due(now, cutoff, polling.resync_interval)
+        since = cutoff if full_read else self._since(cutoff, polling, recent)
         reading = Reading(self.ledger, now=now, since=since, cutoff=cutoff)
         sighting = Sighting(now, recent)
         for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
@@ -89,37 +97,44 @@ class MonitoredTransform:
         for run_id in reading.unseen():
             self._look_up(glue, reading, sighting, run_id)
             keep_going()
-        # What is for people first: if that goes wrong, the ledger is as it was, and so is what is stored of it.
+        # The ledger comes last: if the recent runs cannot be committed, ledger and state file still agree.
         self.recent.commit(sighting, reading.gone.values())
         changes = self.ledger.commit(reading)
-        if whole:
-            # The first one comes early, by a share of its own, so that the transforms do not re-read all at once.
-            early = self.offset / 2 * polling.resync_interval if self.whole is None else 0.0
-            self.whole = now - early
+        if full_read:
+            # The second full read comes early by a share that depends on the offset, so that the transforms of a
+            # process do not all read their lookback at the same time.
+            early = self.offset / 2 * polling.resync_interval if self.last_full_read is None else 0.0
+            self.last_full_read = now - early
         return changes
 
     def _since(self, cutoff: float, polling: Polling, recent: int) -> float:
-        """Return the StartedAfter of a poll that does not read all; the first one after a restart reaches back further.
+        """Return the start time from which an ordinary poll reads (UTC seconds).
 
-        So the newest runs are there again, for as many as come in the page that is asked for anyway.
+        The first poll after a restart reads further back, so that the status page shows the newest runs again: as many
+        as fit into the page that is read anyway.
         """
         since = self.ledger.since(cutoff, polling.overlap, polling.page_size)
         if self.recent.runs:
             return since
         return min(since, max(cutoff, self.ledger.start_of_newest(min(recent, polling.page_size // 2))))
 
-    def _whole_is_due(self, now: float, cutoff: float, resync_interval: float) -> bool:
-        """Whether to read all from ``cutoff`` on: when the ledger does not know it all yet, and in turn."""
+    def _full_read_is_due(self, now: float, cutoff: float, resync_interval: float) -> bool:
+        """Return whether to read all runs from ``cutoff`` on.
+
+        This is so if the ledger does not know all of them yet, after each resync interval, and if the clock was set
+        back.
+        """
         if cutoff < self.ledger.floor - CLOCK_TOLERANCE:
             return True
-        if self.whole is None:
-            self.whole = now - self.offset * resync_interval
-        return not 0 <= now - self.whole < resync_interval
+        if self.last_full_read is None:
+            self.last_full_read = now - self.offset * resync_interval
+        return not 0 <= now - self.last_full_read < resync_interval
 
     def idle(self, polling: Polling, now: float) -> bool:
-        """Whether the transform may be polled less often: no run is open, none started or ended lately.
+        """Return whether the idle interval is short enough for the transform at ``now`` (UTC seconds).
 
-        Lately is the idle interval itself: what has just run may run again.
+        This is so if no run is open, and none has started or ended within the last idle interval: a transform that has
+        just run may run again.
         """
         if polling.idle_interval is None or self.ledger.open or self.ledger.gone:
             return False
@@ -139,11 +154,15 @@ class MonitoredTransform:
 
     @property
     def next_poll(self) -> float | None:
-        """When it is polled next (monotonic seconds), None while it is being polled."""
+        """When the next poll is due (monotonic seconds); None while a poll is under way or waits for a thread."""
         return None if self.job is None or self.job.pending else self.job.due
 
     def snapshot(self, polling: Polling, now: float, *, created: bool) -> TransformSnapshot:
-        """Return what is to be shown at ``now`` (UTC seconds)."""
+        """Return what the metrics show at ``now`` (UTC seconds).
+
+        The gauges are left out if the last good poll is older than ``stale_after``. ``created`` adds the _created
+        lines of OpenMetrics.
+        """
         succeeded = self.poll.succeeded if self.poll else None
         fresh = succeeded is not None and now - succeeded <= polling.stale_after
         return TransformSnapshot(

@@ -1,4 +1,4 @@
-"""Turns the crank: each transform is polled once per interval, and shown as that poll has left it."""
+"""Polls every monitored transform once per interval and publishes what each poll has found."""
 
 import threading
 import time
@@ -21,25 +21,25 @@ from exporter.glue.error_table import REASONS
 from exporter.glue.rate_limit import Stopped
 from exporter.model.transform import Details, Target
 from exporter.polling.monitored_transform import MonitoredTransform
-from exporter.polling.poll_log import PollLog
+from exporter.polling.poll_log import DETAILS, STATE, PollLog, log_rebucketed
 from exporter.polling.scheduler import Scheduler, threads_of_a_lane
 from exporter.polling.timetable import Job
 from exporter.state.store import StateFile
 from exporter.telemetry import Telemetry
 
-TIDY_INTERVAL = 3600.0
-"""Seconds after which the file learns again which transforms are configured.
+CLEAN_UP_INTERVAL = 3600.0
+"""Seconds after which the state file is given the list of configured transforms again.
 
-A quiet one writes nothing else, and a process that follows must not take it for one that left long ago: until its first
-discovery has ended it knows of the others only.
+A transform without new runs writes nothing else. The next process deletes transforms that were not listed for the
+lookback; it does not know those of discovery until its first query has ended.
 """
 
-LONGEST_TROUBLE = 1000
-"""Characters kept of what AWS says about a poll that failed."""
+MAX_ERROR_LENGTH = 1000
+"""Characters of a failed poll's error that the status page keeps."""
 
 
 class Poller:
-    """All watched transforms. `watch` says which; `run` polls them until the exporter stops."""
+    """All monitored transforms. `monitor` says which they are; `run` polls them until the exporter stops."""
 
     def __init__(
         self,
@@ -52,7 +52,10 @@ class Poller:
         stop: threading.Event,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Take what to poll with; ``now`` gives UTC seconds, ``stop`` ends every poll between two of its calls."""
+        """Take the Glue clients to poll with, where to publish, and the state file if there is one.
+
+        ``stop`` ends each poll between two of its calls; ``now`` gives UTC seconds.
+        """
         self._config = config
         self._clients = clients
         self._exposition = exposition
@@ -62,10 +65,11 @@ class Poller:
         self._now = now
         self._poll_log = PollLog()
         self._lock = threading.Lock()
-        self._watches: dict[str, MonitoredTransform] = {}
+        self._transforms: dict[str, MonitoredTransform] = {}
+        """The monitored transforms by id, and those that were removed less than the lookback ago."""
         self.restored = False
-        """Whether an earlier process has left something to serve."""
-        self._tidied = now()
+        """Whether the state file had a transform that is monitored."""
+        self._cleaned_up = now()
         self._scheduler = Scheduler(
             interval=config.polling.interval,
             idle_interval=config.polling.idle_interval,
@@ -73,53 +77,55 @@ class Poller:
             on_cycle=self._end_cycle,
         )
 
-    # -- what is watched --------------------------------------------------------------------------------------------
+    # -- which transforms are monitored -----------------------------------------------------------------------------
 
-    def watch(self, config: Config, clients: GlueClients, targets: Iterable[Target]) -> None:
-        """Watch these targets from now on, under this configuration; the others leave.
+    def monitor(self, config: Config, clients: GlueClients, targets: Iterable[Target]) -> None:
+        """Monitor these targets from now on, under this configuration, and remove all others.
 
-        What is known of a transform that leaves is kept for the lookback, in case it comes back. Raises `StateError`
-        when the state of a new one cannot be read.
+        A removed transform keeps its counters for the lookback, in case it returns. Raises `StateError` when the state
+        of a new transform cannot be read; nothing has changed then.
         """
         wanted = {target.id: target for target in targets}
         with self._lock:
-            new = [target for target in wanted.values() if target.id not in self._watches]
+            new = [target for target in wanted.values() if target.id not in self._transforms]
             opened = {target.id: self._open(target, config) for target in new}
             self._config, self._clients = config, clients
             if self._exposition.select(Selection.of(config.metrics), config.metrics.max_series):
-                self._bear_again()
-            self._watches |= opened
-            for watch in [watch for watch in self._watches.values() if watch.watched]:
-                if watch.target.id not in wanted:
-                    self._leave(watch)
+                self._restart_initial_values()
+            self._transforms |= opened
+            for transform in self.monitored:
+                if transform.target.id not in wanted:
+                    self._remove(transform)
             lanes = {target.lane for target in wanted.values()}
             self._telemetry.expect(lanes, REASONS)
             for target in wanted.values():
-                self._enter(self._watches[target.id], target)
-            self._tidy()
+                self._add(self._transforms[target.id], target)
+            self._clean_up()
         polling = config.polling
         threads = threads_of_a_lane(polling.concurrency, len(lanes))
         self._scheduler.reconfigure(polling.interval, polling.idle_interval, threads)
 
-    def _enter(self, watch: MonitoredTransform, target: Target) -> None:
-        if not watch.watched and watch.job is not None:
-            watch.initial_values = self._reborn(watch)
-        named = watch.name
-        watch.target = target
-        self._rename(watch, named)
-        watch.account_id = self._clients.client_for(target.lane).account_id
-        if watch.job is None:
-            watch.job = Job(partial(self._poll, watch), target.lane, watch.offset)
-        watch.job.lane = target.lane
-        if not watch.watched:
-            watch.watched = True
-            if watch.ledger.counting and not watch.job.pending:
-                # What an earlier process has left, or this one before a reload, is served at once: a scrape that
-                # comes before the first poll brings the held-back series nearer to their release.
-                self._put(watch)
-            self._scheduler.add(watch.job)
+    def _add(self, transform: MonitoredTransform, target: Target) -> None:
+        if not transform.active and transform.job is not None:
+            # It returns: Prometheus takes its series for new ones.
+            transform.initial_values = self._restarted_values(transform)
+        old_name = transform.name
+        transform.target = target
+        self._follow_name(transform, old_name)
+        transform.account_id = self._clients.client_for(target.lane).account_id
+        if transform.job is None:
+            transform.job = Job(partial(self._poll, transform), target.lane, transform.offset)
+        transform.job.lane = target.lane
+        if not transform.active:
+            transform.active = True
+            if transform.ledger.counting and not transform.job.pending:
+                # It was restored from the state file or returns after a reload. A scrape before the first poll then
+                # shows its counters already, so initial values are served that much sooner.
+                self._publish(transform)
+            self._scheduler.add(transform.job)
 
     def _open(self, target: Target, config: Config) -> MonitoredTransform:
+        """Return a new transform, restored from the state file if that knows it."""
         bounds, metrics = config.metrics.execution_buckets, config.metrics
         restored = None if self._state is None else self._state.load(target.id, bounds)
         if restored is None:
@@ -128,7 +134,7 @@ class Poller:
             )
             return MonitoredTransform(target, Ledger(bounds), initial_values)
         if restored.rebucketed:
-            self._poll_log.rebucketed(target)
+            log_rebucketed(target)
         self.restored = True
         initial_values = InitialValues(
             scrapes=metrics.birth_scrapes,
@@ -140,162 +146,166 @@ class Poller:
         details = Details(name=restored.name) if config.transform_details else None
         return MonitoredTransform(target, restored.ledger, initial_values, details=details)
 
-    def _reborn(self, watch: MonitoredTransform, *, histograms: bool = True) -> InitialValues:
+    def _restarted_values(self, transform: MonitoredTransform, *, histograms: bool = True) -> InitialValues:
         metrics = self._config.metrics
-        return watch.initial_values.again(
+        return transform.initial_values.again(
             scrapes=metrics.birth_scrapes, timeout=metrics.birth_timeout, histograms=histograms
         )
 
-    def _bear_again(self) -> None:
-        """Serve what is shown at its base value first: some of it was left out until now, and no scrape has seen it."""
-        for watch in [watch for watch in self._watches.values() if watch.watched]:
-            watch.initial_values = self._reborn(watch)
-            if watch.shown is not None:
-                snapshot, totals = watch.shown
-                watch.shown = replace(snapshot, initial_values=watch.initial_values), totals
-                self._exposition.update(*watch.shown, offset=watch.offset)
+    def _restart_initial_values(self) -> None:
+        """Serve all series at their initial values first: some were left out until now, so no scrape has seen them."""
+        for transform in self.monitored:
+            transform.initial_values = self._restarted_values(transform)
+            if transform.shown is not None:
+                snapshot, totals = transform.shown
+                transform.shown = replace(snapshot, initial_values=transform.initial_values), totals
+                self._exposition.update(*transform.shown, offset=transform.offset)
 
-    def _rename(self, watch: MonitoredTransform, before: str) -> None:
-        """See to the births of a transform that is shown under another name: its series are new ones."""
-        if watch.name != before:
-            watch.initial_values = self._reborn(watch)
+    def _follow_name(self, transform: MonitoredTransform, old_name: str) -> None:
+        """Restart the initial values if the name has changed: it is a label, so all series are new ones."""
+        if transform.name != old_name:
+            transform.initial_values = self._restarted_values(transform)
 
-    def _rebucket(self, watch: MonitoredTransform) -> None:
-        watch.ledger.rebucket(self._config.metrics.execution_buckets)
-        watch.initial_values = self._reborn(watch, histograms=False)
-        self._poll_log.rebucketed(watch.target)
-        if watch.shown is not None:
-            # At once, and not after this poll: what it stores knows the new buckets only.
-            self._show(watch)
+    def _rebucket(self, transform: MonitoredTransform) -> None:
+        transform.ledger.rebucket(self._config.metrics.execution_buckets)
+        transform.initial_values = self._restarted_values(transform, histograms=False)
+        log_rebucketed(transform.target)
+        if transform.shown is not None:
+            # Before the poll, because the poll stores totals in the new buckets only.
+            self._show(transform)
 
-    def _leave(self, watch: MonitoredTransform) -> None:
-        watch.watched = False
-        watch.left = self._now()
-        if watch.job is not None:
-            self._scheduler.remove(watch.job)
-        self._exposition.remove(watch.target.id)
-        self._poll_log.forget(watch.target)
-        self._count_tracked(watch, 0)
+    def _remove(self, transform: MonitoredTransform) -> None:
+        transform.active = False
+        transform.removed_at = self._now()
+        if transform.job is not None:
+            self._scheduler.remove(transform.job)
+        self._exposition.remove(transform.target.id)
+        self._poll_log.forget_transform(transform.target)
+        self._count_tracked_runs(transform, 0)
 
-    def _tidy(self) -> None:
-        """Forget what left the configuration too long ago; note in the file what has not left it."""
+    def _clean_up(self) -> None:
+        """Forget transforms that were removed more than the lookback ago, here and in the state file."""
         now, lookback = self._now(), self._config.polling.lookback
-        self._tidied = now
-        for transform_id, watch in list(self._watches.items()):
-            if not watch.watched and now - watch.left > lookback:
-                del self._watches[transform_id]
+        self._cleaned_up = now
+        for transform_id, transform in list(self._transforms.items()):
+            if not transform.active and now - transform.removed_at > lookback:
+                del self._transforms[transform_id]
         if self._state is not None:
-            watched = [watch.target.id for watch in self._watches.values() if watch.watched]
             with self._storing():
-                self._state.keep(watched, now, lookback)
+                self._state.keep([transform.target.id for transform in self.monitored], now, lookback)
 
-    # -- the crank --------------------------------------------------------------------------------------------------
+    # -- the poll loop ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Poll until the exporter stops; a thread of its own."""
+        """Poll until the exporter stops; needs a thread of its own."""
         self._scheduler.run(self._stop)
 
     @property
     def alive(self) -> bool:
-        """Whether the poll loop still comes round."""
+        """Whether the poll loop has made a round lately."""
         return self._scheduler.alive
 
     @property
     def polled_all(self) -> bool:
-        """Whether every transform has been tried once."""
+        """Whether every transform was polled once, well or not."""
         return self._scheduler.first_turns_over
 
     @property
     def failing(self) -> list[str]:
-        """The ids of the transforms whose last poll failed."""
-        with self._lock:
-            watches = [watch for watch in self._watches.values() if watch.watched]
-        return [watch.target.id for watch in watches if watch.poll is None or not watch.poll.up]
+        """The ids of the transforms whose last poll failed, or that were not polled yet."""
+        return [one.target.id for one in self.monitored if one.poll is None or not one.poll.up]
 
     @property
     def monitored(self) -> list[MonitoredTransform]:
-        """The watched transforms. Takes no lock, because a reload may hold it for long."""
-        return [watch for watch in list(self._watches.values()) if watch.watched]
+        """The monitored transforms. Takes no lock, because a reload may hold it for long."""
+        return [transform for transform in list(self._transforms.values()) if transform.active]
 
-    def _end_cycle(self, lag: float, overrun: bool) -> None:
-        self._telemetry.poll_cycle_duration.set(lag)
+    def _end_cycle(self, delay: float, overrun: bool) -> None:
+        self._telemetry.poll_cycle_duration.set(delay)
         if overrun:
             self._telemetry.poll_cycle_overruns.inc()
-        self._withdraw_stale()
-        if not 0 <= self._now() - self._tidied < TIDY_INTERVAL:
+        self._remove_stale_gauges()
+        if not 0 <= self._now() - self._cleaned_up < CLEAN_UP_INTERVAL:
             with self._lock:
-                self._tidy()
+                self._clean_up()
 
-    def _withdraw_stale(self) -> None:
-        """Take out the gauges of transforms whose poll hangs when they are too old; who does not hang sees to it."""
+    def _remove_stale_gauges(self) -> None:
+        """Remove the gauges of a transform whose poll hangs once its data is older than ``stale_after``.
+
+        The thread of the scheduler does this, because the thread that hangs cannot.
+        """
         now, stale_after = self._now(), self._config.polling.stale_after
         with self._lock:
-            for watch in self._watches.values():
-                late = watch.watched and watch.job is not None and watch.job.pending
-                succeeded = watch.poll.succeeded if watch.poll else None
-                if late and succeeded is not None and now - succeeded > stale_after:
-                    self._withdraw(watch)
+            for transform in self.monitored:
+                hangs = transform.job is not None and transform.job.pending
+                succeeded = transform.poll.succeeded if transform.poll else None
+                if hangs and succeeded is not None and now - succeeded > stale_after:
+                    self._remove_gauges(transform)
 
-    def _withdraw(self, watch: MonitoredTransform) -> None:
-        """Show what was last shown without its gauges, and as down; the ledger may be another thread's just now."""
-        if watch.shown is not None and watch.shown[0].view is not None:
-            snapshot, totals = watch.shown
+    def _remove_gauges(self, transform: MonitoredTransform) -> None:
+        """Publish the last snapshot again without gauges and as down; the ledger may be in use by the hanging poll."""
+        if transform.shown is not None and transform.shown[0].view is not None:
+            snapshot, totals = transform.shown
             snapshot = replace(snapshot, view=None, poll=snapshot.poll and replace(snapshot.poll, up=False))
-            watch.shown = snapshot, totals
-            self._exposition.update(snapshot, totals, offset=watch.offset)
+            transform.shown = snapshot, totals
+            self._exposition.update(snapshot, totals, offset=transform.offset)
 
     # -- one poll ---------------------------------------------------------------------------------------------------
 
-    def _poll(self, watch: MonitoredTransform) -> bool:
-        """Poll one transform and show it; whether its account and region work."""
+    def _poll(self, transform: MonitoredTransform) -> bool:
+        """Poll one transform and publish it; return whether its account and region work."""
         now, began = self._now(), time.monotonic()
-        lane_works, up, trouble = True, True, ""
-        if watch.ledger.bounds != self._config.metrics.execution_buckets:
-            self._rebucket(watch)
-        glue = self._clients.client_for(watch.target.lane)
-        if watch.job is not None:
-            watch.job.idle = False  # whatever goes wrong now, it is tried again after the interval
+        lane_works, up, error_text = True, True, ""
+        if transform.ledger.bounds != self._config.metrics.execution_buckets:
+            self._rebucket(transform)
+        glue = self._clients.client_for(transform.target.lane)
+        if transform.job is not None:
+            # Until the poll has succeeded, so that a failed poll of an idle transform is repeated after the interval.
+            transform.job.idle = False
         try:
             recent = LIMIT if self._config.web.status_page else 0
-            changes = watch.read(glue, self._config.polling, now, self._check_stop, recent)
+            changes = transform.read(glue, self._config.polling, now, self._check_stop, recent)
         except Stopped:
             return True
         except GlueError as error:
-            up, trouble = False, error.told[:LONGEST_TROUBLE]
-            lane_works = not self._poll_log.failed(watch.target, error)
-            self._telemetry.poll_errors.labels(*watch.target.lane, error.reason).inc()
+            up, error_text = False, error.told[:MAX_ERROR_LENGTH]
+            lane_works = not self._poll_log.poll_failed(transform.target, error)
+            self._telemetry.poll_errors.labels(*transform.target.lane, error.reason).inc()
         else:
             try:
-                if watch.poll is None:
-                    # Once, the name comes before the runs: series born under the id would not be the same ones.
-                    self._read_details(watch, glue)
-                self._poll_log.polled(watch.target, watch.name, changes)
+                if transform.poll is None:
+                    # The name is a label: series that appear under the id first would be other series.
+                    self._read_details(transform, glue)
+                self._poll_log.poll_succeeded(transform.target, transform.name, changes)
             finally:
-                # Whatever went wrong: the ledger has moved on, and the file must not fall behind it unnoticed.
-                self._store(watch, changes, now)
-        watch.account_id = glue.account_id
-        succeeded = now if up else (watch.poll.succeeded if watch.poll else None)
-        if watch.job is not None:
-            watch.job.idle = up and watch.idle(self._config.polling, now)
-        watch.poll = PollResult(up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began, error=trouble)
-        self._show(watch)
-        if up and self._read_details(watch, glue):
-            # The new name before what is shown under it: a restart must go on under no older one.
-            self._store(watch, NO_CHANGES, now)
-            self._show(watch)
+                # The ledger has these changes already. If they were not stored because of a defect above, the state
+                # file would lack them for ever.
+                self._store(transform, changes, now)
+        transform.account_id = glue.account_id
+        succeeded = now if up else (transform.poll.succeeded if transform.poll else None)
+        if transform.job is not None:
+            transform.job.idle = up and transform.idle(self._config.polling, now)
+        transform.poll = PollResult(
+            up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began, error=error_text
+        )
+        self._show(transform)
+        if up and self._read_details(transform, glue):
+            # The new name is stored before it is shown, so that a restart does not show the old one again.
+            self._store(transform, NO_CHANGES, now)
+            self._show(transform)
         return lane_works
 
-    def _store(self, watch: MonitoredTransform, changes: Changes, now: float) -> None:
+    def _store(self, transform: MonitoredTransform, changes: Changes, now: float) -> None:
         if self._state is None:
             return
         with self._storing():
             if self._state.save(
-                watch.target.id,
-                watch.known_name,
-                watch.ledger,
+                transform.target.id,
+                transform.known_name,
+                transform.ledger,
                 changes,
                 now,
-                created_at=watch.initial_values.created_at,
+                created_at=transform.initial_values.created_at,
             ):
                 self._telemetry.state_last_write.set(self._now())
 
@@ -303,49 +313,54 @@ class Poller:
         if self._stop.is_set():
             raise Stopped
 
-    def _show(self, watch: MonitoredTransform) -> None:
+    def _show(self, transform: MonitoredTransform) -> None:
+        """Publish a transform unless it was removed while it was polled."""
         with self._lock:
-            if watch.watched:
-                self._put(watch)
+            if transform.active:
+                self._publish(transform)
 
-    def _put(self, watch: MonitoredTransform) -> None:
-        snapshot = watch.snapshot(self._config.polling, self._now(), created=self._config.metrics.created_timestamps)
-        watch.shown = snapshot, dict(watch.ledger.totals)
-        self._exposition.update(*watch.shown, offset=watch.offset)
-        self._count_tracked(watch, watch.ledger.tracked)
+    def _publish(self, transform: MonitoredTransform) -> None:
+        created = self._config.metrics.created_timestamps
+        snapshot = transform.snapshot(self._config.polling, self._now(), created=created)
+        transform.shown = snapshot, dict(transform.ledger.totals)
+        self._exposition.update(*transform.shown, offset=transform.offset)
+        self._count_tracked_runs(transform, transform.ledger.tracked)
 
-    def _count_tracked(self, watch: MonitoredTransform, tracked: int) -> None:
-        self._telemetry.tracked_runs.inc(tracked - watch.tracked)
-        watch.tracked = tracked
+    def _count_tracked_runs(self, transform: MonitoredTransform, tracked: int) -> None:
+        self._telemetry.tracked_runs.inc(tracked - transform.tracked_runs)
+        transform.tracked_runs = tracked
 
-    def _read_details(self, watch: MonitoredTransform, glue: GlueClient) -> bool:
-        """Take the transform's details; whether they are other than before.
+    def _read_details(self, transform: MonitoredTransform, glue: GlueClient) -> bool:
+        """Read the details of a transform; return whether they have changed.
 
-        Without them those known before or the id serve, and nothing else suffers.
+        If Glue does not give them, the last known ones stay and the poll counts as good.
         """
-        before, named = watch.details, watch.name
+        before, old_name = transform.details, transform.name
+        target = transform.target
         if not self._config.transform_details:
-            watch.details = None
+            transform.details = None
         else:
             try:
-                watch.details = glue.details(watch.target.id)
+                transform.details = glue.details(target.id)
             except Stopped:
                 return False
             except GlueError as error:
-                self._poll_log.details_failed(watch.target, error)
+                self._poll_log.begin(DETAILS, target.lane, target.id, error, transform_id=target.id)
             else:
-                self._poll_log.details_known(watch.target)
-        self._rename(watch, named)
-        return watch.details != before
+                self._poll_log.end(DETAILS, target.lane, target.id)
+        self._follow_name(transform, old_name)
+        return transform.details != before
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
+        """Count and log a failure of the state file; the process goes on without it."""
         try:
             yield
         except StateError as error:
             if self._stop.is_set():
-                return  # the file is closed; what it lacks no scrape has seen, as after a kill
+                # The file is closed. No scrape has seen the runs that it lacks, so the next process counts them.
+                return
             self._telemetry.state_write_errors.inc()
-            self._poll_log.not_stored(error)
+            self._poll_log.begin(STATE, "", "", error)
         else:
-            self._poll_log.stored()
+            self._poll_log.end(STATE, "", "")

@@ -1,4 +1,4 @@
-"""Threads for work that waits on the network: as many as are busy, and gone when they are not."""
+"""Daemon threads that wait for work: one for each piece of work under way, and a few that are idle."""
 
 import threading
 import time
@@ -7,36 +7,35 @@ from queue import Empty, SimpleQueue
 
 from exporter.logs import get_logger
 
-IDLE = 30.0
-"""Seconds after which a thread without work ends."""
+IDLE_TIMEOUT = 30.0
+"""Seconds after which an idle thread ends."""
 
-TOLD_EVERY = 60.0
-"""Seconds for which nothing more is said of missing threads."""
+WARNING_INTERVAL = 60.0
+"""Seconds between two warnings about missing threads."""
 
 log = get_logger(__name__)
 
 Inbox = SimpleQueue[Callable[[], None]]
-"""Where a thread is given its next work."""
+"""Carries the next work to one thread."""
 
 
 class ThreadPool:
-    """Runs what it is given at once, on an idle thread or a new one.
+    """Runs each piece of work at once, on an idle thread or on a new one.
 
-    The threads are daemons: a call that hangs must not keep the process from ending, which those of
-    ``concurrent.futures`` do.
+    The threads are daemons, so a call that hangs does not keep the process from ending. Python waits at exit for the
+    threads of a ``concurrent.futures`` executor.
     """
 
     def __init__(self, name: str) -> None:
-        """Take the name that its threads bear."""
+        """Take the name that all its threads have."""
         self._name = name
         self._lock = threading.Lock()
-        self._told: float | None = None
+        self._last_warning: float | None = None
         self._idle: list[Inbox] = []
-        """The desks of the threads without work. Who was busy last is given work first: of the threads that a busy
-        hour has left, only as many stay as are needed, where taking turns would keep all of them, and none warm."""
+        """The inboxes of the idle threads. They are reused last-in, first-out, so that surplus threads time out."""
 
     def run(self, work: Callable[[], None]) -> bool:
-        """Begin ``work`` without waiting for it; False if the system gives no thread for it, which the log tells."""
+        """Begin ``work`` and return at once; return False and log a warning if the system allows no more threads."""
         with self._lock:
             if self._idle:
                 inbox = self._idle.pop()
@@ -45,30 +44,30 @@ class ThreadPool:
                 try:
                     threading.Thread(target=self._serve, args=(inbox,), name=self._name, daemon=True).start()
                 except RuntimeError as error:
-                    self._tell(error)
+                    self._warn(error)
                     return False
             inbox.put(work)
             return True
 
-    def _tell(self, error: RuntimeError) -> None:
+    def _warn(self, error: RuntimeError) -> None:
         now = time.monotonic()
-        if self._told is None or now - self._told > TOLD_EVERY:
-            self._told = now
-            log.warning("work waits: the system gives no more threads", what=self._name, error=str(error))
+        if self._last_warning is None or now - self._last_warning > WARNING_INTERVAL:
+            self._last_warning = now
+            log.warning("the system allows no more threads; work is delayed", what=self._name, error=str(error))
 
     def _serve(self, inbox: Inbox) -> None:
         while True:
             try:
-                work = inbox.get(timeout=IDLE)
+                work = inbox.get(timeout=IDLE_TIMEOUT)
             except Empty:
                 with self._lock:
-                    # Somebody may have put work here in the very moment when this thread gave up waiting.
+                    # If the inbox is no longer listed as idle, `run` has just put work into it.
                     if inbox in self._idle:
                         self._idle.remove(inbox)
                         return
                 continue
             work()
-            # An idle thread would keep alive what its last work was about: the clients of a former configuration.
+            # A reference kept while the thread is idle would keep the clients of a former configuration in memory.
             del work
             with self._lock:
                 self._idle.append(inbox)

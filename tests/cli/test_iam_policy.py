@@ -189,4 +189,4 @@ def test_a_run_without_the_permission_for_details_degrades(tmp_path):
     assert once.exit_code == 0, once.stderr
     assert 'glue_ml_transform_up{transform_id="tfm-a",transform_name="tfm-a"} 1' in once.stdout
     assert 'code="AccessDeniedException",operation="GetMLTransform"} 1' in once.stdout
-    assert once.stderr.count("transform details are not to be had") == 1
+    assert once.stderr.count("transform details cannot be read") == 1

@@ -244,11 +244,11 @@ class Exporter:
     def reload(self, config: Config) -> None:
         """Take another configuration."""
         self.config = config
-        self.poller.watch(config, self.world, configured_targets(config))  # type: ignore[arg-type] # see above
+        self.poller.monitor(config, self.world, configured_targets(config))  # type: ignore[arg-type] # see above
 
     def watch_of(self, transform_id: str) -> MonitoredTransform:
         """Give a transform as the poller holds it."""
-        return self.poller._watches[transform_id]
+        return self.poller._transforms[transform_id]
 
     def poll(self, transform_id: str = "tfm-a") -> bool:
         """Poll once and publish what that has shown; whether the poll succeeded."""

@@ -34,7 +34,7 @@ def test_without_permission_the_ids_serve_and_run_metrics_do_not_suffer(simulato
         assert exporter.value("glue_ml_task_runs", transform_name="tfm-a", transform_id="tfm-a") == 0
         assert not exporter.errors()
         assert simulator.requests.count("GetMLTransform") == 2
-        assert caplog.text.count("transform details are not to be had") == 1
+        assert caplog.text.count("transform details cannot be read") == 1
         denied = {"operation": "GetMLTransform", "code": "AccessDeniedException"}
         wait_for(lambda: exporter.value("glue_ml_exporter_api_requests_total", **denied) == 2)
 

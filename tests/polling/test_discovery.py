@@ -230,7 +230,7 @@ def test_labels_without_permission_keep_what_they_last_said(simulator, caplog):
         wait_for(lambda: simulator.requests.count("GetTags", "AccessDeniedException") > denied + 3)
         assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1
         assert exporter.value(UP) == 1
-        assert caplog.text.count("tags are not to be had") == 1
+        assert caplog.text.count("tags cannot be read") == 1
 
 
 def test_an_account_that_is_not_known_is_asked_for_once(simulator):
@@ -272,7 +272,7 @@ def test_a_mistake_of_this_program_costs_a_search_its_turn_and_no_more(caplog):
     config = load_config(text, source="test", environ={})
     stop, broken = threading.Event(), Broken()
     discovery = Discovery(Telemetry(process=False), Shard(), stop=stop, on_found=lambda: None)
-    discovery.adopt(discovery.plan(config), config, broken)
+    discovery.apply(discovery.plan(config), config, broken)
     thread = threading.Thread(target=discovery.run)
     thread.start()
     try:
@@ -282,7 +282,7 @@ def test_a_mistake_of_this_program_costs_a_search_its_turn_and_no_more(caplog):
         stop.set()
         thread.join()
     assert min(gaps(broken.asked)) > 0.15
-    assert "a mistake of this program" in caplog.text
+    assert "a defect in this program" in caplog.text
 
 
 class Found(Broken):
@@ -302,7 +302,7 @@ def test_a_system_without_threads_makes_a_search_late_and_ends_nothing(caplog):
     thread.start()
     try:
         with no_threads():
-            discovery.adopt(discovery.plan(config), config, glue)
+            discovery.apply(discovery.plan(config), config, glue)
             wait_for(lambda: "no more threads" in caplog.text)
             assert not glue.asked
         wait_for(lambda: len(glue.asked) >= 2)

@@ -268,7 +268,7 @@ def test_what_comes_too_late_for_the_file_is_no_trouble(
     exporter.poll()
     exporter.poller._stop.set()
     state.close()
-    exporter.poller._tidy()
+    exporter.poller._clean_up()
     assert "not written" not in caplog.text
 
 

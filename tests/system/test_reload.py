@@ -59,7 +59,7 @@ def test_changed_buckets_are_one_line_in_the_log_for_each_transform(simulator, t
     """A reload with other buckets is told once for each transform, and another reload with the same ones never."""
     ids = ["tfm-a", "tfm-b"]
     changed = configuration(simulator.url, ids, metrics={"execution_buckets": ["1m", "1h"]})
-    told = "the configured buckets have changed: histograms begin anew"
+    told = "the configured buckets have changed; histograms start again at 0"
     with Exporter(tmp_path, configuration(simulator.url, ids)) as exporter:
         exporter.wait_for_polls("tfm-b", 1)
         for _ in range(2):
