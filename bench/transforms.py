@@ -16,7 +16,7 @@ from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.metrics import METRICS, Metric
 from exporter.exposition.publisher import Exposition
 from exporter.exposition.snapshot import PollResult, TransformSnapshot
-from exporter.exposition.text_format import Line
+from exporter.exposition.text_format import Sample
 from exporter.glue.error_table import REASONS
 from exporter.model.task_run import TaskRun
 from exporter.model.transform import Details, Lane, Target
@@ -111,12 +111,12 @@ def stock_registry(transforms: Sequence[Shown]) -> CollectorRegistry:
 def _family(metric: Metric, transforms: Sequence[Shown]) -> StockMetric:
     family = StockMetric(metric.family, metric.help, metric.kind)
     for one in transforms:
-        for line in metric.lines(one.snapshot):
-            labels = dict(sorted((*line.labels, *one.snapshot.identity.labels)))
-            family.add_sample(metric.family + line.suffix, labels, line.value, exemplar=_exemplar(line))
+        for sample in metric.samples(one.snapshot):
+            labels = dict(sorted((*sample.labels, *one.snapshot.identity.labels)))
+            family.add_sample(metric.family + sample.suffix, labels, sample.value, exemplar=_exemplar(sample))
     return family
 
 
-def _exemplar(line: Line) -> StockExemplar | None:
-    exemplar = line.exemplar
+def _exemplar(sample: Sample) -> StockExemplar | None:
+    exemplar = sample.exemplar
     return exemplar and StockExemplar({"task_run_id": exemplar.run_id}, exemplar.value, exemplar.time)

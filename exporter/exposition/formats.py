@@ -4,7 +4,10 @@ from enum import Enum
 
 
 class TextFormat(Enum):
-    """An exposition format; `content_type` is the header value of an answer in it."""
+    """An exposition format; `content_type` is the value of the header `Content-Type` for it.
+
+    Sources: the Prometheus text format 0.0.4, OpenMetrics 1.0.0, and Prometheus' escaping schemes of names.
+    """
 
     TEXT = ("text/plain", "0.0.4", "")
     OPENMETRICS = ("application/openmetrics-text", "1.0.0", "; escaping=underscores")
@@ -16,7 +19,10 @@ class TextFormat(Enum):
 
 
 class Encoding(Enum):
-    """A content coding; the value is its name in `Content-Encoding`."""
+    """A content coding (RFC 9110, section 8.4.1); the value is its name in `Content-Encoding`."""
 
     IDENTITY = "identity"
     GZIP = "gzip"
+
+
+Variant = tuple[TextFormat, Encoding]

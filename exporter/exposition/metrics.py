@@ -1,7 +1,7 @@
-"""The table of metrics about Glue: what each is called, what it means, and how it is read off a transform.
+"""The table of metrics about Glue: name, type, meaning and labels of each, and its samples for a snapshot.
 
-Names and meanings are promises (`docs/metrics.md` is made from this table). What the exporter tells of itself is in
-`telemetry`.
+Names and meanings are promises to users; `docs/metrics.md` is generated from this table. The metrics about the exporter
+itself are in `telemetry`.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,40 +11,39 @@ from typing import Literal
 from exporter.counting.counters import FIRST_SERIES, Count, Histogram, Series
 from exporter.counting.counters import Family as CountingFamily
 from exporter.counting.latest import LatestRun
-from exporter.exposition.snapshot import PollResult, TransformSnapshot
-from exporter.exposition.text_format import Labels, Line, count_lines, histogram_lines
+from exporter.exposition.snapshot import Part, PollResult, TransformSnapshot
+from exporter.exposition.text_format import Labels, Sample, counter_samples, histogram_samples
 from exporter.model.task_run import STATUSES, TASK_TYPES
 from exporter.model.transform import Details
 
 TRANSFORM_STATUSES = ("NOT_READY", "READY", "DELETING")
 
 LAST_POLL = "As of the last poll."
-
-Part = Literal["identity", "poll", "runs", "times", "counters", "details"]
-"""What a family is read off; a family is rendered again only when its part has changed."""
+"""The end of every HELP text: a scrape shows what the last poll has found, not what is true at the scrape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One family of the exposition."""
+    """One metric about Glue."""
 
     name: str
-    """As it is exposed; a counter's ends in ``_total``."""
+    """As users write it in a query; that of a counter ends in ``_total``."""
     kind: Literal["gauge", "counter", "histogram"]
     documentation: str
     labels: tuple[str, ...]
     """Beside ``transform_id`` and ``transform_name``."""
     part: Part
-    lines: Callable[[TransformSnapshot], Iterable[Line]]
+    """The part of a snapshot that it shows."""
+    samples: Callable[[TransformSnapshot], Iterable[Sample]]
 
     @property
     def family(self) -> str:
-        """The name without ``_total``, as OpenMetrics calls the family."""
+        """The name without ``_total``: that of the metric family in OpenMetrics."""
         return self.name.removesuffix("_total")
 
     @property
     def help(self) -> str:
-        """The HELP text: an exporter that serves what it has polled says so there."""
+        """The HELP text."""
         return f"{self.documentation} {LAST_POLL}"
 
 
@@ -52,59 +51,59 @@ def _labels(task_type: str, status: str = "") -> Labels:
     return (("status", status), ("task_type", task_type)) if status else (("task_type", task_type),)
 
 
-def _task_runs(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _task_runs(snapshot: TransformSnapshot) -> Iterable[Sample]:
     if snapshot.view is not None:
         for (task_type, status), count in snapshot.view.runs.items():
-            yield Line("", _labels(task_type, status), count)
+            yield Sample("", _labels(task_type, status), count)
 
 
-def _oldest_active(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _oldest_active(snapshot: TransformSnapshot) -> Iterable[Sample]:
     if snapshot.view is not None:
         for task_type, started in snapshot.view.oldest_active.items():
-            yield Line("", _labels(task_type), started)
+            yield Sample("", _labels(task_type), started)
 
 
-def _latest_status(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _latest_status(snapshot: TransformSnapshot) -> Iterable[Sample]:
     if snapshot.view is None:
         return
     for task_type, latest in snapshot.view.latest.items():
         if latest.status is not None:
             known = STATUSES if latest.status in STATUSES else (*STATUSES, latest.status)
             for status in known:
-                yield Line("", _labels(task_type, status), status == latest.status)
+                yield Sample("", _labels(task_type, status), status == latest.status)
 
 
-def _latest_execution(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _latest_execution(snapshot: TransformSnapshot) -> Iterable[Sample]:
     if snapshot.view is not None:
         for task_type, latest in snapshot.view.latest.items():
             if latest.execution is not None:
-                yield Line("", _labels(task_type), latest.execution)
+                yield Sample("", _labels(task_type), latest.execution)
 
 
-def _last_start(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _last_start(snapshot: TransformSnapshot) -> Iterable[Sample]:
     return _times(snapshot, lambda latest: latest.start)
 
 
-def _last_success(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _last_success(snapshot: TransformSnapshot) -> Iterable[Sample]:
     return _times(snapshot, lambda latest: latest.success)
 
 
-def _last_failure(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _last_failure(snapshot: TransformSnapshot) -> Iterable[Sample]:
     yield from _times(snapshot, lambda latest: latest.failed, "FAILED")
     yield from _times(snapshot, lambda latest: latest.timeout, "TIMEOUT")
 
 
 def _times(
     snapshot: TransformSnapshot, time_of: Callable[[LatestRun], float | None], status: str = ""
-) -> Iterable[Line]:
+) -> Iterable[Sample]:
     for task_type, latest in snapshot.latest.items():
         time = time_of(latest)
         if time is not None:
-            yield Line("", _labels(task_type, status), time)
+            yield Sample("", _labels(task_type, status), time)
 
 
 def _series_of(snapshot: TransformSnapshot, family: CountingFamily) -> list[Series]:
-    """Return the family's series: those that exist from the first poll, then the later ones."""
+    """Return the series of a family: those that exist from the first poll on, then the later ones."""
     if not snapshot.counting:
         return []
     later = [
@@ -116,29 +115,29 @@ def _series_of(snapshot: TransformSnapshot, family: CountingFamily) -> list[Seri
 _FIRST_IN_ORDER = sorted(FIRST_SERIES, key=lambda series: (TASK_TYPES.index(series.task_type), series.status))
 
 
-def _counts(family: CountingFamily) -> Callable[[TransformSnapshot], Iterable[Line]]:
-    def lines(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _counts(family: CountingFamily) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+    def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
         for series in _series_of(snapshot, family):
             total = snapshot.initial_values.served.get(series)
             created = snapshot.initial_values.created(series) if snapshot.created else None
             count = total if isinstance(total, Count) else Count()
-            yield from count_lines(_labels(series.task_type, series.status), count, created)
+            yield from counter_samples(_labels(series.task_type, series.status), count, created)
 
-    return lines
+    return samples
 
 
-def _histograms(family: CountingFamily) -> Callable[[TransformSnapshot], Iterable[Line]]:
-    def lines(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _histograms(family: CountingFamily) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+    def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
         for series in _series_of(snapshot, family):
             total = snapshot.initial_values.served[series]
             created = snapshot.initial_values.created(series) if snapshot.created else None
             if isinstance(total, Histogram):
-                yield from histogram_lines(_labels(series.task_type, series.status), total, snapshot.bounds, created)
+                yield from histogram_samples(_labels(series.task_type, series.status), total, snapshot.bounds, created)
 
-    return lines
+    return samples
 
 
-def _info(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _info(snapshot: TransformSnapshot) -> Iterable[Sample]:
     details = snapshot.details or Details()
     labels = {
         **snapshot.target.labels,
@@ -149,32 +148,32 @@ def _info(snapshot: TransformSnapshot) -> Iterable[Line]:
         "glue_version": details.glue_version,
         "worker_type": details.worker_type,
     }
-    yield Line("", tuple(sorted(labels.items())), 1)
+    yield Sample("", tuple(sorted(labels.items())), 1)
 
 
-def _transform_status(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _transform_status(snapshot: TransformSnapshot) -> Iterable[Sample]:
     status = snapshot.details.status if snapshot.details and snapshot.view else ""
     if status:
         for known in TRANSFORM_STATUSES:
-            yield Line("", (("status", known),), known == status)
+            yield Sample("", (("status", known),), known == status)
 
 
-def _detail(fact: Callable[[Details], float | None]) -> Callable[[TransformSnapshot], Iterable[Line]]:
-    def lines(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _detail(fact: Callable[[Details], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+    def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
         value = fact(snapshot.details) if snapshot.details and snapshot.view else None
         if value is not None:
-            yield Line("", (), value)
+            yield Sample("", (), value)
 
-    return lines
+    return samples
 
 
-def _poll_fact(fact: Callable[[PollResult], float | None]) -> Callable[[TransformSnapshot], Iterable[Line]]:
-    def lines(snapshot: TransformSnapshot) -> Iterable[Line]:
+def _poll_fact(fact: Callable[[PollResult], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+    def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
         value = fact(snapshot.poll) if snapshot.poll else None
         if value is not None:
-            yield Line("", (), value)
+            yield Sample("", (), value)
 
-    return lines
+    return samples
 
 
 METRICS: tuple[Metric, ...] = (

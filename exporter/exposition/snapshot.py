@@ -1,24 +1,32 @@
-"""All that the metrics show of one transform at one moment: what a poll hands to the exposition."""
+"""Everything that the metrics show of one transform at one moment: what a poll hands to the exposition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.text_format import Identity
 from exporter.model.transform import Details, Target
 
+Part = Literal["identity", "poll", "runs", "times", "counters", "details"]
+"""A part of a snapshot. Each metric shows one part, and is rendered again only when that part has changed."""
+
+PARTS: frozenset[Part] = frozenset(get_args(Part))
+
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """How the polls of a transform go; UTC seconds."""
+    """The result of a transform's last poll; times are in UTC seconds."""
 
     up: bool
     tried: float
     succeeded: float | None
+    """The last successful poll, None if there was none."""
     duration: float
+    """Seconds."""
     error: str = ""
-    """Why it is not up, for people: the reason, and what AWS said."""
+    """Why the poll failed, for people: the reason, and the message of AWS."""
 
 
 def shown_name(target: Target, details: Details | None) -> str:
@@ -28,28 +36,58 @@ def shown_name(target: Target, details: Details | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TransformSnapshot:
-    """All that is shown of one transform, at one moment."""
+    """Everything that is shown of one transform, at one moment."""
 
     target: Target
     account_id: str
     poll: PollResult | None
-    """None before the first poll; what an earlier process left is shown already then."""
+    """None before the first poll; the counters of an earlier process are shown already then."""
     view: GaugeValues | None
-    """None before the first good poll, and again when it is too long ago."""
+    """None before the first successful poll, and when the last one is longer ago than `polling.stale_after`."""
     latest: Mapping[str, LatestRun]
     counting: bool
-    """Whether there are counters: after the first good poll, of this process or an earlier one."""
+    """Whether there are counters: after the first successful poll, of this process or of an earlier one."""
     initial_values: InitialValues
     bounds: tuple[float, ...]
+    """The upper bounds of the histograms' buckets, in seconds, without the infinite one."""
     created: bool
+    """Whether OpenMetrics gets `_created` lines."""
     details: Details | None
 
     @property
     def name(self) -> str:
-        """The name by which the transform is shown."""
+        """The name under which the transform is shown."""
         return shown_name(self.target, self.details)
 
     @property
     def identity(self) -> Identity:
         """The labels on every series of the transform."""
         return Identity((("transform_id", self.target.id), ("transform_name", self.name)))
+
+    def parts_other_than(self, before: "TransformSnapshot | None") -> set[Part]:
+        """Return the parts that differ from the snapshot ``before``; all of them if there was none.
+
+        The values of counters are not compared: `InitialValues.publish` returns whether they have changed.
+        """
+        if before is None or before.name != self.name or before.bounds != self.bounds:
+            return set(PARTS)
+        parts: set[Part] = set()
+        if before.poll != self.poll:
+            parts.add("poll")
+        if before.view != self.view:
+            parts.add("runs")
+        if (before.view is None) != (self.view is None):
+            parts.add("details")
+        if before.latest != self.latest:
+            parts.add("times")
+        if before.details != self.details:
+            parts |= {"details", "identity"}
+        if before.target != self.target or before.account_id != self.account_id:
+            parts.add("identity")
+        if (
+            before.created != self.created
+            or before.initial_values is not self.initial_values
+            or before.counting != self.counting
+        ):
+            parts.add("counters")
+        return parts

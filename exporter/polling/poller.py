@@ -12,9 +12,9 @@ from exporter.counting.changes import NO_CHANGES, Changes
 from exporter.counting.ledger import Ledger
 from exporter.counting.recent_runs import LIMIT
 from exporter.errors import GlueError, StateError
+from exporter.exposition.filters import SeriesFilter
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.publisher import Exposition
-from exporter.exposition.series_count import Selection
 from exporter.exposition.snapshot import PollResult
 from exporter.glue.client import GlueClient, GlueClients
 from exporter.glue.error_table import REASONS
@@ -90,7 +90,7 @@ class Poller:
             new = [target for target in wanted.values() if target.id not in self._transforms]
             opened = {target.id: self._open(target, config) for target in new}
             self._config, self._clients = config, clients
-            if self._exposition.select(Selection.of(config.metrics), config.metrics.max_series):
+            if self._exposition.filter_series(SeriesFilter.of(config.metrics), config.metrics.max_series):
                 self._restart_initial_values()
             self._transforms |= opened
             for transform in self.monitored:
@@ -140,15 +140,15 @@ class Poller:
             scrapes=metrics.birth_scrapes,
             timeout=metrics.birth_timeout,
             created_at=restored.created_at,
-            marked=restored.served,
-            born=restored.born,
+            recorded=restored.served,
+            series_created_at=restored.born,
         )
         details = Details(name=restored.name) if config.transform_details else None
         return MonitoredTransform(target, restored.ledger, initial_values, details=details)
 
     def _restarted_values(self, transform: MonitoredTransform, *, histograms: bool = True) -> InitialValues:
         metrics = self._config.metrics
-        return transform.initial_values.again(
+        return transform.initial_values.restarted(
             scrapes=metrics.birth_scrapes, timeout=metrics.birth_timeout, histograms=histograms
         )
 

@@ -157,30 +157,29 @@ MUTANTS = (
     Mutant(
         "serve the true value first after a restart",
         "exposition/initial_values",
-        "self.served: dict[Series, Total] = dict(marked)",
+        "self.served: dict[Series, Total] = dict(recorded)",
         "self.served: dict[Series, Total] = {}",
         found_by="exposition/test_initial_values",
     ),
     Mutant(
         "begin at nothing when a transform returns",
         "exposition/initial_values",
-        "self.served, self.marked = dict(kept), dict(kept)",
-        "self.served, self.marked = {}, {}",
+        "self.served, self.recorded = dict(kept), dict(kept)",
+        "self.served, self.recorded = {}, {}",
         found_by="exposition/test_initial_values",
     ),
     Mutant(
         "take over what was seen before the last scrape of the former initial_values",
         "exposition/initial_values",
-        "initial_values._former, initial_values._keeps_histograms = self, histograms",
-        "initial_values._former, initial_values._keeps_histograms = self, histograms\n"
-        "        initial_values._take_over()",
+        "successor._predecessor, successor._keeps_histograms = self, histograms",
+        "successor._predecessor, successor._keeps_histograms = self, histograms\n        successor._take_over()",
         found_by="counting/test_found",
     ),
     Mutant(
         "serve before the value is recorded",
         "exposition/publisher",
-        "if body is None or (publication.marks and not publication.marked):",
-        "if body is None:",
+        "if not publication.recorded or variant not in publication.bodies:",
+        "if variant not in publication.bodies:",
         found_by="exposition/test_initial_values",
     ),
     Mutant(
@@ -206,7 +205,7 @@ MUTANTS = (
     ),
     Mutant(
         "take a scrape without counters for one that has seen their base",
-        "exposition/publisher",
+        "exposition/shown_transforms",
         "if not shown.snapshot.counting:",
         "if None is shown:",
         found_by="counting/test_found_later",

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.counting.counters import Count
 from exporter.counting.latest import LatestRun
-from exporter.exposition.compression import BLOCK
+from exporter.exposition.chunk_index import GROUP_SIZE
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.metrics import METRICS
 from exporter.exposition.publisher import Exposition
@@ -25,7 +25,7 @@ from exporter.state.store import open_state
 from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, VARIANTS, exposition, free_births, observed, snapshot
 from tests.exposition.test_initial_values import polled
 
-TRANSFORMS = [f"tfm-{number}" for number in range(BLOCK + 3)]
+TRANSFORMS = [f"tfm-{number}" for number in range(GROUP_SIZE + 3)]
 SAMPLE = re.compile(r'^(glue_ml_[a-z0-9_]+)\{(.*)transform_id="([^"]+)".*?\} (\S+)', re.MULTILINE)
 TELLING = {
     "glue_ml_task_runs_finished_total": 'status="FAILED",task_type="FIND_MATCHES"',

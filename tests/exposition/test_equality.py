@@ -7,11 +7,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.counting.counters import Count, Exemplar, Series, Total
-from exporter.exposition.compression import BLOCK
+from exporter.exposition.chunk_index import GROUP_SIZE
 from exporter.exposition.formats import TextFormat
 from exporter.exposition.metrics import METRICS
 from exporter.exposition.snapshot import TransformSnapshot
-from exporter.exposition.text_format import MAX_EXEMPLAR_RUNES, exemplar_text, number
+from exporter.exposition.text_format import MAX_EXEMPLAR_RUNES, format_value, render_exemplar
 from exporter.model.transform import Details
 from tests.exposition import reference
 from tests.exposition.snapshots import (
@@ -80,7 +80,7 @@ def test_both_parsers_read_what_is_served(drawn: Shows) -> None:
 @pytest.mark.parametrize("text_format", TextFormat)
 def test_more_transforms_than_a_block_takes(text_format: TextFormat) -> None:
     """Transforms of several blocks stand in the order in which they came, all of a family together."""
-    snapshots = [snapshot(f"tfm-{number}", initial_values=free_births()) for number in range(2 * BLOCK + 3)]
+    snapshots = [snapshot(f"tfm-{number}", initial_values=free_births()) for number in range(2 * GROUP_SIZE + 3)]
     exposed = shown(*snapshots, totals={FAILED: Count(3), EXECUTION: observed(1.0, 99.0)})
     assert body(exposed, text_format) == reference.rendered(snapshots, text_format)
 
@@ -104,8 +104,8 @@ def test_exemplars_are_for_openmetrics() -> None:
 def test_an_exemplar_has_at_most_128_characters() -> None:
     """A run id that would make an exemplar longer than OpenMetrics allows gets none."""
     longest = MAX_EXEMPLAR_RUNES - len("task_run_id")
-    assert exemplar_text(Exemplar("é" * longest, 1.0, None)) == f' # {{task_run_id="{"é" * longest}"}} 1.0'
-    assert exemplar_text(Exemplar("é" * (longest + 1), 1.0, None)) == ""
+    assert render_exemplar(Exemplar("é" * longest, 1.0, None)) == f' # {{task_run_id="{"é" * longest}"}} 1.0'
+    assert render_exemplar(Exemplar("é" * (longest + 1), 1.0, None)) == ""
 
 
 def test_created_lines_are_for_openmetrics_and_on_request() -> None:
@@ -118,8 +118,8 @@ def test_created_lines_are_for_openmetrics_and_on_request() -> None:
 
 def test_zero_has_no_sign() -> None:
     """Minus zero is printed as zero, and does not rub off on the zeros that come after it."""
-    number.cache_clear()
-    assert (number(-0.0), number(0.0), number(0), number(False)) == ("0.0",) * 4
+    format_value.cache_clear()
+    assert (format_value(-0.0), format_value(0.0), format_value(0), format_value(False)) == ("0.0",) * 4
 
 
 def test_a_lone_surrogate_does_not_stop_the_exposition() -> None:

@@ -133,7 +133,7 @@ def test_gauges_and_times_are_never_held_back() -> None:
 
 def base_of_the_next(initial_values: InitialValues) -> Total:
     """Return what births that take over from these serve first."""
-    following = initial_values.again(scrapes=1, timeout=300)
+    following = initial_values.restarted(scrapes=1, timeout=300)
     following.publish({FAILED: Count(99)}, now=0, tick=0, publication=9)
     return following.served[FAILED]
 
@@ -148,7 +148,7 @@ def test_what_was_served_comes_first_when_a_transform_returns() -> None:
     exposed.update(snapshot(initial_values=initial_values), {FAILED: Count(9)})
     exposed.remove("tfm-1")
     exposed.publish()
-    exposed.update(snapshot(initial_values=initial_values.again(scrapes=1, timeout=300)), {FAILED: Count(9)})
+    exposed.update(snapshot(initial_values=initial_values.restarted(scrapes=1, timeout=300)), {FAILED: Count(9)})
     assert [failures(scrape(exposed)) for _ in range(2)] == [7, 9]
 
 
@@ -189,7 +189,7 @@ def test_the_publication_of_births_that_are_over_is_not_served() -> None:
     exposed.publish()
     exposed.update(snapshot(initial_values=initial_values), {FAILED: Count(7)})
     exposed.publish()
-    exposed.update(snapshot(initial_values=initial_values.again(scrapes=1, timeout=300)), {FAILED: Count(7)})
+    exposed.update(snapshot(initial_values=initial_values.restarted(scrapes=1, timeout=300)), {FAILED: Count(7)})
     assert failures(b"".join(ready(exposed).chunks).decode()) == 5
 
 
@@ -296,7 +296,7 @@ def test_after_a_kill_the_served_values_come_first(state: StateFile) -> None:
     restored = again.load("tfm-1", BOUNDS)
     assert restored is not None
     second = exposition(again)
-    next_births = held_births(marked=restored.served, born=restored.born, created_at=restored.created_at)
+    next_births = held_births(recorded=restored.served, series_created_at=restored.born, created_at=restored.created_at)
     second.update(snapshot(initial_values=next_births), dict(restored.ledger.totals))
     assert [failures(scrape(second)) for _ in range(3)] == [2, 5, 5]
     again.close()
@@ -391,7 +391,7 @@ def test_values_of_other_buckets_are_not_recorded(state: StateFile) -> None:
     bounds = (60.0, 3600.0)
     ledger, changes = polled(2, bounds=bounds)
     state.save("tfm-1", "tfm-1", ledger, changes, 3000.0, created_at=3000.0)  # type: ignore[arg-type] # opaque here
-    again = initial_values.again(scrapes=0, timeout=300, histograms=False)
+    again = initial_values.restarted(scrapes=0, timeout=300, histograms=False)
     exposed.update(snapshot(initial_values=again, bounds=bounds), dict(ledger.totals))
     scrape(exposed)
     restored = state.load("tfm-1", bounds)
@@ -411,7 +411,7 @@ def test_what_a_leaving_transform_shows_is_recorded(state: StateFile) -> None:
     exposed.remove("tfm-1")
     answer = exposed.prepare_scrape(*variant)
     assert "tfm-1" not in b"".join(answer.chunks).decode() or recorded(state)[FAILED].value == 3  # type: ignore[union-attr] # a counter
-    assert initial_values.marked.get(FAILED) == recorded(state).get(FAILED)
+    assert initial_values.recorded.get(FAILED) == recorded(state).get(FAILED)
 
 
 def test_created_times_survive(state: StateFile, path: Path) -> None:

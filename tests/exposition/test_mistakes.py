@@ -93,7 +93,7 @@ def test_the_publishing_thread_outlives_a_mistake(caplog: pytest.LogCaptureFixtu
         for count in range(1, 4):
             exposed.update(snapshot("tfm-2", initial_values=initial_values), {FAILED: Count(count)})
             scrape(exposed).sent()
-        wait_for(lambda: "a publication has met a mistake" in caplog.text)
+        wait_for(lambda: "a publication failed because of a defect" in caplog.text)
         exposed.update(snapshot("tfm-2", initial_values=initial_values), {FAILED: Count(9)})
         wait_for(lambda: 9 in samples(text_of(scrape(exposed)), FINISHED).values(), timeout=20)
     finally:

@@ -2,22 +2,21 @@
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from exporter.counting.counters import Count, Series, Total
 from exporter.counting.latest import LatestRun
-from exporter.exposition.compression import BLOCK, Body, Chunk, ChunkGroup, ChunkIndex, RenderedMetric, body_of
+from exporter.exposition.chunk_index import GROUP_SIZE, ChunkGroup
+from exporter.exposition.compression import Chunk
 from exporter.exposition.formats import Encoding, TextFormat
-from exporter.exposition.metrics import METRICS, Part
+from exporter.exposition.metrics import METRICS
 from exporter.exposition.publisher import UNUSED_AFTER, Exposition
-from exporter.exposition.snapshot import PollResult, TransformSnapshot
+from exporter.exposition.snapshot import PARTS, Part, PollResult, TransformSnapshot
 from exporter.model.transform import Details, Lane, Target
 from tests.exposition.snapshots import (
     EXECUTION,
@@ -33,9 +32,8 @@ from tests.exposition.snapshots import (
     snapshot,
 )
 
-ONE = RenderedMetric(b"a 1\n", b"a 1\n")
 NAMES = [f"tfm-{number}" for number in range(4)]
-CROWD = [f"crowd-{number}" for number in range(BLOCK + 1)]
+CROWD = [f"crowd-{number}" for number in range(GROUP_SIZE + 1)]
 
 
 def drawn_picture(name: str, poll: int, runs: int, details: int) -> TransformSnapshot:
@@ -119,7 +117,9 @@ class Publications(RuleBasedStateMachine):
         for name in order:
             initial_values = self.snapshots[name].initial_values
             same = free_births(
-                created_at=initial_values.created_at, marked=initial_values.served, born=initial_values.born
+                created_at=initial_values.created_at,
+                recorded=initial_values.served,
+                series_created_at=initial_values.series_created_at,
             )
             anew.update(replace(self.snapshots[name], initial_values=same), {})
         for text_format in TextFormat:
@@ -141,11 +141,16 @@ class TestPublications(Publications.TestCase):  # type: ignore[misc] # hypothesi
 # -- only what changed is rendered ------------------------------------------------------------------------------------
 
 
+def groups_of(exposed: Exposition) -> list[ChunkGroup]:
+    """Give the chunk groups of an exposition."""
+    return exposed._rendered._index.groups
+
+
 def chunks(exposed: Exposition) -> dict[str, tuple[Chunk, ...]]:
     """Give, for each metric, the chunks of all blocks as OpenMetrics has them."""
     body(exposed)
     return {
-        metric.name: tuple(block.chunk(metric.name, TextFormat.OPENMETRICS) for block in exposed._chunk_index.blocks)
+        metric.name: tuple(group.chunk(metric.name, TextFormat.OPENMETRICS) for group in groups_of(exposed))
         for metric in METRICS
     }
 
@@ -166,11 +171,11 @@ SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
         (replace(BEFORE, view=None), SERVED, {"runs", "details"}),
         (replace(BEFORE, details=Details(name="before", status="DELETING")), SERVED, {"details", "identity"}),
         (replace(BEFORE, account_id="123456789012"), SERVED, {"identity"}),
-        (replace(BEFORE, details=Details(name="after")), SERVED, {metric.part for metric in METRICS}),
+        (replace(BEFORE, details=Details(name="after")), SERVED, PARTS),
         (
             replace(BEFORE, target=Target("tfm-40", Lane("default", "eu-west-1"), "mine")),
             SERVED,
-            {m.part for m in METRICS},
+            PARTS,
         ),
     ],
 )
@@ -179,100 +184,30 @@ def test_only_what_has_changed_is_rendered_again(
 ) -> None:
     """A poll renders again only the parts that it has changed, and compresses again only lines that differ."""
     initial_values = free_births()
-    others = [snapshot(f"tfm-{number}", initial_values=free_births()) for number in range(2 * BLOCK)]
+    others = [snapshot(f"tfm-{number}", initial_values=free_births()) for number in range(2 * GROUP_SIZE)]
     exposed = shown(
         *(replace(BEFORE, initial_values=initial_values) if each.target.id == "tfm-40" else each for each in others),
         totals=SERVED,
     )
-    before, fragments = chunks(exposed), exposed._chunk_index.blocks[1].fragments["tfm-40"]
-    former = dict(fragments)
+    before, lines = chunks(exposed), groups_of(exposed)[1].rendered["tfm-40"]
+    former = dict(lines)
     exposed.update(replace(change, initial_values=initial_values), totals)
     after = chunks(exposed)
     again = {name: [a is not b for a, b in zip(before[name], after[name], strict=True)] for name in before}
     assert again == {name: [False, before[name][1].raw != after[name][1].raw] for name in before}
-    rendered = {name for name, fragment in fragments.items() if fragment is not former[name]}
+    rendered = {name for name, its_lines in lines.items() if its_lines is not former[name]}
     assert rendered == {metric.name for metric in METRICS if metric.part in parts}
 
 
 def test_nothing_new_is_not_published() -> None:
     """A poll that changes nothing leaves the publication as it is."""
-    exposed = shown(snapshot())
+    initial_values = free_births()
+    exposed = shown(snapshot(initial_values=initial_values))
     body(exposed)
     before = exposed._publication
-    exposed.update(snapshot(initial_values=exposed._shown["tfm-1"].snapshot.initial_values), {})
+    exposed.update(snapshot(initial_values=initial_values), {})
     exposed.publish()
     assert exposed._publication is before
-
-
-def test_formats_share_what_is_the_same() -> None:
-    """Where the formats agree, one chunk serves both; where they do not, each has its own."""
-    block = ChunkGroup()
-    same, other = RenderedMetric(b"a 1\n", b"a 1\n"), RenderedMetric(b"b 1\n", b"b 1 # {}\n")
-    block.put("tfm-1", 0.0, {"a": RenderedMetric(same.text, same.text), "b": other})
-    assert block.chunk("a", TextFormat.TEXT) is block.chunk("a", TextFormat.OPENMETRICS)
-    assert block.chunk("b", TextFormat.TEXT).raw == b"b 1\n"
-    assert block.chunk("b", TextFormat.OPENMETRICS).raw == b"b 1 # {}\n"
-
-
-def test_blocks_are_refilled() -> None:
-    """A transform that leaves makes room for one that comes, so blocks do not grow in number for ever."""
-    exposed = exposition()
-    for number in range(3 * BLOCK):
-        exposed.update(snapshot(f"tfm-{number}"), {})
-        if number >= 3:
-            exposed.remove(f"tfm-{number - 3}")
-    assert len(exposed._chunk_index.blocks) == 1
-
-
-@given(
-    st.lists(st.tuples(st.floats(0, 1) | st.sampled_from([0.0, 0.5]), st.booleans()), min_size=1, max_size=8 * BLOCK)
-)
-def test_neighbours_in_the_interval_share_a_block(arrivals: list[tuple[float, bool]]) -> None:
-    """Whoever comes and goes, blocks follow each other in the order of places, none of them empty or too full."""
-    shelf, there = ChunkIndex(), {}
-    for number, (place, leaves) in enumerate(arrivals):
-        assert shelf.put(f"tfm-{number}", place, {"a": ONE}) == {"a"}
-        assert shelf.put(f"tfm-{number}", place, {"a": ONE}) == set()
-        there[f"tfm-{number}"] = place
-        if leaves:
-            gone = next(iter(there))
-            shelf.remove(gone)
-            del there[gone]
-    held = [block.places for block in shelf.blocks]
-    assert {name: place for places in held for name, place in places.items()} == there
-    assert all(0 < len(places) <= BLOCK for places in held)
-    assert all(max(before.values()) <= min(after.values()) for before, after in pairwise(held))
-    assert b"".join(block.chunk("a", TextFormat.TEXT).raw for block in shelf.blocks) == ONE.text * len(there)
-
-
-def test_the_first_places_have_a_block_when_theirs_was_emptied() -> None:
-    """After all with the first places have left, new ones with such places come before the others again."""
-    shelf = ChunkIndex()
-    for number in range(3 * BLOCK):
-        shelf.put(f"tfm-{number}", number / 100, {"a": ONE})
-    for number in range(BLOCK):
-        shelf.remove(f"tfm-{number}")
-    for number in range(3 * BLOCK):
-        shelf.put(f"new-{number}", number / 1000, {"a": ONE})
-    held = [block.places for block in shelf.blocks]
-    assert all(max(before.values()) <= min(after.values()) for before, after in pairwise(held))
-
-
-@pytest.mark.parametrize("arrange", [list, lambda places: sorted(places, key=lambda place: place * 9973 % 1)])
-def test_blocks_are_well_filled(arrange: Callable[[list[float]], list[float]]) -> None:
-    """A thousand transforms that come in the order of their places or in any other take at most 60 blocks."""
-    shelf = ChunkIndex()
-    for number, place in enumerate(arrange([number / 1000 for number in range(1000)])):
-        shelf.put(f"tfm-{number}", place, {"a": ONE})
-    assert len(shelf.blocks) <= 60
-
-
-def test_a_large_body_is_sent_in_pieces() -> None:
-    """Small chunks are joined to pieces of a size to send, large bodies are not joined at all."""
-    made = body_of([Chunk.of(b"x" * 100_000) for _ in range(10)], Encoding.IDENTITY)
-    assert isinstance(made, Body)
-    assert [len(piece) for piece in made.pieces] == [300_000, 300_000, 300_000, 100_000]
-    assert made.size == 1_000_000
 
 
 # -- formats ----------------------------------------------------------------------------------------------------------
@@ -300,7 +235,7 @@ def test_a_format_that_nobody_asks_for_is_no_longer_prepared() -> None:
         exposed.prepare_scrape(*variant)
     kept, *unused = VARIANTS
     for variant in unused:
-        exposed._use.used[variant] = time.monotonic() - UNUSED_AFTER - 1
+        exposed._in_use.used[variant] = time.monotonic() - UNUSED_AFTER - 1
     exposed.update(snapshot(), {FAILED: Count(1)})
     exposed.publish()
     assert set(exposed._publication.bodies) == {kept}

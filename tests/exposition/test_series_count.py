@@ -10,9 +10,9 @@ from exporter.config.settings import Config
 from exporter.counting.counters import Count
 from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.counting.run_kinds import KNOWN_KINDS
+from exporter.exposition.filters import SeriesFilter
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.metrics import METRICS
-from exporter.exposition.series_count import Selection
 from tests.counting.world import DAY, EXECUTION, FINISHED, Exporter, Prometheus, Run, World, by_cell, configuration
 from tests.exposition.snapshots import EXECUTION as EXECUTION_SERIES
 from tests.exposition.snapshots import FAILED, body, exposition, observed, snapshot
@@ -20,8 +20,8 @@ from tests.exposition.snapshots import FAILED, body, exposition, observed, snaps
 DURATION = "glue_ml_task_run_duration_seconds"
 
 
-def leaving_out(*metrics: str, statuses: tuple[str, ...] = ()) -> Selection:
-    return Selection(frozenset(metrics), frozenset(statuses))
+def leaving_out(*metrics: str, statuses: tuple[str, ...] = ()) -> SeriesFilter:
+    return SeriesFilter(frozenset(metrics), frozenset(statuses))
 
 
 def busy_exposition():
@@ -52,11 +52,11 @@ def test_a_metric_that_is_left_out_is_gone_and_nothing_else_is_touched(text_form
     """Without a metric its header and samples are gone, and all other lines are the same, byte for byte."""
     exposed = busy_exposition()
     before = families(body(exposed, text_format))
-    assert exposed.select(leaving_out(EXECUTION), None) is False
+    assert exposed.filter_series(leaving_out(EXECUTION), None) is False
     after = families(body(exposed, text_format))
     del before[EXECUTION]
     assert after == before
-    assert exposed.select(Selection(), None) is True
+    assert exposed.filter_series(SeriesFilter(), None) is True
     assert EXECUTION in families(body(exposed, text_format))
 
 
@@ -64,7 +64,7 @@ def test_a_status_that_is_left_out_is_gone_from_every_metric_of_runs() -> None:
     """Without a status no line has it as a label; all others are there, and so is the status of the transform."""
     exposed = busy_exposition()
     before = body(exposed).splitlines()
-    exposed.select(leaving_out(statuses=("FAILED", "STARTING")), None)
+    exposed.filter_series(leaving_out(statuses=("FAILED", "STARTING")), None)
     after = body(exposed).splitlines()
     gone = [line for line in before if 'status="FAILED"' in line or 'status="STARTING"' in line]
     assert len(gone) > 20
@@ -150,7 +150,7 @@ def test_the_other_series_have_no_gap_when_the_selection_changes() -> None:
 def scraped(exporter: Exporter) -> list[str]:
     """Scrape, with the exporter's own metrics as they are now, and give the lines that are samples."""
     variant = (TextFormat.TEXT, Encoding.IDENTITY)
-    exporter.exposition._own.clear()
+    exporter.exposition._own_metrics._texts.clear()
     exporter.exposition.publish()
     scrape = exporter.exposition.scrape(*variant) or exporter.exposition.prepare_scrape(*variant)
     scrape.sent()
@@ -207,5 +207,5 @@ def test_too_many_series_are_told_once_with_the_largest_metric_and_so_is_their_e
     exporter.reload(limited(config, total + 50))
     scraped(exporter)
     exporter.reload(limited(config, None))
-    assert caplog.text.count("no more than metrics.max_series again") == 1
+    assert caplog.text.count("no more series than metrics.max_series again") == 1
     assert value(scraped(exporter), "glue_ml_exporter_series_limit") == float("inf")
