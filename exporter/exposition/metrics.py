@@ -180,7 +180,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_runs",
         "gauge",
-        "Task runs started within the lookback, by their present status.",
+        "Number of task runs that started within the lookback, by current status.",
         ("task_type", "status"),
         "runs",
         _task_runs,
@@ -188,7 +188,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_runs_started_total",
         "counter",
-        "Task runs seen to start.",
+        "Number of task runs that the exporter has seen start.",
         ("task_type",),
         "counters",
         _counts("started"),
@@ -196,7 +196,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_runs_finished_total",
         "counter",
-        "Task runs seen to finish, each exactly once.",
+        "Number of task runs that the exporter has seen finish; each run is counted once, under its final status.",
         ("task_type", "status"),
         "counters",
         _counts("finished"),
@@ -204,7 +204,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_run_execution_seconds",
         "histogram",
-        "ExecutionTime of each finished task run: the time for which it consumed resources.",
+        "ExecutionTime of finished task runs: the time during which a run consumed resources.",
         ("task_type", "status"),
         "counters",
         _histograms("execution"),
@@ -212,7 +212,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_run_duration_seconds",
         "histogram",
-        "Time from StartedOn to CompletedOn of each finished task run, waiting included.",
+        "Time from StartedOn to CompletedOn of finished task runs, including the time that a run waited.",
         ("task_type", "status"),
         "counters",
         _histograms("duration"),
@@ -220,7 +220,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_run_last_start_timestamp_seconds",
         "gauge",
-        "StartedOn of the latest task run.",
+        "StartedOn of the task run that started last.",
         ("task_type",),
         "times",
         _last_start,
@@ -228,7 +228,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_run_last_success_timestamp_seconds",
         "gauge",
-        "CompletedOn of the latest task run that SUCCEEDED.",
+        "CompletedOn of the last task run that SUCCEEDED.",
         ("task_type",),
         "times",
         _last_success,
@@ -236,7 +236,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_run_last_failure_timestamp_seconds",
         "gauge",
-        "CompletedOn of the latest task run that FAILED, and of the latest that ended in TIMEOUT.",
+        "CompletedOn of the last task run that FAILED, and of the last one that ended in TIMEOUT.",
         ("task_type", "status"),
         "times",
         _last_failure,
@@ -244,7 +244,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_run_latest_status",
         "gauge",
-        "1 for the status of the task run started last, 0 for the others.",
+        "1 for the status of the task run that started last, 0 for every other status.",
         ("task_type", "status"),
         "runs",
         _latest_status,
@@ -252,7 +252,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_run_latest_execution_seconds",
         "gauge",
-        "ExecutionTime of the task run finished last.",
+        "ExecutionTime of the task run that finished last.",
         ("task_type",),
         "runs",
         _latest_execution,
@@ -260,7 +260,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_run_oldest_active_start_timestamp_seconds",
         "gauge",
-        "StartedOn of the oldest unfinished task run.",
+        "StartedOn of the oldest task run that has not finished.",
         ("task_type",),
         "runs",
         _oldest_active,
@@ -268,7 +268,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_transform_info",
         "gauge",
-        "A constant 1, labelled with what is known about the transform; to be joined with group_left.",
+        "Constant 1, with labels that describe the transform; join it to other metrics with group_left.",
         ("aws_account", "aws_account_id", "aws_region", "transform_type", "glue_version", "worker_type"),
         "identity",
         _info,
@@ -276,7 +276,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_transform_status",
         "gauge",
-        "1 for the present status of the transform, 0 for the others.",
+        "1 for the current status of the transform, 0 for every other status.",
         ("status",),
         "details",
         _transform_status,
@@ -284,7 +284,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_transform_training_labels",
         "gauge",
-        "Labels that the transform can be trained with (LabelCount).",
+        "Number of labels that are available to train the transform (LabelCount).",
         (),
         "details",
         _detail(lambda details: details.label_count),
@@ -324,7 +324,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_transform_up",
         "gauge",
-        "Whether the last poll of this transform succeeded.",
+        "1 if the last poll of this transform succeeded, 0 if it failed.",
         (),
         "poll",
         _poll_fact(lambda poll: poll.up),
@@ -332,7 +332,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_transform_last_poll_timestamp_seconds",
         "gauge",
-        "When this transform was last polled, whether that succeeded or not.",
+        "Time of the last poll of this transform, whether it succeeded or failed.",
         (),
         "poll",
         _poll_fact(lambda poll: poll.tried),
@@ -340,7 +340,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_transform_last_successful_poll_timestamp_seconds",
         "gauge",
-        "When a poll of this transform last succeeded: the age of its data.",
+        "Time of the last successful poll of this transform: its data is from then.",
         (),
         "poll",
         _poll_fact(lambda poll: poll.succeeded),
@@ -348,7 +348,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_transform_poll_duration_seconds",
         "gauge",
-        "How long the last poll of this transform took.",
+        "Duration of the last poll of this transform.",
         (),
         "poll",
         _poll_fact(lambda poll: poll.duration),
