@@ -14,13 +14,14 @@ import trustme
 import yaml
 
 from exporter.simulator import Simulator
-from tests.alerts.stack import START, Alertmanager, Pager, Prometheus, pager
+from tests.servers import START, Alertmanager, Pager, Prometheus, pager
 from tests.support import ROOT, fetch, wait_for
 from tests.system.staging import Exporter, configuration, steady_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ID = "tfm-0123456789abcdef0123456789abcdef01234567"
+RULES = ROOT / "alerts" / "glue-ml-*.yaml"
 RUNBOOKS = "https://github.com/glue-ml-exporter/glue-ml-exporter/blob/main/"
 BOTH_FORMS = ("GlueMLTaskRunFailed", "GlueMLTaskRunFailedSinceSuccess")
 
@@ -98,7 +99,8 @@ def test_a_failed_run_rings_once_and_a_later_success_resolves_it(
             stack.enter_context(
                 Prometheus(
                     tmp_path / version,
-                    static(exporter.address),
+                    scrape=static(exporter.address),
+                    rules=[RULES],
                     version=version,
                     alertmanager=alertmanager,
                     replica=version,
@@ -156,7 +158,9 @@ def test_a_failed_run_rings_over_tls_with_a_password(
             "tls_config": {"ca_file": str(tmp_path / "ca.pem")},
             "basic_auth": {"username": "prometheus", "password": password},
         }
-        with Prometheus(tmp_path / "prometheus", scrape, version="3", alertmanager=alertmanager) as prometheus:
+        with Prometheus(
+            tmp_path / "prometheus", scrape=scrape, rules=[RULES], version="3", alertmanager=alertmanager
+        ) as prometheus:
             prometheus.wait_until_up()
             with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
                 fetch(f"https://{exporter.address}/metrics")
@@ -177,7 +181,9 @@ def test_a_run_that_fails_while_the_exporter_is_dead_rings_when_it_is_back(
     """After kill -9 a failure from meanwhile rings, in both forms; a further kill neither resolves nor rings again."""
     port, config = steady_port(), settings(simulator, state={"path": "state.db"})
     scrape = static(f"127.0.0.1:{port}")
-    with Prometheus(tmp_path / "prometheus", scrape, version="3", alertmanager=alertmanager) as prometheus:
+    with Prometheus(
+        tmp_path / "prometheus", scrape=scrape, rules=[RULES], version="3", alertmanager=alertmanager
+    ) as prometheus:
         with Exporter(tmp_path, config, port=port):
             prometheus.wait_until_up()
         wait_for(lambda: prometheus.number("up") == 0, timeout=START, describe="a scrape fails")

@@ -14,8 +14,8 @@ import pytest
 
 from dashboards.overview import SHOWN
 from exporter.simulator import Simulator
-from tests.alerts.stack import Prometheus
 from tests.dashboards.panels import Target, filled, targets, variables
+from tests.servers import Prometheus
 from tests.support import fetch, wait_for
 from tests.system.staging import Exporter, configuration
 
@@ -68,8 +68,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Prometheus]]
         exporter = stack.enter_context(Exporter(folder, config))
         scrape = {"static_configs": [{"targets": [exporter.address]}]}
         servers = [
-            stack.enter_context(Prometheus(folder / version, scrape, version=version, rules=False))
-            for version in ("2", "3")
+            stack.enter_context(Prometheus(folder / version, scrape=scrape, version=version)) for version in ("2", "3")
         ]
         for server in servers:
             server.wait_until_up()
@@ -152,7 +151,7 @@ def test_the_overview_is_readable_with_three_hundred_transforms(tmp_path: Path) 
         config = configuration(simulator.url, simulator.world.transform_ids(), {"interval": "5s"})
         with Exporter(tmp_path, config) as exporter:
             scrape = {"static_configs": [{"targets": [exporter.address]}]}
-            with Prometheus(tmp_path / "prometheus", scrape, version="3", interval=2.0, rules=False) as server:
+            with Prometheus(tmp_path / "prometheus", scrape=scrape, version="3", interval=2.0) as server:
                 failed = "count(count by (transform_id) (glue_ml_task_runs_finished_total > 0))"
                 wait_for(lambda: server.number(failed) > TRANSFORMS / 2, timeout=PATIENCE, describe="runs finish")
                 overview = [target for target in targets() if target.dashboard == "glue-ml-overview"]

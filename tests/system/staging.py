@@ -1,4 +1,4 @@
-"""What the tests of the whole system share: the exporter and Prometheus as real processes, and what they answer."""
+"""What the tests of the whole system share: the exporter as a process, its configuration, and the samples it serves."""
 
 import json
 import random
@@ -6,18 +6,16 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.support import EXPORTER, Process, fetch, wait_for, wait_for_answer
+from tests.servers import Labels, Track
+from tests.support import EXPORTER, Process, fetch, wait_for
 
 TASK_TYPES = ("EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES")
 FINAL_STATUSES = ("STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
@@ -34,7 +32,6 @@ CREDENTIALS = {
 FINISHED = "glue_ml_task_runs_finished_total"
 STARTED = "glue_ml_task_runs_started_total"
 
-Labels = frozenset[tuple[str, str]]
 Cell = tuple[str, str]
 """(task type, status)"""
 
@@ -174,119 +171,6 @@ class Exporter(Process):
     def log(self) -> list[dict[str, Any]]:
         """Give the lines of its log so far; it has to run with --log.format=json."""
         return [json.loads(line) for line in self.stderr.split("\n")[:-1]]
-
-
-@dataclass(frozen=True)
-class Track:
-    """The raw samples of one series in Prometheus: (time in epoch seconds, value), in the order of time."""
-
-    labels: Labels
-    points: tuple[tuple[float, float], ...]
-
-    @property
-    def increase(self) -> float:
-        """What the counter has risen from its first to its last sample; a fall is a reset to 0."""
-        values = [value for _, value in self.points]
-        return sum(after - before if after >= before else after for before, after in pairwise(values))
-
-    @property
-    def falls(self) -> int:
-        """How often the value fell: what Prometheus takes for a reset."""
-        values = [value for _, value in self.points]
-        return sum(after < before for before, after in pairwise(values))
-
-
-class Prometheus(Process):
-    """A real Prometheus server with one job, `glue`, whose targets are read from a file.
-
-    `interval` is that of its scrapes, in seconds; `replica` an external label, which also moves the instant in the
-    interval at which it scrapes.
-    """
-
-    def __init__(self, program: Path, folder: Path, *, interval: float, replica: str = "a") -> None:
-        self.interval = interval
-        self._targets = folder / "targets.json"
-        self.point_at({})
-        config = folder / "prometheus.yml"
-        period = f"{round(interval * 1000)}ms"
-        config.write_text(
-            yaml.safe_dump(
-                {
-                    "global": {
-                        "scrape_interval": period,
-                        "scrape_timeout": period,
-                        "external_labels": {"replica": replica},
-                    },
-                    "scrape_configs": [{"job_name": "glue", "file_sd_configs": [{"files": [self._targets.name]}]}],
-                }
-            )
-        )
-        super().__init__(
-            program,
-            f"--config.file={config.name}",
-            "--storage.tsdb.path=data",
-            "--web.listen-address=127.0.0.1:0",
-            "--enable-feature=exemplar-storage",
-            folder=folder,
-        )
-
-    @cached_property
-    def address(self) -> str:
-        """Where it listens, as host:port; waits until it is ready."""
-        address = self.wait_for_output(r'msg="Listening on".* address=([\d.:]+)', timeout=30)[1]
-        wait_for_answer(f"http://{address}/-/ready", timeout=30)
-        return address
-
-    def point_at(self, targets: Mapping[str, str]) -> None:
-        """Scrape these addresses from now on, each under its `instance` label."""
-        groups = [{"targets": [address], "labels": {"instance": label}} for label, address in targets.items()]
-        new = self._targets.with_suffix(".new")
-        new.write_text(json.dumps(groups))
-        new.replace(self._targets)
-
-    def ask(self, path: str, **parameters: str) -> Any:
-        """Call its HTTP API and give the `data` of the answer."""
-        query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
-        answer = fetch(f"http://{self.address}/api/v1/{path}?{query}")
-        content = json.loads(answer.body)
-        assert content["status"] == "success", content
-        return content["data"]
-
-    def number(self, promql: str) -> float:
-        """Give the value of an expression that has one series at most, 0 if it has none."""
-        result = self.ask("query", query=promql)["result"]
-        assert len(result) < 2, result
-        return float(result[0]["value"][1]) if result else 0.0
-
-    def tracks(self, selector: str) -> list[Track]:
-        """Give the raw samples of all series that match the selector, of the last ten minutes."""
-        result = self.ask("query", query=f"{selector}[10m]")["result"]
-        return [
-            Track(
-                frozenset((name, value) for name, value in series["metric"].items() if name != "__name__"),
-                tuple((float(time), float(value)) for time, value in series["values"]),
-            )
-            for series in result
-        ]
-
-    def scrapes(self, instance: str) -> list[tuple[float, bool]]:
-        """Give the scrapes of a target so far: when each began (epoch seconds) and whether it was good."""
-        return [
-            (time, value == 1) for track in self.tracks(f'up{{instance="{instance}"}}') for time, value in track.points
-        ]
-
-    def wait_for_scrapes(self, instance: str, count: int = 1, *, timeout: float = 20.0) -> None:
-        """Wait for `count` further good scrapes of a target."""
-        before = self.good_scrapes(instance)
-        wait_for(
-            lambda: self.good_scrapes(instance) >= before + count,
-            timeout=timeout,
-            describe=lambda: f"{count} scrapes of {instance}; {self.ask('targets')['activeTargets']}",
-        )
-
-    def good_scrapes(self, instance: str) -> int:
-        """Give how many scrapes of a target were good so far."""
-        return sum(good for _, good in self.scrapes(instance))
 
 
 def increases(tracks: Iterable[Track]) -> Counter[Cell]:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.simulator import Simulator
 from tests.support import EXPORTER, Process, fetch, wait_for
-from tests.system.otherglue import OtherGlue, serving
+from tests.system.documented_glue import DocumentedGlue, serving
 from tests.system.staging import (
     FINAL_STATUSES,
     FINISHED,
@@ -80,7 +80,7 @@ def glue(request):
                 add(simulator.world, run)
             yield runs, simulator.url
     else:
-        with serving(OtherGlue(list(runs))) as other:
+        with serving(DocumentedGlue(list(runs))) as other:
             yield runs, other.url
 
 
@@ -222,7 +222,7 @@ MALFORMED = {
 @pytest.fixture
 def other():
     """Give a Glue that is not ours, with one run that was stopped an hour ago."""
-    with serving(OtherGlue([a_run("tsk-1", "STOPPED")])) as glue:
+    with serving(DocumentedGlue([a_run("tsk-1", "STOPPED")])) as glue:
         yield glue
 
 

@@ -11,12 +11,12 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support import tool, wait_for
+from tests.servers import Prometheus
+from tests.support import wait_for
 from tests.system.staging import (
     FINISHED,
     STARTED,
     Exporter,
-    Prometheus,
     cell_of,
     configuration,
     dice,
@@ -44,7 +44,7 @@ SCENARIO = {"transforms": [{"name": "customers", "id": ID}]}
 @pytest.fixture
 def prometheus(version, tmp_path):
     """Give a running Prometheus that scrapes nothing yet."""
-    with Prometheus(tool("prometheus", version=version), tmp_path, interval=SCRAPES) as server:
+    with Prometheus(tmp_path, version=version, interval=SCRAPES) as server:
         yield server
 
 
@@ -316,8 +316,8 @@ def test_two_prometheus_servers_both_see_every_end(simulator, traffic, tmp_path)
     for folder in folders:
         folder.mkdir()
     with (
-        Prometheus(tool("prometheus", version="2"), folders[0], interval=SCRAPES, replica="a") as first,
-        Prometheus(tool("prometheus", version="3"), folders[1], interval=SCRAPES, replica="b") as second,
+        Prometheus(folders[0], version="2", interval=SCRAPES, replica="a") as first,
+        Prometheus(folders[1], version="3", interval=SCRAPES, replica="b") as second,
     ):
         servers = (first, second)
         for server in servers:

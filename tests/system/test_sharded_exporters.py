@@ -6,8 +6,9 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from exporter.model.shard import Shard
-from tests.support import fetch, tool, wait_for, wait_for_answer
-from tests.system.staging import FINISHED, Exporter, Prometheus, Samples, configuration
+from tests.servers import Prometheus
+from tests.support import fetch, wait_for, wait_for_answer
+from tests.system.staging import FINISHED, Exporter, Samples, configuration
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +23,7 @@ SCENARIO = {"transforms": [{"name": "one", "count": COUNT}]}
 @pytest.fixture
 def prometheus(tmp_path):
     """Give a running Prometheus that scrapes nothing yet."""
-    with Prometheus(tool("prometheus"), tmp_path, interval=SCRAPES) as server:
+    with Prometheus(tmp_path, interval=SCRAPES) as server:
         yield server
 
 

@@ -1,4 +1,6 @@
-"""A Glue that has nothing to do with the exporter or its simulator: GetMLTaskRuns from the API document and no more.
+"""A small Glue server written from the API document alone: GetMLTaskRuns and GetMLTaskRun.
+
+It shares no code with the exporter or its simulator, so a misreading that both have in common shows in a test.
 
 Source: AWS Glue Web API Reference, GetMLTaskRuns, GetMLTaskRun; AWS JSON 1.1 as its examples show it.
 """
@@ -11,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 
-class OtherGlue:
-    """Holds the runs of one transform, as they are on the wire, and what was asked of it.
+class DocumentedGlue:
+    """Serves the runs of one transform, given as they are on the wire, and keeps the requests in `asked`.
 
     `spoil` replaces the whole body of every answer to GetMLTaskRuns; `repeat_token` gives each page the same token.
     """
@@ -55,7 +57,7 @@ class OtherGlue:
 
 
 @contextmanager
-def serving(glue: OtherGlue) -> Iterator[OtherGlue]:
+def serving(glue: DocumentedGlue) -> Iterator[DocumentedGlue]:
     """Serve it on a free port of 127.0.0.1, which `glue.url` then names."""
 
     class Handler(BaseHTTPRequestHandler):
