@@ -1,52 +1,24 @@
-"""An AWS Glue that lives in this process: the machine learning operations of Glue, and STS, over the real wire.
+"""An AWS Glue and STS in this process: the machine learning operations of Glue over real HTTP, without AWS.
 
-It shares nothing with the exporter: the joint is an endpoint URL.
+A scenario goes in, answers to AWS clients come out. The package shares no code with the exporter; both meet at an
+endpoint URL:
 
-    with Simulator({"transforms": [{"name": "customers", "id": "tfm-1"}]}) as sim:
-        glue = boto3.client("glue", endpoint_url=sim.url, region_name="eu-west-1", ...)
+    with Simulator({"transforms": [{"name": "customers", "id": "tfm-1"}]}) as simulator:
+        glue = boto3.client("glue", endpoint_url=simulator.url, region_name="eu-west-1", ...)
+        simulator.world.add_run("tfm-1", status="FAILED")
+        simulator.faults.set({"kind": "throttle", "probability": 0.5, "until": "30s"})
+        assert simulator.requests.count("GetMLTaskRuns", "OK") == 0
 
-`Simulator(scenario="demo", *, clock=time.time, host="127.0.0.1", port=0)`
-    scenario: the name of a built-in scenario, a path of a YAML file, plain data of the same form, or a `Scenario`.
-    `.url`, `.start()`, `.stop()` (again and again, same port: an outage), `.usage()`
+`Simulator.world` (`World`) has the transforms and runs, and the figures that an exporter is expected to show.
+`Simulator.faults` (`InjectedFaults`) has the faults to inject; `Fault` describes their kinds. `Simulator.requests`
+(`RequestLog`) has the requests received. Other processes on this machine can do the same over HTTP: see `control`.
 
-`.world` (times are epoch seconds; every method is thread-safe)
-    start, now()
-    add_transform({...as in a scenario...}) -> [id, ...]      alter_transform(id, {"Status": "NOT_READY"})
-    remove_transform(id)                                      transform_ids() -> [id, ...]
-    add_run(transform_id, task_type="FIND_MATCHES", *, status="RUNNING", started=None, completed=None,
-            appears=None, run_id=None, fields=None) -> run id
-        An exact run. `status` is the one it has in the end; with `completed` ahead it is RUNNING until then.
-        `fields` sets members as on the wire ({"ErrorString": "x", "StartedOn": None}; None leaves one out).
-    finish_run(transform_id, run_id, status="SUCCEEDED", *, completed=None, fields=None)
-    alter_run(transform_id, run_id, fields)                   remove_run(transform_id, run_id)
-    start_run(transform_id, task_type, fields=None) -> run id (lives on its own)
-    cancel_run(transform_id, run_id) -> status
-    run(transform_id, run_id) -> dict, runs(transform_id) -> [dict, ...] as on the wire
-    truth(since=None) -> {"now", "start", "transforms": {id: {"name", "account", "region",
-        "started": {type: n}, "runs": {type: {status: n}}, "finished": {type: {final status: n}},
-        "completions": [{"run_id", "task_type", "status", "started", "completed", "execution_time"}, ...]}}}
-        over everything visible now; completions only since `since` (default: the simulator's start).
-
-`.faults`
-    set({"kind": "throttle", "probability": 0.5, "times": 3, "after": 0, "until": "30s", "operations": [...],
-         "transforms": [...], "regions": [...], "accounts": [...]}) -> number
-    clear(number=None), hits() -> {number: times fired}
-    Kinds: see `scenario.Fault`. `after` and `until` count from when the fault was set.
-
-`.requests`
-    all(operation=None) -> [LoggedRequest(time, operation, transform_id, region, account, access_key_id, params,
-        status, code), ...], count(operation=None, code=None) ("OK" for success), counts(), clear()
-
-The same over HTTP, for clients on this machine only: `/_simulator/...`, see `control`. `truth` there is the same dict.
-
-`serve(scenario, *, host, port, stop, output)` runs one until the event `stop` is set.
-
-**Time.** The simulator's calendar is the real one (or the injected clock). With `acceleration: f`, what a scenario's
-tasks say about durations and gaps passes f times faster from the start on; history before the start has natural
-length. Nothing lies in the future unless a run was added so.
+The simulator uses the real time, or the time of a clock that is passed to it. A scenario's `acceleration` makes the
+durations and gaps of its tasks pass faster after the start; history before the start keeps its length. Only runs that
+were added with a time in the future have one.
 """
 
-from exporter.simulator.injected_faults import FaultBoard
+from exporter.simulator.injected_faults import InjectedFaults
 from exporter.simulator.request_log import LoggedRequest, RequestLog
 from exporter.simulator.scenario import (
     Fault,
@@ -57,13 +29,13 @@ from exporter.simulator.scenario import (
     load_scenario,
 )
 from exporter.simulator.simulator import Simulator, serve
-from exporter.simulator.world import NotThereError, World
+from exporter.simulator.world import NotFoundError, World
 
 __all__ = [
     "Fault",
-    "FaultBoard",
+    "InjectedFaults",
     "LoggedRequest",
-    "NotThereError",
+    "NotFoundError",
     "RequestLog",
     "Scenario",
     "ScenarioError",

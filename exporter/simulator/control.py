@@ -1,26 +1,26 @@
-"""The control surface over HTTP, for tests whose simulator is another process: `/_simulator/...`, JSON both ways.
+"""Control of the simulator over HTTP, for tests that run it in another process: JSON under `/_simulator/`.
 
-It answers only clients on this machine (a loopback peer, no browser origin); to everyone else it does not exist.
-The parameters are those of the Python methods of the same purpose, in a JSON body (POST, PATCH, DELETE) or in the
-query string (GET):
+Only clients on this machine are answered: a loopback address, and no `Origin` header, which browsers send. All others
+get a 404. The parameters are those of the Python method, in a JSON body (POST, PATCH, DELETE) or in the query string
+(GET):
 
-    GET     /_simulator/truth       World.truth            since
-    GET     /_simulator/transforms  World.transform_ids
-    POST    /_simulator/transforms  World.add_transform    a transform as in a scenario
-    PATCH   /_simulator/transforms  World.alter_transform  transform_id, fields
-    DELETE  /_simulator/transforms  World.remove_transform transform_id
-    GET     /_simulator/runs        World.runs             transform_id
-    POST    /_simulator/runs        World.add_run          transform_id, task_type, status, started, completed, ...
-    PATCH   /_simulator/runs        World.alter_run        transform_id, run_id, fields
-    DELETE  /_simulator/runs        World.remove_run       transform_id, run_id
-    POST    /_simulator/runs/start  World.start_run        transform_id, task_type, fields
-    POST    /_simulator/runs/finish World.finish_run       transform_id, run_id, status, completed, fields
-    POST    /_simulator/runs/cancel World.cancel_run       transform_id, run_id
-    GET     /_simulator/faults      FaultBoard.hits
-    POST    /_simulator/faults      FaultBoard.set         a fault as in a scenario
-    DELETE  /_simulator/faults      FaultBoard.clear       number (none: all)
-    GET     /_simulator/requests    RequestLog             operation, limit
-    DELETE  /_simulator/requests    RequestLog.clear
+    GET    /_simulator/expected-counts  World.expected_counts    since
+    GET    /_simulator/transforms       World.transform_ids
+    POST   /_simulator/transforms       World.add_transform      a transform as in a scenario
+    PATCH  /_simulator/transforms       World.alter_transform    transform_id, fields
+    DELETE /_simulator/transforms       World.remove_transform   transform_id
+    GET    /_simulator/runs             World.runs               transform_id
+    POST   /_simulator/runs             World.add_run            transform_id, task_type, status, started, ...
+    PATCH  /_simulator/runs             World.alter_run          transform_id, run_id, fields
+    DELETE /_simulator/runs             World.remove_run         transform_id, run_id
+    POST   /_simulator/runs/start       World.start_run          transform_id, task_type, fields
+    POST   /_simulator/runs/finish      World.finish_run         transform_id, run_id, status, completed, fields
+    POST   /_simulator/runs/cancel      World.cancel_run         transform_id, run_id
+    GET    /_simulator/faults           InjectedFaults.hits
+    POST   /_simulator/faults           InjectedFaults.set       a fault as in a scenario
+    DELETE /_simulator/faults           InjectedFaults.clear     number (none: all)
+    GET    /_simulator/requests         RequestLog               operation, limit
+    DELETE /_simulator/requests         RequestLog.clear
 """
 
 import json
@@ -32,10 +32,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import ValidationError, validate_call
 
-from exporter.simulator.injected_faults import FaultBoard
+from exporter.simulator.injected_faults import InjectedFaults
 from exporter.simulator.messages import HttpRequest, HttpResponse
 from exporter.simulator.request_log import RequestLog
-from exporter.simulator.world import NotThereError, World
+from exporter.simulator.world import NotFoundError, World
 
 PREFIX = "/_simulator/"
 
@@ -43,14 +43,17 @@ _Route = tuple[Callable[..., Any], str | None]
 
 
 class Control:
-    """Answers the requests whose path begins with `PREFIX`; a method's result is sent under a name of its own."""
+    """Answers the requests whose path begins with `PREFIX`.
 
-    def __init__(self, world: World, faults: FaultBoard, log: RequestLog) -> None:
+    Each route has a method and the JSON name of its result; a result without a name is the JSON object itself.
+    """
+
+    def __init__(self, world: World, faults: InjectedFaults, log: RequestLog) -> None:
         self._log = log
         routes: Mapping[tuple[str, str], _Route] = {
-            ("GET", "truth"): (world.truth, None),
+            ("GET", "expected-counts"): (world.expected_counts, None),
             ("GET", "transforms"): (world.transform_ids, "transform_ids"),
-            ("POST", "transforms"): (lambda **one: world.add_transform(one), "transform_ids"),
+            ("POST", "transforms"): (lambda **transform: world.add_transform(transform), "transform_ids"),
             ("PATCH", "transforms"): (world.alter_transform, "altered"),
             ("DELETE", "transforms"): (world.remove_transform, "removed"),
             ("GET", "runs"): (world.runs, "runs"),
@@ -68,7 +71,7 @@ class Control:
         }
         self._routes = {key: (validate_call(method), name) for key, (method, name) in routes.items()}
 
-    def answer(self, request: HttpRequest) -> HttpResponse:
+    def handle(self, request: HttpRequest) -> HttpResponse:
         """HttpResponse one control request: 200, 400 with the reason, or 404."""
         url = urlsplit(request.target)
         route = self._routes.get((request.method, url.path.removeprefix(PREFIX)))
@@ -78,7 +81,7 @@ class Control:
         try:
             parameters = dict(parse_qsl(url.query)) or json.loads(request.body or b"{}")
             result = method(**parameters)
-        except NotThereError as error:
+        except NotFoundError as error:
             return _json(404, {"error": str(error)})
         except ValidationError as error:
             return _json(400, {"error": error.errors(include_url=False, include_context=False)})
@@ -89,7 +92,7 @@ class Control:
     def _requests(self, operation: str | None = None, limit: int = 1000) -> dict[str, Any]:
         kept = self._log.all(operation)
         newest = kept[-limit:] if limit > 0 else []
-        return {"counts": self._log.counts(), "requests": [asdict(one) for one in newest]}
+        return {"counts": self._log.counts(), "requests": [asdict(request) for request in newest]}
 
 
 def _is_local(request: HttpRequest) -> bool:

@@ -1,63 +1,49 @@
-"""What is true of one transform, counted from its runs themselves: what tests compare an exporter's figures with."""
+"""The true figures of one transform, counted from its runs. Tests compare an exporter's figures with them."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.simulator.history import RunHistory
-from exporter.simulator.records import render_run
-from exporter.simulator.scenario import Transform
+from exporter.simulator.rendering import render_run
+from exporter.simulator.run_table import RunTable
 from exporter.simulator.service_model import FINAL_STATUSES
+from exporter.simulator.simulated_transform import SimulatedTransform
 
 
-@dataclass(slots=True)
-class Resident:
-    """One transform that lives in the world; `region` None stands for every region."""
+def count_runs(transform: SimulatedTransform, table: RunTable, now: int, since: float) -> dict[str, Any]:
+    """Count the visible runs of a transform at `now` (milliseconds since the epoch).
 
-    id: str
-    name: str
-    spec: Transform
-    account: str
-    region: str | None
-    tags: Mapping[str, str]
-    fields: dict[str, Any] = field(default_factory=dict)
-    modified: float | None = None
-    history: RunHistory | None = None
-
-
-def count(resident: Resident, history: RunHistory, now: int, since: float) -> dict[str, Any]:
-    """Count a transform's visible runs at `now` (milliseconds).
-
-    Gives `started` (type: count), `runs` (type: present status: count), `finished` (type: final status: count), and
-    `completions`: every run that completed at or after `since` (epoch seconds), by completion time.
+    Returns:
+        `started` ({task type: count}), `runs` ({task type: {present status: count}}), `finished` ({task type: {final
+        status: count}}), and `completions`: all runs completed at or after `since` (epoch seconds), ordered by
+        completion time. Also `name`, `account` and `region` of the transform.
     """
     runs: dict[str, dict[str, int]] = {}
-    kinds = Counter((history.task_type(slot), history.status(slot, now)) for slot in history.order)
-    for (task_type, status), number in sorted(kinds.items()):
-        runs.setdefault(task_type, {})[status] = number
+    counts = Counter((table.task_type(row), table.status(row, now)) for row in table.order)
+    for (task_type, status), count in sorted(counts.items()):
+        runs.setdefault(task_type, {})[status] = count
     return {
-        "name": resident.name,
-        "account": resident.account,
-        "region": resident.region,
-        "started": {task_type: sum(counts.values()) for task_type, counts in runs.items()},
+        "name": transform.name,
+        "account": transform.account,
+        "region": transform.region,
+        "started": {task_type: sum(by_status.values()) for task_type, by_status in runs.items()},
         "runs": runs,
         "finished": {
-            task_type: {status: n for status, n in counts.items() if status in FINAL_STATUSES}
-            for task_type, counts in runs.items()
+            task_type: {status: count for status, count in by_status.items() if status in FINAL_STATUSES}
+            for task_type, by_status in runs.items()
         },
-        "completions": _completions(resident, history, now, since),
+        "completions": _completions(transform, table, now, since),
     }
 
 
-def _completions(resident: Resident, history: RunHistory, now: int, since: float) -> list[dict[str, Any]]:
-    found = []
-    for slot in history.order:
-        if since * 1000 <= history.ended[slot] <= now or slot in history.notes:
-            record = render_run(history, slot, now, resident.spec, resident.id)
+def _completions(transform: SimulatedTransform, table: RunTable, now: int, since: float) -> list[dict[str, Any]]:
+    completions = []
+    for row in table.order:
+        # Rendering is slow, so it is done only for runs that may qualify: an override can change status and time.
+        if since * 1000 <= table.ended[row] <= now or row in table.overrides:
+            record = render_run(table, row, now, transform.spec, transform.id)
             if record["Status"] in FINAL_STATUSES and record.get("CompletedOn", 0) >= since:
-                found.append(_completion(record))
-    return sorted(found, key=lambda one: (one["completed"], one["run_id"]))
+                completions.append(_completion(record))
+    return sorted(completions, key=lambda completion: (completion["completed"], completion["run_id"]))
 
 
 def _completion(record: dict[str, Any]) -> dict[str, Any]:

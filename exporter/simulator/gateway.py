@@ -1,33 +1,34 @@
-"""From an HTTP request to an answer: who asks, what goes wrong on purpose, the operation, and its line in the log."""
+"""Turn an AWS request into a server action: identify the caller, inject faults, run the operation, log the request."""
 
 import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from exporter.simulator.api import Caller, GlueApi
-from exporter.simulator.injected_faults import FaultBoard, Target, fault_error, garble
+from exporter.simulator.glue_api import Caller, GlueApi
+from exporter.simulator.injected_faults import FaultTarget, InjectedFaults, fault_error, garbage_response
 from exporter.simulator.messages import HttpRequest, HttpResponse, ServerAction
 from exporter.simulator.protocol import (
     TARGET_PREFIX,
     AwsError,
-    json_answer,
     json_error,
+    json_response,
     read_json,
     read_scope,
-    xml_answer,
     xml_error,
+    xml_response,
 )
 from exporter.simulator.request_log import LoggedRequest, RequestLog
 from exporter.simulator.scenario import Fault
-from exporter.simulator.sts import Identity, Keyring, StsApi, read_query
+from exporter.simulator.sts import AccessKeys, Identity, StsApi, read_query
 from exporter.simulator.world import World
 
-_SPOILERS = ("hang", "reset", "garbage", "repeat_token")
+_WITHOUT_GOOD_ANSWER = ("hang", "reset", "garbage", "repeat_token")
+"""Kinds of faults that spoil a successful answer, so that the log shows the kind in place of an error code."""
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request on its way, filled in as more of it is understood; the log shows how far it came."""
+    """One request and the facts about it. They are filled in step by step, and the log shows those that are known."""
 
     service: str
     operation: str = ""
@@ -40,39 +41,39 @@ class _Exchange:
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
-    def target(self) -> Target:
+    def target(self) -> FaultTarget:
         transform_id = self.params.get("TransformId")
         known = transform_id if isinstance(transform_id, str) else None
-        return Target(self.operation, known, self.region, self.account)
+        return FaultTarget(self.operation, known, self.region, self.account)
 
 
 class Gateway:
-    """Answers every AWS request of the simulator, Glue's and those of STS."""
+    """Answers the requests to Glue and to STS."""
 
-    def __init__(self, world: World, faults: FaultBoard, log: RequestLog) -> None:
+    def __init__(self, world: World, faults: InjectedFaults, log: RequestLog) -> None:
         self._world = world
         self._faults = faults
         self._log = log
-        self._keyring = Keyring(world.scenario, world.now)
+        self._access_keys = AccessKeys(world.scenario, world.now)
         self._glue = GlueApi(world)
-        self._sts = StsApi(world.scenario, self._keyring)
+        self._sts = StsApi(world.scenario, self._access_keys)
 
-    def react(self, request: HttpRequest) -> ServerAction:
-        """Decide what happens with a request, and log it."""
+    def handle(self, request: HttpRequest) -> ServerAction:
+        """Decide what the server does with a request, and log the request."""
         exchange = _Exchange("glue" if "x-amz-target" in request.headers else "sts")
         try:
-            identity = self._understand(exchange, request)
-            exchange.faults = self._faults.meet(exchange.target)
-            _raise_error(exchange)
-            answer = self._answer(exchange, identity)
+            identity = self._read_request(exchange, request)
+            exchange.faults = self._faults.matching(exchange.target)
+            _raise_injected_error(exchange)
+            response = self._answer(exchange, identity)
         except AwsError as error:
             exchange.code = error.code
-            answer = _refusal(exchange, error)
-        reaction = _spoil(exchange, answer)
-        self._record(exchange, reaction)
-        return reaction
+            response = _error_response(exchange, error)
+        action = _apply_faults(exchange, response)
+        self._record(exchange, action)
+        return action
 
-    def _understand(self, exchange: _Exchange, request: HttpRequest) -> Identity:
+    def _read_request(self, exchange: _Exchange, request: HttpRequest) -> Identity:
         if exchange.service == "glue":
             target = request.headers["x-amz-target"]
             exchange.operation = target.removeprefix(TARGET_PREFIX)
@@ -82,22 +83,22 @@ class Gateway:
             exchange.operation = exchange.params.get("Action", "")
         scope = read_scope(request.headers.get("authorization"), exchange.service)
         exchange.region, exchange.access_key_id = scope.region, scope.access_key_id
-        identity = self._keyring.identify(scope.access_key_id)
+        identity = self._access_keys.identify(scope.access_key_id)
         exchange.account = identity.account
         return identity
 
     def _answer(self, exchange: _Exchange, identity: Identity) -> HttpResponse:
         if exchange.service == "sts":
             result = self._sts.call(exchange.operation, identity, exchange.params)
-            return xml_answer(exchange.operation, result, exchange.request_id)
+            return xml_response(exchange.operation, result, exchange.request_id)
         caller = Caller(exchange.account, exchange.region)
         result = self._glue.call(exchange.operation, caller, exchange.params)
         if any(fault.kind == "repeat_token" for fault in exchange.faults):
             result["NextToken"] = exchange.params.get("NextToken") or result.get("NextToken")
-        return json_answer({name: value for name, value in result.items() if value is not None})
+        return json_response({name: value for name, value in result.items() if value is not None})
 
-    def _record(self, exchange: _Exchange, reaction: ServerAction) -> None:
-        spoiled = next((fault.kind for fault in exchange.faults if fault.kind in _SPOILERS), None)
+    def _record(self, exchange: _Exchange, action: ServerAction) -> None:
+        fault_kind = next((fault.kind for fault in exchange.faults if fault.kind in _WITHOUT_GOOD_ANSWER), None)
         self._log.add(
             LoggedRequest(
                 time=self._world.now(),
@@ -107,31 +108,31 @@ class Gateway:
                 account=exchange.account,
                 access_key_id=exchange.access_key_id,
                 params=exchange.params,
-                status=reaction.response.status if reaction.response else 0,
-                code=spoiled or exchange.code,
+                status=action.response.status if action.response else 0,
+                code=fault_kind or exchange.code,
             )
         )
 
 
-def _raise_error(exchange: _Exchange) -> None:
+def _raise_injected_error(exchange: _Exchange) -> None:
     for fault in exchange.faults:
         error = fault_error(fault, exchange.target)
         if error is not None:
             raise error
 
 
-def _refusal(exchange: _Exchange, error: AwsError) -> HttpResponse:
+def _error_response(exchange: _Exchange, error: AwsError) -> HttpResponse:
     return json_error(error) if exchange.service == "glue" else xml_error(error, exchange.request_id)
 
 
-def _spoil(exchange: _Exchange, answer: HttpResponse) -> ServerAction:
-    headers = {**answer.headers, "x-amzn-RequestId": exchange.request_id}
-    reaction = ServerAction(replace(answer, headers=headers))
+def _apply_faults(exchange: _Exchange, response: HttpResponse) -> ServerAction:
+    headers = {**response.headers, "x-amzn-RequestId": exchange.request_id}
+    action = ServerAction(replace(response, headers=headers))
     for fault in exchange.faults:
         if fault.kind == "delay":
-            reaction = replace(reaction, delay=reaction.delay + fault.seconds)
+            action = replace(action, delay=action.delay + fault.seconds)
         elif fault.kind in ("hang", "reset"):
-            reaction = replace(reaction, response=None, reset=fault.kind == "reset")
+            action = replace(action, response=None, reset=fault.kind == "reset")
         elif fault.kind == "garbage":
-            reaction = replace(reaction, response=garble(fault, answer))
-    return reaction
+            action = replace(action, response=garbage_response(fault, response))
+    return action

@@ -1,4 +1,4 @@
-"""The faults that are set, and which of them a request meets."""
+"""The faults that are set, and which of them apply to a request."""
 
 import random
 import threading
@@ -13,8 +13,8 @@ from exporter.simulator.protocol import AwsError
 from exporter.simulator.scenario import Fault
 
 
-class Target(NamedTuple):
-    """What a fault may be aimed at: the request's operation, transform, region and account, as far as known."""
+class FaultTarget(NamedTuple):
+    """The properties of a request that a fault can select by; `transform_id` is None if the request names none."""
 
     operation: str
     transform_id: str | None
@@ -23,79 +23,79 @@ class Target(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Set:
+class _ActiveFault:
     fault: Fault
     since: float
     hits: int = 0
 
 
-class FaultBoard:
-    """The faults set at present; thread-safe. `clock` gives seconds and may be any monotonic one."""
+class InjectedFaults:
+    """The faults that are set; thread-safe. `clock` gives seconds and may be any clock that does not go back."""
 
     def __init__(self, seed: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._rng = random.Random(f"{seed}/faults")  # noqa: S311  # a simulation, not a secret
         self._numbers = count(1)
-        self._set: dict[int, _Set] = {}
+        self._active: dict[int, _ActiveFault] = {}
 
     def set(self, fault: Fault | Mapping[str, Any]) -> int:
-        """Set a fault, given as in a scenario, from now on; give the number to clear it by.
+        """Set a fault, given as in a scenario, from now on. Return its number, for `clear`.
 
         Raises:
-            pydantic.ValidationError: a mapping that a scenario could not hold.
+            pydantic.ValidationError: a scenario could not hold the mapping.
         """
         if not isinstance(fault, Fault):
             fault = Fault.model_validate(fault)
         with self._lock:
             number = next(self._numbers)
-            self._set[number] = _Set(fault, self._clock())
+            self._active[number] = _ActiveFault(fault, self._clock())
             return number
 
     def clear(self, number: int | None = None) -> None:
-        """Clear one fault, or all; a number that is not set is no error."""
+        """Clear one fault, or all of them (None). A number that is not set is no error."""
         with self._lock:
             if number is None:
-                self._set.clear()
+                self._active.clear()
             else:
-                self._set.pop(number, None)
+                self._active.pop(number, None)
 
     def hits(self) -> dict[int, int]:
-        """Give, for every fault that is set, how often it has fired."""
+        """Return how often each fault that is set has fired, by number."""
         with self._lock:
-            return {number: one.hits for number, one in self._set.items()}
+            return {number: active.hits for number, active in self._active.items()}
 
-    def meet(self, target: Target) -> list[Fault]:
-        """Give the faults that fire on a request: any delays and at most one other, the one set first."""
-        met: list[Fault] = []
+    def matching(self, target: FaultTarget) -> list[Fault]:
+        """Return the faults that fire on a request: all delays, and the first other fault in the order of setting."""
+        firing: list[Fault] = []
         with self._lock:
             now = self._clock()
-            for one in self._set.values():
-                if self._fires(one, target, now):
-                    one.hits += 1
-                    met.append(one.fault)
-                    if one.fault.kind != "delay":
+            for active in self._active.values():
+                if self._fires(active, target, now):
+                    active.hits += 1
+                    firing.append(active.fault)
+                    if active.fault.kind != "delay":
                         break
-        return met
+        return firing
 
-    def _fires(self, one: _Set, target: Target, now: float) -> bool:
-        fault, age = one.fault, now - one.since
+    def _fires(self, active: _ActiveFault, target: FaultTarget, now: float) -> bool:
+        fault, age = active.fault, now - active.since
         return (
             age >= fault.after
             and (fault.until is None or age < fault.until)
-            and (fault.times is None or one.hits < fault.times)
-            and _aims_at(fault, target)
+            and (fault.times is None or active.hits < fault.times)
+            and _selects(fault, target)
             and (fault.probability >= 1 or self._rng.random() < fault.probability)
         )
 
 
-def _aims_at(fault: Fault, target: Target) -> bool:
-    aims = (fault.operations, fault.transforms, fault.regions, fault.accounts)
-    return all(not aim or value in aim for aim, value in zip(aims, target, strict=True))
+def _selects(fault: Fault, target: FaultTarget) -> bool:
+    selections = (fault.operations, fault.transforms, fault.regions, fault.accounts)
+    return all(not selection or value in selection for selection, value in zip(selections, target, strict=True))
 
 
-def fault_error(fault: Fault, target: Target) -> AwsError | None:
-    """Give the error that a fault answers with; None if it is of another kind."""
+def fault_error(fault: Fault, target: FaultTarget) -> AwsError | None:
+    """Return the error that a fault answers with; None if the fault is of another kind."""
     if fault.kind == "error":
         return AwsError(str(fault.code), fault.message or "Simulated error", status=fault.status)
     if fault.kind == "server_error" and fault.status == 503:
@@ -124,13 +124,13 @@ _ERRORS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def garble(fault: Fault, answer: HttpResponse) -> HttpResponse:
-    """Give what a garbage fault sends in place of `answer`, with HTTP status 200."""
+def garbage_response(fault: Fault, response: HttpResponse) -> HttpResponse:
+    """Return the broken response, with HTTP status 200, that a garbage fault sends in place of `response`."""
     if fault.body == "html":
         page = b"<!DOCTYPE html><html><body><h1>Welcome to the proxy</h1></body></html>"
         return HttpResponse(200, page, "text/html")
     bodies = {
-        "truncated": answer.body[: len(answer.body) // 2] or b"{",
+        "truncated": response.body[: len(response.body) // 2] or b"{",
         "empty_object": b"{}",
         "wrong_types": b'{"TaskRuns":{"Status":7},"TransformIds":"none","Name":[]}',
         "empty": b"",

@@ -1,7 +1,7 @@
-"""The wire of AWS: JSON 1.1 for Glue, the Query protocol (XML answers) for STS, and the errors of both.
+"""The wire formats of AWS: JSON 1.1 for Glue, the Query protocol (XML answers) for STS, and the errors of both.
 
-An operation raises `AwsError` with a code of `ERROR_STATUS`; `json_error` and `xml_error` give it the form its
-protocol asks for.
+An operation raises `AwsError` with a code of `ERROR_STATUS`. `json_error` and `xml_error` turn it into a response. The
+formats are those of the Smithy specifications `aws.protocols#awsJson1_1` and `aws.protocols#awsQuery`.
 """
 
 import json
@@ -53,7 +53,7 @@ _CREDENTIAL = re.compile(r"^AWS4-HMAC-SHA256\s+Credential=([^/\s,]+)/(\d{8})/([^
 
 
 class AwsError(Exception):
-    """An error answer: its documented code, its message, and the HTTP status that goes with the code."""
+    """An error answer: its code, its message, and an HTTP status (None: the one that AWS documents for the code)."""
 
     def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -64,7 +64,7 @@ class AwsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CredentialScope:
-    """What a SigV4 Authorization header names: who signed, for which region and service."""
+    """The credential scope of a SigV4 Authorization header: the access key, the region and the service."""
 
     access_key_id: str
     region: str
@@ -72,11 +72,11 @@ class CredentialScope:
 
 
 def read_scope(authorization: str | None, service: str) -> CredentialScope:
-    """Read the credential scope of a request to `service`; the signature itself is not verified.
+    """Read the credential scope of a request to `service`. The signature itself is not verified.
 
     Raises:
-        AwsError: MissingAuthenticationTokenException without the header, IncompleteSignatureException if it is not
-            of SigV4 shape or was made for another service.
+        AwsError: MissingAuthenticationTokenException without the header, IncompleteSignatureException if the header
+            has another form than SigV4 or names another service.
     """
     if not authorization:
         raise AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token")
@@ -97,10 +97,10 @@ def read_scope(authorization: str | None, service: str) -> CredentialScope:
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """Read a JSON 1.1 request body; an empty one is an empty object.
+    """Decode a JSON 1.1 request body; an empty body is an empty object.
 
     Raises:
-        AwsError: SerializationException if it is not a JSON object.
+        AwsError: SerializationException if the body is not a JSON object.
     """
     try:
         value = json.loads(body or b"{}")
@@ -111,19 +111,19 @@ def read_json(body: bytes) -> dict[str, Any]:
     return value
 
 
-def json_answer(value: Mapping[str, Any]) -> HttpResponse:
-    """Give a value as a successful JSON 1.1 answer."""
+def json_response(value: Mapping[str, Any]) -> HttpResponse:
+    """Return a successful JSON 1.1 response."""
     return HttpResponse(200, json.dumps(value, separators=(",", ":")).encode())
 
 
 def json_error(error: AwsError) -> HttpResponse:
-    """Give an error in the JSON 1.1 form: `__type` names it, and the header repeats the name."""
+    """Return a JSON 1.1 error response. Its code is in `__type` and in the header `x-amzn-ErrorType`."""
     body = json.dumps({"__type": error.code, "Message": error.message, "message": error.message})
     return HttpResponse(error.status, body.encode(), headers={"x-amzn-ErrorType": error.code})
 
 
-def xml_answer(operation: str, result: Mapping[str, Any], request_id: str) -> HttpResponse:
-    """Give a result as a successful Query protocol answer; nested mappings become nested elements."""
+def xml_response(operation: str, result: Mapping[str, Any], request_id: str) -> HttpResponse:
+    """Return a successful Query protocol response; nested mappings become nested elements."""
     body = (
         f'<{operation}Response xmlns="{STS_NAMESPACE}">'
         f"<{operation}Result>{_xml(result)}</{operation}Result>"
@@ -134,7 +134,7 @@ def xml_answer(operation: str, result: Mapping[str, Any], request_id: str) -> Ht
 
 
 def xml_error(error: AwsError, request_id: str) -> HttpResponse:
-    """Give an error in the Query protocol's form, under the name and status that STS uses for it."""
+    """Return a Query protocol error response, with the code and status that STS uses for the error."""
     code, status = _STS_CODES.get(error.code, (error.code, error.status))
     fault = {
         "Type": "Receiver" if status >= 500 else "Sender",

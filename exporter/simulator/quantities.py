@@ -1,4 +1,4 @@
-"""How a scenario writes quantities: durations, offsets from the simulator's start, and distributions of durations."""
+"""The quantities of a scenario file: durations, offsets from the simulator's start, and distributions of durations."""
 
 import math
 import random
@@ -15,16 +15,16 @@ _OFFSET_FORM = "an offset from the start (e.g. -2h, +30s) or a date and time wit
 
 
 class Strict(BaseModel):
-    """A part of a scenario: immutable, and an unknown key is an error."""
+    """Base of all parts of a scenario: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def parse_duration(value: object) -> float:
-    """Read a duration: seconds as a number, or text such as `90s`, `5m`, `1h30m`, `7d`.
+    """Parse a duration into seconds: a number of seconds, or text such as `90s`, `5m`, `1h30m`, `7d`.
 
     Raises:
-        ValueError: it is neither, or negative.
+        ValueError: the value is neither, or it is negative or not finite.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
         return float(value)
@@ -34,10 +34,10 @@ def parse_duration(value: object) -> float:
 
 
 def parse_offset(value: object) -> float | datetime:
-    """Read an instant: seconds from the simulator's start (`-2h`, `+30s`, a number), or an absolute date and time.
+    """Parse a time: seconds from the simulator's start (`-2h`, `+30s`, a number), or a date and time.
 
     Raises:
-        ValueError: it is neither, or the date has no time zone.
+        ValueError: the value is neither, or the date has no time zone.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
@@ -62,36 +62,36 @@ def _parse_date(text: str) -> datetime:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
-Span = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Offset = Annotated[float | datetime, BeforeValidator(parse_offset)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 def instant(offset: float | datetime, start: float) -> float:
-    """Give an offset as epoch seconds, for a simulator started at `start`."""
+    """Convert an offset to epoch seconds, for a simulator started at `start` (epoch seconds)."""
     return offset.timestamp() if isinstance(offset, datetime) else start + offset
 
 
 class Constant(Strict):
-    """Always the same duration; a bare duration is short for this."""
+    """Always the same duration. A scenario can write a plain duration instead."""
 
     distribution: Literal["constant"]
     value: Duration
 
     def draw(self, _rng: random.Random) -> float:
-        """Give the duration in seconds."""
+        """Return the duration in seconds."""
         return self.value
 
 
 class Uniform(Strict):
-    """Any duration from `low` to `high`, all equally likely."""
+    """A duration from `low` to `high`, all equally likely."""
 
     distribution: Literal["uniform"]
     low: Duration
     high: Duration
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Uniform":
+    def _low_is_not_above_high(self) -> "Uniform":
         if self.low > self.high:
             raise ValueError("low must not be greater than high")
         return self
@@ -102,10 +102,10 @@ class Uniform(Strict):
 
 
 class Exponential(Strict):
-    """Mostly short, sometimes long, `mean` on average."""
+    """An exponentially distributed duration: mostly short, sometimes long, `mean` on average."""
 
     distribution: Literal["exponential"]
-    mean: Span
+    mean: PositiveDuration
 
     def draw(self, rng: random.Random) -> float:
         """Draw a duration in seconds."""
@@ -113,10 +113,10 @@ class Exponential(Strict):
 
 
 class Lognormal(Strict):
-    """Half of the durations below `median`, with a long tail; `spread` is the sigma of the logarithm."""
+    """A log-normal duration: half are below `median`, and few are very long. `spread` is the logarithm's sigma."""
 
     distribution: Literal["lognormal"]
-    median: Span
+    median: PositiveDuration
     spread: Annotated[float, Field(ge=0, le=5)] = 0.5
 
     def draw(self, rng: random.Random) -> float:

@@ -1,38 +1,38 @@
-"""Filter, sort and page: what GetMLTaskRuns and the transform listings have to say about a query.
+"""Filter, sort and page the results of GetMLTaskRuns and of the transform listings.
 
-A filter's bounds are exclusive (started before, started after). Runs are sorted by the column, ties by StartedOn and
-then TaskRunId; DESCENDING is exactly the reverse. Without Sort the newest run comes first.
+The bounds of a filter are exclusive (started before, started after). Runs are sorted by the column, then by StartedOn,
+then by TaskRunId. DESCENDING is exactly the reverse. Without Sort the newest run comes first.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from exporter.simulator.history import RunHistory
+from exporter.simulator.run_table import RunTable
 
 _NEWEST_FIRST = {"Column": "STARTED", "SortDirection": "DESCENDING"}
 _BY_ID = {"Column": "NAME", "SortDirection": "ASCENDING"}
 
 
 def find_runs(
-    history: RunHistory, now: int, request: Mapping[str, Any], offset: int, size: int
+    table: RunTable, now: int, request: Mapping[str, Any], offset: int, size: int
 ) -> tuple[Sequence[int], bool]:
-    """Give the slots of one page of the runs that a GetMLTaskRuns request asks for, and whether more follow."""
+    """Return the rows of one page of the runs that a GetMLTaskRuns request selects, and whether more follow."""
     criteria = request.get("Filter") or {}
     sort = request.get("Sort") or _NEWEST_FIRST
     descending = sort["SortDirection"] == "DESCENDING"
-    listed = history.between(_bound(criteria, "StartedAfter"), _bound(criteria, "StartedBefore"))
+    listed = table.between(_bound(criteria, "StartedAfter"), _bound(criteria, "StartedBefore"))
     task_type, status = criteria.get("TaskRunType"), criteria.get("Status")
     by_start = sort["Column"] == "STARTED"
     if by_start and task_type is None and status is None:
         return _slice(listed, offset, size, descending=descending)
     matching: Iterable[int] = reversed(listed) if by_start and descending else listed
     if task_type is not None:
-        matching = (slot for slot in matching if history.task_type(slot) == task_type)
+        matching = (row for row in matching if table.task_type(row) == task_type)
     if status is not None:
-        matching = (slot for slot in matching if history.status(slot, now) == status)
+        matching = (row for row in matching if table.status(row, now) == status)
     if not by_start:
-        matching = _sorted(history, now, matching, sort["Column"], descending=descending)
+        matching = _sorted(table, now, matching, sort["Column"], descending=descending)
     page = list(islice(matching, offset, offset + size + 1))
     return page[:size], len(page) > size
 
@@ -51,23 +51,23 @@ def _slice(listed: Sequence[int], offset: int, size: int, *, descending: bool) -
     return page[::-1], more
 
 
-def _sorted(history: RunHistory, now: int, slots: Iterable[int], column: str, *, descending: bool) -> list[int]:
+def _sorted(table: RunTable, now: int, rows: Iterable[int], column: str, *, descending: bool) -> list[int]:
     groups: dict[str, list[int]] = {}
-    for slot in slots:
-        value = history.task_type(slot) if column == "TASK_RUN_TYPE" else history.status(slot, now)
-        groups.setdefault(value, []).append(slot)
-    ascending = [slot for value in sorted(groups) for slot in groups[value]]
+    for row in rows:
+        value = table.task_type(row) if column == "TASK_RUN_TYPE" else table.status(row, now)
+        groups.setdefault(value, []).append(row)
+    ascending = [row for value in sorted(groups) for row in groups[value]]
     return ascending[::-1] if descending else ascending
 
 
 def find_transforms(records: Iterable[dict[str, Any]], request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give the transforms that match a listing's Filter, in the order of its Sort; ties by id."""
+    """Return the transforms that match a listing's Filter, in the order of its Sort and then of their ids."""
     criteria = request.get("Filter") or {}
     sort = request.get("Sort") or _BY_ID
     matching = [record for record in records if _matches(record, criteria)]
-    column = _SORT_KEYS[sort["Column"]]
+    sort_key = _SORT_KEYS[sort["Column"]]
     descending = sort["SortDirection"] == "DESCENDING"
-    matching.sort(key=lambda one: (column(one), one["TransformId"]), reverse=descending)
+    matching.sort(key=lambda record: (sort_key(record), record["TransformId"]), reverse=descending)
     return matching
 
 

@@ -1,4 +1,4 @@
-"""The log of the requests that the simulator has met."""
+"""The log of the requests that the simulator has received."""
 
 import threading
 from collections import Counter, deque
@@ -11,10 +11,10 @@ KEPT_REQUESTS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request as the simulator saw it.
+    """One request and its result.
 
-    `status` is the HTTP status, 0 if it was never answered; `code` is the error code, or the kind of the fault that
-    spoiled the answer, or None. `time` is the world's, in epoch seconds.
+    `status` is the HTTP status, or 0 if the request was never answered. `code` is the error code, or the kind of the
+    fault that broke the answer, or None. `time` is the world's time in epoch seconds.
     """
 
     time: float
@@ -29,7 +29,7 @@ class LoggedRequest:
 
 
 class RequestLog:
-    """The requests answered so far: the last 20,000 of them, and exact counters of all; thread-safe."""
+    """The last 20,000 requests, and the counts of all requests; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,21 +43,21 @@ class RequestLog:
             self._counts[request.operation, request.code or "OK"] += 1
 
     def all(self, operation: str | None = None) -> list[LoggedRequest]:
-        """Give the logged requests (of one operation), oldest first."""
+        """Return the logged requests, or those of one operation, oldest first."""
         with self._lock:
-            return [one for one in self._kept if operation is None or one.operation == operation]
+            return [request for request in self._kept if operation in (None, request.operation)]
 
     def count(self, operation: str | None = None, code: str | None = None) -> int:
-        """Count all requests, of one operation and with one code (`OK` for success) if given."""
+        """Return the number of requests, of one operation and with one code (`OK` for success) if these are given."""
         with self._lock:
             return sum(
                 number
-                for (one, its_code), number in self._counts.items()
-                if (operation is None or one == operation) and (code is None or its_code == code)
+                for (counted_operation, counted_code), number in self._counts.items()
+                if operation in (None, counted_operation) and code in (None, counted_code)
             )
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Give the exact number of requests per operation and code."""
+        """Return the number of requests: {operation: {code: number}}."""
         with self._lock:
             table: dict[str, dict[str, int]] = {}
             for (operation, code), number in sorted(self._counts.items()):
@@ -65,7 +65,7 @@ class RequestLog:
             return table
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all requests and reset the counts."""
         with self._lock:
             self._kept.clear()
             self._counts.clear()

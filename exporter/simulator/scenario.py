@@ -1,8 +1,8 @@
-"""What shall happen in a simulated Glue, as data: the schema of a scenario file and its loader.
+"""The schema of a scenario file, which describes a simulated Glue, and its loader.
 
 Durations of tasks and gaps between runs are *scenario time*: after the simulator's start they pass `acceleration`
-times faster than the calendar. The times of explicit runs, fault windows and credential lifetimes are calendar time.
-See `scenarios/demo.yaml` for a complete example.
+times faster than the calendar. The times of explicit runs, faults and credentials are calendar time.
+`scenarios/demo.yaml` is a complete example.
 """
 
 from collections.abc import Hashable, Mapping
@@ -18,8 +18,8 @@ from exporter.simulator.quantities import (
     Distribution,
     Duration,
     Offset,
+    PositiveDuration,
     Probability,
-    Span,
     Strict,
 )
 from exporter.simulator.service_model import FINAL_STATUSES, OPERATIONS, STATUSES, allowed_values
@@ -38,18 +38,20 @@ _TEN_MINUTES = Constant(distribution="constant", value=600.0)
 
 
 class ScenarioError(ValueError):
-    """A scenario that cannot be used; the message has one line per problem, each with its place."""
+    """A scenario cannot be used. The message has one line for each problem, with its place in the file."""
 
 
 class Task(Strict):
-    """How the runs of one task type come and go.
+    """The runs of one task type: how often they start, how long they take and how they end.
 
-    `every` is the mean gap between runs (none: no runs start by themselves); `history_runs` replaces what `every`
-    would give before the start by exactly that many. `outcomes` are the probabilities of the ends other than
-    SUCCEEDED; `hang` is the probability that a run never ends.
+    `every` is the mean gap between runs (None: runs start only on request). `arrivals` says whether the gaps are random
+    or equal. `history_runs` is the exact number of runs before the start (None: `every` decides). A run is STARTING for
+    `waiting`, RUNNING for `duration`, and STOPPING for `stopping` if it ends as STOPPED. `outcomes` are the
+    probabilities of ends other than SUCCEEDED, and `hang` is the probability that a run never ends. Failed runs have
+    the `errors` in turn.
     """
 
-    every: Span | None = None
+    every: PositiveDuration | None = None
     arrivals: Literal["poisson", "regular"] = "poisson"
     history_runs: Annotated[int, Field(ge=0)] | None = None
     waiting: Distribution = _MINUTE
@@ -69,11 +71,11 @@ class Task(Strict):
 
 
 class ExplicitRun(Strict):
-    """One exact run.
+    """One run with exact times.
 
-    `status` is the one that it has in the end: with `completed` still ahead it is RUNNING until
-    then. It is listed from `appears` on (default: from `started`). `fields` replaces members of the answer as they
-    are on the wire; null leaves a member out.
+    `status` is the status at the end: with `completed` in the future the run is RUNNING until then. The run is listed
+    from `appears` on (default: `started`). `fields` replace members of the answer as they are on the wire; null leaves
+    a member out.
     """
 
     type: Text
@@ -114,10 +116,10 @@ class Table(Strict):
 
 
 class Transform(Strict):
-    """One transform, or `count` alike (ids differ, names end in their number).
+    """One transform, or `count` equal ones, whose names end in a number.
 
-    Without `region` it answers in every region; without `account` it belongs to the default account. An id that is
-    not given is made from seed, name and number.
+    A transform without `region` answers in every region, and one without `account` belongs to the default account. If
+    `id` is missing, it is derived from seed, name and number. `history` is how long before the start the tasks began.
     """
 
     name: Text
@@ -163,15 +165,16 @@ class Transform(Strict):
 
 
 class Fault(Strict):
-    """Something that goes wrong with requests.
+    """A fault to inject into answers.
 
-    Fires with `probability`, at most `times` times, from `after` to `until` (seconds since it was set; scenario
-    faults are set at the start), on requests that match every target list that is given.
+    It fires with `probability`, at most `times` times, from `after` to `until` (counted from when it was set; a
+    scenario's faults are set at the start). It fires only on requests that match every list that is not empty:
+    `operations`, `transforms`, `regions`, `accounts`.
 
     Kinds: `throttle`, `server_error` (`status` 500 or 503), `delay` (`seconds`), `hang` (accepted, never answered),
     `reset` (TCP RST instead of an answer), `garbage` (HTTP 200 with `body`: truncated, html, empty_object,
     wrong_types, empty), `expired_credentials`, `access_denied`, `not_found`, `timeout` (OperationTimeoutException),
-    `error` (any `code` and `status`), `repeat_token` (the answer gives the request's own NextToken back).
+    `error` (any `code` and `status`), `repeat_token` (the answer has the request's own NextToken).
     """
 
     kind: Literal[
@@ -214,26 +217,26 @@ class Fault(Strict):
 
 
 class Role(Strict):
-    """A role that STS knows; with `external_id`, AssumeRole must name the same."""
+    """A role, and the `ExternalId` that AssumeRole must have for it (None: any or none)."""
 
     arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
     external_id: Text | None = None
 
 
 class Credentials(Strict):
-    """What access keys mean.
+    """The accounts of access keys.
 
-    `keys` maps known access key ids to accounts; `only_known` refuses all others (those
-    that STS issued are always known). `lifetime` replaces the life that AssumeRole was asked for.
+    `keys` maps access key ids to accounts. `only_known` refuses all other keys, except those that STS has issued.
+    `lifetime` replaces the DurationSeconds of AssumeRole requests.
     """
 
-    lifetime: Span | None = None
+    lifetime: PositiveDuration | None = None
     keys: dict[Text, AccountId] = Field(default_factory=dict)
     only_known: bool = False
 
 
 class Scenario(Strict):
-    """A whole scenario; one seed gives one history."""
+    """A whole scenario. The same seed gives the same runs."""
 
     seed: int = 1
     acceleration: Annotated[float, Field(gt=0)] = 1.0
@@ -245,10 +248,10 @@ class Scenario(Strict):
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe YAML loader that refuses a key given twice, of which YAML would silently keep the last."""
+    """A safe YAML loader that refuses a repeated key. The stock loader silently keeps the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Build one mapping; see the base class."""
+        """Build one mapping; overrides the method of the base class."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -259,10 +262,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def build_scenario(data: object, *, source: str = "scenario") -> Scenario:
-    """Validate plain data (as YAML gives it) into a `Scenario`.
+    """Validate plain data, as YAML gives it, and return it as a `Scenario`.
 
     Raises:
-        ScenarioError: one line `source: place: what is wrong` per problem.
+        ScenarioError: with one line `source: place: problem` for each problem.
     """
     try:
         return Scenario.model_validate({} if data is None else data)
@@ -271,10 +274,12 @@ def build_scenario(data: object, *, source: str = "scenario") -> Scenario:
 
 
 def load_scenario(source: str | Path | Mapping[str, Any] | Scenario = BUILT_IN) -> Scenario:
-    """Load a scenario: the name of a built-in one, the path of a YAML file, plain data, or one already built.
+    """Load a scenario from the name of a built-in one, the path of a YAML file, or plain data.
+
+    A `source` that is a `Scenario` already is returned as it is.
 
     Raises:
-        ScenarioError: unreadable, not YAML, or not valid.
+        ScenarioError: the file cannot be read, or is not YAML, or the scenario is not valid.
     """
     if isinstance(source, Scenario):
         return source
@@ -291,20 +296,20 @@ def load_scenario(source: str | Path | Mapping[str, Any] | Scenario = BUILT_IN) 
 
 
 def read_scenario(text: str, *, source: str = "scenario") -> Scenario:
-    """Read a scenario from YAML text; `source` names it in errors.
+    """Parse a scenario from YAML text; `source` names it in errors.
 
     Raises:
-        ScenarioError: not YAML, or not valid.
+        ScenarioError: the text is not YAML, or the scenario is not valid.
     """
     try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  # a subclass of SafeLoader
+        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  # the loader is a subclass of SafeLoader
     except yaml.YAMLError as error:
         raise ScenarioError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     return build_scenario(data, source=source)
 
 
 def built_in_scenarios() -> tuple[str, ...]:
-    """Give the names of the scenarios that ship with the simulator."""
+    """Return the names of the scenarios that ship with the simulator."""
     folder = files("exporter.simulator") / "scenarios"
     names = (entry.name for entry in folder.iterdir())
     return tuple(sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml")))

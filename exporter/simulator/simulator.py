@@ -1,4 +1,4 @@
-"""The simulator as a whole: a world, the wire to it, and the hand of a test on both."""
+"""The simulator as a whole: a world, the HTTP server in front of it, the faults to inject and the request log."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from typing import Any, Self, TextIO
 
 from exporter.simulator.control import PREFIX, Control
 from exporter.simulator.gateway import Gateway
-from exporter.simulator.injected_faults import FaultBoard
+from exporter.simulator.injected_faults import InjectedFaults
 from exporter.simulator.messages import HttpRequest, HttpResponse, ServerAction
 from exporter.simulator.request_log import RequestLog
 from exporter.simulator.scenario import BUILT_IN, Scenario, load_scenario
@@ -18,12 +18,16 @@ from exporter.simulator.world import World
 
 
 class Simulator:
-    """An AWS Glue (and STS) that lives in this process and answers on a port of its own.
+    """An AWS Glue and STS in this process, with a port of its own.
 
-    A context manager; `start` and `stop` may also be called by hand, again and again: the world lives on, and the
-    port stays the same. `scenario` is whatever `load_scenario` takes; `clock` gives epoch seconds.
+    It is a context manager. `start` and `stop` can also be called several times, for example to simulate an outage: the
+    world stays, and so does the port. `world`, `faults` and `requests` can be used from any thread and at any time.
 
-    `world`, `faults` and `requests` may be used from any thread, before, during and after serving.
+    Args:
+        scenario: see `load_scenario`.
+        clock: returns epoch seconds.
+        host: the address to listen on.
+        port: the port to listen on; 0 takes any free port.
 
     Raises:
         ScenarioError: the scenario is not valid.
@@ -39,11 +43,11 @@ class Simulator:
     ) -> None:
         self.scenario = load_scenario(scenario)
         self.world = World(self.scenario, clock)
-        self.faults = FaultBoard(self.scenario.seed)
+        self.faults = InjectedFaults(self.scenario.seed)
         self.requests = RequestLog()
         self._gateway = Gateway(self.world, self.faults, self.requests)
         self._control = Control(self.world, self.faults, self.requests)
-        self._server = HttpServer(self._react, host, port)
+        self._server = HttpServer(self._handle, host, port)
         for fault in self.scenario.faults:
             self.faults.set(fault)
 
@@ -54,7 +58,7 @@ class Simulator:
         return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
 
     def start(self) -> None:
-        """Start to answer; connections are accepted when this returns.
+        """Start answering. When this returns, connections are accepted.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -62,7 +66,7 @@ class Simulator:
         self._server.start()
 
     def stop(self) -> None:
-        """Stop to answer, and break off every connection."""
+        """Stop answering, and reset every connection."""
         self._server.stop()
 
     def __enter__(self) -> Self:
@@ -77,15 +81,15 @@ class Simulator:
     ) -> None:
         self.stop()
 
-    def _react(self, request: HttpRequest) -> ServerAction:
+    def _handle(self, request: HttpRequest) -> ServerAction:
         if request.target.startswith(PREFIX):
-            return ServerAction(self._control.answer(request))
+            return ServerAction(self._control.handle(request))
         if request.method != "POST":
             return ServerAction(HttpResponse(200, self.usage().encode(), "text/plain; charset=utf-8"))
-        return self._gateway.react(request)
+        return self._gateway.handle(request)
 
     def usage(self) -> str:
-        """Say in a few lines how to talk to the simulator with the aws command line client."""
+        """Return a few lines that show how to use the simulator with the aws command."""
         ids = self.world.transform_ids()
         shown = ids[0] if ids else "tfm-..."
         command = f"aws --endpoint-url {self.url} --region eu-west-1"
@@ -112,7 +116,7 @@ def serve(
     stop: threading.Event,
     output: TextIO,
 ) -> None:
-    """Run a simulator until `stop` is set; print to `output` where it answers and how to use it.
+    """Run a simulator until `stop` is set. Print its URL and how to use it to `output`.
 
     Raises:
         ScenarioError: the scenario is not valid.

@@ -1,4 +1,4 @@
-"""The two STS operations that an exporter needs, and what the access keys that they issue stand for."""
+"""The STS operations AssumeRole and GetCallerIdentity, and the identities of access keys."""
 
 import random
 import re
@@ -15,13 +15,13 @@ from exporter.simulator.scenario import Scenario
 _ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/(?:.+/)?([\w+=,.@-]+)")
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
 _KEY_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_LIFE_BOUNDS = (900, 43200)
-_DEFAULT_LIFE = 3600
+_MIN_SECONDS, _MAX_SECONDS = 900, 43200
+_DEFAULT_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who an access key is, and until when (epoch seconds; None: for ever)."""
+    """The account, ARN and user id of an access key, and when it expires (epoch seconds; None: never)."""
 
     account: str
     arn: str
@@ -29,21 +29,21 @@ class Identity:
     expires: float | None = None
 
 
-class Keyring:
-    """Every access key that means something here; thread-safe.
+class AccessKeys:
+    """The access keys that STS has issued or the scenario names; thread-safe.
 
-    A key that nobody issued belongs to the default account, unless the scenario accepts only known keys.
+    Any other key belongs to the default account, unless the scenario accepts only known keys.
     """
 
     def __init__(self, scenario: Scenario, clock: Callable[[], float]) -> None:
         self._scenario = scenario
         self._clock = clock
         self._lock = threading.Lock()
-        self._rng = random.Random(f"{scenario.seed}/keys")  # noqa: S311  # no key here opens anything
+        self._rng = random.Random(f"{scenario.seed}/keys")  # noqa: S311  # the keys give access to nothing
         self._issued: dict[str, Identity] = {}
 
     def identify(self, access_key_id: str) -> Identity:
-        """Say who uses an access key.
+        """Return the identity of an access key.
 
         Raises:
             AwsError: ExpiredTokenException or UnrecognizedClientException.
@@ -51,12 +51,12 @@ class Keyring:
         with self._lock:
             identity = self._issued.get(access_key_id)
         if identity is None:
-            return self._identify_foreign(access_key_id)
+            return self._identify_not_issued(access_key_id)
         if identity.expires is not None and identity.expires <= self._clock():
             raise AwsError("ExpiredTokenException", "The security token included in the request is expired")
         return identity
 
-    def _identify_foreign(self, access_key_id: str) -> Identity:
+    def _identify_not_issued(self, access_key_id: str) -> Identity:
         settings = self._scenario.credentials
         if settings.only_known and access_key_id not in settings.keys:
             raise AwsError(
@@ -67,7 +67,7 @@ class Keyring:
         return Identity(account, f"arn:aws:iam::{account}:user/simulated", "AIDASIMULATEDUSER")
 
     def issue(self, role_arn: str, session: str, seconds: float) -> tuple[str, Identity]:
-        """Issue a temporary access key for a role and give its id and identity."""
+        """Issue an access key for a role, valid for `seconds`. Return its id and identity."""
         partition, account, role = _read_role(role_arn)
         with self._lock:
             access_key_id = f"ASIA{self._letters(16)}"
@@ -93,10 +93,10 @@ def _read_role(arn: str) -> tuple[str, str, str]:
 
 
 class StsApi:
-    """GetCallerIdentity and AssumeRole."""
+    """The operations GetCallerIdentity and AssumeRole."""
 
-    def __init__(self, scenario: Scenario, keyring: Keyring) -> None:
-        self._keyring = keyring
+    def __init__(self, scenario: Scenario, access_keys: AccessKeys) -> None:
+        self._access_keys = access_keys
         self._lifetime = scenario.credentials.lifetime
         self._external_ids = {role.arn: role.external_id for role in scenario.roles}
 
@@ -126,14 +126,14 @@ class StsApi:
                 "InvalidInputException",
                 "Value at 'roleSessionName' failed to satisfy constraint: 2 to 64 of [\\w+=,.@-]",
             )
-        wanted = self._external_ids.get(role_arn)
-        if wanted is not None and request.get("ExternalId") != wanted:
+        external_id = self._external_ids.get(role_arn)
+        if external_id is not None and request.get("ExternalId") != external_id:
             raise AwsError(
                 "AccessDeniedException",
                 f"User: {identity.arn} is not authorized to perform: sts:AssumeRole on resource: {role_arn}",
             )
         seconds = _read_duration(request.get("DurationSeconds"))
-        key, assumed = self._keyring.issue(role_arn, session, self._lifetime or seconds)
+        key, assumed = self._access_keys.issue(role_arn, session, self._lifetime or seconds)
         return {
             "Credentials": {
                 "AccessKeyId": key,
@@ -148,12 +148,11 @@ class StsApi:
 
 def _read_duration(text: str | None) -> float:
     if text is None:
-        return _DEFAULT_LIFE
-    low, high = _LIFE_BOUNDS
-    if not text.isdigit() or not low <= int(text) <= high:
+        return _DEFAULT_SECONDS
+    if not text.isdigit() or not _MIN_SECONDS <= int(text) <= _MAX_SECONDS:
         raise AwsError(
             "InvalidInputException",
-            f"Value at 'durationSeconds' failed to satisfy constraint: {low} to {high} seconds",
+            f"Value at 'durationSeconds' failed to satisfy constraint: {_MIN_SECONDS} to {_MAX_SECONDS} seconds",
         )
     return int(text)
 
@@ -163,6 +162,6 @@ def _iso(epoch: float) -> str:
 
 
 def read_query(body: bytes) -> dict[str, str]:
-    """Read a Query protocol request (a form) into its parameters; the first of a repeated one counts."""
+    """Read the parameters of a Query protocol request (a form). Of a repeated parameter the first is used."""
     form = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[0] for name, values in form.items()}

@@ -1,7 +1,7 @@
-"""The state of a scenario at any instant, and the hand that changes it.
+"""The simulated Glue's transforms and runs at any time, and the methods that change them.
 
-`World` is a function of its scenario and its clock: what has happened by `now()` is drawn when it is asked for, in the
-order of time, so neither the moment nor the number of questions changes the answer. Every method is thread-safe.
+`World` is a function of its scenario and its clock. It draws runs lazily and in the order of time, so the number and
+the times of questions do not change the answers. Every method is thread-safe.
 """
 
 import random
@@ -12,38 +12,39 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any
 
-from exporter.simulator.expected_counts import Resident, count
-from exporter.simulator.history import RunHistory, RunIds
-from exporter.simulator.lifecycle import (
+from exporter.simulator.expected_counts import count_runs
+from exporter.simulator.quantities import instant
+from exporter.simulator.rendering import render_run
+from exporter.simulator.run_table import RunIds, RunTable
+from exporter.simulator.run_timeline import (
     Calendar,
-    Life,
-    Note,
-    courses,
-    explicit_life,
-    generated_lives,
+    Override,
+    RunGenerator,
+    RunTimeline,
+    explicit_timeline,
+    generated_timelines,
     milliseconds,
 )
-from exporter.simulator.quantities import instant
-from exporter.simulator.records import render_run, render_transform
 from exporter.simulator.scenario import ExplicitRun, Scenario, ScenarioError, Transform
 from exporter.simulator.service_model import FINAL_STATUSES, TASK_TYPES
+from exporter.simulator.simulated_transform import SimulatedTransform
 
-_FLOAT_ERROR = 0.001  # epoch seconds times 1000 may fall just short of the whole millisecond they stand for
+_FLOAT_ERROR = 0.001  # epoch seconds times 1000 can be a little less than the whole millisecond that they stand for
 _RENDERED_AT_END = ("Status", "CompletedOn", "ExecutionTime", "ErrorString", "LastModifiedOn")
 
 
-class NotThereError(LookupError):
-    """A transform or run that does not exist (or not for this account and region)."""
+class NotFoundError(LookupError):
+    """A transform or run does not exist, or the caller's account and region cannot see it."""
 
 
-class NotPossibleError(ValueError):
-    """A change that the run's state does not allow."""
+class InvalidChangeError(ValueError):
+    """The state of a run does not allow the change."""
 
 
 class World:
-    """Transforms and their runs, as they are at `clock()` (epoch seconds; never runs backwards here).
+    """Transforms and their runs at the time of `clock` (epoch seconds). If the clock goes back, the world's time stops.
 
-    `start` is the instant of creation: generated history lies before it, explicit offsets count from it.
+    `start` is the time of creation. Generated history lies before it, and offsets of explicit runs count from it.
     """
 
     def __init__(self, scenario: Scenario, clock: Callable[[], float] = time.time) -> None:
@@ -53,12 +54,12 @@ class World:
         self.start = self._latest = clock()
         self._calendar = Calendar(self.start, scenario.acceleration)
         self._rng = random.Random(f"{scenario.seed}/started by request")  # noqa: S311  # a simulation
-        self._residents: dict[str, Resident] = {}
+        self._transforms: dict[str, SimulatedTransform] = {}
         for number, transform in enumerate(scenario.transforms):
-            self._settle(transform, number)
+            self._create_transforms(transform, number)
 
     def now(self) -> float:
-        """Give the present of the world in epoch seconds."""
+        """Return the world's time in epoch seconds."""
         with self.lock:
             self._latest = max(self._latest, self._clock())
             return self._latest
@@ -66,31 +67,27 @@ class World:
     # -- transforms
 
     def add_transform(self, transform: Transform | Mapping[str, Any]) -> list[str]:
-        """Add a transform (or `count` of them), given as in a scenario, and give the ids.
+        """Add a transform, or `count` of them, given as in a scenario. Return the ids.
 
         Raises:
-            ScenarioError: an id that exists already.
-            pydantic.ValidationError: a mapping that a scenario could not hold.
+            ScenarioError: an id exists already.
+            pydantic.ValidationError: a scenario could not hold the mapping.
         """
         if not isinstance(transform, Transform):
             transform = Transform.model_validate(transform)
         with self.lock:
-            return self._settle(transform, len(self._residents))
+            return self._create_transforms(transform, len(self._transforms))
 
-    def _settle(self, transform: Transform, number: int) -> list[str]:
+    def _create_transforms(self, spec: Transform, number: int) -> list[str]:
         ids = []
-        for index in range(transform.count):
-            name = f"{transform.name}-{index + 1:05d}" if transform.count > 1 else transform.name
-            transform_id = transform.id or self._make_id(f"{number}/{name}")
-            if transform_id in self._residents:
+        for index in range(spec.count):
+            name = f"{spec.name}-{index + 1:05d}" if spec.count > 1 else spec.name
+            transform_id = spec.id or self._make_id(f"{number}/{name}")
+            if transform_id in self._transforms:
                 raise ScenarioError(f"transform {transform_id!r} exists already")
-            self._residents[transform_id] = Resident(
-                transform_id,
-                name,
-                transform,
-                transform.account or self.scenario.default_account,
-                transform.region,
-                transform.tags,
+            account = spec.account or self.scenario.default_account
+            self._transforms[transform_id] = SimulatedTransform(
+                transform_id, name, spec, account, spec.region, spec.tags
             )
             ids.append(transform_id)
         return ids
@@ -100,108 +97,99 @@ class World:
         return f"tfm-{digest.hexdigest()}"
 
     def alter_transform(self, transform_id: str, fields: Mapping[str, Any]) -> None:
-        """Set members of a transform's answer exactly, as on the wire; None leaves one out.
+        """Replace members of a transform's answer as they are on the wire; None leaves a member out.
 
         Raises:
-            NotThereError: no such transform.
+            NotFoundError: no such transform.
         """
         with self.lock:
-            resident = self.resident(transform_id)
-            resident.fields.update(fields)
-            resident.modified = self.now()
+            transform = self.transform(transform_id)
+            transform.fields.update(fields)
+            transform.modified = self.now()
 
     def tag_transform(self, transform_id: str, tags: Mapping[str, str]) -> None:
-        """Give a transform these tags and no others.
+        """Replace all tags of a transform.
 
         Raises:
-            NotThereError: no such transform.
+            NotFoundError: no such transform.
         """
         with self.lock:
-            self.resident(transform_id).tags = dict(tags)
+            self.transform(transform_id).tags = dict(tags)
 
     def remove_transform(self, transform_id: str) -> None:
         """Delete a transform with all its runs.
 
         Raises:
-            NotThereError: no such transform.
+            NotFoundError: no such transform.
         """
         with self.lock:
-            self.resident(transform_id)
-            del self._residents[transform_id]
+            self.transform(transform_id)
+            del self._transforms[transform_id]
 
     def transform_ids(self) -> list[str]:
-        """Give the ids of all transforms of all accounts and regions, in the order in which they were added."""
+        """Return the ids of all transforms of all accounts and regions, in the order in which they were added."""
         with self.lock:
-            return list(self._residents)
+            return list(self._transforms)
 
-    def resident(self, transform_id: str, account: str | None = None, region: str | None = None) -> Resident:
-        """Give a transform, if `account` and `region` (None: any) can see it.
+    def transform(self, transform_id: str, account: str | None = None, region: str | None = None) -> SimulatedTransform:
+        """Return a transform that callers of `account` and `region` (None: any) can see.
 
         Raises:
-            NotThereError: they cannot.
+            NotFoundError: no such transform.
         """
-        resident = self._residents.get(transform_id)
-        if resident is None or not _sees(resident, account, region):
-            raise NotThereError(f"Entity not found: MLTransform {transform_id}")
-        return resident
+        transform = self._transforms.get(transform_id)
+        if transform is None or not transform.is_visible(account, region):
+            raise NotFoundError(f"Entity not found: MLTransform {transform_id}")
+        return transform
 
-    def residents(self, account: str, region: str) -> list[Resident]:
-        """Give the transforms that an account sees in a region."""
+    def transforms(self, account: str, region: str) -> list[SimulatedTransform]:
+        """Return the transforms that an account can see in a region."""
         with self.lock:
-            return [one for one in self._residents.values() if _sees(one, account, region)]
-
-    def transform(self, resident: Resident) -> dict[str, Any]:
-        """Render a transform as GetMLTransform answers it."""
-        record = render_transform(resident.spec, resident.id, resident.name, self.start, resident.fields)
-        if resident.modified is not None:
-            record["LastModifiedOn"] = round(resident.modified, 3)
-        return record
+            return [transform for transform in self._transforms.values() if transform.is_visible(account, region)]
 
     # -- runs
 
     @contextmanager
-    def runs_of(self, resident: Resident, at: float | None = None) -> Iterator[tuple[RunHistory, int]]:
-        """Hold a transform's runs, brought up to `at` (default: the present), together with it in milliseconds."""
+    def runs_of(self, transform: SimulatedTransform, at: float | None = None) -> Iterator[tuple[RunTable, int]]:
+        """Lock the world and yield a transform's runs at `at` (epoch seconds; None: now), and `at` in milliseconds."""
         with self.lock:
-            history = resident.history
-            if history is None:
-                history = resident.history = self._open_history(resident)
+            table = transform.table
+            if table is None:
+                table = transform.table = self._create_table(transform)
             now = int((self.now() if at is None else at) * 1000 + _FLOAT_ERROR)
-            history.advance(now)
-            yield history, now
+            table.advance(now)
+            yield table, now
 
-    def _open_history(self, resident: Resident) -> RunHistory:
+    def _create_table(self, transform: SimulatedTransform) -> RunTable:
         seed = self.scenario.seed
-        history = RunHistory(
-            RunIds.of(seed, resident.id),
-            generated_lives(resident.spec, resident.id, seed, self._calendar),
+        table = RunTable(
+            RunIds.of(seed, transform.id), generated_timelines(transform.spec, transform.id, seed, self._calendar)
         )
-        for run in resident.spec.runs:
-            history.schedule(_explicit_life(run, self.start))
-        return history
+        for run in transform.spec.runs:
+            table.schedule(_timeline(run, self.start))
+        return table
 
     def run(self, transform_id: str, run_id: str) -> dict[str, Any]:
-        """Render one run as GetMLTaskRun answers it.
+        """Return one run as GetMLTaskRun answers it.
 
         Raises:
-            NotThereError: no such transform or run.
+            NotFoundError: no such transform or run.
         """
         with self.lock:
-            resident = self.resident(transform_id)
-            with self.runs_of(resident) as (history, now):
-                slot = _find(history, run_id)
-                return render_run(history, slot, now, resident.spec, resident.id)
+            transform = self.transform(transform_id)
+            with self.runs_of(transform) as (table, now):
+                return render_run(table, _find(table, run_id), now, transform.spec, transform.id)
 
     def runs(self, transform_id: str) -> list[dict[str, Any]]:
-        """Render every visible run of a transform, ordered by StartedOn and id.
+        """Return every visible run of a transform, ordered by StartedOn and id.
 
         Raises:
-            NotThereError: no such transform.
+            NotFoundError: no such transform.
         """
         with self.lock:
-            resident = self.resident(transform_id)
-            with self.runs_of(resident) as (history, now):
-                return [render_run(history, slot, now, resident.spec, resident.id) for slot in history.order]
+            transform = self.transform(transform_id)
+            with self.runs_of(transform) as (table, now):
+                return [render_run(table, row, now, transform.spec, transform.id) for row in table.order]
 
     def add_run(
         self,
@@ -215,21 +203,27 @@ class World:
         run_id: str | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> str:
-        """Add one exact run and give its id (times in epoch seconds).
+        """Add one run with the given times (epoch seconds). Return its id.
 
-        `status` is the one that it has in the end: with `completed` still ahead the run is RUNNING until then. Without
-        `started` it starts now, and one with a final status and no `completed` is completed now. It is listed at
-        once, unless `appears` lies ahead. `fields` sets members of the answer exactly; None leaves one out. Statuses
-        and types that Glue does not have are passed through.
+        Args:
+            transform_id: the transform that gets the run.
+            task_type: a task type. A type that Glue does not have is passed through.
+            status: the status at the end. With `completed` in the future the run is RUNNING until then. A status that
+                Glue does not have is passed through.
+            started: when the run starts. None: now.
+            completed: when the run ends. None: now for a final status, else never.
+            appears: from when on the run is listed. None: now.
+            run_id: the run's id. None: a generated one, which is possible only if the run is listed at once.
+            fields: replace members of the answer as they are on the wire; None leaves a member out.
 
         Raises:
-            NotThereError: no such transform.
-            ValueError: the id is taken.
+            NotFoundError: no such transform.
+            ValueError: the id is taken, or a run that appears later has none.
         """
-        with self.lock, self.runs_of(self.resident(transform_id)) as (history, now):
+        with self.lock, self.runs_of(self.transform(transform_id)) as (table, now):
             if completed is None and status in FINAL_STATUSES:
                 completed = now / 1000
-            life = explicit_life(
+            timeline = explicit_timeline(
                 task_type,
                 status,
                 started=now / 1000 if started is None else started,
@@ -238,27 +232,27 @@ class World:
                 run_id=run_id,
                 fields=fields or {},
             )
-            if life.appears <= now:
-                return history.run_id(history.append(life))
+            if timeline.appears <= now:
+                return table.run_id(table.append(timeline))
             if run_id is None:
                 raise ValueError("a run that appears later needs a run_id")
-            history.schedule(life)
+            table.schedule(timeline)
             return run_id
 
     def start_run(self, transform_id: str, task_type: str, fields: Mapping[str, Any] | None = None) -> str:
-        """Start a run that lives on its own, as the transform's task of that type describes, and give its id.
+        """Start a run whose times and end are drawn from the transform's task of that type. Return its id.
 
         Raises:
-            NotThereError: no such transform.
+            NotFoundError: no such transform.
         """
         with self.lock:
-            resident = self.resident(transform_id)
-            with self.runs_of(resident) as (history, now):
-                course = courses(resident.spec, task_type, self._calendar)
-                life = course.draw(self._calendar.scenario_seconds(now / 1000), self._rng)
-                note = Note(fields=dict(fields)) if fields else None
-                slot = history.append(life._replace(appears=now, started=now, note=note))
-                return history.run_id(slot)
+            transform = self.transform(transform_id)
+            with self.runs_of(transform) as (table, now):
+                generator = RunGenerator.of(transform.spec, task_type, self._calendar)
+                timeline = generator.draw(self._calendar.scenario_seconds(now / 1000), self._rng)
+                override = Override(fields=dict(fields)) if fields else None
+                row = table.append(timeline._replace(appears=now, started=now, override=override))
+                return table.run_id(row)
 
     def finish_run(
         self,
@@ -269,104 +263,101 @@ class World:
         completed: float | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """End a run with a final status at `completed` (epoch seconds, default: now), and set `fields` exactly.
+        """End a run with a final status at `completed` (epoch seconds; None: now), and replace members by `fields`.
 
         Raises:
-            NotThereError: no such transform or run.
+            NotFoundError: no such transform or run.
             ValueError: the status is not a final one.
         """
         if status not in FINAL_STATUSES:
             raise ValueError(f"status must be one of {', '.join(FINAL_STATUSES)}")
-        with self.lock, self.runs_of(self.resident(transform_id)) as (history, now):
-            slot = _find(history, run_id)
-            exact = history.exact(slot)
+        with self.lock, self.runs_of(self.transform(transform_id)) as (table, now):
+            row = _find(table, run_id)
+            overridden = table.overridden_fields(row)
             for name in _RENDERED_AT_END:
-                exact.pop(name, None)
-            exact.update(fields or {})
-            history.ended[slot] = now if completed is None else round(completed * 1000)
-            history.outcomes[slot] = FINAL_STATUSES.index(status)
-            history.running[slot] = min(history.running[slot], history.ended[slot])
+                overridden.pop(name, None)
+            overridden.update(fields or {})
+            table.ended[row] = now if completed is None else round(completed * 1000)
+            table.outcomes[row] = FINAL_STATUSES.index(status)
+            table.running[row] = min(table.running[row], table.ended[row])
 
     def alter_run(self, transform_id: str, run_id: str, fields: Mapping[str, Any]) -> None:
-        """Set members of a run's answer exactly, as on the wire; None leaves one out.
+        """Replace members of a run's answer as they are on the wire; None leaves a member out.
 
         Raises:
-            NotThereError: no such transform or run.
+            NotFoundError: no such transform or run.
         """
-        with self.lock, self.runs_of(self.resident(transform_id)) as (history, _):
-            slot = _find(history, run_id)
-            history.exact(slot).update(fields)
+        with self.lock, self.runs_of(self.transform(transform_id)) as (table, _):
+            row = _find(table, run_id)
+            table.overridden_fields(row).update(fields)
             if "StartedOn" in fields:
-                history.move(slot, milliseconds(fields["StartedOn"]))
+                table.move(row, milliseconds(fields["StartedOn"]))
 
     def remove_run(self, transform_id: str, run_id: str) -> None:
-        """Remove a run, as if Glue had purged it.
+        """Remove a run, as Glue removes old runs.
 
         Raises:
-            NotThereError: no such transform or run.
+            NotFoundError: no such transform or run.
         """
-        with self.lock, self.runs_of(self.resident(transform_id)) as (history, _):
-            history.remove(_find(history, run_id))
+        with self.lock, self.runs_of(self.transform(transform_id)) as (table, _):
+            table.remove(_find(table, run_id))
 
     def cancel_run(self, transform_id: str, run_id: str) -> str:
-        """Ask a run to stop and give its status: STOPPING now, STOPPED after the task's `stopping` time.
+        """Stop a run: it is STOPPING now and STOPPED after the task's `stopping` time. Return "STOPPING".
 
         Raises:
-            NotThereError: no such transform or run.
-            NotPossibleError: the run has ended already.
+            NotFoundError: no such transform or run.
+            InvalidChangeError: the run has ended already.
         """
         with self.lock:
-            resident = self.resident(transform_id)
-            with self.runs_of(resident) as (history, now):
-                slot = _find(history, run_id)
-                status = history.status(slot, now)
+            transform = self.transform(transform_id)
+            with self.runs_of(transform) as (table, now):
+                row = _find(table, run_id)
+                status = table.status(row, now)
                 if status in FINAL_STATUSES:
-                    raise NotPossibleError(f"Task run {run_id} is {status} and cannot be cancelled")
+                    raise InvalidChangeError(f"Task run {run_id} is {status} and cannot be cancelled")
                 if status != "STOPPING":
-                    self._stop(resident, history, slot, now)
+                    self._stop(transform, table, row, now)
                 return "STOPPING"
 
-    def _stop(self, resident: Resident, history: RunHistory, slot: int, now: int) -> None:
-        task_type = TASK_TYPES[history.task_types[slot]]
-        course = courses(resident.spec, task_type, self._calendar)
-        span = course.task.stopping.draw(self._rng) / self.scenario.acceleration
-        history.exact(slot).pop("Status", None)
-        history.running[slot] = min(history.running[slot], now)
-        history.stopping[slot] = now
-        history.ended[slot] = now + round(span * 1000)
-        history.outcomes[slot] = FINAL_STATUSES.index("STOPPED")
+    def _stop(self, transform: SimulatedTransform, table: RunTable, row: int, now: int) -> None:
+        task = RunGenerator.of(transform.spec, TASK_TYPES[table.task_types[row]], self._calendar).task
+        seconds = task.stopping.draw(self._rng) / self.scenario.acceleration
+        table.overridden_fields(row).pop("Status", None)
+        table.running[row] = min(table.running[row], now)
+        table.stopping[row] = now
+        table.ended[row] = now + round(seconds * 1000)
+        table.outcomes[row] = FINAL_STATUSES.index("STOPPED")
 
-    def truth(self, since: float | None = None) -> dict[str, Any]:
-        """Give the world's own count, all of one instant, as plain data.
+    def expected_counts(self, since: float | None = None) -> dict[str, Any]:
+        """Return the true figures of all transforms at one time, as plain data.
 
-        It holds `now`, `start`, and per transform id what
-        `truth.count` says, with the runs that completed at or after `since` (epoch seconds, default: the start).
+        Args:
+            since: from when on completed runs are listed in `completions` (epoch seconds; None: the start).
+
+        Returns:
+            `now` and `start` in epoch seconds, and `transforms`: {id: the result of `expected_counts.count_runs`}.
         """
         since = self.start if since is None else since
         with self.lock:
             now = self.now()
             counts = {}
-            for resident in self._residents.values():
-                with self.runs_of(resident, now) as (history, at):
-                    counts[resident.id] = count(resident, history, at, since)
+            for transform in self._transforms.values():
+                with self.runs_of(transform, now) as (table, at):
+                    counts[transform.id] = count_runs(transform, table, at, since)
             return {"now": now, "start": self.start, "transforms": counts}
 
 
-def _sees(resident: Resident, account: str | None, region: str | None) -> bool:
-    right_region = region is None or resident.region is None or resident.region == region
-    return right_region and (account is None or resident.account == account)
+def _find(table: RunTable, run_id: str) -> int:
+    row = table.find(run_id)
+    if row is None:
+        raise NotFoundError(f"Entity not found: MLTaskRun {run_id}")
+    return row
 
 
-def _find(history: RunHistory, run_id: str) -> int:
-    slot = history.find(run_id)
-    if slot is None:
-        raise NotThereError(f"Entity not found: MLTaskRun {run_id}")
-    return slot
-
-
-def _explicit_life(run: ExplicitRun, start: float) -> Life:
+def _timeline(run: ExplicitRun, start: float) -> RunTimeline:
     started = instant(run.started, start)
-    return explicit_life(
+    return explicit_timeline(
         run.type,
         run.status,
         started=started,

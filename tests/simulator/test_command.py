@@ -14,7 +14,7 @@ def test_simulate_serves_until_sigterm(tmp_path, host):
     with Process(*command, folder=tmp_path) as simulator:
         url = simulator.wait_for_output(r"transforms at (http://\S+)")[1]
         assert f"aws --endpoint-url {url} --region {REGION} glue list-ml-transforms" in simulator.stdout
-        assert fetch(f"{url}/_simulator/truth").status == 200
+        assert fetch(f"{url}/_simulator/expected-counts").status == 200
         simulator.send(signal.SIGTERM)
         assert simulator.wait() == 0
 

@@ -10,7 +10,7 @@ from tests.support import fetch
 SCENARIO = {"transforms": [{"name": "t", "id": "t"}]}
 
 
-def control(simulator, method, path, **parameters):
+def call(simulator, method, path, **parameters):
     """Send a control request and give the status and the JSON answer."""
     body = json.dumps(parameters).encode() if parameters else None
     answer = fetch(f"{simulator.url}/_simulator/{path}", method=method, body=body)
@@ -19,20 +19,20 @@ def control(simulator, method, path, **parameters):
 
 def test_another_process_can_make_a_run_live(simulator):
     """Over HTTP a run is added, altered, finished and removed, as by the methods of the world."""
-    status, answer = control(simulator, "POST", "runs", transform_id="t", task_type="EVALUATION", run_id="mine")
+    status, answer = call(simulator, "POST", "runs", transform_id="t", task_type="EVALUATION", run_id="mine")
     assert (status, answer) == (200, {"run_id": "mine"})
-    control(simulator, "PATCH", "runs", transform_id="t", run_id="mine", fields={"LogGroupName": "/x"})
-    control(simulator, "POST", "runs/finish", transform_id="t", run_id="mine", status="FAILED")
+    call(simulator, "PATCH", "runs", transform_id="t", run_id="mine", fields={"LogGroupName": "/x"})
+    call(simulator, "POST", "runs/finish", transform_id="t", run_id="mine", status="FAILED")
     record = client(simulator).get_ml_task_run(TransformId="t", TaskRunId="mine")
     assert (record["Status"], record["LogGroupName"]) == ("FAILED", "/x")
-    assert control(simulator, "DELETE", "runs", transform_id="t", run_id="mine")[0] == 200
+    assert call(simulator, "DELETE", "runs", transform_id="t", run_id="mine")[0] == 200
     assert simulator.world.runs("t") == []
 
 
 def test_another_process_can_start_and_cancel_a_run(simulator):
     """A run that lives on its own can be started, cancelled and listed over HTTP."""
-    run_id = control(simulator, "POST", "runs/start", transform_id="t", task_type="IMPORT_LABELS")[1]["run_id"]
-    answer = control(simulator, "POST", "runs/cancel", transform_id="t", run_id=run_id)[1]
+    run_id = call(simulator, "POST", "runs/start", transform_id="t", task_type="IMPORT_LABELS")[1]["run_id"]
+    answer = call(simulator, "POST", "runs/cancel", transform_id="t", run_id=run_id)[1]
     assert answer == {"status": "STOPPING"}
     listed = json.loads(fetch(f"{simulator.url}/_simulator/runs?transform_id=t").body)
     assert listed["runs"] == simulator.world.runs("t")
@@ -43,40 +43,40 @@ def test_another_process_can_read_the_truth(simulator):
     simulator.world.add_run("t", status="SUCCEEDED", started=simulator.world.start - 60)
     old = simulator.world.start - 500
     simulator.world.add_run("t", status="FAILED", started=old - 1, completed=old)
-    assert control(simulator, "GET", "truth")[1] == simulator.world.truth()
-    since = control(simulator, "GET", f"truth?since={old}")[1]["transforms"]["t"]
+    assert call(simulator, "GET", "expected-counts")[1] == simulator.world.expected_counts()
+    since = call(simulator, "GET", f"expected-counts?since={old}")[1]["transforms"]["t"]
     assert [one["status"] for one in since["completions"]] == ["FAILED", "SUCCEEDED"]
 
 
 def test_another_process_can_set_and_clear_faults(simulator):
     """Faults are set, counted and cleared over HTTP."""
-    number = control(simulator, "POST", "faults", kind="throttle", operations=["GetMLTransform"])[1]["number"]
+    number = call(simulator, "POST", "faults", kind="throttle", operations=["GetMLTransform"])[1]["number"]
     glue = client(simulator)
     with pytest.raises(glue.exceptions.ClientError, match="ThrottlingException"):
         glue.get_ml_transform(TransformId="t")
-    assert control(simulator, "GET", "faults")[1] == {"hits": {str(number): 1}}
-    control(simulator, "DELETE", "faults", number=number)
+    assert call(simulator, "GET", "faults")[1] == {"hits": {str(number): 1}}
+    call(simulator, "DELETE", "faults", number=number)
     assert glue.get_ml_transform(TransformId="t")
 
 
 def test_another_process_can_change_the_transforms(simulator):
     """Transforms are added, altered, listed and removed over HTTP."""
-    status, answer = control(simulator, "POST", "transforms", name="new", count=2, tags={"a": "b"})
+    status, answer = call(simulator, "POST", "transforms", name="new", count=2, tags={"a": "b"})
     assert status == 200
     first, second = answer["transform_ids"]
-    control(simulator, "PATCH", "transforms", transform_id=first, fields={"Status": "DELETING"})
-    control(simulator, "DELETE", "transforms", transform_id=second)
-    assert control(simulator, "GET", "transforms")[1] == {"transform_ids": ["t", first]}
+    call(simulator, "PATCH", "transforms", transform_id=first, fields={"Status": "DELETING"})
+    call(simulator, "DELETE", "transforms", transform_id=second)
+    assert call(simulator, "GET", "transforms")[1] == {"transform_ids": ["t", first]}
     assert client(simulator).get_ml_transform(TransformId=first)["Status"] == "DELETING"
 
 
 def test_another_process_can_read_the_request_log(simulator):
     """The log and its counters are read and cleared over HTTP."""
     client(simulator).get_ml_task_runs(TransformId="t", MaxResults=7)
-    answer = control(simulator, "GET", "requests?operation=GetMLTaskRuns")[1]
+    answer = call(simulator, "GET", "requests?operation=GetMLTaskRuns")[1]
     assert answer["counts"] == {"GetMLTaskRuns": {"OK": 1}}
     assert answer["requests"][0]["params"] == {"TransformId": "t", "MaxResults": 7}
-    control(simulator, "DELETE", "requests")
+    call(simulator, "DELETE", "requests")
     assert simulator.requests.count() == 0
 
 
@@ -96,7 +96,7 @@ def test_another_process_can_read_the_request_log(simulator):
 )
 def test_a_mistaken_control_request_says_why(simulator, method, path, parameters, status):
     """A wrong parameter is a 400, an unknown transform, run or path a 404, each with its reason."""
-    got, answer = control(simulator, method, path, **parameters)
+    got, answer = call(simulator, method, path, **parameters)
     assert (got, bool(answer["error"])) == (status, True)
 
 
@@ -119,9 +119,9 @@ def test_a_control_body_that_is_no_object_is_refused(simulator, body):
 )
 def test_control_is_for_this_machine_only(simulator, peer, headers, status):
     """Control answers loopback peers, and no page in a browser."""
-    surface = Control(simulator.world, simulator.faults, simulator.requests)
-    request = HttpRequest("GET", "/_simulator/truth", headers, b"", peer)
-    assert surface.answer(request).status == status
+    control = Control(simulator.world, simulator.faults, simulator.requests)
+    request = HttpRequest("GET", "/_simulator/expected-counts", headers, b"", peer)
+    assert control.handle(request).status == status
 
 
 def test_the_request_log_counts_by_operation_and_code(simulator):

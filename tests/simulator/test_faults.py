@@ -9,11 +9,11 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from exporter.simulator import FaultBoard, Simulator
-from exporter.simulator.injected_faults import Target
+from exporter.simulator import InjectedFaults, Simulator
+from exporter.simulator.injected_faults import FaultTarget
 from tests.simulator.clients import OLDEST_FIRST, Clock, client
 
-TARGET = Target("GetMLTaskRuns", "t", "eu-west-1", "123456789012")
+TARGET = FaultTarget("GetMLTaskRuns", "t", "eu-west-1", "123456789012")
 
 
 SCENARIO = {"transforms": [{"name": "t", "id": "t"}, {"name": "u", "id": "u"}]}
@@ -134,12 +134,12 @@ def test_a_repeated_token_never_ends(simulator):
 @pytest.mark.parametrize("aim", ["operations", "transforms", "regions", "accounts"])
 def test_a_fault_hits_only_what_it_is_aimed_at(aim):
     """Operation, transform, region and account each narrow a fault."""
-    board = FaultBoard(1)
+    board = InjectedFaults(1)
     hit = dict(zip(("operations", "transforms", "regions", "accounts"), TARGET, strict=True))[aim]
     other = {"operations": "GetMLTransform"}.get(aim, "another")
     board.set({"kind": "throttle", aim: [hit]})
-    assert board.meet(TARGET)
-    assert not board.meet(TARGET._replace(**{_FIELD[aim]: other}))
+    assert board.matching(TARGET)
+    assert not board.matching(TARGET._replace(**{_FIELD[aim]: other}))
 
 
 _FIELD = {"operations": "operation", "transforms": "transform_id", "regions": "region", "accounts": "account"}
@@ -148,13 +148,13 @@ _FIELD = {"operations": "operation", "transforms": "transform_id", "regions": "r
 def test_a_fault_has_its_time_window_and_number_of_times():
     """A fault fires from `after` to `until`, counted from when it was set, and at most `times` times."""
     clock = Clock(0)
-    board = FaultBoard(1, clock)
+    board = InjectedFaults(1, clock)
     clock.now = 100
     number = board.set({"kind": "throttle", "after": "10s", "until": "20s", "times": 2})
     fired = []
     for second in (100, 109, 110, 111, 112, 120):
         clock.now = second
-        fired.append(bool(board.meet(TARGET)))
+        fired.append(bool(board.matching(TARGET)))
     assert fired == [False, False, True, True, False, False]
     assert board.hits() == {number: 2}
 
@@ -162,19 +162,19 @@ def test_a_fault_has_its_time_window_and_number_of_times():
 def test_a_window_ends_by_itself():
     """After `until` a fault is over, however rarely it fired."""
     clock = Clock(0)
-    board = FaultBoard(1, clock)
+    board = InjectedFaults(1, clock)
     board.set({"kind": "throttle", "until": "20s"})
     clock.now = 20
-    assert not board.meet(TARGET)
+    assert not board.matching(TARGET)
 
 
 def test_probability_is_drawn_from_the_seed():
     """A fault of probability 0.3 fires about as often, at the same requests for the same seed."""
 
     def fired(seed):
-        board = FaultBoard(seed)
+        board = InjectedFaults(seed)
         board.set({"kind": "throttle", "probability": 0.3})
-        return [bool(board.meet(TARGET)) for _ in range(1000)]
+        return [bool(board.matching(TARGET)) for _ in range(1000)]
 
     assert fired(1) == fired(1) != fired(2)
     assert 250 < sum(fired(1)) < 350

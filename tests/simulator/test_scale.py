@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from exporter.simulator import World, load_scenario
-from exporter.simulator.api import Caller, GlueApi
+from exporter.simulator.glue_api import Caller, GlueApi
 from tests.simulator.clients import OLDEST_FIRST, Clock
 
 CALLER = Caller("123456789012", "eu-west-1")
@@ -41,7 +41,7 @@ def test_many_runs_page_to_their_end_exactly(world):
         starts += [run["StartedOn"] for run in answer["TaskRuns"]]
         answer = page(world, "big", Filter={"StartedAfter": after}, NextToken=answer["NextToken"])
     starts += [run["StartedOn"] for run in answer["TaskRuns"]]
-    assert 190_000 < len(starts) == sum(start > after * 1000 for start in world.resident("big").history.started)
+    assert 190_000 < len(starts) == sum(start > after * 1000 for start in world.transform("big").table.started)
     assert starts == sorted(starts)
 
 
@@ -61,8 +61,8 @@ def test_a_run_takes_about_fifty_bytes(world):
     """The columns of a million runs take less than 60 bytes per run."""
     page(world, "big")
     columns = (
-        getattr(world.resident("big").history, name)
-        for name in ("started", "running", "stopping", "ended", "task_types", "outcomes", "order", "notes")
+        getattr(world.transform("big").table, name)
+        for name in ("started", "running", "stopping", "ended", "task_types", "outcomes", "order", "overrides")
     )
     assert sum(map(sys.getsizeof, columns)) < 60_000_000
 
@@ -73,4 +73,4 @@ def test_ten_thousand_transforms_cost_nothing_until_they_are_asked_for():
     ids = GlueApi(world).call("ListMLTransforms", CALLER, {"MaxResults": 1000})
     assert len(ids["TransformIds"]) == 1000
     assert page(world, ids["TransformIds"][-1])["TaskRuns"]
-    assert sum(one.history is not None for one in world.residents(*CALLER)) == 1
+    assert sum(one.table is not None for one in world.transforms(*CALLER)) == 1

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.simulator import Simulator, World
-from exporter.simulator.api import Caller, GlueApi
+from exporter.simulator.glue_api import Caller, GlueApi
+from exporter.simulator.page_tokens import PageTokens
 from exporter.simulator.scenario import build_scenario
 from exporter.simulator.service_model import FINAL_STATUSES, STATUSES, TASK_TYPES
-from exporter.simulator.tokens import Tokens
 from tests.simulator.clients import OLDEST_FIRST, REGION, Clock, client, walk
 
 CALLER = Caller("123456789012", REGION)
@@ -174,8 +174,8 @@ def test_a_token_is_refused_by_another_operation_region_and_account(simulator, g
 
 def test_a_token_can_be_typed_on_a_command_line():
     """No token begins with a dash, which a command line client would take for an option."""
-    tokens = Tokens(b"secret")
-    assert not any(tokens.make(offset, ["query"]).startswith("-") for offset in range(500))
+    page_tokens = PageTokens(b"secret")
+    assert not any(page_tokens.make(offset, ["query"]).startswith("-") for offset in range(500))
 
 
 @pytest.mark.parametrize("pattern", ["x", "é", "{0}A", "{1}", "A{2}", "B{2}", "{0}{0}"])
@@ -311,10 +311,10 @@ def test_the_same_seed_gives_the_same_truth_however_often_one_looks(scenario, lo
     watched, unwatched = World(scenario, watched_clock), World(scenario, unwatched_clock)
     for look in sorted(looks):
         watched_clock.now = Clock().now + look
-        watched.truth()
+        watched.expected_counts()
     watched_clock.now = unwatched_clock.now = Clock().now + 200
     assert watched.runs("t") == unwatched.runs("t")
-    assert watched.truth() == unwatched.truth()
+    assert watched.expected_counts() == unwatched.expected_counts()
 
 
 @settings(max_examples=40, deadline=None)

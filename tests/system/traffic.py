@@ -58,7 +58,7 @@ class Traffic:
 
     def finished(self) -> Counter[Cell]:
         """Give what the world says has finished since the future began, by task type and status."""
-        truth = self._world.truth(self.begin)["transforms"][self._id]["completions"]
+        truth = self._world.expected_counts(self.begin)["transforms"][self._id]["completions"]
         return Counter((run["task_type"], run["status"]) for run in truth)
 
     def started(self) -> Counter[Cell]:

@@ -11,34 +11,34 @@ from typing import Any
 from exporter.simulator.protocol import AwsError
 
 DEFAULT_PAGE_SIZE = 100
-"""Page size without MaxResults. The documents name none; 100 is small enough that a client which does not page
-loses runs in plain sight.
+"""Page size of a request without MaxResults. The AWS documents name none. With 100, a client that does not read further
+pages misses runs, and its tests show it.
 """
 
 _SIGNATURE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class PageTokens:
     """Makes and reads the tokens of one simulator.
 
-    A token holds an offset into the result, so what appears or goes
-    before that offset between two pages shifts the pages, as in life. It never begins with a dash, which the aws
-    command line client would take for an option.
+    A token holds an offset into the result. So a run that is added or removed before that offset, between two pages,
+    shifts the pages, as it does in Glue. A token never begins with a dash, because the aws command would read it as an
+    option.
     """
 
     secret: bytes
 
     def make(self, offset: int, query: Sequence[object]) -> str:
-        """Give the token that continues `query` at `offset`."""
+        """Return the token that continues `query` at `offset`."""
         text = str(offset).encode()
         return b64encode(self._sign(text, query) + text).decode()
 
     def offset(self, token: str | None, query: Sequence[object]) -> int:
-        """Give the offset that a token stands for; 0 for none or an empty one.
+        """Return the offset in a token; 0 for no token or an empty one.
 
         Raises:
-            AwsError: InvalidInputException if the token is not one of ours, or continues another query.
+            AwsError: InvalidInputException if the simulator did not make the token, or made it for another query.
         """
         if not token:
             return 0
@@ -58,9 +58,9 @@ class Tokens:
 
 
 def page_query(operation: str, caller: Sequence[str], request: Mapping[str, Any]) -> list[object]:
-    """Give what a token is bound to: operation, account, region and every member but the paging ones.
+    """Return the query that a token belongs to: operation, account, region and the members of the request.
 
-    MaxResults may change from page to page.
+    NextToken and MaxResults are not part of it, since both may change from page to page.
     """
     members = {
         name: value for name, value in request.items() if name not in ("NextToken", "MaxResults") and value is not None

@@ -1,11 +1,11 @@
-"""Render runs and transforms as the answers of the API: every documented member that is set, none that is not."""
+"""Render runs and transforms as members of the API's answers. Members without a value are left out."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from exporter.simulator.history import RunHistory
-from exporter.simulator.lifecycle import NEVER
 from exporter.simulator.quantities import instant
+from exporter.simulator.run_table import RunTable
+from exporter.simulator.run_timeline import NEVER
 from exporter.simulator.scenario import Quality, Transform
 from exporter.simulator.service_model import FINAL_STATUSES, TASK_TYPES
 
@@ -13,50 +13,50 @@ _BUCKET = "s3://aws-glue-ml-123456789012"
 _WITH_ERROR = ("FAILED", "TIMEOUT")
 
 
-def render_run(history: RunHistory, slot: int, now: int, transform: Transform, transform_id: str) -> dict[str, Any]:
+def render_run(table: RunTable, row: int, now: int, transform: Transform, transform_id: str) -> dict[str, Any]:
     """Render one run as a TaskRun at `now` (milliseconds).
 
-    ExecutionTime counts whole seconds from RUNNING to the end and is set once the run has ended; a member set exactly
-    replaces the rendered one.
+    ExecutionTime counts whole seconds from RUNNING to the end, and exists once the run has ended. Overrides of the run
+    replace rendered members.
     """
-    run_id = history.run_id(slot)
-    started = history.started[slot]
-    status = history.status(slot, now)
+    run_id = table.run_id(row)
+    started = table.started[row]
+    status = table.status(row, now)
     record: dict[str, Any] = {
         "TransformId": transform_id,
         "TaskRunId": run_id,
         "Status": status,
         "LogGroupName": transform.log_group,
-        "Properties": _properties(TASK_TYPES[history.task_types[slot]], transform.name, run_id),
+        "Properties": _properties(TASK_TYPES[table.task_types[row]], transform.name, run_id),
     }
     if started != NEVER:
         record["StartedOn"] = started / 1000
-        record["LastModifiedOn"] = _last_change(history, slot, now) / 1000
-    if history.ended[slot] <= now:
-        _render_end(record, history, slot, transform)
-    note = history.notes.get(slot)
-    return _with_exact(record, note.fields) if note else record
+        record["LastModifiedOn"] = _last_change(table, row, now) / 1000
+    if table.ended[row] <= now:
+        _render_end(record, table, row, transform)
+    override = table.overrides.get(row)
+    return _without_none({**record, **override.fields}) if override else record
 
 
-def _last_change(history: RunHistory, slot: int, now: int) -> int:
-    instants = (history.ended[slot], history.stopping[slot], history.running[slot])
-    return next((at for at in instants if at <= now), history.started[slot])
+def _last_change(table: RunTable, row: int, now: int) -> int:
+    times = (table.ended[row], table.stopping[row], table.running[row])
+    return next((at for at in times if at <= now), table.started[row])
 
 
-def _render_end(record: dict[str, Any], history: RunHistory, slot: int, transform: Transform) -> None:
-    ended = history.ended[slot]
+def _render_end(record: dict[str, Any], table: RunTable, row: int, transform: Transform) -> None:
+    ended = table.ended[row]
     record["CompletedOn"] = ended / 1000
-    record["ExecutionTime"] = max(0, ended - history.running[slot]) // 1000
-    outcome = FINAL_STATUSES[history.outcomes[slot]]
+    record["ExecutionTime"] = max(0, ended - table.running[row]) // 1000
+    outcome = FINAL_STATUSES[table.outcomes[row]]
     if outcome in _WITH_ERROR:
-        record["ErrorString"] = _error(outcome, slot, record, transform)
+        record["ErrorString"] = _error(outcome, row, record, transform)
 
 
-def _error(outcome: str, slot: int, record: dict[str, Any], transform: Transform) -> str:
+def _error(outcome: str, row: int, record: dict[str, Any], transform: Transform) -> str:
     if outcome == "TIMEOUT":
         return f"Task run exceeded its timeout after {record['ExecutionTime']} seconds."
     task = transform.tasks.get(record["Properties"]["TaskType"])
-    return task.errors[slot % len(task.errors)] if task else "The task run failed."
+    return task.errors[row % len(task.errors)] if task else "The task run failed."
 
 
 def _properties(task_type: str, name: str, run_id: str) -> dict[str, Any]:
@@ -96,14 +96,17 @@ _DETAILS: Mapping[str, tuple[str, Callable[[str, str], dict[str, Any]]]] = {
 }
 
 
-def _with_exact(record: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in {**record, **exact}.items() if value is not None}
+def _without_none(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None}
 
 
 def render_transform(
-    transform: Transform, transform_id: str, name: str, start: float, exact: dict[str, Any]
+    transform: Transform, transform_id: str, name: str, start: float, overrides: dict[str, Any]
 ) -> dict[str, Any]:
-    """Render a transform as the answer of GetMLTransform; `start` is the simulator's start in epoch seconds."""
+    """Render a transform as the answer of GetMLTransform.
+
+    `start` is the simulator's start in epoch seconds. `overrides` replace rendered members; None leaves a member out.
+    """
     created = round(instant(transform.created, start), 3)
     record: dict[str, Any] = {
         "TransformId": transform_id,
@@ -126,7 +129,7 @@ def render_transform(
         "MaxRetries": transform.max_retries,
         "TransformEncryption": _encryption(transform),
     }
-    return _with_exact(record, exact)
+    return _without_none({**record, **overrides})
 
 
 def _parameters(transform: Transform) -> dict[str, Any]:
@@ -151,14 +154,13 @@ def _encryption(transform: Transform) -> dict[str, Any] | None:
 
 
 def _evaluation_metrics(quality: Quality) -> dict[str, Any]:
-    confusion = _with_exact(
+    confusion = _without_none(
         {
             "NumTruePositives": quality.true_positives,
             "NumFalsePositives": quality.false_positives,
             "NumTrueNegatives": quality.true_negatives,
             "NumFalseNegatives": quality.false_negatives,
-        },
-        {},
+        }
     )
     importances = [
         {"ColumnName": name, "Importance": importance} for name, importance in quality.column_importances.items()
@@ -171,4 +173,4 @@ def _evaluation_metrics(quality: Quality) -> dict[str, Any]:
         "ConfusionMatrix": confusion or None,
         "ColumnImportances": importances or None,
     }
-    return {"TransformType": "FIND_MATCHES", "FindMatchesMetrics": _with_exact(metrics, {})}
+    return {"TransformType": "FIND_MATCHES", "FindMatchesMetrics": _without_none(metrics)}

@@ -1,7 +1,7 @@
 import pytest
 
 from exporter.simulator import ScenarioError, Simulator, World, load_scenario
-from exporter.simulator.lifecycle import Calendar
+from exporter.simulator.run_timeline import Calendar
 from exporter.simulator.scenario import build_scenario
 from exporter.simulator.service_model import STATUSES, TASK_TYPES
 from tests.simulator.clients import Clock, client
@@ -197,7 +197,7 @@ def test_truth_counts_what_the_listing_shows(clock):
     tasks = {"FIND_MATCHES": {"every": "30s", "outcomes": {"FAILED": 0.3}, **PLAIN}, "EVALUATION": {"every": "1m"}}
     world = World(load_scenario(one_transform(tasks=tasks, history="1h")), clock)
     clock.now += 600
-    truth, runs = world.truth(), world.runs("t")
+    truth, runs = world.expected_counts(), world.runs("t")
     mine = truth["transforms"]["t"]
     assert sum(mine["started"].values()) == len(runs)
     for task_type, statuses in mine["runs"].items():
@@ -264,10 +264,10 @@ def test_the_built_in_scenario_has_something_for_everyone_to_watch(clock):
     world = World(load_scenario(), clock)
     statuses, types = set(), set()
     assert 12 <= len(world.transform_ids()) <= 15
-    assert sum(sum(one["started"].values()) for one in world.truth()["transforms"].values()) < 5000
+    assert sum(sum(one["started"].values()) for one in world.expected_counts()["transforms"].values()) < 5000
     for _ in range(30):
         clock.now += 1
-        for one in world.truth()["transforms"].values():
+        for one in world.expected_counts()["transforms"].values():
             statuses |= {
                 s for counts in one["runs"].values() for s in counts if s in ("STARTING", "RUNNING", "STOPPING")
             }

@@ -1,6 +1,7 @@
-"""Draw the lives of task runs: when each starts, runs, stops and ends, from a `Task` and a seeded generator.
+"""Draw the timelines of task runs: when each starts, runs, stops and ends, from a `Task` and a seeded generator.
 
-All times that leave this module are calendar time in whole milliseconds since the epoch.
+Scenario time is in seconds from the simulator's start. All times that leave this module are calendar time, in whole
+milliseconds since the epoch.
 """
 
 import heapq
@@ -8,7 +9,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from exporter.simulator.scenario import Task, Transform
 from exporter.simulator.service_model import FINAL_STATUSES, STATUSES, TASK_TYPES
@@ -17,15 +18,15 @@ NEVER = 1 << 62
 
 
 @dataclass(slots=True)
-class Note:
-    """What is special about one run: its own id, and members of the answer given exactly (None leaves one out)."""
+class Override:
+    """What a scenario or a test sets for one run: its id, and members of its answer (None leaves a member out)."""
 
     run_id: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-class Life(NamedTuple):
-    """The whole course of one run, in calendar milliseconds; `NEVER` for what does not happen.
+class RunTimeline(NamedTuple):
+    """When one run changes its status, in calendar milliseconds; `NEVER` for a change that does not happen.
 
     `task_type` and `outcome` are indexes into `TASK_TYPES` and `FINAL_STATUSES`.
     """
@@ -37,42 +38,52 @@ class Life(NamedTuple):
     ended: int
     task_type: int
     outcome: int
-    note: Note | None = None
+    override: Override | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Scenario time to calendar time.
+    """Converts scenario time to calendar time.
 
-    Seconds before the start keep their length, those after pass `acceleration` times faster. Scenario second 0 is
-    `start`, so nothing that has happened ever lies in the real clock's future.
+    Scenario second 0 is `start` (epoch seconds). Seconds before it keep their length, and seconds after it pass
+    `acceleration` times faster. So no generated run that has happened has a time in the future.
     """
 
     start: float
     acceleration: float
 
     def milliseconds(self, scenario_seconds: float) -> int:
-        """Give the calendar instant, in milliseconds, of a scenario instant in seconds from the start."""
+        """Convert scenario seconds to calendar milliseconds."""
         if scenario_seconds > 0:
             scenario_seconds /= self.acceleration
         return round((self.start + scenario_seconds) * 1000)
 
     def scenario_seconds(self, epoch: float) -> float:
-        """Give the scenario instant of a calendar instant in epoch seconds."""
+        """Convert epoch seconds to scenario seconds."""
         seconds = epoch - self.start
         return seconds * self.acceleration if seconds > 0 else seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Courses:
-    """Draws the course of single runs of one task type of one transform."""
+class RunGenerator:
+    """Draws the timelines of the runs of one task type of one transform; `timeout` is in seconds."""
 
     task: Task
     task_type: int
     timeout: float | None
     calendar: Calendar
 
-    def draw(self, started: float, rng: random.Random) -> Life:
+    @classmethod
+    def of(cls, transform: Transform, task_type: str, calendar: Calendar) -> Self:
+        """Return the generator for a task type; a type that the transform does not mention has the default task."""
+        return cls(
+            task=transform.tasks.get(task_type) or Task(),  # type: ignore[call-overload]  # any string may be asked for
+            task_type=TASK_TYPES.index(task_type),
+            timeout=transform.timeout_minutes and transform.timeout_minutes * 60.0,
+            calendar=calendar,
+        )
+
+    def draw(self, started: float, rng: random.Random) -> RunTimeline:
         """Draw a run that starts at scenario second `started`."""
         task = self.task
         outcome = _draw_outcome(task.outcomes, rng.random())
@@ -86,7 +97,7 @@ class Courses:
         if outcome == "STOPPED":
             stopping = at(ended)
             ended += task.stopping.draw(rng)
-        return Life(
+        return RunTimeline(
             appears=at(started),
             started=at(started),
             running=at(running),
@@ -96,32 +107,25 @@ class Courses:
             outcome=FINAL_STATUSES.index(outcome),
         )
 
-    def draw_all(self, history: float, rng: random.Random) -> Iterator[Life]:
-        """Draw every run from `history` seconds before the start on, in the order of their starts.
+    def draw_all(self, history: float, rng: random.Random) -> Iterator[RunTimeline]:
+        """Draw every run from `history` seconds before the start on, ordered by start.
 
-        Without end, if runs keep arriving.
+        The iterator does not end if the task has a gap between runs (`every`).
         """
-        for started in _arrivals(self.task, history, rng):
+        for started in _start_times(self.task, history, rng):
             yield self.draw(started, rng)
 
 
-def courses(transform: Transform, task_type: str, calendar: Calendar) -> Courses:
-    """Give what draws the runs of `task_type`; a type that the transform does not mention gets a plain task."""
-    return Courses(
-        task=transform.tasks.get(task_type) or Task(),  # type: ignore[call-overload]  # any string may be asked for
-        task_type=TASK_TYPES.index(task_type),
-        timeout=transform.timeout_minutes and transform.timeout_minutes * 60.0,
-        calendar=calendar,
-    )
+def generated_timelines(
+    transform: Transform, transform_id: str, seed: int, calendar: Calendar
+) -> Iterator[RunTimeline]:
+    """Yield every run that a transform's tasks generate, ordered by start.
 
-
-def generated_lives(transform: Transform, transform_id: str, seed: int, calendar: Calendar) -> Iterator[Life]:
-    """Give every run of a transform that its tasks make, in the order of their starts.
-
-    Each task type draws from a generator of its own, seeded by scenario, transform and type.
+    Each task type has a random generator of its own, seeded by scenario, transform and type. So a change of one task
+    does not change the runs of another.
     """
     streams = [
-        courses(transform, task_type, calendar).draw_all(
+        RunGenerator.of(transform, task_type, calendar).draw_all(
             transform.history,
             random.Random(f"{seed}/{transform_id}/{task_type}"),  # noqa: S311  # a simulation, not a secret
         )
@@ -133,7 +137,7 @@ def generated_lives(transform: Transform, transform_id: str, seed: int, calendar
     return heapq.merge(*streams, key=attrgetter("started"))
 
 
-def _arrivals(task: Task, history: float, rng: random.Random) -> Iterator[float]:
+def _start_times(task: Task, history: float, rng: random.Random) -> Iterator[float]:
     now = -history
     if task.history_runs is not None:
         step = history / max(task.history_runs, 1)
@@ -161,11 +165,11 @@ def _draw_outcome(outcomes: Mapping[Any, float], draw: float) -> str:
 
 
 def milliseconds(epoch: float | None) -> int:
-    """Give epoch seconds in milliseconds; `NEVER` for None."""
+    """Convert epoch seconds to milliseconds; None becomes `NEVER`."""
     return NEVER if epoch is None else round(epoch * 1000)
 
 
-def explicit_life(
+def explicit_timeline(
     task_type: str,
     status: str,
     *,
@@ -174,32 +178,32 @@ def explicit_life(
     appears: float,
     run_id: str | None,
     fields: Mapping[str, Any],
-) -> Life:
-    """Give the life of a run of which everything is said (times in epoch seconds).
+) -> RunTimeline:
+    """Return the timeline of a run whose times are all given (epoch seconds).
 
-    A type or status that Glue does not have goes into the exact members of the answer.
+    A type or status that Glue does not have becomes an override of the answer.
 
     Raises:
         ValueError: `completed` and `status` contradict each other.
     """
-    exact = dict(fields)
+    overridden = dict(fields)
     if task_type not in TASK_TYPES:
-        exact.setdefault("Properties", {"TaskType": task_type})
+        overridden.setdefault("Properties", {"TaskType": task_type})
         task_type = "FIND_MATCHES"
     if status not in STATUSES:
-        exact.setdefault("Status", status)
-        exact.setdefault("CompletedOn", completed)
+        overridden.setdefault("Status", status)
+        overridden.setdefault("CompletedOn", completed)
     elif (status in FINAL_STATUSES) != (completed is not None):
         raise ValueError("completed goes with a final status, and a final status with completed")
     ends = completed is not None and status in FINAL_STATUSES
-    begun = milliseconds(started)
-    return Life(
+    start = milliseconds(started)
+    return RunTimeline(
         appears=milliseconds(appears),
-        started=milliseconds(exact["StartedOn"]) if "StartedOn" in exact else begun,
-        running=NEVER if status == "STARTING" else begun,
-        stopping=begun if status == "STOPPING" else NEVER,
+        started=milliseconds(overridden["StartedOn"]) if "StartedOn" in overridden else start,
+        running=NEVER if status == "STARTING" else start,
+        stopping=start if status == "STOPPING" else NEVER,
         ended=milliseconds(completed) if ends else NEVER,
         task_type=TASK_TYPES.index(task_type),
         outcome=FINAL_STATUSES.index(status) if ends else 0,
-        note=Note(run_id, exact) if run_id or exact else None,
+        override=Override(run_id, overridden) if run_id or overridden else None,
     )
