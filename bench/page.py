@@ -34,7 +34,7 @@ def run(*, quick: bool) -> Iterator[Row]:
     count = 30 if quick else 300
     reports = [_standing(number) for number in range(count)]
     telemetry = Telemetry()
-    telemetry.expect([LANE], REASONS)
+    telemetry.create_series([LANE], REASONS)
     polls = iter(range(1_000_000))
     pages = StatusPages()
 

@@ -87,7 +87,7 @@ def exposition_of(transforms: Iterable[Shown]) -> Exposition:
 
 def _telemetry() -> Telemetry:
     telemetry = Telemetry()
-    telemetry.expect([LANE], REASONS)
+    telemetry.create_series([LANE], REASONS)
     return telemetry
 
 

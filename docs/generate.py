@@ -105,9 +105,9 @@ def _series(name: str, labels: tuple[str, ...]) -> str:
 
 def _own_families() -> list[Family]:
     telemetry = Telemetry(process=False)
-    telemetry.expect([Lane("default", "eu-west-1")], REASONS)
-    telemetry.expect_state()
-    telemetry.expect_web_config()
+    telemetry.create_series([Lane("default", "eu-west-1")], REASONS)
+    telemetry.add_state_metrics()
+    telemetry.add_web_config_metrics()
     return list(telemetry.registry.collect())
 
 
@@ -120,8 +120,8 @@ def _own_row(family: Family) -> str:
 def own_labels(name: str) -> tuple[str, ...]:
     """Return the label names of one of the exporter's own metrics."""
     telemetry = Telemetry(process=False)
-    telemetry.expect_state()
-    telemetry.expect_web_config()
+    telemetry.add_state_metrics()
+    telemetry.add_web_config_metrics()
     for collector in vars(telemetry).values():
         if getattr(collector, "_name", None) == name.removesuffix("_total"):
             return tuple(collector._labelnames)  # noqa: SLF001 - a metric without samples tells them nowhere else

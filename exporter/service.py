@@ -69,7 +69,7 @@ class Service:
     def _open_state(self) -> StateFile | None:
         if self._config.state.path is None:
             return None
-        self.telemetry.expect_state()
+        self.telemetry.add_state_metrics()
         state, damaged = open_state(Path(self._config.state.path), time.time())
         if damaged is not None:
             log.error("the state file is damaged and was renamed; counters start again at 0", kept_as=str(damaged))

@@ -1,4 +1,4 @@
-"""The exporter's metrics about itself: ordinary instrumentation, counted where it happens."""
+"""The metrics of the exporter about itself. Names and meanings are promises to users."""
 
 import platform
 from collections.abc import Iterable
@@ -20,110 +20,116 @@ _LANE = ("aws_account", "aws_region")
 
 
 class Telemetry:
-    """One process's own metrics, in a registry of their own."""
+    """The metrics of one process, in a registry of their own."""
 
     def __init__(self, *, process: bool = True) -> None:
-        """Take whether to add the metrics of the process and its runtime."""
+        """Create the metrics; with ``process`` also those of the process and of the Python runtime."""
         self.registry = registry = CollectorRegistry()
         self.poll_errors = Counter(
             "glue_ml_exporter_poll_errors",
-            "Polls of a transform that failed, by reason.",
+            "Number of polls of a transform that failed, by reason.",
             (*_LANE, "reason"),
             registry=registry,
         )
         self.api_requests = Counter(
             "glue_ml_exporter_api_requests",
-            "Requests sent to AWS, every attempt counted, by the code of the answer.",
+            "Number of requests that were sent to AWS, retries included, by the code of the answer.",
             (*_LANE, "operation", "code"),
             registry=registry,
         )
         self.api_request_duration = Histogram(
             "glue_ml_exporter_api_request_duration_seconds",
-            "Time from sending a request to AWS to its answer, each attempt by itself.",
+            "Time from sending a request to AWS until its answer; each attempt is measured separately.",
             ("operation",),
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.api_request_delay = Counter(
             "glue_ml_exporter_api_request_delay_seconds",
-            "Time that requests to AWS have waited for the client-side rate limit: that of the configuration, or the"
-            " one that throttling has lowered it to.",
+            "Time that requests to AWS waited for the client-side rate limit. Throttling by AWS lowers the configured"
+            " limit for a while.",
             _LANE,
             registry=registry,
         )
         self.poll_cycle_duration = Gauge(
             "glue_ml_exporter_poll_cycle_duration_seconds",
-            "How long after it was due the last poll of the latest cycle had ended.",
+            "Delay between the due time and the end of the slowest poll in the last cycle.",
             registry=registry,
         )
         self.poll_cycle_overruns = Counter(
             "glue_ml_exporter_poll_cycle_overruns",
-            "Poll cycles that took longer than the polling interval.",
+            "Number of poll cycles that took longer than the polling interval.",
             registry=registry,
         )
         self.discovered_transforms = Gauge(
             "glue_ml_exporter_discovered_transforms",
-            "Transforms found by the last successful discovery.",
+            "Number of transforms that the last successful discovery found.",
             _LANE,
             registry=registry,
         )
         self.discovery_up = Gauge(
             "glue_ml_exporter_discovery_up",
-            "Whether the last discovery of transforms succeeded; if not, the transforms found before are kept.",
+            "1 if the last discovery of transforms succeeded, 0 if it failed. After a failure the exporter keeps"
+            " the transforms that it knows.",
             _LANE,
             registry=registry,
         )
         self.discovery_last_success = Gauge(
             "glue_ml_exporter_discovery_last_success_timestamp_seconds",
-            "When a discovery of transforms last succeeded.",
+            "Time of the last successful discovery of transforms.",
             _LANE,
             registry=registry,
         )
         self.shard_info = Gauge(
             "glue_ml_exporter_shard_info",
-            "A constant 1, labelled with which of how many shards this exporter is; unsharded it is 0 of 1.",
+            "Constant 1, with the index of this shard, counted from 0, and the number of shards. An exporter without"
+            " shards is shard 0 of 1.",
             ("index", "count"),
             registry=registry,
         )
         self.shards = Gauge(
-            "glue_ml_exporter_shards", "How many exporters divide the transforms among themselves.", registry=registry
+            "glue_ml_exporter_shards", "Number of shards among which the transforms are divided.", registry=registry
         )
         self.tracked_runs = Gauge(
-            "glue_ml_exporter_tracked_runs", "Task runs held in memory, open and finished.", registry=registry
+            "glue_ml_exporter_tracked_runs",
+            "Number of task runs in memory, active and finished.",
+            registry=registry,
         )
         self.exposition_bytes = Gauge(
             "glue_ml_exporter_exposition_bytes",
-            "Size of what is served about Glue, by format and encoding.",
+            "Size of the metrics about Glue in a scrape, by format and encoding.",
             ("format", "encoding"),
             registry=registry,
         )
         self.series = Gauge(
             "glue_ml_exporter_series",
-            'Series in a scrape, by metric; those of the exporter itself and of its process together as "exporter".',
+            "Number of series in a scrape, by metric. The series about the exporter and its process have"
+            ' metric="exporter".',
             ("metric",),
             registry=registry,
         )
         self.series_limit = Gauge(
             "glue_ml_exporter_series_limit",
-            "The number of series in a scrape above which the exporter warns; infinite without metrics.max_series.",
+            "Number of series in a scrape above which the exporter logs a warning. Infinite if metrics.max_series is"
+            " not set.",
             registry=registry,
         )
         self.log_messages = Counter(
-            "glue_ml_exporter_log_messages", "Messages logged, by level.", ("level",), registry=registry
+            "glue_ml_exporter_log_messages", "Number of logged messages, by level.", ("level",), registry=registry
         )
         self.config_last_reload_successful = Gauge(
             "glue_ml_exporter_config_last_reload_successful",
-            "Whether the last attempt to load the configuration succeeded.",
+            "1 if the last attempt to load the configuration succeeded, 0 if it failed.",
             registry=registry,
         )
         self.config_last_reload_success = Gauge(
             "glue_ml_exporter_config_last_reload_success_timestamp_seconds",
-            "When the configuration was last loaded successfully.",
+            "Time at which the configuration was last loaded successfully.",
             registry=registry,
         )
         Gauge(
             "glue_ml_exporter_build_info",
-            "A constant 1, labelled with what is running.",
+            "Constant 1, with the versions of the exporter and of Python as labels.",
             ("version", "revision", "pythonversion"),
             registry=registry,
         ).labels(__version__, __revision__, platform.python_version()).set(1)
@@ -135,46 +141,47 @@ class Telemetry:
             GCCollector(registry=registry)
 
     def set_shard(self, index: int, count: int) -> None:
-        """Set which shard this exporter is, counted from 0, and how many there are."""
+        """Show the index of this shard, counted from 0, and the number of shards."""
         self.shard_info.labels(str(index), str(count)).set(1)
         self.shards.set(count)
 
-    def expect_state(self) -> None:
-        """Add the metrics of a state file."""
+    def add_state_metrics(self) -> None:
+        """Create the metrics about a state file; a process without one does not have them."""
         self.state_write_errors = Counter(
             "glue_ml_exporter_state_write_errors",
-            "Writes to the state file that failed.",
+            "Number of writes to the state file that failed.",
             registry=self.registry,
         )
         self.state_last_write = Gauge(
             "glue_ml_exporter_state_last_write_timestamp_seconds",
-            "When the state file was last written.",
+            "Time at which the state file was last written.",
             registry=self.registry,
         )
 
-    def expect_web_config(self) -> None:
-        """Add the metrics of a web configuration file."""
+    def add_web_config_metrics(self) -> None:
+        """Create the metrics about a web configuration file; a process without one does not have them."""
         self.web_config_successful = Gauge(
             "glue_ml_exporter_web_config_last_reload_successful",
-            "Whether the last attempt to load the web configuration, with its certificates and users, succeeded.",
+            "1 if the last attempt to load the web configuration, with its certificates and users, succeeded, 0 if it"
+            " failed.",
             registry=self.registry,
         )
         self.web_config_success = Gauge(
             "glue_ml_exporter_web_config_last_reload_success_timestamp_seconds",
-            "When the web configuration was last loaded successfully.",
+            "Time at which the web configuration was last loaded successfully.",
             registry=self.registry,
         )
 
-    def note_web_config(self, successful: bool) -> None:
-        """Tell whether what was just read of the web configuration is in force."""
+    def set_web_config_loaded(self, successful: bool) -> None:
+        """Show whether the web configuration that was just read is in force."""
         self.web_config_successful.set(successful)
         if successful:
             self.web_config_success.set_to_current_time()
 
-    def expect(self, lanes: Iterable[Lane], reasons: Iterable[str]) -> None:
-        """Create the series of these lanes at 0, one for each reason of a failed poll.
+    def create_series(self, lanes: Iterable[Lane], reasons: Iterable[str]) -> None:
+        """Create the series of these lanes at 0, with one for each reason why a poll can fail.
 
-        ``increase()`` does not see the first value of a series, so a counter must not appear at 1.
+        ``increase()`` ignores the first sample of a series, so a counter that first appears at 1 would hide that event.
         """
         reasons = tuple(reasons)
         for lane in lanes:
@@ -185,5 +192,5 @@ class Telemetry:
             self.api_request_duration.labels(operation)
 
     def count_log_message(self, level: str) -> None:
-        """Count one message logged at ``level``."""
+        """Count one message that was logged at ``level``; an unknown level counts as an error."""
         self.log_messages.labels(level if level in LOG_LEVELS else "error").inc()

@@ -108,5 +108,5 @@ def share_one_arena() -> None:
 def _web_config(options: ServeOptions, telemetry: Telemetry) -> WebConfig | None:
     if not options.web_config_file:
         return None
-    telemetry.expect_web_config()
-    return WebConfig(Path(options.web_config_file), telemetry.note_web_config)
+    telemetry.add_web_config_metrics()
+    return WebConfig(Path(options.web_config_file), telemetry.set_web_config_loaded)

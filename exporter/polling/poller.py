@@ -97,7 +97,7 @@ class Poller:
                 if transform.target.id not in wanted:
                     self._remove(transform)
             lanes = {target.lane for target in wanted.values()}
-            self._telemetry.expect(lanes, REASONS)
+            self._telemetry.create_series(lanes, REASONS)
             for target in wanted.values():
                 self._add(self._transforms[target.id], target)
             self._clean_up()

@@ -112,8 +112,8 @@ def exposed() -> Mapping[str, frozenset[str]]:
     for metric in METRICS:
         series |= _names(metric.name, metric.kind, {"transform_id", "transform_name", *metric.labels})
     telemetry = Telemetry()
-    telemetry.expect_state()
-    telemetry.expect_web_config()
+    telemetry.add_state_metrics()
+    telemetry.add_web_config_metrics()
     for one in vars(telemetry).values():
         if isinstance(one, MetricWrapperBase):
             (family,) = one.describe()

@@ -228,7 +228,7 @@ class Exporter:
         self.telemetry = Telemetry(process=False)
         self.state = open_state(state, world.host_time())[0] if isinstance(state, Path) else state
         if self.state is not None:
-            self.telemetry.expect_state()
+            self.telemetry.add_state_metrics()
         self.exposition = Exposition(self.telemetry, self.state)
         self.poller = Poller(
             config,

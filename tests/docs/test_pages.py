@@ -60,9 +60,9 @@ def blocks(page: Path, language: str) -> list[str]:
 def exposed() -> set[str]:
     """Give every name that can stand in a query."""
     telemetry = Telemetry(process=False)
-    telemetry.expect([Lane("default", "eu-west-1")], REASONS)
-    telemetry.expect_state()
-    telemetry.expect_web_config()
+    telemetry.create_series([Lane("default", "eu-west-1")], REASONS)
+    telemetry.add_state_metrics()
+    telemetry.add_web_config_metrics()
     names = {metric.name for metric in METRICS}
     names |= {f.name + ("_total" if f.type == "counter" else "") for f in telemetry.registry.collect()}
     return names | {f"{name}_{suffix}" for name in names for suffix in ("bucket", "count", "sum")}
@@ -171,7 +171,7 @@ def test_commands_in_other_places_are_found() -> None:
 def test_reasons_in_troubleshooting_exist() -> None:
     """Each reason of a failed poll of which the page about troubles speaks is one that the metric can have."""
     telemetry = Telemetry(process=False)
-    telemetry.expect([Lane("default", "eu-west-1")], REASONS)
+    telemetry.create_series([Lane("default", "eu-west-1")], REASONS)
     (errors,) = [family for family in telemetry.registry.collect() if family.name == "glue_ml_exporter_poll_errors"]
     rows = re.findall(r"^\| reason ([^|]*) \|", (ROOT / "docs/troubleshooting.md").read_text("utf-8"), re.MULTILINE)
     named = {reason for row in rows for reason in re.findall(r"`(\w+)`", row)}

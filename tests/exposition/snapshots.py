@@ -69,7 +69,7 @@ def observed(*seconds: float) -> Histogram:
 def silent_telemetry() -> Telemetry:
     """Give telemetry that adds nothing to a scrape."""
     telemetry = Telemetry(process=False)
-    telemetry.expect_state()
+    telemetry.add_state_metrics()
     telemetry.registry = CollectorRegistry()
     return telemetry
 

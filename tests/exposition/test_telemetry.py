@@ -39,8 +39,8 @@ def without_created(families: Iterable[Metric]) -> Families:
 
 def busy() -> Telemetry:
     telemetry = Telemetry()
-    telemetry.expect_state()
-    telemetry.expect([LANE, Lane('"q"\\\n', "us-east-1")], REASONS)
+    telemetry.add_state_metrics()
+    telemetry.create_series([LANE, Lane('"q"\\\n', "us-east-1")], REASONS)
     telemetry.count_log_message("error")
     telemetry.api_requests.labels(*LANE, "GetMLTaskRuns", "OK").inc(1234567)
     telemetry.api_request_duration.labels("GetMLTaskRuns").observe(0.3)
@@ -123,7 +123,7 @@ def test_size_of_what_is_served() -> None:
 def test_known_series_begin_at_zero() -> None:
     """Errors by reason, log messages by level and durations by operation are there at 0 before anything happens."""
     telemetry = Telemetry(process=False)
-    telemetry.expect([LANE], REASONS)
+    telemetry.create_series([LANE], REASONS)
     text = render_metrics(telemetry.registry.collect(), TextFormat.TEXT).decode()
     errors = samples(text, "glue_ml_exporter_poll_errors_total")
     assert len(errors) == len(REASONS)
@@ -138,7 +138,7 @@ def test_known_series_begin_at_zero() -> None:
 def test_state_metrics_need_a_state_file() -> None:
     """The metrics of the state file are there only with a state file."""
     without, having = Telemetry(process=False), Telemetry(process=False)
-    having.expect_state()
+    having.add_state_metrics()
     texts = [render_metrics(each.registry.collect(), TextFormat.TEXT).decode() for each in (without, having)]
     assert [("state" in text) for text in texts] == [False, True]
 
@@ -146,9 +146,9 @@ def test_state_metrics_need_a_state_file() -> None:
 def test_web_config_metrics_need_a_web_config_file() -> None:
     """Whether the web configuration was loaded, and when, is told only by an exporter that has one."""
     without, having = Telemetry(process=False), Telemetry(process=False)
-    having.expect_web_config()
-    having.note_web_config(successful=True)
-    having.note_web_config(successful=False)
+    having.add_web_config_metrics()
+    having.set_web_config_loaded(successful=True)
+    having.set_web_config_loaded(successful=False)
     name = "glue_ml_exporter_web_config_last_reload_{}"
     assert without.registry.get_sample_value(name.format("successful")) is None
     assert having.registry.get_sample_value(name.format("successful")) == 0

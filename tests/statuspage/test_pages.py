@@ -66,7 +66,7 @@ def front(
     *reports: TransformReport, pages: StatusPages = PAGES, page_time: PageTime = PAGE_TIME, **query: str
 ) -> Reader:
     telemetry = Telemetry(process=False)
-    telemetry.expect([one.target.lane for one in reports], REASONS)
+    telemetry.create_series([one.target.lane for one in reports], REASONS)
     health = read_health(telemetry, reports, shard=Shard(), state_path=None, interval=60.0, lookback=2_592_000.0)
     return Reader(pages.front(reports, health, query, "/metrics", page_time).body)
 
@@ -213,8 +213,8 @@ def test_text_from_outside_never_becomes_markup(text: str, markup: str) -> None:
 def test_the_front_page_shows_the_health_of_the_exporter() -> None:
     """It shows requests, throttling, waiting time and failed polls by reason for each lane, and the state file."""
     telemetry = Telemetry(process=False)
-    telemetry.expect_state()
-    telemetry.expect([LANE], REASONS)
+    telemetry.add_state_metrics()
+    telemetry.create_series([LANE], REASONS)
     telemetry.api_requests.labels(*LANE, "GetMLTaskRuns", "OK").inc(1233)
     telemetry.api_requests.labels(*LANE, "GetMLTaskRuns", "ThrottlingException").inc(7)
     telemetry.poll_errors.labels(*LANE, "timeout").inc(3)

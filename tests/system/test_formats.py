@@ -84,7 +84,7 @@ HISTOGRAM_ENDS = ("_bucket", "_count", "_sum")
 def test_every_family_served_is_in_the_tables_and_every_family_in_the_tables_is_served(served):
     """/metrics has the families of `metrics.METRICS` and of `Telemetry`, no other, each with its type and HELP."""
     telemetry = Telemetry(process=False)
-    telemetry.expect_state()
+    telemetry.add_state_metrics()
     wanted = {metric.name.removesuffix("_total"): metric.kind for metric in METRICS}
     wanted |= {family.name: family.type for family in telemetry.registry.collect()}
     for text, openmetrics in ((text_of(served), False), (text_of(served, OPENMETRICS), True)):
