@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import boto3
 from botocore.config import Config as BotoConfig
@@ -39,12 +40,10 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 def ours(url: str, count: int) -> tuple[int, float]:
     """Return the bytes of the first of our clients, and of each further one."""
-    accounts = {
-        f"a{number}": Account(name=f"a{number}", role_arn=_role(number), endpoint_url=url) for number in range(count)
-    }
+    accounts = tuple(Account(name=f"a{number}", role_arn=_role(number), endpoint_url=url) for number in range(count))
     os.environ["AWS_ENDPOINT_URL_STS"] = url
-    aws = GlueClients(accounts, CONFIG.polling, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event())
-    return _growth(count, lambda number: aws.client_for(Lane(f"a{number}", REGION)).transform_ids({}, page_size=1))
+    clients = GlueClients(replace(CONFIG, accounts=accounts), telemetry=Telemetry(), stop=threading.Event())
+    return _growth(count, lambda number: clients.client_for(Lane(f"a{number}", REGION)).transform_ids({}, page_size=1))
 
 
 def stock(url: str, count: int) -> tuple[int, float]:

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
@@ -123,11 +124,8 @@ def now_after(total: int) -> float:
 def our_client(port: int) -> GlueClient:
     """Return the exporter's client of this Glue, with no limit on its rate."""
     polling = CONFIG.polling.model_copy(update={"requests_per_second": 1e6})
-    accounts = {account.name: account for account in CONFIG.accounts}
-    url = f"http://{HOST}:{port}"
-    return GlueClients(accounts, polling, endpoint_url=url, telemetry=Telemetry(), stop=threading.Event()).client_for(
-        LANE
-    )
+    config = replace(CONFIG, polling=polling, endpoint_url=f"http://{HOST}:{port}")
+    return GlueClients(config, telemetry=Telemetry(), stop=threading.Event()).client_for(LANE)
 
 
 def stock_client(port: int) -> Any:

@@ -1,20 +1,20 @@
-"""What can go wrong, as a tree.
+"""The exceptions of this program.
 
 ExporterError
-├── ConfigError (document)        the configuration file cannot be used; carries every problem with its place
-│   └── WebConfigError (web.webconfig)  the same for --web.config.file
-├── UsageError (arguments)           the command line cannot be used
-├── ListenError (web.listeners)   an address cannot be listened on
-├── StateError                    the state file cannot be used, or not be written
-└── GlueError                     a call to AWS has failed; carries the reason by which it is counted
-    └── Stopped (pacing)          it has not: the exporter is stopping
+├── ConfigError (config.document)         the configuration file cannot be used; lists every problem with its position
+│   └── WebConfigError (web.config)       the same for --web.config.file
+├── UsageError (cli.parser)               the command line cannot be used
+├── ListenError (web.listeners)           an address cannot be listened on
+├── StateError                            the state file cannot be used or written
+└── GlueError                             a call to AWS failed; has the reason by which it is counted
+    └── Stopped (glue.rate_limit)         no failure: the exporter is stopping
 
-Each reads as one line that says what, where, and what was expected.
+The text of each is one line that says what is wrong, where, and what was expected.
 """
 
 
 class ExporterError(Exception):
-    """Anything that this program says of its own accord."""
+    """The base of all exceptions that this program raises on purpose."""
 
 
 class StateError(ExporterError):
@@ -22,14 +22,14 @@ class StateError(ExporterError):
 
 
 class GlueError(ExporterError):
-    """A call to AWS has failed for good: retries, where they make sense, are used up."""
+    """A call to AWS failed, and all retries that make sense are used up."""
 
     def __init__(
         self, reason: str, message: str, *, advice: str = "", retryable: bool = False, operation: str = ""
     ) -> None:
-        """Take the ``reason`` label, what AWS said, what the user may do, and whether trying again may help.
+        """Take the ``reason`` label, the message of AWS, advice for the user, and whether a retry may succeed.
 
-        ``operation`` is the one of AWS that has refused; empty if the failure is no answer.
+        ``operation`` is the AWS operation that answered with an error, empty if there was no answer.
         """
         super().__init__(message)
         self.reason = reason
@@ -37,12 +37,12 @@ class GlueError(ExporterError):
         self.retryable = retryable
         self.operation = operation
 
-    def bare(self) -> "GlueError":
-        """Return an equal error that keeps nothing of what it was raised from."""
+    def without_cause(self) -> "GlueError":
+        """Return an equal error without cause and traceback, which can be kept without keeping their memory."""
         return GlueError(self.reason, str(self), advice=self.advice, retryable=self.retryable, operation=self.operation)
 
     @property
-    def told(self) -> str:
-        """All of it for a person: the reason, what AWS said, what may be done."""
+    def full_text(self) -> str:
+        """The reason, the message and the advice in one line."""
         text = str(self) if self.reason in str(self) else f"{self.reason}: {self}"
         return f"{text}; {self.advice}" if self.advice else text

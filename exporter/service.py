@@ -95,7 +95,7 @@ class Service:
         # AWS limits the rate of an account and region for all shards together, so each shard may use an equal share.
         rate = config.polling.requests_per_second / self._shard.count
         polling = config.polling.model_copy(update={"requests_per_second": rate})
-        return GlueClients.of(replace(config, polling=polling), telemetry=self.telemetry, stop=self._stop)
+        return GlueClients(replace(config, polling=polling), telemetry=self.telemetry, stop=self._stop)
 
     def _record_reload(self) -> None:
         self.telemetry.config_last_reload_successful.set(1)

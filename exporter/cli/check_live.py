@@ -48,7 +48,7 @@ def check_live(config: Config, output: TextIO, errors: TextIO) -> int:
     logs.configure("error", "logfmt", errors)
     # One attempt for each call: a retry would only delay the report of a failure.
     config = replace(config, polling=config.polling.model_copy(update={"max_attempts": 1}))
-    clients = GlueClients.of(config, telemetry=Telemetry(process=False), stop=threading.Event())
+    clients = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
     with closing(clients), Progress(errors) as progress:
         checks = list(_LiveChecks(config, clients, progress).all())
     print_table(output, _HEADER, (check.row for check in checks))

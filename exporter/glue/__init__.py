@@ -1,1 +1,17 @@
-"""All calls to AWS: requests out, typed pages and named errors in."""
+"""All calls to AWS: a configuration goes in; pages of task runs, transforms, tags and `GlueError`s come out."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporter.glue.client import GlueClient, GlueClients
+
+__all__ = ["GlueClient", "GlueClients"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `client` at the first use of a public name (PEP 562), since botocore takes long to import."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from exporter.glue import client  # noqa: PLC0415 - botocore takes long to import
+
+    return getattr(client, name)

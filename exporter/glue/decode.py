@@ -1,12 +1,14 @@
-"""The bytes of a GetMLTaskRuns answer to task runs, straight: no dict, no datetime in between.
+"""Decodes the JSON bodies of Glue's answers straight to runs, transforms and tags, with no dict or datetime between.
 
-AWS JSON 1.1: times are epoch numbers, a member without a value is left out. Source: the GetMLTaskRuns document.
+The wire format is AWS JSON 1.1: times are epoch seconds as numbers, and a member without a value is left out. The
+members are those of the AWS Glue Web API Reference. Every function raises `GlueError` with reason
+"malformed_response" for a body of another shape: taken for an empty answer, it would remove runs or transforms.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -14,9 +16,11 @@ from exporter.errors import GlueError
 from exporter.model.task_run import NO_PROPERTIES, UNKNOWN, Properties, RunPage, TaskRun
 from exporter.model.transform import Details
 
+T = TypeVar("T")
+
 
 class _Properties(msgspec.Struct, rename="pascal", gc=False):
-    """The part for the task type is left as it came: of a million runs, somebody looks at fifty."""
+    """The properties of each task type stay raw JSON: of a million runs, the status page shows fifty."""
 
     task_type: str | None = None
     import_labels_task_run_properties: msgspec.Raw = msgspec.Raw()
@@ -25,7 +29,7 @@ class _Properties(msgspec.Struct, rename="pascal", gc=False):
     find_matches_task_run_properties: msgspec.Raw = msgspec.Raw()
 
 
-class _Particulars(msgspec.Struct, rename="pascal"):
+class _TypeProperties(msgspec.Struct, rename="pascal"):
     input_s3_path: str | None = msgspec.field(name="InputS3Path", default=None)
     replace: bool | None = None
     output_s3_path: str | None = msgspec.field(name="OutputS3Path", default=None)
@@ -53,22 +57,36 @@ class _Quality(msgspec.Struct, rename="pascal"):
 
 
 class _Evaluation(msgspec.Struct, rename="pascal"):
-    find_matches_metrics: _Quality = msgspec.field(default_factory=_Quality)
+    find_matches_metrics: _Quality | None = None
 
 
 class _Parameters(msgspec.Struct, rename="pascal"):
-    transform_type: str = ""
+    transform_type: str | None = None
 
 
 class _Transform(msgspec.Struct, rename="pascal"):
     transform_id: str
-    name: str = ""
-    status: str = ""
-    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
-    glue_version: str = ""
-    worker_type: str = ""
+    name: str | None = None
+    status: str | None = None
+    parameters: _Parameters | None = None
+    glue_version: str | None = None
+    worker_type: str | None = None
     label_count: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
-    evaluation_metrics: _Evaluation = msgspec.field(default_factory=_Evaluation)
+    evaluation_metrics: _Evaluation | None = None
+
+
+class _NamedTransform(msgspec.Struct, rename="pascal"):
+    transform_id: str = ""
+    name: str | None = None
+
+
+class _Transforms(msgspec.Struct, rename="pascal"):
+    transforms: list[_NamedTransform]
+    next_token: str | None = None
+
+
+class _Tags(msgspec.Struct, rename="pascal"):
+    tags: dict[str, str]
 
 
 class _Page(msgspec.Struct, rename="pascal"):
@@ -87,105 +105,58 @@ class _RecordPage(msgspec.Struct, rename="pascal"):
 
 
 _PAGE = msgspec.json.Decoder(_Page)
-_LISTING = msgspec.json.Decoder(_Listing)
 _RECORD_PAGE = msgspec.json.Decoder(_RecordPage)
-_PARTICULARS = msgspec.json.Decoder(_Particulars)
+_RUN = msgspec.json.Decoder(_Run)
+_LISTING = msgspec.json.Decoder(_Listing)
+_TRANSFORM = msgspec.json.Decoder(_Transform)
+_TRANSFORMS = msgspec.json.Decoder(_Transforms)
+_TAGS = msgspec.json.Decoder(_Tags)
+_TYPE_PROPERTIES = msgspec.json.Decoder(_TypeProperties)
 
 Record = dict[str, Any]
-"""A run with all that Glue tells of it, under Glue's own names; times are UTC seconds."""
+"""A run with all its members under Glue's own names; times are UTC seconds."""
 
 
 def decode_page(body: bytes) -> tuple[RunPage, str | None]:
-    """Return the runs and the NextToken of a page.
-
-    Raises `GlueError` (malformed_response) unless the body is a JSON object with a ``TaskRuns`` array of runs that
-    have a ``TaskRunId``: an answer without it is no empty history.
-    """
-    try:
-        page = _PAGE.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise malformed(str(error)) from error
+    """Return the runs and the NextToken of a GetMLTaskRuns answer; each run has at least a ``TaskRunId``."""
+    page = _decode(_PAGE, body)
     return _run_page(page.task_runs), page.next_token or None
-
-
-def convert_page(parsed: Mapping[str, Any]) -> tuple[RunPage, str | None]:
-    """Do the same with an answer that botocore has parsed to dicts and datetimes."""
-    try:
-        page = _PAGE.decode(msgspec.json.encode(_plain(parsed)))
-    except msgspec.MsgspecError as error:
-        raise malformed(str(error)) from error
-    return _run_page(page.task_runs), page.next_token or None
-
-
-def decode_listing(body: bytes) -> tuple[list[str], str | None]:
-    """Return the transform ids and the NextToken of a page of ListMLTransforms.
-
-    Raises `GlueError` (malformed_response) unless the body has a ``TransformIds`` array of ids: taken for an empty
-    list, it would make all transforms leave. Botocore would take a text in its place for a list of letters.
-    """
-    try:
-        listing = _LISTING.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise malformed(str(error)) from error
-    return listing.transform_ids, listing.next_token or None
-
-
-def convert_listing(parsed: Mapping[str, Any]) -> tuple[list[str], str | None]:
-    """Do the same with an answer that botocore has parsed."""
-    try:
-        listing = msgspec.convert(_plain(parsed), _Listing)
-    except msgspec.MsgspecError as error:
-        raise malformed(str(error)) from error
-    return listing.transform_ids, listing.next_token or None
-
-
-def convert_tags(parsed: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags of a GetTags answer that botocore has parsed."""
-    try:
-        return msgspec.convert(_plain(parsed.get("Tags")), dict[str, str])
-    except msgspec.MsgspecError as error:
-        raise malformed(str(error)) from error
 
 
 def decode_records(body: bytes) -> tuple[list[Record], str | None]:
-    """Return all that a page tells of its runs, and its NextToken; raises `GlueError` as `decode_page` does."""
-    try:
-        page = _RECORD_PAGE.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise malformed(str(error)) from error
+    """Return the runs with all their members, and the NextToken, of a GetMLTaskRuns answer."""
+    page = _decode(_RECORD_PAGE, body)
     return page.task_runs, page.next_token or None
 
 
-def convert_records(parsed: Mapping[str, Any]) -> tuple[list[Record], str | None]:
-    """Do the same with an answer that botocore has parsed to dicts and datetimes."""
-    try:
-        page = msgspec.convert(_plain(parsed), _RecordPage)
-    except msgspec.MsgspecError as error:
-        raise malformed(str(error)) from error
-    return page.task_runs, page.next_token or None
+def decode_run(body: bytes) -> RunPage:
+    """Return a page with the one run of a GetMLTaskRun answer."""
+    return _run_page([_decode(_RUN, body)])
 
 
-def convert_run(parsed: Mapping[str, Any]) -> RunPage:
-    """Return a page of the one run of a GetMLTaskRun answer that botocore has parsed."""
-    try:
-        return _run_page([msgspec.json.decode(msgspec.json.encode(_plain(parsed)), type=_Run)])
-    except msgspec.MsgspecError as error:
-        raise malformed(str(error)) from error
+def decode_listing(body: bytes) -> tuple[list[str], str | None]:
+    """Return the transform ids and the NextToken of a ListMLTransforms answer."""
+    listing = _decode(_LISTING, body)
+    return listing.transform_ids, listing.next_token or None
 
 
-def convert_details(parsed: Mapping[str, Any]) -> Details:
-    """Return what a GetMLTransform answer that botocore has parsed tells of the transform."""
-    try:
-        transform = msgspec.convert(_plain(parsed), _Transform)
-    except msgspec.MsgspecError as error:
-        raise malformed(str(error)) from error
-    quality = transform.evaluation_metrics.find_matches_metrics
+def decode_names(body: bytes) -> tuple[dict[str, str], str | None]:
+    """Return the transform names by id, and the NextToken, of a GetMLTransforms answer."""
+    page = _decode(_TRANSFORMS, body)
+    return {one.transform_id: one.name or "" for one in page.transforms}, page.next_token or None
+
+
+def decode_details(body: bytes) -> Details:
+    """Return the transform of a GetMLTransform answer."""
+    transform = _decode(_TRANSFORM, body)
+    parameters = transform.parameters or _Parameters()
+    quality = (transform.evaluation_metrics or _Evaluation()).find_matches_metrics or _Quality()
     return Details(
-        name=transform.name,
-        status=transform.status,
-        transform_type=transform.parameters.transform_type,
-        glue_version=transform.glue_version,
-        worker_type=transform.worker_type,
+        name=transform.name or "",
+        status=transform.status or "",
+        transform_type=parameters.transform_type or "",
+        glue_version=transform.glue_version or "",
+        worker_type=transform.worker_type or "",
         label_count=transform.label_count,
         precision=quality.precision,
         recall=quality.recall,
@@ -194,33 +165,43 @@ def convert_details(parsed: Mapping[str, Any]) -> Details:
     )
 
 
-def malformed(what: str) -> GlueError:
-    """Return the error for an answer that has not the documented shape."""
+def decode_tags(body: bytes) -> dict[str, str]:
+    """Return the tags of a GetTags answer."""
+    return _decode(_TAGS, body).tags
+
+
+def encode_answer(answer: Mapping[str, Any]) -> bytes:
+    """Return the JSON of an answer that botocore has parsed to dicts and datetimes, for the functions above."""
+    try:
+        return msgspec.json.encode(_with_epoch_times(answer))
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which can be neither stored nor sent
+        raise malformed(f"text that is no Unicode: {error.reason}") from error
+
+
+def _with_epoch_times(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, Mapping):
+        return {name: _with_epoch_times(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_with_epoch_times(member) for member in value]
+    return value
+
+
+def malformed(cause: str) -> GlueError:
+    """Return the error for an answer that does not have the documented shape."""
     return GlueError(
         "malformed_response",
-        f"the answer has not the documented shape: {what}",
+        f"the answer does not have the documented shape: {cause}",
         advice="check endpoint_url and any proxy between the exporter and Glue",
     )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.timestamp()
-    if isinstance(value, str) and not value.isascii():
-        _check_unicode(value)
-    if isinstance(value, Mapping):
-        return {_plain(name): _plain(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_plain(member) for member in value]
-    return value
-
-
-def _check_unicode(text: str) -> None:
-    """Raise `GlueError` for half of a surrogate pair: it can be neither stored nor sent."""
+def _decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise malformed(f"text that is no Unicode: {error.reason}") from error
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise malformed(str(error)) from error
 
 
 def _run_page(runs: Sequence[_Run]) -> RunPage:
@@ -253,19 +234,21 @@ def _run_at(runs: Sequence[_Run], position: int) -> TaskRun:
 
 
 def _properties_of(runs: Sequence[_Run], position: int) -> Properties:
-    """Return the properties of a run; those that have not the documented shape are none: nothing is counted by them."""
-    told = runs[position].properties
-    if told is None:
+    """Return the properties of a run, or none if they have another shape: only the status page shows them."""
+    properties = runs[position].properties
+    if properties is None:
         return NO_PROPERTIES
-    parts = (
-        told.import_labels_task_run_properties,
-        told.export_labels_task_run_properties,
-        told.labeling_set_generation_task_run_properties,
-        told.find_matches_task_run_properties,
+    by_task_type = (
+        properties.import_labels_task_run_properties,
+        properties.export_labels_task_run_properties,
+        properties.labeling_set_generation_task_run_properties,
+        properties.find_matches_task_run_properties,
     )
-    part = next((part for part in map(bytes, parts) if part not in (b"", b"null")), b"{}")
+    raw = next((raw for raw in map(bytes, by_task_type) if raw not in (b"", b"null")), b"{}")
     try:
-        its = _PARTICULARS.decode(part)
+        found = _TYPE_PROPERTIES.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return NO_PROPERTIES
-    return Properties(its.input_s3_path, its.replace, its.output_s3_path, its.job_id, its.job_name, its.job_run_id)
+    return Properties(
+        found.input_s3_path, found.replace, found.output_s3_path, found.job_id, found.job_name, found.job_run_id
+    )

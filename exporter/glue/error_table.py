@@ -1,8 +1,8 @@
-"""What goes wrong between here and AWS, under the name by which it is counted, and what to do about it.
+"""The failures of calls to AWS: the reason by which each is counted, and advice for the reader of the log.
 
-One table, for the error codes of AWS and for the exceptions of botocore (by class name, nearest ancestor first). Codes:
-the "Errors" of the operations of Glue and STS that are called, the "Common Errors" of the AWS API reference, and those
-that botocore takes for throttling.
+Two tables: `BY_CODE` for the error codes in answers of AWS, `BY_EXCEPTION` for the exceptions of botocore. The codes
+are those in the "Errors" sections of the Glue and STS operations that are called, in the "Common Errors" of the AWS
+API References, and those that botocore treats as throttling.
 """
 
 from collections.abc import Mapping
@@ -11,110 +11,115 @@ from typing import Any, NamedTuple
 from exporter.errors import GlueError
 
 
-class Fault(NamedTuple):
-    """A kind of failure: the ``reason`` label, whether trying again may help, and advice for the person who reads."""
+class FailureKind(NamedTuple):
+    """One kind of failure."""
 
     reason: str
+    """The value of the ``reason`` label."""
     retryable: bool
+    """Whether the same request may succeed later without a change by the user."""
     advice: str
 
 
 _CREDENTIALS = "check the credentials that the exporter runs with (environment, profile, role or service account)"
+_WEB_IDENTITY = "check the service account's token and the trust policy of its role"
 _PERMISSION = "allow the exporter's role the operation; `glue-ml-exporter iam-policy` prints the policy it needs"
 _NETWORK = "check the network, the region and endpoint_url"
+_PROXY = "check the proxy settings (HTTPS_PROXY, NO_PROXY)"
 _TRANSFORM = "check the transform id, its account and its region"
-_THROTTLE = "lower polling.requests_per_second, lengthen polling.interval, or ask AWS for a higher quota"
 _AWS = "nothing to do here unless it lasts: see the AWS Health Dashboard"
-_REPORT = "please report this with the log line"
 _CLOCK = "check the clock of this host"
 
-_WEB_IDENTITY = "check the service account's token and the trust policy of its role"
+_TIMEOUT = FailureKind("timeout", True, _NETWORK)
+_CONNECTION = FailureKind("connection", True, _NETWORK)
+_NO_CREDENTIALS = FailureKind("credentials", False, _CREDENTIALS)
+_REGION = FailureKind("region", False, "check the region's name and endpoint_url")
+_CONFIGURATION = FailureKind(
+    "configuration", False, "check the AWS configuration file and the AWS_* environment variables"
+)
+_MALFORMED = FailureKind("malformed_response", True, "check endpoint_url and any proxy between the exporter and Glue")
+_THROTTLED = FailureKind(
+    "ThrottlingException",
+    True,
+    "lower polling.requests_per_second, lengthen polling.interval, or ask AWS for a higher quota",
+)
+_SERVER_ERROR = FailureKind("InternalServiceException", True, _AWS)
+_INTERNAL = FailureKind("client", False, "please report this with the log line")
 
-_AWS_CODES: dict[str, tuple[bool, str]] = {
-    "EntityNotFoundException": (False, _TRANSFORM),
-    "InvalidInputException": (False, _TRANSFORM),
-    "ValidationException": (False, _TRANSFORM),
-    "OperationTimeoutException": (True, _AWS),
-    "InternalServiceException": (True, _AWS),
-    "ServiceUnavailable": (True, _AWS),
-    "ThrottlingException": (True, _THROTTLE),
-    "AccessDeniedException": (False, _PERMISSION),
-    "OptInRequired": (False, "enable the region or the service for this account"),
-    "ExpiredTokenException": (False, _CREDENTIALS),
-    "IncompleteSignature": (False, _CREDENTIALS),
-    "InvalidClientTokenId": (False, _CREDENTIALS),
-    "InvalidIdentityToken": (False, _WEB_IDENTITY),
-    "InvalidSignatureException": (False, f"{_CLOCK}, then the credentials"),
-    "MissingAuthenticationToken": (False, _CREDENTIALS),
-    "UnrecognizedClientException": (False, _CREDENTIALS),
-    "RequestExpired": (False, _CLOCK),
-    "UnknownOperationException": (False, "check endpoint_url: this endpoint does not know Glue's operations"),
+DNS = FailureKind("dns", True, "check the region's name, endpoint_url and name resolution")
+OTHER = FailureKind("other", False, "look the code up in the AWS documentation")
+
+_SYNONYMS: dict[FailureKind, tuple[str, ...]] = {
+    FailureKind("EntityNotFoundException", False, _TRANSFORM): (),
+    FailureKind("InvalidInputException", False, _TRANSFORM): (),
+    FailureKind("ValidationException", False, _TRANSFORM): (
+        "InvalidParameterCombination",
+        "InvalidParameterValue",
+        "InvalidQueryParameter",
+        "MalformedHttpRequestException",
+        "MalformedPolicyDocument",
+        "MalformedQueryString",
+        "MissingParameter",
+        "PackedPolicyTooLarge",
+        "RequestEntityTooLargeException",
+        "SerializationException",
+        "ValidationError",
+    ),
+    FailureKind("OperationTimeoutException", True, _AWS): (
+        "RequestAbortedException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+    ),
+    _SERVER_ERROR: ("InternalError", "InternalFailure", "InternalServerError"),
+    FailureKind("ServiceUnavailable", True, _AWS): ("ServiceUnavailableException",),
+    _THROTTLED: (
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "TooManyRequestsException",
+    ),
+    FailureKind("AccessDeniedException", False, _PERMISSION): (
+        "AccessDenied",
+        "NotAuthorized",
+        "UnauthorizedOperation",
+    ),
+    FailureKind("OptInRequired", False, "enable the region or the service for this account"): (
+        "RegionDisabledException",
+    ),
+    FailureKind("ExpiredTokenException", False, _CREDENTIALS): ("ExpiredToken",),
+    FailureKind("IncompleteSignature", False, _CREDENTIALS): (),
+    FailureKind("InvalidClientTokenId", False, _CREDENTIALS): (),
+    FailureKind("InvalidIdentityToken", False, _WEB_IDENTITY): ("IDPCommunicationError", "IDPRejectedClaim"),
+    FailureKind("InvalidSignatureException", False, f"{_CLOCK}, then the credentials"): ("SignatureDoesNotMatch",),
+    FailureKind("MissingAuthenticationToken", False, _CREDENTIALS): ("MissingAuthenticationTokenException",),
+    FailureKind("UnrecognizedClientException", False, _CREDENTIALS): (),
+    FailureKind("RequestExpired", False, _CLOCK): ("RequestTimeTooSkewed",),
+    FailureKind(
+        "UnknownOperationException", False, "check endpoint_url: this endpoint does not know Glue's operations"
+    ): (
+        "InvalidAction",
+        "MissingAction",
+    ),
 }
-"""The codes that are counted, each under its own name."""
+"""Each kind is counted under its own code; the codes after it mean the same in other services or API versions."""
 
-_SAME_AS = {
-    "AccessDenied": "AccessDeniedException",
-    "NotAuthorized": "AccessDeniedException",
-    "UnauthorizedOperation": "AccessDeniedException",
-    "ExpiredToken": "ExpiredTokenException",
-    "RequestTimeTooSkewed": "RequestExpired",
-    "MissingAuthenticationTokenException": "MissingAuthenticationToken",
-    "SignatureDoesNotMatch": "InvalidSignatureException",
-    "RegionDisabledException": "OptInRequired",
-    "IDPRejectedClaim": "InvalidIdentityToken",
-    "IDPCommunicationError": "InvalidIdentityToken",
-    "InternalFailure": "InternalServiceException",
-    "InternalError": "InternalServiceException",
-    "InternalServerError": "InternalServiceException",
-    "ServiceUnavailableException": "ServiceUnavailable",
-    "RequestTimeout": "OperationTimeoutException",
-    "RequestTimeoutException": "OperationTimeoutException",
-    "RequestAbortedException": "OperationTimeoutException",
-    "Throttling": "ThrottlingException",
-    "ThrottledException": "ThrottlingException",
-    "RequestThrottled": "ThrottlingException",
-    "RequestThrottledException": "ThrottlingException",
-    "RequestLimitExceeded": "ThrottlingException",
-    "TooManyRequestsException": "ThrottlingException",
-    "LimitExceededException": "ThrottlingException",
-    "BandwidthLimitExceeded": "ThrottlingException",
-    "SlowDown": "ThrottlingException",
-    "PriorRequestNotComplete": "ThrottlingException",
-    "InvalidAction": "UnknownOperationException",
-    "MissingAction": "UnknownOperationException",
-    "InvalidParameterCombination": "ValidationException",
-    "InvalidParameterValue": "ValidationException",
-    "InvalidQueryParameter": "ValidationException",
-    "MalformedHttpRequestException": "ValidationException",
-    "MalformedPolicyDocument": "ValidationException",
-    "MalformedQueryString": "ValidationException",
-    "MissingParameter": "ValidationException",
-    "PackedPolicyTooLarge": "ValidationException",
-    "RequestEntityTooLargeException": "ValidationException",
-    "SerializationException": "ValidationException",
-    "ValidationError": "ValidationException",
+BY_CODE: Mapping[str, FailureKind] = {
+    code: kind for kind, synonyms in _SYNONYMS.items() for code in (kind.reason, *synonyms)
 }
-"""What other services, protocols and decades call the same."""
 
-_TIMEOUT = Fault("timeout", True, _NETWORK)
-_CONNECTION = Fault("connection", True, _NETWORK)
-_NO_CREDENTIALS = Fault("credentials", False, _CREDENTIALS)
-_REGION = Fault("region", False, "check the region's name and endpoint_url")
-_CONFIGURATION = Fault("configuration", False, "check the AWS configuration file and the AWS_* environment variables")
-_MALFORMED = Fault("malformed_response", True, "check endpoint_url and any proxy between the exporter and Glue")
-_THROTTLED = Fault("ThrottlingException", *_AWS_CODES["ThrottlingException"])
-_INTERNAL = Fault("client", False, _REPORT)
-
-DNS = Fault("dns", True, "check the region's name, endpoint_url and name resolution")
-OTHER = Fault("other", False, "look the code up in the AWS documentation")
-
-EXCEPTIONS: dict[str, Fault] = {
-    # the wire
+BY_EXCEPTION: Mapping[str, FailureKind] = {
+    # network and transport
     "ConnectTimeoutError": _TIMEOUT,
     "ReadTimeoutError": _TIMEOUT,
-    "SSLError": Fault("tls", True, "check endpoint_url, the CA bundle (AWS_CA_BUNDLE) and any proxy"),
-    "ProxyConnectionError": Fault("proxy", True, "check the proxy settings (HTTPS_PROXY, NO_PROXY)"),
-    "InvalidProxiesConfigError": Fault("proxy", False, "check the proxy settings (HTTPS_PROXY, NO_PROXY)"),
+    "SSLError": FailureKind("tls", True, "check endpoint_url, the CA bundle (AWS_CA_BUNDLE) and any proxy"),
+    "ProxyConnectionError": FailureKind("proxy", True, _PROXY),
+    "InvalidProxiesConfigError": FailureKind("proxy", False, _PROXY),
     "ConnectionError": _CONNECTION,
     "HTTPClientError": _CONNECTION,
     "ResponseStreamingError": _MALFORMED,
@@ -135,7 +140,8 @@ EXCEPTIONS: dict[str, Fault] = {
     "MetadataRetrievalError": _NO_CREDENTIALS,
     "SSOError": _NO_CREDENTIALS,
     "LoginError": _NO_CREDENTIALS,
-    # our own requests are not validated, so it is that of a source of credentials: a web identity token cut short
+    # Validation is off for the requests of this exporter, so a source of credentials raises this: for example for a
+    # web identity token that is cut short.
     "ParamValidationError": _NO_CREDENTIALS,
     "InvalidIMDSEndpointError": _NO_CREDENTIALS,
     "InvalidIMDSEndpointModeError": _NO_CREDENTIALS,
@@ -161,109 +167,69 @@ EXCEPTIONS: dict[str, Fault] = {
     "InvalidS3UsEast1RegionalEndpointConfigError": _CONFIGURATION,
     "UnsupportedTLSVersionWarning": _CONFIGURATION,
     "CapacityNotAvailableError": _THROTTLED,
-    # what the sources of credentials raise that is not of botocore: no token file, a process that fails, expired ones
+    # Every other exception of botocore means a bug in this program or a broken installation.
+    "BotoCoreError": _INTERNAL,
+    # Sources of credentials raise these: a missing token file, a process that fails, credentials that have expired.
     "OSError": _NO_CREDENTIALS,
     "RuntimeError": _NO_CREDENTIALS,
     "ValueError": _CONFIGURATION,
-    # what one that calls Glue and STS can only meet by a mistake of its own or of the installation
-    **dict.fromkeys(
-        (
-            "BotoCoreError",
-            "AliasConflictParameterError",
-            "ApiVersionNotFoundError",
-            "DataNotFoundError",
-            "ImminentRemovalWarning",
-            "InvalidExpressionError",
-            "InvalidS3AddressingStyleError",
-            "MD5UnavailableError",
-            "MissingDependencyException",
-            "MissingParametersError",
-            "OperationNotPageableError",
-            "PaginationError",
-            "StubResponseError",
-            "UndefinedModelAttributeError",
-            "UnknownClientMethodError",
-            "UnknownServiceStyle",
-            "UnknownSignatureVersionError",
-            "UnseekableStreamError",
-            "UnsupportedOutpostResourceError",
-            "UnsupportedS3AccesspointConfigurationError",
-            "UnsupportedS3ArnError",
-            "UnsupportedS3ConfigurationError",
-            "UnsupportedS3ControlArnError",
-            "UnsupportedS3ControlConfigurationError",
-            "UnsupportedServiceProtocolsError",
-            "UnsupportedSignatureVersionError",
-            "ValidationError",
-            "WaiterConfigError",
-            "WaiterError",
-        ),
-        _INTERNAL,
-    ),
 }
-"""Exception class -> fault; a class that is not here has the fault of its nearest ancestor."""
+"""By class name; a class that is not listed has the kind of its nearest listed ancestor."""
 
-REASONS: tuple[str, ...] = tuple(
-    sorted({fault.reason for fault in (*EXCEPTIONS.values(), DNS, OTHER)} | {"pagination"} | _AWS_CODES.keys())
-)
+_KINDS = frozenset({*BY_CODE.values(), *BY_EXCEPTION.values(), DNS, OTHER})
+
+REASONS: tuple[str, ...] = tuple(sorted({kind.reason for kind in _KINDS} | {"pagination"}))
 """Every value that the ``reason`` label can take."""
 
-
-CREDENTIAL_REASONS = frozenset(
-    {fault.reason for fault in EXCEPTIONS.values() if fault.advice == _CREDENTIALS}
-    | {code for code, (_, advice) in _AWS_CODES.items() if advice in (_CREDENTIALS, _WEB_IDENTITY)}
-)
-"""Failures after which other credentials may succeed where those in use cannot."""
+CREDENTIAL_REASONS = frozenset(kind.reason for kind in _KINDS if kind.advice in (_CREDENTIALS, _WEB_IDENTITY))
+"""The failures after which the exporter loads the credentials again, because they may have been replaced."""
 
 
-def fault_of_code(code: str, http_status: int) -> Fault:
-    """Return the fault for an error code of AWS.
+def classify_code(code: str, http_status: int) -> FailureKind:
+    """Return the kind of failure for an error code of AWS.
 
-    A code that is not in the table is counted as "other", or by its kind when the status tells: a label value must not
-    be whatever an endpoint chooses to say.
+    An unknown code is classified by its HTTP status, otherwise as "other". It does not become a label value, because
+    an endpoint could then create any number of series.
     """
-    code = _SAME_AS.get(code, code)
-    if code in _AWS_CODES:
-        return Fault(code, *_AWS_CODES[code])
+    if code in BY_CODE:
+        return BY_CODE[code]
     if http_status == 429:
         return _THROTTLED
-    if http_status >= 500:
-        return Fault("InternalServiceException", *_AWS_CODES["InternalServiceException"])
-    return OTHER
+    return _SERVER_ERROR if http_status >= 500 else OTHER
 
 
-def fault_of_answer(answer: Mapping[str, Any]) -> Fault:
-    """Return the fault that an answer with an ``Error`` tells of, as botocore has parsed it."""
+def classify_answer(answer: Mapping[str, Any]) -> FailureKind:
+    """Return the kind of failure for an answer with an ``Error`` member, as botocore has parsed it."""
     http_status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    return fault_of_code(str(answer["Error"].get("Code", "")), http_status)
+    return classify_code(str(answer["Error"].get("Code", "")), http_status)
 
 
-def fault_of_exception(error: BaseException) -> Fault:
-    """Return the fault for an exception that botocore has raised."""
+def classify_exception(error: BaseException) -> FailureKind:
+    """Return the kind of failure for an exception that botocore has raised."""
     if _is_name_resolution(error):
         return DNS
     for ancestor in type(error).__mro__:
-        if ancestor.__name__ in EXCEPTIONS:
-            return EXCEPTIONS[ancestor.__name__]
+        if ancestor.__name__ in BY_EXCEPTION:
+            return BY_EXCEPTION[ancestor.__name__]
     return _INTERNAL
 
 
 def _is_name_resolution(error: BaseException) -> bool:
-    """Whether a failed look-up is at the bottom of it; botocore keeps it in ``kwargs`` and urllib3 in ``reason``."""
+    """Return whether a failed DNS lookup caused it: botocore keeps the cause in ``kwargs``, urllib3 in ``reason``."""
     text = str(getattr(error, "kwargs", {}).get("error", "")) + repr(error.__cause__) + repr(error.__context__)
     return any(mark in text for mark in ("NameResolutionError", "gaierror", "Name or service not known"))
 
 
-def failure_of(error: BaseException) -> GlueError:
-    """Return the error that tells of an exception: what AWS said if it carries an answer, else what it says itself."""
+def error_from(error: BaseException) -> GlueError:
+    """Return the `GlueError` for an exception, with the message of AWS if the exception carries an answer."""
     if isinstance(error, GlueError):
         return error
     answer = getattr(error, "response", None)
     operation = ""
     if isinstance(answer, Mapping) and "Error" in answer:
-        fault, told = fault_of_answer(answer), answer["Error"]
+        kind, content = classify_answer(answer), answer["Error"]
         operation = str(getattr(error, "operation_name", ""))
-        message = f"{operation}: {told.get('Code', '')}: {told.get('Message', '')}"
+        message = f"{operation}: {content.get('Code', '')}: {content.get('Message', '')}"
     else:
-        fault, message = fault_of_exception(error), f"{type(error).__name__}: {error}"
-    return GlueError(fault.reason, message, advice=fault.advice, retryable=fault.retryable, operation=operation)
+        kind, message = classify_exception(error), f"{type(error).__name__}: {error}"
+    return GlueError(kind.reason, message, advice=kind.advice, retryable=kind.retryable, operation=operation)

@@ -1,26 +1,27 @@
-"""From page to page of a listing: Glue has no paginators for these operations, so the loop is here."""
+"""Follows NextToken from page to page: botocore has no paginators for the ML operations of Glue."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from exporter.errors import GlueError
-from exporter.glue.decode import malformed
 
 MAX_PAGES = 100_000
-"""Pages of one listing, after which an endpoint is taken to page for ever."""
+"""A listing with more pages is treated as endless."""
 
 Page = TypeVar("Page")
 
 
-def walk(ask: Callable[[dict[str, str]], tuple[Page, str | None]]) -> Iterator[Page]:
-    """Yield the pages of a listing; ``ask`` takes the NextToken, or nothing, and returns a page with the next token.
+def pages(fetch: Callable[[dict[str, str]], tuple[Page, str | None]]) -> Iterator[Page]:
+    """Yield the pages of a listing.
 
-    Raises `GlueError` with reason "pagination" when a token comes twice or the pages do not end.
+    ``fetch`` takes ``{"NextToken": token}``, or an empty dict for the first page, and returns a page and the token of
+    the next one (None after the last). Raises `GlueError` with reason "pagination" when a token comes twice, or after
+    `MAX_PAGES` pages.
     """
     request: dict[str, str] = {}
     tokens: set[str] = set()
     for _ in range(MAX_PAGES):
-        page, token = ask(request)
+        page, token = fetch(request)
         yield page
         if token is None:
             return
@@ -31,13 +32,6 @@ def walk(ask: Callable[[dict[str, str]], tuple[Page, str | None]]) -> Iterator[P
     raise _endless(f"no end after {MAX_PAGES} pages")
 
 
-def _endless(what: str) -> GlueError:
-    return GlueError("pagination", f"the pages of a listing do not end: {what}", advice="check endpoint_url")
-
-
-def listed(answer: Mapping[str, Any], member: str) -> tuple[list[Any], str | None]:
-    """Return what an answer lists under this member, and its NextToken; raises `GlueError` if it lists nothing."""
-    if member not in answer:
-        # Taken for an empty list, it would make all transforms leave.
-        raise malformed(f"a listing without {member}")
-    return list(answer[member]), answer.get("NextToken") or None
+def _endless(observation: str) -> GlueError:
+    message = f"the pages of a listing do not end: {observation}"
+    return GlueError("pagination", message, advice="check endpoint_url")

@@ -1,4 +1,4 @@
-"""When a request may be sent: the requests of an account and region are spaced evenly."""
+"""The rate limit: when a request of an account and region may be sent."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from exporter.errors import GlueError
 
 
-class Stopped(GlueError):  # noqa: N818 - an order to leave, not an error
+class Stopped(GlueError):  # noqa: N818 - it ends a call, but nothing is wrong
     """The exporter is stopping; nothing is wrong with AWS."""
 
     def __init__(self) -> None:
@@ -15,23 +15,31 @@ class Stopped(GlueError):  # noqa: N818 - an order to leave, not an error
 
 
 class RateLimiter:
-    """Spaces calls evenly, at most ``rate`` per second; there is no burst to save up for."""
+    """Spaces calls evenly, at most ``rate`` per second. Time without calls does not allow a burst later."""
 
-    def __init__(self, rate: float, stop: threading.Event, on_wait: Callable[[float], None]) -> None:
-        """Take calls per second, the event that ends all waiting, and who is told the seconds waited."""
+    def __init__(
+        self,
+        rate: float,
+        stop: threading.Event,
+        on_wait: Callable[[float], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take calls per second, the event that ends all waiting, and a function for the seconds of each wait."""
         self._spacing = 1 / rate
         self._stop = stop
         self._on_wait = on_wait
+        self._clock = clock
         self._lock = threading.Lock()
-        self._next = 0.0
+        self._next_turn = 0.0
 
     def wait(self) -> None:
-        """Return when the caller's turn has come; raises `Stopped` when the exporter stops before."""
+        """Wait for the next free turn; raises `Stopped` when the exporter stops before it."""
         self.check_stop()
         with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._next)
-            self._next = turn + self._spacing
+            now = self._clock()
+            turn = max(now, self._next_turn)
+            self._next_turn = turn + self._spacing
         if turn > now:
             self._on_wait(turn - now)
             self._stop.wait(turn - now)

@@ -1,80 +1,88 @@
-"""Requests to AWS as they are sent: paced, timed and counted, each attempt by itself."""
+"""Measures the requests to AWS as they are sent: each attempt is rate-limited, timed and counted."""
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from exporter.glue.error_table import fault_of_answer, fault_of_exception
+from exporter.glue.error_table import classify_answer, classify_exception
 from exporter.glue.rate_limit import RateLimiter
 from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
 
-NO_WAIT = 0.001
-"""Seconds up to which nobody has waited: so long it may take to find that there is nothing to wait for."""
+MIN_DELAY = 0.001
+"""Seconds. Shorter waits are measurement noise and are not counted as delay."""
 
 
-class Attempts:
-    """Paces and counts every request that a lane sends, retries and those to STS included."""
+class RequestMetrics:
+    """Counts every request of one account and region, including retries and calls to STS."""
 
-    def __init__(self, lane: Lane, rate_limiter: RateLimiter, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        rate_limiter: RateLimiter,
+        telemetry: Telemetry,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._lane = lane
-        self._pacer = rate_limiter
+        self._clock = clock
+        self._rate_limiter = rate_limiter
         self._telemetry = telemetry
         self._thread = threading.local()
 
-    def count(self, client: Any) -> Any:
-        """Pace and count what this client sends from now on; return the client."""
+    def observe(self, client: Any) -> None:
+        """Rate-limit and count all requests that this client sends from now on."""
         service = client.meta.service_model.service_id.hyphenize()
-        # Once it was throttled, botocore waits between these two for the rate that it has learnt. Who has registered
-        # for a service is called before who has for all of them, whatever is said of first and last.
-        client.meta.events.register_first(f"before-send.{service}", self._arrive)
-        client.meta.events.register_last("before-send", self._begin)
-        client.meta.events.register(f"response-received.{service}", self._end)
-        return client
+        # After throttling, botocore's adaptive mode waits between the two handlers of "before-send". botocore calls
+        # the handlers of one service before those of all services, whatever register_first and register_last say.
+        client.meta.events.register_first(f"before-send.{service}", self._before_delay)
+        client.meta.events.register_last("before-send", self._before_send)
+        client.meta.events.register(f"response-received.{service}", self._after_response)
 
-    def take_turn(self) -> None:
-        """Wait for the turn of a call's first attempt."""
-        self._pacer.wait()
+    def wait_for_turn(self) -> None:
+        """Wait until the rate limit allows the first attempt of a call; raises `Stopped` if the exporter stops."""
+        self._rate_limiter.wait()
         self._thread.turn_taken = True
-        self._thread.sent = None
+        self._thread.sent_at = None
 
-    def lost(self, reason: str) -> None:
-        """Count an attempt whose answer could not be read: botocore tells of no end.
+    def record_unparsed(self, reason: str) -> None:
+        """Count the attempt under way, if any, as failed with this reason.
 
-        Raises `Stopped` when the exporter stops: what fails then is no news.
+        botocore emits "response-received" only after it has parsed the answer, so an answer that cannot be parsed is
+        counted here. Raises `Stopped` when the exporter stops, since a failure during the stop is not counted.
         """
-        self._pacer.check_stop()
-        if self._thread.sent is not None:
-            self._note_end(self._thread.operation, reason)
+        self._rate_limiter.check_stop()
+        if self._thread.sent_at is not None:
+            self._record(self._thread.operation, reason)
 
-    def _arrive(self, **_: Any) -> None:
-        self._thread.arrived = time.perf_counter()
+    def _before_delay(self, **_: Any) -> None:
+        self._thread.ready_at = self._clock()
 
-    def _begin(self, event_name: str, **_: Any) -> None:
-        waited = time.perf_counter() - self._thread.arrived
-        if waited > NO_WAIT:
-            self._telemetry.api_request_delay.labels(*self._lane).inc(waited)
+    def _before_send(self, event_name: str, **_: Any) -> None:
+        delay = self._clock() - self._thread.ready_at
+        if delay > MIN_DELAY:
+            self._telemetry.api_request_delay.labels(*self._lane).inc(delay)
         if not self._thread.turn_taken:
-            self._pacer.wait()
-        self._pacer.check_stop()
+            self._rate_limiter.wait()
+        self._rate_limiter.check_stop()
         self._thread.turn_taken = False
         self._thread.operation = event_name.rpartition(".")[2]
-        self._thread.sent = time.perf_counter()
+        self._thread.sent_at = self._clock()
 
-    def _end(self, event_name: str, **event: Any) -> None:
-        if self._thread.sent is not None:
+    def _after_response(self, event_name: str, **event: Any) -> None:
+        if self._thread.sent_at is not None:
             code = _code(event["parsed_response"], event["exception"])
-            self._note_end(event_name.rpartition(".")[2], code)
+            self._record(event_name.rpartition(".")[2], code)
 
-    def _note_end(self, operation: str, code: str) -> None:
-        seconds = time.perf_counter() - self._thread.sent
-        self._thread.sent = None
+    def _record(self, operation: str, code: str) -> None:
+        seconds = self._clock() - self._thread.sent_at
+        self._thread.sent_at = None
         self._telemetry.api_request_duration.labels(operation).observe(seconds)
         self._telemetry.api_requests.labels(*self._lane, operation, code).inc()
 
 
 def _code(parsed: Mapping[str, Any] | None, exception: BaseException | None) -> str:
     if exception is not None:
-        return fault_of_exception(exception).reason
-    return fault_of_answer(parsed).reason if parsed and parsed.get("Error") else "OK"
+        return classify_exception(exception).reason
+    return classify_answer(parsed).reason if parsed and parsed.get("Error") else "OK"

@@ -268,7 +268,7 @@ class Poller:
         except Stopped:
             return True
         except GlueError as error:
-            up, error_text = False, error.told[:MAX_ERROR_LENGTH]
+            up, error_text = False, error.full_text[:MAX_ERROR_LENGTH]
             lane_works = not self._poll_log.poll_failed(transform.target, error)
             self._telemetry.poll_errors.labels(*transform.target.lane, error.reason).inc()
         else:

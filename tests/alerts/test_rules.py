@@ -11,7 +11,7 @@ from alerts.generate import main
 from alerts.rules import REFUSED, THROTTLED
 from alerts.thresholds import read_thresholds
 from exporter.config.durations import parse_duration
-from exporter.glue.error_table import fault_of_code
+from exporter.glue.error_table import classify_code
 from tests.alerts.vocabulary import TARGET_LABELS, exposed, problems, uses
 from tests.support import ROOT, run, tool
 
@@ -138,8 +138,8 @@ def test_the_alert_on_credentials_covers_what_aws_says_when_it_lets_nobody_in() 
         "AccessDeniedException",
         "AccessDenied",
     )
-    assert {fault_of_code(code, 400).reason for code in refusals} | {"credentials"} <= set(REFUSED)
-    assert fault_of_code("Throttling", 429).reason == THROTTLED
+    assert {classify_code(code, 400).reason for code in refusals} | {"credentials"} <= set(REFUSED)
+    assert classify_code("Throttling", 429).reason == THROTTLED
 
 
 def test_alerts_and_runbooks_are_in_step() -> None:

@@ -26,7 +26,7 @@ DAY = 86400
 def follow(simulator, tmp_path):
     """Give what begins to follow tfm-b with these arguments, and gives the ids of the runs that are news since."""
     config = read_config(configure(tmp_path, simulator.url, transforms=["tfm-b"]), environ={})
-    aws = GlueClients.of(config, telemetry=Telemetry(process=False), stop=threading.Event())
+    aws = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
 
     def begin(*arguments):
         options = parse(["runs", "tfm-b", *arguments], {})

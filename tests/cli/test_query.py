@@ -61,7 +61,7 @@ def world():
 @pytest.fixture
 def aws(world, tmp_path):
     config = read_config(configure(tmp_path, world.url, transforms=["tfm-x"]), environ={})
-    aws = GlueClients.of(config, telemetry=Telemetry(process=False), stop=threading.Event())
+    aws = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
     yield aws
     aws.close()
 

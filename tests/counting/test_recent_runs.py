@@ -11,7 +11,7 @@ from exporter.config.settings import load_config
 from exporter.counting.ledger import Ledger
 from exporter.counting.recent_runs import LIMIT, LONGEST_ERROR, LONGEST_TEXT, Recent, Sighting
 from exporter.exposition.initial_values import InitialValues
-from exporter.glue.decode import convert_page, decode_page
+from exporter.glue.decode import decode_page, encode_answer
 from exporter.model.task_run import NO_PROPERTIES, Properties, RunPage, TaskRun
 from exporter.model.transform import Lane, Target
 from exporter.polling.monitored_transform import MonitoredTransform
@@ -117,7 +117,7 @@ def test_properties_of_every_task_type() -> None:
     ]
     runs = [{"TaskRunId": f"tsk-{number}", "Properties": its} for number, (its, _) in enumerate(told)]
     answer = {"TaskRuns": runs}
-    for page, _ in (decode_page(json.dumps(answer).encode()), convert_page(answer)):
+    for page, _ in (decode_page(json.dumps(answer).encode()), decode_page(encode_answer(answer))):
         assert [page.properties_of(position) for position in range(len(page))] == [its for _, its in told]
 
 

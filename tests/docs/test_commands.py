@@ -8,7 +8,7 @@ import pytest
 
 from exporter.cli.flags import COMMANDS
 from exporter.cli.parser import parse
-from exporter.glue.client import INTERACTIVE_OPERATIONS
+from exporter.glue.botocore_setup import INTERACTIVE_OPERATIONS
 from tests.docs.test_pages import PAGES
 from tests.support import ROOT
 

@@ -1,10 +1,10 @@
 """GetMLTransform: an ornament that may be missing."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from exporter.config.schema import Account
 from exporter.config.settings import load_config
 from exporter.errors import GlueError
 from exporter.glue.client import GlueClients
@@ -12,7 +12,7 @@ from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
 from tests.running import REGION, keeps_polling, running, wait_for
 
-POLLING = load_config("region: eu-west-1\ntransforms: [tfm-a]", source="test", environ={}).polling
+CONFIG = load_config("region: eu-west-1\ntransforms: [tfm-a]", source="test", environ={})
 INFO = "glue_ml_transform_info"
 
 
@@ -60,11 +60,9 @@ def test_details_can_be_switched_off(simulator):
 def test_details_are_asked_for_again_after_ten_minutes(simulator):
     """What GetMLTransform has told serves for ten minutes by the clock, then it is asked again, and a denial too."""
     now = [0.0]
-    accounts = {"default": Account(name="default", endpoint_url=simulator.url)}
-    aws = GlueClients(
-        accounts, POLLING, endpoint_url=None, telemetry=Telemetry(), stop=threading.Event(), clock=lambda: now[0]
-    )
-    glue = aws.client_for(Lane("default", REGION))
+    config = replace(CONFIG, endpoint_url=simulator.url)
+    clients = GlueClients(config, telemetry=Telemetry(), stop=threading.Event(), clock=lambda: now[0])
+    glue = clients.client_for(Lane("default", REGION))
     assert glue.details("tfm-a").status == "READY"
     simulator.world.alter_transform("tfm-a", {"Status": "DELETING"})
     now[0] = 599.0
@@ -78,4 +76,4 @@ def test_details_are_asked_for_again_after_ten_minutes(simulator):
     simulator.faults.clear()
     now[0] = 1202.0
     assert glue.details("tfm-a").status == "DELETING"
-    aws.close()
+    clients.close()

@@ -23,7 +23,8 @@ from exporter.cli.runs.lookup import TransformLookup
 from exporter.cli.runs.query import RunQuery
 from exporter.config.settings import Config, load_config, read_config
 from exporter.errors import GlueError
-from exporter.glue.client import GlueClients, ambient_region
+from exporter.glue.botocore_setup import ambient_region
+from exporter.glue.client import GlueClients
 from exporter.glue.decode import Record
 from exporter.model.task_run import FAILURES
 from exporter.model.transform import Lane, Target
@@ -50,7 +51,7 @@ def show_runs(options: RunsOptions, output: TextIO, errors: TextIO) -> int:
     _reject_contradictions(options, now)
     logs.configure("error", "logfmt", errors)
     config = _configuration(options)
-    clients = GlueClients.of(config, telemetry=Telemetry(process=False), stop=threading.Event())
+    clients = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
     with closing(clients), Progress(errors) as progress:
         lookup = TransformLookup(config, clients, progress, region=options.region)
         targets = lookup.all() if options.all else lookup.named(options.transforms)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from exporter.glue import client as pages
+from exporter.glue.client import MIN_CONNECTION_AGE
 from exporter.simulator import Simulator
 from tests.aws_environment import ONE, TWO
 from tests.running import keeps_polling, longest_gap, pause, running, wait_for, write_credentials
@@ -159,7 +159,7 @@ def test_credentials_that_come_later_are_found(environment, simulator, tmp_path)
     with running(simulator, **config) as exporter:
         wait_for(lambda: exporter.errors().get("credentials"))
         write_credentials(credentials, one="AKIAONE")
-        exporter.wait_until_up("tfm-one", timeout=pages.RENEW_AFTER + 5)
+        exporter.wait_until_up("tfm-one", timeout=MIN_CONNECTION_AGE + 5)
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_expired_keys_in_a_file_are_replaced_by_its_new_ones(environment, tmp_pa
     with Simulator(scenario) as simulator, running(simulator, **config) as exporter:
         wait_for(lambda: exporter.errors().get("UnrecognizedClientException"))
         write_credentials(credentials, one="AKIANEW")
-        exporter.wait_until_up("tfm-one", timeout=pages.RENEW_AFTER + 5)
+        exporter.wait_until_up("tfm-one", timeout=MIN_CONNECTION_AGE + 5)
 
 
 def test_a_profile_that_does_not_exist_is_named_and_found_once_it_does(environment, simulator, tmp_path):
@@ -234,7 +234,7 @@ def test_a_web_identity_is_named_when_it_is_not_there_and_serves_when_it_is(envi
             failed = exporter.errors()["credentials"]
             wait_for(lambda: exporter.errors()["credentials"] > failed + 2)
             token.write_text("token-of-the-pod")
-            exporter.wait_until_up("tfm-one", timeout=pages.RENEW_AFTER + 5)
+            exporter.wait_until_up("tfm-one", timeout=MIN_CONNECTION_AGE + 5)
             assert set(exporter.errors()) == {"credentials"}
         assert (asked[0]["RoleArn"], asked[0]["WebIdentityToken"]) == ([ROLE_ONE], ["token-of-the-pod"])
         assert {one.access_key_id for one in simulator.requests.all()} == {"AKIAONE"}

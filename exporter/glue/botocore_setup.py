@@ -1,0 +1,203 @@
+"""boto3 sessions and clients with botocore tuned for this exporter: parser, loader, assumed role, client options.
+
+Each change uses an extension point of botocore: a component registered with the session, or an option of
+`botocore.config.Config`.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import botocore
+from botocore.config import Config as BotoConfig
+from botocore.credentials import CredentialProvider, CredentialResolver, DeferredRefreshableCredentials
+from botocore.exceptions import CredentialRetrievalError
+from botocore.loaders import Loader
+from botocore.parsers import ResponseParserError, ResponseParserFactory
+from botocore.session import Session as BotocoreSession
+
+from exporter import __version__
+from exporter.config.schema import Account, Polling
+from exporter.glue.error_table import error_from
+from exporter.telemetry import GLUE_OPERATIONS
+
+SESSION_NAME = "glue-ml-exporter"
+"""The RoleSessionName of every AssumeRole: CloudTrail shows it."""
+
+INTERACTIVE_OPERATIONS = ("GetMLTransforms",)
+"""Called only by commands that look up a transform by name; the policy of a running exporter does not allow it."""
+
+BODY = "__body__"
+"""The key under which an answer of Glue holds its unparsed bytes."""
+
+# botocore logs a traceback at every failed refresh of credentials; the poll log already reports the failed poll.
+logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
+
+_UNPARSED_SHAPES = frozenset(f"{operation}Response" for operation in (*GLUE_OPERATIONS, *INTERACTIVE_OPERATIONS))
+
+
+class _BytesParser:
+    """Returns the successful answers of Glue as bytes for `decode`; botocore's own parser handles all others."""
+
+    def __init__(self, stock: Any) -> None:
+        self._stock = stock
+
+    def parse(self, response: dict[str, Any], shape: Any) -> Any:
+        if shape is None or shape.name not in _UNPARSED_SHAPES or response["status_code"] != 200:
+            try:
+                return self._stock.parse(response, shape)
+            except LookupError as error:  # well-formed XML of another kind, for example from a proxy
+                raise ResponseParserError(f"the answer has no {error}") from error
+        return {BODY: response["body"], "ResponseMetadata": {"HTTPStatusCode": 200, "HTTPHeaders": {}}}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stock, name)
+
+
+class _BytesParserFactory(ResponseParserFactory):  # type: ignore[misc] # botocore ships no types
+    """Registered with a session as its ``response_parser_factory`` component."""
+
+    def create_parser(self, protocol_name: str) -> _BytesParser:
+        return _BytesParser(super().create_parser(protocol_name))
+
+
+class _SmallModelLoader(Loader):  # type: ignore[misc] # botocore ships no types
+    """Loads the model of Glue with only the operations that this exporter calls.
+
+    A client has one method for each of the hundreds of operations in its model. Without the unused ones it takes a
+    third of the memory.
+    """
+
+    @property
+    def search_paths(self) -> list[str]:
+        """Return a copy: each `boto3.Session` appends a folder, and this loader outlives all sessions."""
+        return list(super().search_paths)
+
+    def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        model = super().load_service_model(service_name, type_name, api_version)
+        if (service_name, type_name) == ("glue", "service-2"):
+            called = (*GLUE_OPERATIONS, *INTERACTIVE_OPERATIONS)
+            return {**model, "operations": {name: model["operations"][name] for name in called}}
+        return model
+
+
+_LOADER = _SmallModelLoader()
+"""One for the whole process, because the loaded models are most of the memory of a session."""
+
+
+class _AssumedRole(CredentialProvider):  # type: ignore[misc] # botocore ships no types
+    """Credentials of a role, fetched from STS (AssumeRole) at the first use and again before they expire."""
+
+    METHOD = "assume-role"
+    CANONICAL_NAME = "custom-assume-role"
+
+    def __init__(self, sts: Any, account: Account) -> None:
+        super().__init__()
+        self._sts = sts
+        self._request = {"RoleArn": account.role_arn, "RoleSessionName": SESSION_NAME}
+        if account.external_id:
+            self._request["ExternalId"] = account.external_id
+
+    def load(self) -> Any:
+        return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=self._assume)
+
+    def _assume(self) -> dict[str, str]:
+        """Return the credentials under the names that botocore's refreshable credentials expect."""
+        answer = self._sts.assume_role(**self._request)
+        try:
+            credentials = answer["Credentials"]
+            return {
+                "access_key": credentials["AccessKeyId"],
+                "secret_key": credentials["SecretAccessKey"],
+                "token": credentials["SessionToken"],
+                "expiry_time": credentials["Expiration"].isoformat(),
+            }
+        except (KeyError, AttributeError) as error:
+            raise CredentialRetrievalError(provider=self.METHOD, error_msg=f"AssumeRole without {error}") from error
+
+
+class Connection:
+    """The boto3 clients of one account and region, with a session of their own.
+
+    Accounts and regions share no session, so that credentials that cannot be loaded delay only their own account.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        region: str,
+        polling: Polling,
+        *,
+        endpoint_url: str | None,
+        observe: Callable[[Any], None],
+    ) -> None:
+        """Make the session and the client of Glue; ``observe`` is called with every client before its first request.
+
+        ``endpoint_url`` is used if the account has none. Raises the exceptions of botocore for settings that it
+        cannot use.
+        """
+        self._region = region
+        self._polling = polling
+        self._observe = observe
+        self._clients: list[Any] = []
+        self._session = _session(account.profile)
+        if account.role_arn:
+            role = _AssumedRole(self.client("sts"), account)
+            self._session = _session(None, CredentialResolver([role]))
+        self.glue = self.client("glue", account.endpoint_url or endpoint_url)
+
+    def client(self, service: str, endpoint_url: str | None = None) -> Any:
+        """Return a new client of a service, with the credentials of the account."""
+        options = _client_options(self._polling)
+        client = self._session.client(service, region_name=self._region, endpoint_url=endpoint_url, config=options)
+        self._clients.append(client)
+        self._observe(client)
+        return client
+
+    def account_id(self) -> str:
+        """Return the account id that comes with the credentials, or an empty string if they name none."""
+        credentials = self._session.get_credentials()
+        return (credentials and credentials.get_frozen_credentials().account_id) or ""
+
+    def close(self) -> None:
+        """Close the connections of all clients."""
+        for client in self._clients:
+            client.close()
+
+
+def ambient_region() -> str | None:
+    """Return the region of the environment or of the profile in use, None if there is none.
+
+    Raises `GlueError` when the AWS configuration cannot be read.
+    """
+    try:
+        region = boto3.Session().region_name
+    except Exception as error:  # botocore raises many classes for a file that it cannot read
+        raise error_from(error) from error
+    return str(region) if region else None
+
+
+def _session(profile: str | None, credentials: CredentialResolver | None = None) -> boto3.Session:
+    session = BotocoreSession(profile=profile)
+    session.register_component("data_loader", _LOADER)
+    session.register_component("response_parser_factory", _BytesParserFactory())
+    if credentials is not None:
+        session.register_component("credential_provider", credentials)
+    return boto3.Session(botocore_session=session)
+
+
+def _client_options(polling: Polling) -> BotoConfig:
+    return BotoConfig(
+        connect_timeout=polling.request_timeout,
+        read_timeout=polling.request_timeout,
+        # The polls of an account and region, plus one thread for the transforms whose last poll failed and one for
+        # discovery. urllib3 would close further connections after each call.
+        max_pool_connections=polling.concurrency + 2,
+        retries={"mode": "adaptive", "total_max_attempts": polling.max_attempts},
+        # This package builds every request, and validating it against the model takes a third of the call.
+        parameter_validation=False,
+        tcp_keepalive=True,
+        # The full text: botocore would build its usual one at every request, which takes a sixth of the call.
+        user_agent=f"glue-ml-exporter/{__version__} Botocore/{botocore.__version__}",
+    )

@@ -1,0 +1,93 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from exporter.errors import GlueError
+from exporter.glue.decode import (
+    decode_details,
+    decode_listing,
+    decode_names,
+    decode_page,
+    decode_records,
+    decode_run,
+    decode_tags,
+    encode_answer,
+)
+from exporter.model.transform import Details
+
+HALF = "half \ud800 a pair"
+
+
+@pytest.mark.parametrize("as_sent", [True, False], ids=["bytes", "parsed by botocore"])
+@pytest.mark.parametrize(
+    ("decode", "answer"),
+    [
+        (decode_run, {"TaskRunId": "tsk-1", "ErrorString": HALF}),
+        (decode_run, {"TaskRunId": HALF}),
+        (decode_run, {"TaskRunId": "tsk-1", "Properties": {"TaskType": HALF}}),
+        (decode_run, {"TaskRunId": "tsk-1", "Properties": 7}),
+        (decode_run, {}),
+        (decode_details, {"TransformId": "tfm-a", "Name": HALF}),
+        (decode_details, {"TransformId": "tfm-a", "Name": []}),
+        (decode_details, {}),
+        (decode_tags, {"Tags": {"team": HALF}}),
+        (decode_tags, {"Tags": {HALF: "blue"}}),
+        (decode_tags, {"Tags": {"team": 7}}),
+        (decode_tags, {"Tags": "none"}),
+        (decode_tags, {}),
+        (decode_names, {}),
+        (decode_names, {"Transforms": ["tfm-a"]}),
+        (decode_listing, {"TransformIds": [HALF]}),
+        (decode_listing, {"TransformIds": "none"}),
+        (decode_listing, {"TransformIds": [""]}),
+        (decode_listing, {"TransformIds": [None]}),
+        (decode_listing, {"TransformIds": ["tfm-a"], "NextToken": 7}),
+        (decode_listing, {}),
+        (decode_page, {"TaskRuns": [{"TaskRunId": "tsk-1", "ErrorString": HALF}]}),
+        (decode_page, {}),
+        (decode_records, {"TaskRuns": [{"TaskRunId": HALF}]}),
+        (decode_records, {}),
+    ],
+)
+def test_an_answer_of_another_shape_is_malformed(decode, answer, as_sent):
+    """Text that is no Unicode, and values of another type than documented, make the whole answer malformed."""
+    with pytest.raises(GlueError) as failure:
+        decode(json.dumps(answer).encode() if as_sent else encode_answer(answer))
+    assert failure.value.reason == "malformed_response"
+
+
+@pytest.mark.parametrize(
+    "decode", [decode_run, decode_details, decode_tags, decode_names, decode_listing, decode_page, decode_records]
+)
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"<html>", b"\xff"])
+def test_a_body_that_is_no_json_object_is_malformed(decode, body):
+    """An empty body, a truncated one, and one of another format make the whole answer malformed."""
+    with pytest.raises(GlueError) as failure:
+        decode(body)
+    assert failure.value.reason == "malformed_response"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"TransformIds": ["tfm-a", "tfm-b"], "NextToken": "t", "More": 1}',
+        encode_answer({"TransformIds": ["tfm-a", "tfm-b"], "NextToken": "t", "More": 1}),
+    ],
+)
+def test_a_page_of_a_listing_has_ids_and_a_token(body):
+    """The ids keep their order, the token comes with them, and unknown members are ignored."""
+    assert decode_listing(body) == (["tfm-a", "tfm-b"], "t")
+
+
+def test_members_without_a_value_are_empty_or_none():
+    """A transform without optional members, or with null for them, has empty texts and no numbers."""
+    nothing = {"Name": None, "Status": None, "Parameters": None, "EvaluationMetrics": {"FindMatchesMetrics": None}}
+    for members in ({}, nothing):
+        assert decode_details(json.dumps({"TransformId": "tfm-a", **members}).encode()) == Details()
+
+
+def test_an_answer_that_botocore_has_parsed_becomes_the_json_that_it_was():
+    """Datetimes become epoch seconds at every depth, and everything else stays as it is."""
+    answer = {"TaskRuns": [{"TaskRunId": "tsk-1", "StartedOn": datetime.fromtimestamp(1_790_000_000.125, UTC)}]}
+    assert decode_records(encode_answer(answer)) == ([{"TaskRunId": "tsk-1", "StartedOn": 1_790_000_000.125}], None)
