@@ -18,7 +18,7 @@ PAIR = re.compile(r'([A-Za-z0-9_.\-]+)=("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-
 
 
 def parse_logfmt(line: str) -> dict[str, str]:
-    """Return the fields of a logfmt line; fail on anything that is not strictly logfmt."""
+    """Return the fields of a logfmt line; AssertionError if it is not strictly logfmt."""
     fields, position = {}, 0
     while position < len(line):
         match = PAIR.match(line, position)
@@ -35,13 +35,13 @@ class Status(Enum):
 
 
 class Output:
-    """A stream, what was counted, and the loggers configured for them."""
+    """A stream for the log, and the levels that were counted."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
         self.counted: list[str] = []
 
-    def configure(self, level: str = "debug", format: str = "logfmt") -> None:  # noqa: A002  as in the code under test
+    def configure(self, level: str = "debug", format: str = "logfmt") -> None:  # noqa: A002 - the name of the parameter
         logs.configure(level, format, self.stream, self.counted.append)
 
     def lines(self) -> list[str]:
@@ -66,7 +66,7 @@ def output() -> Iterator[Output]:
 
 
 def test_logfmt_line(output: Output) -> None:
-    """A line has time, level, message and logger, then the event's own fields as they were given."""
+    """A line has time, level, message and logger, then the fields of the event in the given order."""
     output.configure()
     before = datetime.now(UTC)
     logs.get_logger("exporter.poller").info(
@@ -82,7 +82,7 @@ def test_logfmt_line(output: Output) -> None:
 
 
 def test_json_line(output: Output) -> None:
-    """The same line as JSON keeps the order and the kinds of its values."""
+    """A JSON line keeps the order of the fields and the types of the values."""
     output.configure(format="json")
     logs.get_logger("exporter.poller").warning("slow", took=1.5, tags=["a", 1], detail={"b": None}, when=float("nan"))
     fields = json.loads(output.line())
@@ -117,7 +117,7 @@ def test_json_line(output: Output) -> None:
     ],
 )
 def test_logfmt_values(output: Output, value: object, text: str) -> None:
-    """A value is bare where that is unambiguous, else quoted with every unprintable character escaped."""
+    """A value has quotes where a reader needs them, and every unprintable character is escaped."""
     output.configure()
     logs.get_logger("x").info("m", field=value)
     assert output.line().split(" field=", 1)[1] == text
@@ -126,14 +126,14 @@ def test_logfmt_values(output: Output, value: object, text: str) -> None:
 @given(text=st.text(), field=st.text(), name=st.text(min_size=1), ours=st.booleans())
 @pytest.mark.parametrize("form", ["logfmt", "json"])
 def test_no_text_can_forge_a_line(form: str, text: str, field: str, name: str, *, ours: bool) -> None:
-    """Whatever goes in as message, field or logger, exactly one printable line comes out and reads back the same."""
+    """Any text as message, field or logger gives one printable line, from which the same text is read back."""
     output = Output()
     output.configure(format=form)
     try:
         if ours:
             logs.get_logger(name).info(text, error_string=field)
         else:
-            logging.getLogger(name).warning("%s", text)  # what botocore says below that is left out
+            logging.getLogger(name).warning("%s", text)  # botocore is never logged below this level
         line = output.line()
     finally:
         logging.getLogger().handlers.pop()
@@ -145,7 +145,7 @@ def test_no_text_can_forge_a_line(form: str, text: str, field: str, name: str, *
 
 
 def test_long_values_are_cut(output: Output) -> None:
-    """A very long text is cut, and says so, on its own, within a list and as a message."""
+    """A long text is cut, with a note, as a field, within a list and as a message."""
     output.configure(format="json")
     logs.get_logger("x").info("m" * 3000, text="t" * 2048, inner=["i" * 2049], logger="mine")
     fields = json.loads(output.line())
@@ -155,7 +155,7 @@ def test_long_values_are_cut(output: Output) -> None:
 
 
 def test_long_lists_are_cut(output: Output) -> None:
-    """A list of many values is cut in logfmt, too, and one nested without end does not hang the logger."""
+    """A long list is cut in logfmt, and a list that contains itself does not hang the logger."""
     output.configure()
     endless: list[object] = []
     endless.append(endless)
@@ -165,8 +165,8 @@ def test_long_lists_are_cut(output: Output) -> None:
     assert len(fields["endless"]) < 2100
 
 
-def test_own_fields_cannot_be_replaced(output: Output) -> None:
-    """A field named like one of ours gets an underscore; a key that is no logfmt key is made one."""
+def test_standard_fields_cannot_be_replaced(output: Output) -> None:
+    """A field named like a standard one gets an underscore, and invalid characters of a key become underscores."""
     output.configure()
     fields: dict[str, Any] = {"level": "error", "ts": "then", "msg": "other", "a b=c\n": "x", "": "y"}
     logs.get_logger("x").info("m", **fields)
@@ -176,7 +176,7 @@ def test_own_fields_cannot_be_replaced(output: Output) -> None:
 
 
 def test_secrets_are_masked(output: Output) -> None:
-    """A field named for a secret never shows its value, however deep it stands; without a value it says so."""
+    """The value of a field whose name means a secret is masked at any depth; None stays None."""
     output.configure(format="json")
     credentials = {"SecretAccessKey": "hunter2", "SessionToken": "hunter2", "AccessKeyId": "AKIA"}
     headers = [{"Authorization": "hunter2"}]
@@ -189,7 +189,7 @@ def test_secrets_are_masked(output: Output) -> None:
 
 
 def test_tracebacks_are_one_line(output: Output) -> None:
-    """An exception is a field of the line, for our loggers and for those of libraries."""
+    """A traceback is a field of the line, for loggers of the exporter and of libraries."""
     output.configure()
     for logger in (logs.get_logger("ours"), logging.getLogger("theirs")):
         try:
@@ -205,7 +205,7 @@ def test_tracebacks_are_one_line(output: Output) -> None:
 
 @pytest.mark.parametrize(("level", "written"), [("debug", 4), ("info", 3), ("warn", 2), ("error", 1)])
 def test_levels(output: Output, level: str, written: int) -> None:
-    """From each level on, the levels are debug, info, warn, error; each line written is counted."""
+    """Messages below the level are not written, and each line that is written is counted."""
     output.configure(level)
     log = logs.get_logger("x")
     log.debug("m"), log.info("m"), log.warning("m"), log.error("m")
@@ -215,7 +215,7 @@ def test_levels(output: Output, level: str, written: int) -> None:
 
 
 def test_critical_is_an_error(output: Output) -> None:
-    """Levels that only libraries use are shown, and counted, as the nearest of ours."""
+    """A level that only libraries use is shown and counted as the next lower of the four levels."""
     output.configure()
     logging.getLogger("x").critical("m")
     logging.getLogger("x").log(25, "m")
@@ -225,7 +225,7 @@ def test_critical_is_an_error(output: Output) -> None:
 
 @pytest.mark.parametrize("name", ["botocore.auth", "boto3", "urllib3.connectionpool", "s3transfer.utils"])
 def test_aws_libraries_are_quiet(output: Output, name: str) -> None:
-    """The AWS libraries never log below warn, because their debug output carries credentials."""
+    """AWS libraries never log below warn, because their debug output contains credentials."""
     output.configure("debug")
     logging.getLogger(name).debug("SessionToken=hunter2")
     logging.getLogger(name).info("hunter2")
@@ -238,12 +238,12 @@ def test_aws_libraries_are_quiet(output: Output, name: str) -> None:
 
 
 def test_configure_again(output: Output) -> None:
-    """A later call replaces level, format and stream; a logger made before any call follows."""
+    """A later call replaces level, format and stream, also for loggers that exist already."""
     output.configure("error", "json")
-    EARLY.info("unheard")
+    EARLY.info("below the level")
     output.configure("info", "logfmt")
-    EARLY.info("heard")
-    assert parse_logfmt(output.line())["msg"] == "heard"
+    EARLY.info("written")
+    assert parse_logfmt(output.line())["msg"] == "written"
     second = Output()
     second.configure("info", "json")
     EARLY.info("elsewhere")
@@ -252,7 +252,7 @@ def test_configure_again(output: Output) -> None:
 
 
 def test_arguments_of_the_message(output: Output) -> None:
-    """A percent sign is only a percent sign; the arguments of a library's message are filled in."""
+    """A percent sign in a message is text; the arguments of a message of a library are filled in."""
     output.configure()
     logs.get_logger("x").info("100% of %s {}")
     logging.getLogger("x").info("%d of %s", 5, "six")

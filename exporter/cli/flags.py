@@ -70,7 +70,7 @@ class Command:
     details: str = ""
     """Further paragraphs of the help, separated by empty lines."""
     exits: tuple[tuple[int, str], ...] = ((0, "success"), (1, "failure; one line says why"))
-    """Exit codes, without 2 (wrong command line) and 130 (interrupted), which all commands have."""
+    """Exit codes and their meanings. The help adds 2 (wrong command line) and, but for `serve`, 130 (interrupted)."""
     operand: Operand | None = None
 
 

@@ -20,7 +20,11 @@ from exporter.model.transform import transform_arn
 OWN_IDENTITY = "the identity that the exporter runs as"
 """The name of the ambient credentials among the identities that need a policy."""
 
-Document = dict[str, Any]
+Policy = dict[str, Any]
+"""A policy document; see "IAM JSON policy elements reference" in the IAM User Guide."""
+
+Statement = dict[str, Any]
+"""A statement of a policy."""
 
 
 def print_policy(options: IamPolicyOptions) -> int:
@@ -34,7 +38,7 @@ def print_policy(options: IamPolicyOptions) -> int:
     return 0
 
 
-def policies(config: Config) -> dict[str, Document]:
+def policies(config: Config) -> dict[str, Policy]:
     """Return a policy document for each identity that needs one.
 
     An identity is the ARN of a role, ``profile NAME``, or `OWN_IDENTITY`. Accounts of one identity share a policy.
@@ -47,7 +51,7 @@ def policies(config: Config) -> dict[str, Document]:
     roles = sorted({account.role_arn for account in config.accounts if account.role_arn})
     if roles:
         statements.setdefault(OWN_IDENTITY, []).append(_allow("AssumeRoles", ["sts:AssumeRole"], roles))
-    return {name: {"Version": "2012-10-17", "Statement": found} for name, found in statements.items() if found}
+    return {name: {"Version": "2012-10-17", "Statement": listed} for name, listed in statements.items() if listed}
 
 
 def _identity(account: Account) -> str:
@@ -56,13 +60,14 @@ def _identity(account: Account) -> str:
     return f"profile {account.profile}" if account.profile else OWN_IDENTITY
 
 
-def _statements(config: Config, accounts: list[Account]) -> list[Document]:
+def _statements(config: Config, accounts: list[Account]) -> list[Statement]:
+    """Return the statements for the accounts of one identity. ARNs have the account id of its role, else ``*``."""
     names = {account.name for account in accounts}
-    owner = next((account.role_arn.split(":")[4] for account in accounts if account.role_arn), "*")
+    account_id = next((account.role_arn.split(":")[4] for account in accounts if account.role_arn), "*")
     discovery = [wanted for wanted in config.discovery if wanted.account in names]
-    statements = _configured_statements(config, names, owner)
+    statements = _configured_statements(config, names, account_id)
     for wanted in discovery:
-        statements += _discovered_statements(config, wanted, owner)
+        statements += _discovered_statements(config, wanted, account_id)
     listing = ["glue:ListMLTransforms"] if discovery else []
     if any(set(wanted.labels_from_tags) - set(wanted.tags) for wanted in discovery):
         listing.insert(0, "glue:GetTags")
@@ -71,21 +76,21 @@ def _statements(config: Config, accounts: list[Account]) -> list[Document]:
     return _numbered(statements)
 
 
-def _configured_statements(config: Config, accounts: set[str], owner: str) -> list[Document]:
+def _configured_statements(config: Config, accounts: set[str], account_id: str) -> list[Statement]:
     """Return the statements for the configured transforms that no discovery without a tag filter covers."""
     untagged = [wanted for wanted in config.discovery if not wanted.tags]
     covered = {(wanted.account, region) for wanted in untagged for region in wanted.regions}
     arns = [
-        transform_arn(transform.region, owner, transform.id)
+        transform_arn(transform.region, account_id, transform.id)
         for transform in config.transforms
         if transform.account in accounts and (transform.account, transform.region) not in covered
     ]
     return [_allow("ReadTransforms", _read_actions(details=config.transform_details), sorted(arns))] if arns else []
 
 
-def _discovered_statements(config: Config, wanted: DiscoverySettings, owner: str) -> list[Document]:
+def _discovered_statements(config: Config, wanted: DiscoverySettings, account_id: str) -> list[Statement]:
     actions = _read_actions(details=config.transform_details or wanted.name is not None)
-    arns = sorted(transform_arn(region, owner, "*") for region in wanted.regions)
+    arns = sorted(transform_arn(region, account_id, "*") for region in wanted.regions)
     statement = _allow("ReadDiscoveredTransforms", actions, arns)
     if wanted.tags:
         tags = {f"aws:ResourceTag/{key}": value for key, value in sorted(wanted.tags.items())}
@@ -97,13 +102,13 @@ def _read_actions(*, details: bool) -> list[str]:
     return ["glue:GetMLTaskRun", "glue:GetMLTaskRuns", *(["glue:GetMLTransform"] if details else [])]
 
 
-def _allow(sid: str, actions: list[str], resources: list[str]) -> Document:
+def _allow(sid: str, actions: list[str], resources: list[str]) -> Statement:
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
 
 
-def _numbered(statements: Iterable[Document]) -> list[Document]:
+def _numbered(statements: Iterable[Statement]) -> list[Statement]:
     """Return the statements without duplicates, each with an Sid of its own, as IAM requires within a policy."""
-    unique: list[Document] = []
+    unique: list[Statement] = []
     for statement in statements:
         if statement not in unique:
             unique.append(statement)
@@ -116,6 +121,6 @@ def _numbered(statements: Iterable[Document]) -> list[Document]:
     return unique
 
 
-def printable(documents: Mapping[str, Document]) -> Document:
+def printable(documents: Mapping[str, Policy]) -> Policy:
     """Return the policy itself if there is only one, else all policies by identity."""
     return next(iter(documents.values())) if len(documents) == 1 else dict(documents)

@@ -1,4 +1,4 @@
-"""`check-config --live`: what works, what is denied, what is not there."""
+"""`check-config --live`: calls that succeed, calls that are denied, transforms that do not exist."""
 
 import pytest
 
@@ -11,16 +11,15 @@ ROLE = f"arn:aws:iam::{ONE}:role/watcher"
 
 
 def rows(typed: Typed) -> dict[str, tuple[str, str]]:
-    """Give result and detail by what was asked for."""
+    """Return result and detail of each row by the column WHAT."""
     header, *lines = typed.stdout.splitlines()
-    places = [header.index(name) for name in ("WHAT", "RESULT", "DETAIL")]
-    return {
-        line[places[0] : places[1]].strip(): (line[places[1] : places[2]].strip(), line[places[2] :]) for line in lines
-    }
+    columns = [header.index(name) for name in ("WHAT", "RESULT", "DETAIL")]
+    what, result, detail = columns
+    return {line[what:result].strip(): (line[result:detail].strip(), line[detail:]) for line in lines}
 
 
-def test_all_works(simulator, tmp_path):
-    """Where everything works there is a row for each thing with what was seen of it, and the exit code is 0."""
+def test_every_call_succeeds(simulator, tmp_path):
+    """If every call succeeds, each discovery and transform has a row with the answer of AWS, and the exit code is 0."""
     simulator.world.add_run("tfm-a", status="FAILED")
     file = configure(tmp_path, simulator.url, transforms=[{"id": "tfm-a", "name": "mine"}], discovery=[{"name": "be*"}])
     typed = live(file)
@@ -32,8 +31,8 @@ def test_all_works(simulator, tmp_path):
     assert (typed.exit_code, typed.stderr) == (0, "")
 
 
-def test_it_asks_what_the_exporter_asks(simulator, tmp_path):
-    """It calls exactly the operations that the policy of the configuration allows, for each transform once."""
+def test_the_calls_are_those_of_the_policy(simulator, tmp_path):
+    """The check calls exactly the operations that the policy of the configuration allows, once for each transform."""
     file = configure(tmp_path, simulator.url, transforms=["tfm-a"], discovery=[{"tags": {"team": "red"}}])
     live(file)
     asked = {operation: sum(codes.values()) for operation, codes in simulator.requests.counts().items()}
@@ -43,8 +42,8 @@ def test_it_asks_what_the_exporter_asks(simulator, tmp_path):
     assert {f"glue:{operation}" for operation in asked} == allowed
 
 
-def test_what_is_denied_is_named_with_every_action(simulator, tmp_path):
-    """A transform of which something is denied has all the missing IAM actions in its row; the rest is still tried."""
+def test_a_row_names_every_denied_action(simulator, tmp_path):
+    """The row of a transform names all IAM actions that are denied for it, and other transforms are still checked."""
     simulator.faults.set(
         {"kind": "access_denied", "operations": ["GetMLTaskRun", "GetMLTransform"], "transforms": ["tfm-a"]}
     )
@@ -55,8 +54,8 @@ def test_what_is_denied_is_named_with_every_action(simulator, tmp_path):
     assert typed.exit_code == 1
 
 
-def test_what_is_denied_to_a_discovery(simulator, tmp_path):
-    """A discovery that may not list says which action it needs, and the transforms that are listed are tried."""
+def test_a_denied_discovery(simulator, tmp_path):
+    """The row of a discovery that is denied names the IAM action, and configured transforms are still checked."""
     simulator.faults.set({"kind": "access_denied", "operations": ["ListMLTransforms"]})
     typed = live(configure(tmp_path, simulator.url, transforms=["tfm-a"], discovery=[{"tags": {"team": "red"}}]))
     assert rows(typed)["discovery team=red"][0] == "denied"
@@ -64,8 +63,8 @@ def test_what_is_denied_to_a_discovery(simulator, tmp_path):
     assert rows(typed)["tfm-a"][0] == "ok"
 
 
-def test_a_role_that_may_not_be_assumed(simulator, tmp_path):
-    """A role that is refused is denied as sts:AssumeRole, and its other transforms are not tried."""
+def test_a_role_that_cannot_be_assumed(simulator, tmp_path):
+    """A refused role is shown as denied sts:AssumeRole, and the other transforms of its account are not tried."""
     simulator.faults.set({"kind": "access_denied", "operations": ["AssumeRole"]})
     accounts = [{"name": "one", "role_arn": ROLE}, {"name": "here"}]
     transforms = [{"id": "tfm-one", "account": "one"}, {"id": "tfm-two", "account": "one"}]
@@ -78,8 +77,8 @@ def test_a_role_that_may_not_be_assumed(simulator, tmp_path):
     assert found["tfm-a"][0] == "ok"
 
 
-def test_what_is_not_there(simulator, tmp_path):
-    """A transform that Glue does not know is not found; an endpoint where nobody answers has failed."""
+def test_a_missing_transform_and_a_missing_endpoint(simulator, tmp_path):
+    """A transform that Glue does not know is "not found"; an endpoint that does not answer is "failed"."""
     typed = live(configure(tmp_path, simulator.url, transforms=["tfm-gone", "tfm-a"]))
     assert [rows(typed)[name][0] for name in ("tfm-gone", "tfm-a")] == ["not found", "ok"]
     simulator.stop()
@@ -89,8 +88,8 @@ def test_what_is_not_there(simulator, tmp_path):
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_tags_are_tried_where_labels_come_from_them(allowed, simulator, tmp_path):
-    """With labels from other tags than those of the filter, GetTags is tried on one transform of the discovery."""
+def test_get_tags_is_checked_if_labels_come_from_tags(allowed, simulator, tmp_path):
+    """If labels come from tags that are not in the filter, GetTags is called for one transform of the discovery."""
     simulator.world.tag_transform("tfm-b", {"cost-center": "7"})
     if not allowed:
         simulator.faults.set({"kind": "access_denied", "operations": ["GetTags"]})

@@ -1,4 +1,4 @@
-"""`completion`: the scripts, loaded and used by the shells that they are for."""
+"""`completion`: the scripts, loaded and used by bash, fish and zsh."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ STATUSES = {"STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED",
 
 pytestmark = pytest.mark.slow
 
-ASKED = [
+CASES = [
     ("", NAMES),
     ("che", {"check-config"}),
     ("--web.l", {"--web.listen-address"}),
@@ -37,7 +37,7 @@ ASKED = [
 
 @pytest.fixture
 def folder(tmp_path):
-    """Give a folder with the scripts and two files that can be completed."""
+    """Return a folder with the scripts and two files whose names can be completed."""
     for shell in SHELLS:
         (tmp_path / f"completion.{shell}").write_text(completion_script(shell))
     for name in ("config.yaml", "glue_ml.prom"):
@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_flag_of_every_command_is_in_every_script(shell: str) -> None:
-    """Each spelling of each flag stands in the script, beside the command that takes it."""
+    """The script of each shell contains every spelling of every flag."""
     text = completion_script(shell)
     for command in COMMANDS:
         for word in (spelling for flag in flags_of(command) for spelling in spellings(flag)):
@@ -55,12 +55,12 @@ def test_every_flag_of_every_command_is_in_every_script(shell: str) -> None:
 
 
 def bash(folder: Path, line: str) -> set[str]:
-    """Give what bash offers after this beginning of a line, whose words it breaks as readline does."""
+    """Return what bash offers after this beginning of a line, whose words are split as readline splits them."""
     words = [word for part in ["glue-ml-exporter", *line.split(" ")] for word in re.findall("=|[^=]+|^$", part)]
     words += [""] if line.endswith("=") else []
     script = f"""
         source completion.bash
-        compopt() {{ :; }}  # works only while a person completes
+        compopt() {{ :; }}  # the real one works only during interactive completion
         COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}
         $(complete -p glue-ml-exporter | sed 's/.*-F \\([^ ]*\\).*/\\1/')
         printf '%s\\n' "${{COMPREPLY[@]}}"
@@ -70,29 +70,29 @@ def bash(folder: Path, line: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize(("line", "offered"), ASKED)
-def test_bash(line, offered, folder):
-    """Bash offers commands, flags of the command, words of the flag, or files."""
+@pytest.mark.parametrize(("line", "offered"), CASES)
+def test_completion_in_bash(line, offered, folder):
+    """Bash offers commands, the flags of the command, the words of the flag, or files."""
     assert bash(folder, line) == offered
 
 
-def test_fish(folder):
-    """So does fish."""
+def test_completion_in_fish(folder):
+    """Fish offers commands, the flags of the command, the words of the flag, or files."""
     fish = tool("fish")
     functions = fish.parents[1] / "share/fish/functions"
-    questions = [f"complete -C {shlex.quote(f'glue-ml-exporter {line}')}; echo =====" for line, _ in ASKED]
+    questions = [f"complete -C {shlex.quote(f'glue-ml-exporter {line}')}; echo =====" for line, _ in CASES]
     script = "\n".join((f"set fish_function_path {functions}", "source completion.fish", *questions))
     done = run(fish, "--no-config", "-c", script, folder=folder, environ=environment(fish))
     assert (done.exit_code, done.stderr) == (0, "")
     answers = done.stdout.split("=====\n")
-    for (line, offered), answer in zip(ASKED, answers, strict=False):
+    for (line, offered), answer in zip(CASES, answers, strict=False):
         flag = re.sub("[^=]*$", "", line.split(" ")[-1])
         found = {one.split("\t")[0].removeprefix(flag) for one in answer.splitlines()}
         assert found == offered, line
 
 
-def test_zsh(folder):
-    """So does zsh, on a terminal: a single answer is put in, several are listed."""
+def test_completion_in_zsh(folder):
+    """Zsh on a terminal offers the same: it inserts a single word and lists several."""
     zsh = tool("zsh")
     root = zsh.parents[1]
     functions = root / "usr/share/zsh/functions"
@@ -109,7 +109,7 @@ def test_zsh(folder):
     with terminal(folder, columns=120, lines=40) as screen:
         screen.type("clear; . ./start")
         wait_for(lambda: "loaded" in screen.screen(), describe=screen.screen)
-        for line, offered in ASKED:
+        for line, offered in CASES:
             screen.press("C-u")
             screen.press("C-l")
             wait_for(lambda: screen.screen().strip() == PROMPT, describe=screen.screen)
@@ -123,5 +123,5 @@ def test_zsh(folder):
 
 
 def words(text: str) -> set[str]:
-    """Give the words of a text that are an answer to any question."""
-    return {word for _, offered in ASKED for word in offered} & set(re.split(r"[\s=]+", text))
+    """Return the words of a text that are expected in any of the cases."""
+    return {word for _, offered in CASES for word in offered} & set(re.split(r"[\s=]+", text))

@@ -44,7 +44,7 @@ def variables(**flags: str) -> dict[str, str]:
 
 
 def test_defaults() -> None:
-    """Without arguments the exporter is served with the documented defaults."""
+    """Without flags, each command has the documented defaults; without a command it is `serve`."""
     assert options("") == ServeOptions(
         config_file="config.yaml",
         config_enable_auto_reload=False,
@@ -90,18 +90,18 @@ def test_defaults() -> None:
     ["once --config.file=x", "once --config.file x", "--config.file x once", "--config.file=x once"],
 )
 def test_flags_and_command_in_any_order(line: str) -> None:
-    """A flag takes its value after = or a blank, before or after the command."""
+    """A value follows its flag after = or a space, and flags stand before or after the command."""
     assert options(line) == OnceOptions("x", None, "info", "logfmt")
 
 
 def test_a_value_is_not_a_command() -> None:
-    """The value of a flag is never taken for the command."""
+    """A word after a flag is its value, also if a command has that name."""
     assert serve("--config.file once").config_file == "once"
     assert serve("serve --config.file serve") == serve("--config.file serve")
 
 
 def test_config_check_is_check_config() -> None:
-    """--config.check asks for the same as the command check-config."""
+    """--config.check means the same as the command check-config."""
     assert options("--config.check --config.file=x") == options("check-config --config.file=x")
     assert options("", **variables(CONFIG_CHECK="1")) == CheckConfigOptions("config.yaml", live=False)
     assert isinstance(options("--config.check --no-config.check"), ServeOptions)
@@ -119,7 +119,7 @@ def test_config_check_is_check_config() -> None:
     ],
 )
 def test_address(text: str, address: tuple[str, int]) -> None:
-    """A listen address is host and port; an IPv6 host stands in brackets, no host means all."""
+    """A listen address is host and port, with brackets around an IPv6 host; no host means all addresses."""
     assert parse_address(text) == address
     assert serve(f"--web.listen-address={text}").web_listen_address == (address,)
 
@@ -143,21 +143,21 @@ def test_address(text: str, address: tuple[str, int]) -> None:
     ],
 )
 def test_not_an_address(text: str) -> None:
-    """What is not a listen address is refused with examples."""
+    """A text that is not a listen address is refused with examples of addresses."""
     with pytest.raises(ValueError, match=r"is not an address; expected host:port, e\.g\. :10210"):
         parse_address(text)
 
 
 def test_repeatable() -> None:
-    """A repeatable flag collects its values; in the environment they are separated by commas."""
+    """A repeatable flag collects its values; in the environment variable commas separate them."""
     expected = (("a", 1), ("", 2))
     assert serve("--web.listen-address a:1 --web.listen-address=:2").web_listen_address == expected
     assert serve("", **variables(WEB_LISTEN_ADDRESS="a:1, :2")).web_listen_address == expected
     assert serve("--log.level=warn --log.level=error").log_level == "error"
 
 
-def test_command_line_wins() -> None:
-    """An environment variable stands in for a flag that is not given; an empty one for nothing."""
+def test_flags_win_over_the_environment() -> None:
+    """An environment variable is used only if its flag is not given; an empty one counts as not set."""
     environ = variables(LOG_LEVEL="debug", WEB_LISTEN_ADDRESS="a:1", WEB_MAX_REQUESTS="")
     assert serve("", **environ).log_level == "debug"
     assert serve("--log.level=warn", **environ).log_level == "warn"
@@ -169,15 +169,15 @@ def test_command_line_wins() -> None:
     ("text", "value"), [("true", True), ("1", True), ("TRUE", True), ("false", False), ("0", False)]
 )
 def test_switches(text: str, value: bool) -> None:
-    """A switch is turned on by --x, off by --no-x, and either by true, false, 1, 0 in the environment."""
+    """--x turns a switch on, --no-x turns it off, and true, false, 1 or 0 in the environment does either."""
     environ = variables(WEB_ENABLE_LIFECYCLE=text)
     assert serve("", **environ).web_enable_lifecycle is value
     assert serve("--web.enable-lifecycle", **environ).web_enable_lifecycle is True
     assert serve("--no-web.enable-lifecycle", **environ).web_enable_lifecycle is False
 
 
-def test_service_links_of_kubernetes_do_no_harm() -> None:
-    """The variables that Kubernetes sets for a service named glue-ml-exporter are not flags."""
+def test_service_links_of_kubernetes_are_not_flags() -> None:
+    """The variables that Kubernetes sets for a service named glue-ml-exporter change no option."""
     environ = variables(SERVICE_HOST="10.0.0.1", PORT="tcp://10.0.0.1:80", PORT_80_TCP_ADDR="10.0.0.1")
     assert options("", **environ) == options("")
     assert not {flag.variable for flag in FLAGS} & environ.keys()
@@ -227,12 +227,12 @@ def test_service_links_of_kubernetes_do_no_harm() -> None:
     ],
 )
 def test_usage_errors(line: str, message: str) -> None:
-    """A mistake is one line that names the flag, the value, and what was expected or meant."""
+    """An error is one line that names the flag, the value, and the expected values or a suggestion."""
     assert refusal(line) == message
 
 
 def test_operands_and_flags_in_any_order() -> None:
-    """What a command takes beside flags may stand before, between and after them; after -- nothing is a flag."""
+    """Operands stand before, between or after flags; after -- every word is an operand."""
     for line in ("runs a b --limit=3", "runs a --limit 3 b", "runs --limit 3 a b", "--limit 3 runs a b"):
         found = options(line)
         assert isinstance(found, RunsOptions)
@@ -243,7 +243,7 @@ def test_operands_and_flags_in_any_order() -> None:
 
 
 def test_words_of_the_api_in_any_case() -> None:
-    """Types, statuses and columns may be written as is convenient, and are those of the API."""
+    """Types, statuses and columns can be written in any case, and become the words of the API."""
     found = options("runs a --type find-matches --status failed --sort Task_Run_Type --no-descending")
     assert isinstance(found, RunsOptions)
     assert (found.type, found.status, found.sort, found.descending) == (
@@ -255,7 +255,7 @@ def test_words_of_the_api_in_any_case() -> None:
 
 
 def test_times_of_the_command_line() -> None:
-    """A time is absolute, or relative to the moment at which the command runs."""
+    """A time is absolute, or relative to the start of the command."""
     found = parse(["runs", "a", "--started-after", "2h ago", "--started-before=2026-11-26T09:00Z"], {})
     assert isinstance(found, RunsOptions)
     assert found.started_after == PointInTime(7200, relative=True)
@@ -264,13 +264,13 @@ def test_times_of_the_command_line() -> None:
 
 @pytest.mark.parametrize("path", ["metrics", "/", "/config", "/-/healthy", "/a b", "/m?x", "/m#x", "/<b>"])
 def test_paths_that_cannot_carry_metrics(path: str) -> None:
-    """The metrics cannot take a path that another page has, or that is none."""
+    """The path of the metrics cannot be the path of another page, nor a text that is not a path."""
     with pytest.raises(UsageError, match=r"--web\.telemetry-path: .* is not a path for metrics"):
         parse([f"--web.telemetry-path={path}"], {})
 
 
 def test_a_mistake_in_the_environment_names_the_variable() -> None:
-    """Whoever set a variable wrongly is told which."""
+    """The error for a wrong value in the environment names the variable."""
     assert refusal("", **variables(LOG_LEVEL="x")).startswith("GLUE_ML_EXPORTER_LOG_LEVEL: 'x' is not one of")
     assert (
         refusal("", **variables(CONFIG_CHECK="maybe"))
@@ -279,7 +279,7 @@ def test_a_mistake_in_the_environment_names_the_variable() -> None:
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """--version prints name, version and Python's version, whatever the command."""
+    """--version prints the name, the version and the version of Python, with any command."""
     for line in ("--version", "once --version"):
         with pytest.raises(SystemExit) as caught:
             options(line)
@@ -290,8 +290,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_help(command: object, capsys: pytest.CaptureFixture[str]) -> None:
-    """The help of a command names all its flags with their variables, and has an example that is right."""
+def test_help_of_each_command(command: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of a command names all its flags with their variables, its examples, details and exit codes."""
     (found,) = [known for known in COMMANDS if known is command]
     with pytest.raises(SystemExit) as caught:
         options(f"{found.name} --help")
@@ -299,8 +299,8 @@ def test_help(command: object, capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(capsys.readouterr().out.split())
     variables = {flag.variable for flag in FLAGS if found.name in flag.commands}
     assert set(re.findall(r"GLUE_ML_EXPORTER_[A-Z_]+", text)) == variables
-    for said in (*found.examples, *found.details.split("\n\n"), *(meaning for _, meaning in found.exits)):
-        assert " ".join(said.split()) in text
+    for text_of_command in (*found.examples, *found.details.split("\n\n"), *(meaning for _, meaning in found.exits)):
+        assert " ".join(text_of_command.split()) in text
 
 
 def own_examples() -> list[str]:
@@ -309,13 +309,13 @@ def own_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("example", own_examples())
-def test_examples_are_right(example: str) -> None:
-    """Every example of the help can be typed as it is."""
+def test_examples_are_valid(example: str) -> None:
+    """The parser accepts every example of the help."""
     parse(shlex.split(re.split(" [>|] ", example)[0])[1:], {})
 
 
 def test_top_level_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help without a command lists all commands."""
+    """The help without a command lists every command."""
     with pytest.raises(SystemExit):
         options("--help")
     text = capsys.readouterr().out
@@ -325,7 +325,7 @@ def test_top_level_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_options_and_flags_agree(command: object) -> None:
-    """The fields of a command's options are its operand and its flags, in the order of the table."""
+    """The options of a command have a field for its operand and for each flag, in the order of the table."""
     (found,) = [known for known in COMMANDS if known is command]
     flags = [flag.field for flag in FLAGS if found.name in flag.commands and flag.name != "config.check"]
     operand = [found.operand.field] if found.operand else []
@@ -334,7 +334,7 @@ def test_options_and_flags_agree(command: object) -> None:
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_the_table_of_flags(flag: Flag) -> None:
-    """Each flag's default can be read, its commands exist, its variable is that of no other flag of theirs."""
+    """The default of each flag is valid, its commands exist, and no other flag of these commands has its variable."""
     flag.read(flag.default)
     assert set(flag.commands) <= {command.name for command in COMMANDS}
     same = [other for other in FLAGS if other.variable == flag.variable and set(other.commands) & set(flag.commands)]
@@ -343,7 +343,7 @@ def test_the_table_of_flags(flag: Flag) -> None:
 
 @given(st.lists(st.text(max_size=10) | st.sampled_from([f"--{flag.name}" for flag in FLAGS]), max_size=5))
 def test_any_command_line_gives_options_or_one_line(argv: list[str]) -> None:
-    """Whatever is typed gives options or a usage error of one line."""
+    """Any command line gives options or a usage error of one line."""
     argv = [argument for argument in argv if argument not in ("-h", "--help", "--version")]
     try:
         parse(argv, {})

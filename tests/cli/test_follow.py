@@ -1,4 +1,4 @@
-"""`runs --follow`: what is news, and that nothing else is."""
+"""`runs --follow`: which runs are new or changed."""
 
 import json
 import signal
@@ -24,57 +24,57 @@ DAY = 86400
 
 @pytest.fixture
 def follow(simulator, tmp_path):
-    """Give what begins to follow tfm-b with these arguments, and gives the ids of the runs that are news since."""
+    """Return a function that starts to follow tfm-b; its result returns the ids of new and changed runs."""
     config = read_config(configure(tmp_path, simulator.url, transforms=["tfm-b"]), environ={})
     aws = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
 
-    def begin(*arguments):
+    def start(*arguments):
         options = parse(["runs", "tfm-b", *arguments], {})
         follower = Follower(RunQuery(options, aws, page_size=2, now=time.time()), TARGET, time.time())
         return lambda: [run["TaskRunId"] for run in follower.changes()]
 
-    yield begin
+    yield start
     aws.close()
 
 
 def finish(simulator, run_id, status, started):
-    """Let a run end."""
+    """End a run with this status."""
     simulator.world.remove_run("tfm-b", run_id)
     simulator.world.add_run("tfm-b", status=status, run_id=run_id, started=started)
 
 
-def test_history_is_no_news(simulator, follow):
-    """Runs that are there when the following begins are no news, ended or not, until they change."""
+def test_earlier_runs_are_not_new(simulator, follow):
+    """Runs that exist at the start are not new, whether they have ended or not."""
     for number in range(5):
         simulator.world.add_run("tfm-b", status="SUCCEEDED", started=simulator.world.start - 10 * number)
     simulator.world.add_run("tfm-b", run_id="tsk-active")
     assert follow()() == []
 
 
-def test_new_and_changed_runs_are_news_once(simulator, follow):
-    """A run that starts is news, and again when it ends, the oldest first and each time once."""
-    news = follow()
+def test_new_and_changed_runs_are_found_once(simulator, follow):
+    """A run is found once when it starts and once when it ends, the oldest run first."""
+    changes = follow()
     start = simulator.world.start
     simulator.world.add_run("tfm-b", run_id="tsk-2", started=start + 2)
     simulator.world.add_run("tfm-b", run_id="tsk-1", started=start + 1)
-    assert (news(), news()) == (["tsk-1", "tsk-2"], [])
+    assert (changes(), changes()) == (["tsk-1", "tsk-2"], [])
     finish(simulator, "tsk-1", "FAILED", start + 1)
-    assert (news(), news()) == (["tsk-1"], [])
+    assert (changes(), changes()) == (["tsk-1"], [])
 
 
-def test_a_run_that_was_active_for_long_is_news_when_it_fails(simulator, follow):
-    """With a filter for FAILED, a run that started days before the following began is news when it fails."""
+def test_a_long_run_is_found_when_it_fails(simulator, follow):
+    """With the filter FAILED, a run that started days before is found when it fails."""
     started = simulator.world.start - 3 * DAY
     simulator.world.add_run("tfm-b", run_id="tsk-slow", started=started)
     simulator.world.add_run("tfm-b", run_id="tsk-old", started=started - DAY, status="FAILED")
-    news = follow("--status=failed")
-    assert news() == []
+    changes = follow("--status=failed")
+    assert changes() == []
     finish(simulator, "tsk-slow", "FAILED", started)
-    assert news() == ["tsk-slow"]
+    assert changes() == ["tsk-slow"]
 
 
-def test_only_what_can_be_news_is_read(simulator, follow):
-    """No more is read again and again than began a quarter of an hour before the oldest run that is active."""
+def test_only_runs_that_can_change_are_read(simulator, follow):
+    """Each search reads only runs that started later than 15 minutes before the oldest active run."""
     simulator.world.add_run("tfm-b", run_id="tsk-active", started=simulator.world.start - DAY)
     follow()
     request = simulator.requests.all("GetMLTaskRuns")[-1]
@@ -88,7 +88,7 @@ def test_only_what_can_be_news_is_read(simulator, follow):
 
 @pytest.mark.slow
 def test_following_on_the_command_line(simulator, tmp_path):
-    """The latest runs come first, oldest on top, then news as they come, over a fault of Glue, until Ctrl-C."""
+    """The latest runs are printed with the oldest on top, then new runs, also after a fault of Glue, until Ctrl-C."""
     for number in range(3):
         simulator.world.add_run(
             "tfm-b", status="SUCCEEDED", run_id=f"tsk-{number}", started=simulator.world.start - 60 + number

@@ -1,4 +1,4 @@
-"""`iam-policy` against the calls that the exporter makes."""
+"""`iam-policy`: the policy, compared with the calls that the exporter makes."""
 
 import json
 import os
@@ -59,9 +59,9 @@ FEATURES = {
 
 @pytest.mark.parametrize(("config", "operations"), FEATURES.values(), ids=FEATURES)
 def test_the_policy_allows_exactly_the_operations_that_are_called(simulator, config, operations):
-    """Every operation that a configuration makes the exporter call is allowed by its policy, and no other one is."""
+    """The policy of a configuration allows the operations that the exporter calls with it, and no others."""
     for transform_id in ("tfm-a", "tfm-one"):
-        # A run that leaves the listing is looked up by GetMLTaskRun.
+        # The exporter calls GetMLTaskRun for a run that is missing from the list.
         simulator.world.add_run(transform_id, run_id=f"tsk-{transform_id}")
     with running(simulator, **config) as exporter:
         wait_for(exporter.service.is_ready)
@@ -74,8 +74,8 @@ def test_the_policy_allows_exactly_the_operations_that_are_called(simulator, con
     assert called - NEEDS_NO_PERMISSION == allowed == operations
 
 
-def test_resources_are_the_very_transforms():
-    """Listed transforms are named by ARN, each in its region; nothing is a wildcard but the unknown account."""
+def test_resources_are_the_configured_transforms():
+    """Each configured transform is a resource with its region; only the unknown account id is a wildcard."""
     one, two = ID, ID.replace("0", "f")
     documents = policy_of(transforms=[one, {"id": two, "region": "us-east-1"}])
     assert statements(documents)["ReadTransforms"]["Resource"] == [
@@ -85,8 +85,8 @@ def test_resources_are_the_very_transforms():
     assert actions(documents) == {"glue:GetMLTaskRun", "glue:GetMLTaskRuns", "glue:GetMLTransform"}
 
 
-def test_a_role_gets_what_glue_wants_and_the_own_identity_may_assume_it():
-    """Each role's policy names its account in the ARNs, and the exporter's own allows sts:AssumeRole alone."""
+def test_a_role_reads_glue_and_the_own_identity_assumes_it():
+    """The ARNs for a role contain its account id, and the policy of the exporter itself allows only sts:AssumeRole."""
     other = f"arn:aws:iam::{TWO}:role/x"
     documents = policy_of(
         accounts=[{"name": "one", "role_arn": ROLE}, {"name": "two", "role_arn": other}],
@@ -106,8 +106,8 @@ def test_a_role_gets_what_glue_wants_and_the_own_identity_may_assume_it():
     }
 
 
-def test_a_discovery_by_tags_reads_only_what_has_them():
-    """What a discovery finds by tags may be read on the condition of these tags; listing takes no resource."""
+def test_a_discovery_by_tags_reads_only_transforms_with_these_tags():
+    """The tags of a discovery are a condition for reading its transforms; ListMLTransforms gets the resource ``*``."""
     documents = policy_of(
         discovery=[{"tags": {"monitor": "true"}, "regions": ["eu-west-1", "us-east-1"]}], transforms=[ID]
     )
@@ -121,14 +121,14 @@ def test_a_discovery_by_tags_reads_only_what_has_them():
     assert found["FindTransforms"]["Resource"] == ["*"]
 
 
-def test_a_discovery_of_everything_covers_listed_transforms():
-    """A transform in a region where all are discovered is not named once more."""
+def test_a_discovery_without_filter_covers_configured_transforms():
+    """A configured transform has no resource of its own in a region where all transforms are discovered."""
     documents = policy_of(discovery=[{}], transforms=[ID, {"id": "tfm-2", "region": "us-east-1"}])
     assert statements(documents)["ReadTransforms"]["Resource"] == ["arn:aws:glue:us-east-1:*:mlTransform/tfm-2"]
 
 
-def test_statements_have_names_of_their_own():
-    """Two discoveries make two statements, which IAM wants named apart, and equal ones make one."""
+def test_each_statement_has_its_own_sid():
+    """Two discoveries make two statements with different Sids, and equal statements become one."""
     found = policy_of(discovery=[{"tags": {"a": "1"}}, {"tags": {"b": "2"}}, {"tags": {"a": "1"}, "name": "x*"}])
     names = [one["Sid"] for one in found[OWN_IDENTITY]["Statement"]]
     assert names == ["ReadDiscoveredTransforms", "ReadDiscoveredTransforms2", "FindTransforms"]
@@ -138,14 +138,14 @@ def test_statements_have_names_of_their_own():
     ("region", "partition"),
     [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-iso-east-1", "aws-iso")],
 )
-def test_the_partition_is_the_regions(region, partition):
-    """ARNs begin with the partition in which the region lies."""
+def test_the_partition_is_that_of_the_region(region, partition):
+    """An ARN starts with the partition of its region."""
     resources = statements(policy_of(region=region, transforms=["tfm-1"]))["ReadTransforms"]["Resource"]
     assert resources == [f"arn:{partition}:glue:{region}:*:mlTransform/tfm-1"]
 
 
 def test_profiles_have_policies_of_their_own():
-    """A profile is an identity beside the ambient one."""
+    """A profile and the ambient credentials are two identities."""
     documents = policy_of(
         accounts=[{"name": "here"}, {"name": "there", "profile": "there"}],
         transforms=[{"id": "tfm-1", "account": "here"}, {"id": "tfm-2", "account": "there"}],
@@ -153,8 +153,8 @@ def test_profiles_have_policies_of_their_own():
     assert set(documents) == {OWN_IDENTITY, "profile there"}
 
 
-def test_an_account_without_anything_to_watch_gets_no_policy():
-    """Only identities that have something to do are printed."""
+def test_an_account_without_transforms_gets_no_policy():
+    """An identity that makes no call is not printed."""
     documents = policy_of(
         accounts=[{"name": "a"}, {"name": "b", "profile": "b"}], transforms=[{"id": "t", "account": "a"}]
     )
@@ -163,8 +163,8 @@ def test_an_account_without_anything_to_watch_gets_no_policy():
 
 
 @pytest.mark.slow
-def test_the_command_prints_json_to_paste(tmp_path):
-    """`iam-policy` prints one policy as it is, several by identity, and asks AWS nothing."""
+def test_the_command_prints_json(tmp_path):
+    """`iam-policy` prints a single policy as it is, and several by identity, without a call to AWS."""
     (tmp_path / "config.yaml").write_text(f"region: eu-west-1\ntransforms: [{ID}]\n")
     printed = run(*EXPORTER, "iam-policy", folder=tmp_path)
     assert printed.exit_code == 0, printed.stderr
@@ -176,8 +176,8 @@ def test_the_command_prints_json_to_paste(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_without_the_permission_for_details_degrades(tmp_path):
-    """`once` with GetMLTransform denied exits 0 and shows the id for a name; so does the metric of requests."""
+def test_once_works_without_the_permission_for_details(tmp_path):
+    """If GetMLTransform is denied, `once` exits with 0, shows the id as name, and counts the denied request."""
     scenario = {"transforms": [{"id": "tfm-a", "name": "alpha"}]}
     with Simulator(scenario) as simulator:
         simulator.faults.set({"kind": "access_denied", "operations": ["GetMLTransform"]})

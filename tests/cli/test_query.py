@@ -1,4 +1,4 @@
-"""What `runs` lists, compared with a plain boto3 client that asks the same."""
+"""The runs that `runs` lists, compared with those that a plain boto3 client gets."""
 
 import json
 import threading
@@ -29,7 +29,7 @@ SORTS = tuple(product(("STARTED", "STATUS", "TASK_RUN_TYPE"), ("ASCENDING", "DES
 
 
 def given(task_type, status, bounds, sort):
-    """Give the command line and the boto3 request that ask for the same."""
+    """Return the flags and the boto3 request that mean the same."""
     (after, before), (column, direction) = bounds, sort
     words = [f"--sort={column}", "--descending" if direction == "DESCENDING" else "--no-descending"]
     criteria = {}
@@ -49,7 +49,7 @@ def given(task_type, status, bounds, sort):
 
 @pytest.fixture(scope="module")
 def world():
-    """Give a simulator whose transform has two runs of each type and status."""
+    """Return a simulator whose transform has two runs of each type and status."""
     with Simulator({"transforms": [{"id": "tfm-x", "name": "x"}]}) as simulator:
         for number, (task_type, status) in enumerate(product(TASK_TYPES * 2, STATUSES)):
             started = START + 71 * number
@@ -67,7 +67,7 @@ def aws(world, tmp_path):
 
 
 def listed(aws, words):
-    """Give what the command reads for these arguments."""
+    """Return the runs that the command reads with these flags."""
     options = parse(["runs", "tfm-x", *words], {})
     assert isinstance(options, RunsOptions)
     return [run for page in RunQuery(options, aws, page_size=30, now=0.0).pages(TARGET, 0) for run in page.runs]
@@ -75,8 +75,8 @@ def listed(aws, words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sort", SORTS, ids="-".join)
-def test_every_filter_and_sort_is_that_of_boto3(sort, world, aws):
-    """For every combination of type, status and time bounds in every order, the list is the one that boto3 gets."""
+def test_every_filter_and_sort_gives_the_runs_of_boto3(sort, world, aws):
+    """Every combination of type, status, time bounds and sort order lists the same runs as boto3."""
     boto = client(world)
     longest = 0
     for task_type, status, bounds in product((None, *TASK_TYPES), (None, *STATUSES), TIME_BOUNDS):
@@ -87,8 +87,8 @@ def test_every_filter_and_sort_is_that_of_boto3(sort, world, aws):
     assert longest == 2 * len(TASK_TYPES) * len(STATUSES)
 
 
-def test_glue_does_the_filtering(world, aws):
-    """What is asked for stands in the request: no run is read only to be left out here."""
+def test_glue_filters_and_sorts(world, aws):
+    """Filter and sort order are in the request, so no run is read only to be dropped by the command."""
     before = world.requests.count("GetMLTaskRuns")
     found = listed(aws, ["--type=EVALUATION", "--status=FAILED", "--started-after=1970-01-02", "--sort=STATUS"])
     (request,) = world.requests.all("GetMLTaskRuns")[before:]
@@ -97,8 +97,8 @@ def test_glue_does_the_filtering(world, aws):
     assert request.params["Sort"] == {"Column": "STATUS", "SortDirection": "DESCENDING"}
 
 
-def test_json_says_what_boto3_says(world, aws):
-    """Each JSON line has the members and values of boto3's answer; times are ISO 8601 texts of the same instants."""
+def test_json_has_the_values_of_boto3(world, aws):
+    """Each JSON line has the fields and values that boto3 returns, with times as ISO 8601 texts."""
     expected = walk(client(world).get_ml_task_runs, "TaskRuns", TransformId="tfm-x")
     found = [json.loads(json_line(run)) for run in listed(aws, [])]
     for run in found:

@@ -1,4 +1,4 @@
-"""`runs` in this process: which transforms, in which form, what goes wrong, and the exit code."""
+"""`runs` in the process of the test: lookup of transforms, output formats, limits, exit codes and errors."""
 
 import csv
 import io
@@ -18,19 +18,19 @@ from tests.aws_environment import ONE, TWO
 from tests.cli.typed import QUICK, configure, runs
 
 JSON = "--output=json"
-WHOLE_ID = "tfm-0123456789abcdef0123456789abcdef01234567"
+COMPLETE_ID = "tfm-0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
 def folder(environment, tmp_path):
-    """Every command is typed in a folder of its own."""
+    """Return an empty folder, the working directory of the commands."""
     environment.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def glue(simulator):
-    """Give a simulator with a run of every status in tfm-a, the FAILED one with an error, and one run in tfm-b."""
+    """Return a simulator with a run of every status in tfm-a, the FAILED one with an error, and one run in tfm-b."""
     for number, status in enumerate(STATUSES):
         started = simulator.world.start - 1000 + number
         fields = {"ErrorString": "Out of memory"} if status == "FAILED" else None
@@ -39,26 +39,26 @@ def glue(simulator):
     return simulator
 
 
-# -- which transforms -------------------------------------------------------------------------------------------------
+# -- lookup of transforms ---------------------------------------------------------------------------------------------
 
 
-def test_a_transform_by_id_or_name_of_the_configuration(glue, folder):
-    """An id or a name in the configuration stands for a transform, without a question to Glue about names."""
+def test_lookup_by_configured_id_or_name(glue, folder):
+    """A configured id or name finds its transform without asking Glue for names."""
     configure(folder, glue.url, transforms=[{"id": "tfm-a", "name": "mine"}, "tfm-b"])
     assert runs("mine", JSON).run_ids == runs("tfm-a", JSON).run_ids == [f"tsk-{s.lower()}" for s in STATUSES[::-1]]
     assert runs("tfm-b", "mine", "--limit=1", JSON).run_ids == ["tsk-b", "tsk-timeout"]
     assert set(glue.requests.counts()) == {"GetMLTaskRuns"}
 
 
-def test_a_transform_by_the_name_that_glue_knows(glue, folder):
-    """A name that only Glue knows is found in the account and region of the configuration."""
+def test_lookup_by_the_name_in_glue(glue, folder):
+    """A name that is not configured is looked up in Glue, in the account and region of the configuration."""
     configure(folder, glue.url, transforms=["tfm-a"])
     assert runs("beta", JSON).run_ids == ["tsk-b"]
     assert runs("tfm-b", JSON).run_ids == ["tsk-b"]
 
 
-def test_all_that_have_a_name_are_shown(glue, folder):
-    """A name stands for every transform that has it, in whatever account."""
+def test_all_transforms_with_the_name_are_shown(glue, folder):
+    """A name finds every transform that has it, in all accounts."""
     for transform_id in ("tfm-one", "tfm-two"):
         glue.world.add_run(transform_id, status="FAILED", run_id=f"tsk-{transform_id}")
     accounts = [{"name": "one", "profile": "one"}, {"name": "two", "profile": "two"}]
@@ -67,21 +67,21 @@ def test_all_that_have_a_name_are_shown(glue, folder):
     assert {one.account for one in glue.requests.all("GetMLTaskRuns")} == {ONE, TWO}
 
 
-def test_all_of_the_configuration(glue, folder):
-    """--all is what is configured and what is discovered, each once."""
+def test_all_shows_configured_and_discovered_transforms_once(glue, folder):
+    """--all shows the configured and the discovered transforms, each once."""
     configure(folder, glue.url, transforms=["tfm-b"], discovery=[{"tags": {"team": "blue"}}, {"name": "bet*"}])
     assert runs("--all", "--limit=1", JSON).run_ids == ["tsk-b", "tsk-timeout"]
 
 
 def test_without_a_configuration(glue):
-    """Region, endpoint and ambient credentials suffice, for ids, for names, and for all transforms of the region."""
+    """With a region, an endpoint and ambient credentials, ids, names and --all work without a configuration."""
     given = ("--region=eu-west-1", f"--endpoint-url={glue.url}", "--limit=1", JSON)
     assert runs("tfm-b", *given).run_ids == runs("beta", *given).run_ids == ["tsk-b"]
     assert runs("--all", *given).run_ids == ["tsk-timeout", "tsk-b"]
 
 
 def test_the_region_of_the_environment_or_of_the_profile(glue, folder, environment):
-    """Without --region it is AWS_REGION, else what the profile says; without any, one line says what to do."""
+    """Without --region the region is that of AWS_REGION or of the profile; without any, one line says what to set."""
     given = ("tfm-b", f"--endpoint-url={glue.url}", JSON)
     with pytest.raises(UsageError, match=r"no region: set --region or AWS_REGION, or name a configuration file"):
         runs(*given)
@@ -94,47 +94,47 @@ def test_the_region_of_the_environment_or_of_the_profile(glue, folder, environme
 
 
 def test_one_region_of_a_configuration(glue, folder):
-    """--region leaves out the transforms of other regions, and looks for others in that region."""
+    """--region leaves out the transforms of other regions, and names are looked up in that region."""
     configure(folder, glue.url, transforms=["tfm-a", {"id": "tfm-x", "region": "us-east-1"}])
     assert runs("--all", "--region=eu-west-1", "--limit=1", JSON).run_ids == ["tsk-timeout"]
     assert {one.region for one in glue.requests.all("GetMLTaskRuns")} == {"eu-west-1"}
     assert "no transform 'tfm-gone' in default us-east-1; " in runs("tfm-gone", "--region=us-east-1").stderr
 
 
-def test_a_whole_id_is_asked_for_as_it_is(folder):
-    """Where there is one account and region, an id in full needs no right but that to its runs."""
-    with Simulator({"transforms": [{"id": WHOLE_ID, "name": "whole"}]}) as glue:
+def test_a_complete_id_needs_no_lookup(folder):
+    """With one account and region, a complete id needs only the permission for GetMLTaskRuns."""
+    with Simulator({"transforms": [{"id": COMPLETE_ID, "name": "whole"}]}) as glue:
         configure(folder, glue.url, transforms=["tfm-a"])
-        assert runs(WHOLE_ID).exit_code == 0
+        assert runs(COMPLETE_ID).exit_code == 0
         assert set(glue.requests.counts()) == {"GetMLTaskRuns"}
 
 
 def test_an_endpoint_for_all_accounts(glue, folder):
-    """--endpoint-url wins over those of the configuration."""
+    """--endpoint-url replaces the endpoints of the configuration."""
     account = {"name": "a", "endpoint_url": "http://127.0.0.1:9"}
     configure(folder, "http://127.0.0.1:9", accounts=[account], transforms=["tfm-b"])
     assert runs("tfm-b", f"--endpoint-url={glue.url}", JSON).run_ids == ["tsk-b"]
 
 
-# -- forms ------------------------------------------------------------------------------------------------------------
+# -- output formats ---------------------------------------------------------------------------------------------------
 
 
-def check(shape, value, place="TaskRun"):
-    """Hold a value of JSON against a shape of the service model; AssertionError with the place where it differs."""
+def check(shape, value, path="TaskRun"):
+    """Compare a value of JSON with a shape of the service model; AssertionError with the path of a difference."""
     if shape.type_name == "structure":
-        assert value.keys() <= shape.members.keys(), place
+        assert value.keys() <= shape.members.keys(), path
         for name, member in value.items():
-            check(shape.members[name], member, f"{place}.{name}")
+            check(shape.members[name], member, f"{path}.{name}")
     elif shape.type_name == "timestamp":
-        assert parse_timestamp(value).tzinfo is not None, place
+        assert parse_timestamp(value).tzinfo is not None, path
     else:
         kinds = {"string": str, "integer": int, "boolean": bool}
-        assert type(value) is kinds[shape.type_name], place
-        assert value in (getattr(shape, "enum", None) or [value]), place
+        assert type(value) is kinds[shape.type_name], path
+        assert value in (getattr(shape, "enum", None) or [value]), path
 
 
 def test_json_lines_have_the_fields_of_the_api(glue, folder):
-    """Each line is an object of the documented shape, with every documented member of its kind of run."""
+    """Each line is an object of the documented shape, and the lines together have every documented member."""
     for task_type in TASK_TYPES:
         glue.world.add_run("tfm-a", task_type, status="FAILED")
     configure(folder, glue.url, transforms=["tfm-a"])
@@ -146,8 +146,8 @@ def test_json_lines_have_the_fields_of_the_api(glue, folder):
     assert {name for run in found for name in run["Properties"]} == shape.members["Properties"].members.keys()
 
 
-def test_json_keeps_what_glue_adds_later(glue, folder):
-    """A member, a type and a status that are not documented yet are shown as they are."""
+def test_json_keeps_members_that_glue_adds_later(glue, folder):
+    """A member, a type and a status that are not documented are shown as they are."""
     fields = {"Cost": {"Dollars": 1.5}, "Status": "PAUSED", "Properties": {"TaskType": "DREAM"}}
     glue.world.add_run("tfm-b", run_id="tsk-new", started=glue.world.start + 5, fields=fields)
     configure(folder, glue.url, transforms=["tfm-b"])
@@ -157,7 +157,7 @@ def test_json_keeps_what_glue_adds_later(glue, folder):
 
 
 def test_csv_has_a_column_for_every_documented_field(glue, folder):
-    """The header has every member of the documented shape by its path, and the rows the values of the JSON lines."""
+    """The header names every member of the documented shape by its path, and rows have the values of the JSON lines."""
     shape = boto3.session.Session()._session.get_service_model("glue").shape_for("TaskRun")
 
     def paths(shape, path=""):
@@ -174,7 +174,7 @@ def test_csv_has_a_column_for_every_documented_field(glue, folder):
 
 
 def test_a_line_for_each_run_in_a_pipe(glue, folder):
-    """In a pipe the table is one line for each run, under a header, without colours, with all that there is to say."""
+    """In a pipe the table has a header and one line for each run, with all details and without colours."""
     configure(folder, glue.url, transforms=["tfm-a", "tfm-b"])
     header, *lines = runs("tfm-a", "tfm-b").stdout.splitlines()
     assert header.split() == ["STATUS", "TYPE", "STARTED", "TOOK", "TRANSFORM", "RUN", "DETAILS"]
@@ -198,8 +198,8 @@ HOSTILE = '=1+1\n\x1b[2J\x1b]0;x\x07SUCCEEDED,"a"\r\n@x \u202e\u2028 \x9b31m <b>
 
 
 @pytest.mark.parametrize("output", ["table", "json", "csv"])
-def test_nothing_that_glue_says_can_forge_output(output, glue, folder):
-    """Error strings, ids, types and names leave no control character, no further line and no formula in any form."""
+def test_texts_of_glue_cannot_forge_output(output, glue, folder):
+    """Error strings, ids, types and names add no control character, no line and no formula to any format."""
     fields = {"ErrorString": HOSTILE, "LogGroupName": HOSTILE, "Properties": {"TaskType": HOSTILE}, "Status": HOSTILE}
     glue.world.add_run("tfm-b", run_id=f"tsk-{HOSTILE}", started=glue.world.start + 9, fields=fields)
     configure(folder, glue.url, transforms=[{"id": "tfm-b", "name": "mine"}, "tfm-a"])
@@ -215,8 +215,8 @@ def test_nothing_that_glue_says_can_forge_output(output, glue, folder):
         assert "'=1+1" in lines[1]
 
 
-def test_what_no_date_and_no_number_is(glue, folder):
-    """Times and durations of the wrong kind, or beyond all calendars, are shown as they are."""
+def test_times_and_durations_of_the_wrong_type(glue, folder):
+    """Times and durations of the wrong type, or outside the calendar, are shown as they are."""
     odd = {"StartedOn": 1e15, "CompletedOn": "soon", "LastModifiedOn": True, "ExecutionTime": -5, "Properties": None}
     glue.world.add_run("tfm-b", run_id="tsk-odd", started=glue.world.start + 9, fields=odd)
     configure(folder, glue.url, transforms=["tfm-b"])
@@ -230,22 +230,22 @@ def test_what_no_date_and_no_number_is(glue, folder):
 # -- limits and exit codes --------------------------------------------------------------------------------------------
 
 
-def test_a_limit_is_for_each_transform_and_asks_for_no_more(glue, folder):
-    """--limit takes the first runs of each transform, in one request of that size and one more."""
+def test_a_limit_applies_to_each_transform_and_each_request(glue, folder):
+    """--limit shows the first runs of each transform, and each request asks for one run more than that."""
     configure(folder, glue.url, transforms=["tfm-a", "tfm-b"])
     assert runs("--all", "--limit=2", JSON).run_ids == ["tsk-timeout", "tsk-failed", "tsk-b"]
     assert [one.params["MaxResults"] for one in glue.requests.all("GetMLTaskRuns")] == [3, 3]
 
 
 def test_a_limit_over_several_pages(glue, folder):
-    """A limit above the page size is taken from several pages; 0 takes all."""
+    """A limit above the page size is read from several pages; 0 reads all runs."""
     configure(folder, glue.url, transforms=["tfm-a"], polling={**QUICK, "page_size": "2"})
     assert runs("tfm-a", "--limit=5", JSON).run_ids == runs("tfm-a", JSON).run_ids[:5]
     assert len(runs("tfm-a", "--limit=0", JSON).run_ids) == len(STATUSES)
 
 
-def test_a_table_has_the_latest_and_says_if_there_are_more(glue, folder):
-    """Without a limit a table shows the 20 latest runs and tells that there are more; JSON and CSV have all."""
+def test_a_table_shows_the_latest_runs_and_a_note_if_there_are_more(glue, folder):
+    """Without --limit a table shows the 20 latest runs and a note that there are more; JSON and CSV show all."""
     for number in range(20):
         glue.world.add_run("tfm-b", status="SUCCEEDED", started=glue.world.start - 10 - number)
     configure(folder, glue.url, transforms=["tfm-b"])
@@ -270,16 +270,16 @@ def test_a_table_has_the_latest_and_says_if_there_are_more(glue, folder):
     ids=str,
 )
 def test_exit_codes(arguments, code, glue, folder):
-    """0 if all was read, 1 if not, and with --exit-code 3 if a run that was listed is FAILED or TIMEOUT."""
+    """The exit code is 0 if all was read, 1 if not, and with --exit-code 3 if a listed run is FAILED or TIMEOUT."""
     configure(folder, glue.url, transforms=["tfm-a", "tfm-b"])
     assert runs(*arguments).exit_code == code
 
 
-# -- what goes wrong --------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_misspelt_name_gets_a_suggestion(glue, folder):
-    """A name that is nowhere is one line with where it was looked for and the nearest that there is."""
+    """An unknown name is one line with the accounts and regions that were searched and the nearest name."""
     configure(folder, glue.url, transforms=[{"id": "tfm-a", "name": "customers"}])
     typed = runs("custmers", "bata", "tfm-a", "--limit=1", JSON)
     assert typed.stderr.splitlines() == [
@@ -289,8 +289,8 @@ def test_a_misspelt_name_gets_a_suggestion(glue, folder):
     assert (typed.exit_code, typed.run_ids) == (1, ["tsk-timeout"])
 
 
-def test_one_transform_that_fails_hurts_no_other(glue, folder):
-    """A transform that is gone or denied is one line with what AWS said and what to do; the others are shown."""
+def test_a_transform_that_fails_does_not_stop_the_others(glue, folder):
+    """A missing or denied transform is one line with the error of AWS and advice; the others are shown."""
     configure(folder, glue.url, transforms=["tfm-a", "tfm-gone", "tfm-b"])
     glue.faults.set({"kind": "access_denied", "transforms": ["tfm-a"]})
     typed = runs("--all", JSON)
@@ -301,8 +301,8 @@ def test_one_transform_that_fails_hurts_no_other(glue, folder):
     assert gone.startswith("tfm-gone: GetMLTaskRuns: EntityNotFoundException: ")
 
 
-def test_an_endpoint_that_is_not_there_is_told_once(glue, folder):
-    """Where nothing answers, the first transform says so, and the others of that account and region are not tried."""
+def test_an_endpoint_that_does_not_answer_is_one_error(glue, folder):
+    """If an endpoint does not answer, the first transform has an error and the others of its lane are skipped."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         accounts = [
@@ -319,8 +319,8 @@ def test_an_endpoint_that_is_not_there_is_told_once(glue, folder):
     assert (typed.exit_code, typed.run_ids) == (1, ["tsk-b"])
 
 
-def test_what_was_read_before_an_endpoint_failed_is_not_told_to_be_missing(glue, folder):
-    """Only the transforms that were really left out are counted as not asked for."""
+def test_only_unread_transforms_count_as_skipped(glue, folder):
+    """A transform that was read before its lane failed is not counted as skipped."""
     configure(folder, glue.url, transforms=["tfm-b", "tfm-a", "tfm-one"])
     glue.faults.set({"kind": "expired_credentials", "transforms": ["tfm-a"]})
     typed = runs("--all", JSON)
@@ -329,7 +329,7 @@ def test_what_was_read_before_an_endpoint_failed_is_not_told_to_be_missing(glue,
 
 
 def test_an_error_message_cannot_forge_a_line(glue, folder):
-    """What AWS says of a failure is one printable line, whatever is in it."""
+    """The error message of AWS is one printable line, whatever it contains."""
     configure(folder, glue.url, transforms=["tfm-a"])
     glue.faults.set({"kind": "error", "code": "SomethingElse", "message": HOSTILE, "transforms": ["tfm-a"]})
     lines = runs("tfm-a").stderr.split("\n")[:-1]
@@ -337,8 +337,8 @@ def test_an_error_message_cannot_forge_a_line(glue, folder):
     assert lines[0].isprintable()
 
 
-def test_names_that_are_denied_do_no_harm_to_ids(glue, folder):
-    """Without the right to the names of transforms, a table shows ids, and only a name cannot be looked for."""
+def test_ids_work_without_the_permission_for_names(glue, folder):
+    """If GetMLTransforms is denied, a table shows ids, and only the lookup of a name fails."""
     glue.faults.set({"kind": "access_denied", "operations": ["GetMLTransforms"]})
     configure(folder, glue.url, transforms=["tfm-a", "tfm-b"])
     shown = runs("--all", "--limit=1")
@@ -363,14 +363,14 @@ def test_names_that_are_denied_do_no_harm_to_ids(glue, folder):
     ids=str,
 )
 def test_contradictions_are_refused(arguments, message):
-    """Arguments that cannot go together are refused in one line."""
+    """Options that contradict each other are refused in one line."""
     with pytest.raises(UsageError) as caught:
         runs(*arguments)
     assert str(caught.value) == message
 
 
-def test_nothing_to_show_is_said(glue, folder):
-    """A list without runs is an empty output, a note, and success: an empty history is no failure."""
+def test_no_matching_runs_is_a_note(glue, folder):
+    """Without matching runs the output is empty, a note says so, and the exit code is 0."""
     configure(folder, glue.url, transforms=["tfm-b"])
     typed = runs("tfm-b", "--status=failed", "--exit-code")
     assert (typed.exit_code, typed.stdout, typed.stderr) == (0, "", "no matching runs\n")

@@ -1,4 +1,4 @@
-"""`runs` in a real terminal of 80 and of 200 columns, and in a pipe."""
+"""`runs` in a real terminal with 80 and with 200 columns, and in a pipe."""
 
 import re
 
@@ -18,7 +18,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[1;1HSUCCEEDED [bold]fine[/bold] \u202etxe
 
 @pytest.fixture
 def glue(simulator, tmp_path):
-    """Give a simulator with a run of each status in two transforms, and a configuration that has both."""
+    """Return a simulator with a run of each status in two transforms, which the configuration contains."""
     for transform_id in ("tfm-a", "tfm-b"):
         for number, status in enumerate(STATUSES):
             fields = {"ErrorString": {"FAILED": ERROR, "TIMEOUT": HOSTILE}.get(status)}
@@ -37,20 +37,20 @@ def glue(simulator, tmp_path):
 
 
 def shown(screen):
-    """Give the lines of a screen between the command and the next prompt."""
+    """Return the lines of a screen between the command and the next prompt."""
     return screen.split(PROMPT)[1].splitlines()[1:]
 
 
 @pytest.mark.usefixtures("glue")
 @pytest.mark.parametrize("columns", [80, 200])
 def test_a_table_fits_the_terminal(columns, tmp_path):
-    """Every status, id, error, path, job and time stands on the screen, and no line is broken by the terminal."""
+    """The screen shows every status, id, error, path, job and time, and the terminal wraps no line."""
     with terminal(tmp_path, columns=columns) as screen:
         screen.type("glue-ml-exporter runs customers; echo exit $?")
         lines = shown(screen.wait_for_prompt())
         joined = screen.call("capture-pane", "-p", "-J").split(PROMPT)[1].splitlines()[1:]
     text = "\n".join(lines)
-    # A line that the terminal has broken would be longer here.
+    # -J joins wrapped lines, so a line that the terminal wrapped would be longer here.
     assert max(map(len, joined)) <= columns
     assert [line.split()[0] for line in lines if re.match("[A-Z]", line)][-7:] == list(STATUSES)
     for status in STATUSES:
@@ -65,8 +65,8 @@ def test_a_table_fits_the_terminal(columns, tmp_path):
 
 
 @pytest.mark.usefixtures("glue")
-def test_what_glue_says_does_not_move_the_cursor(tmp_path):
-    """Escape sequences and markup in an error string stand on the screen as text; the title stays as it was."""
+def test_texts_of_glue_cannot_control_the_terminal(tmp_path):
+    """Escape sequences and markup in an error string are shown as text, and the title does not change."""
     with terminal(tmp_path, columns=80) as screen:
         title = screen.call("display-message", "-p", "#{pane_title}")
         screen.type("glue-ml-exporter runs customers --status=timeout")
@@ -77,8 +77,8 @@ def test_what_glue_says_does_not_move_the_cursor(tmp_path):
 
 
 @pytest.mark.usefixtures("glue")
-def test_colours_tell_the_status_unless_they_are_unwanted(tmp_path):
-    """A failure is red and a success green; with NO_COLOR nothing is."""
+def test_statuses_have_colours_without_no_color(tmp_path):
+    """A failed run is red and a successful run green; with NO_COLOR there are no colours."""
     with terminal(tmp_path, columns=200, lines=100) as screen:
         screen.type("glue-ml-exporter runs customers")
         screen.wait_for_prompt()
@@ -90,8 +90,8 @@ def test_colours_tell_the_status_unless_they_are_unwanted(tmp_path):
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", plain)
 
 
-def test_progress_is_told_while_it_pages_and_then_taken_away(glue, tmp_path):
-    """While Glue is slow the terminal shows which transform is being read; at the end nothing of it is left."""
+def test_progress_is_shown_during_the_calls_and_then_removed(glue, tmp_path):
+    """While Glue is slow, the terminal shows which transform is being read; at the end that line is gone."""
     with terminal(tmp_path, columns=80) as screen:
         glue.faults.set({"kind": "delay", "seconds": "2s", "transforms": ["tfm-b"], "times": 1})
         screen.type("glue-ml-exporter runs --all --limit=1 --output=csv > all.csv")
@@ -102,11 +102,13 @@ def test_progress_is_told_while_it_pages_and_then_taken_away(glue, tmp_path):
 
 
 def test_an_interrupt_is_one_line(glue, tmp_path):
-    """Ctrl-C while Glue hangs ends the command with one line and the code that shells give an interrupt."""
+    """Ctrl-C while Glue hangs ends the command with one line and exit code 130."""
     glue.faults.set({"kind": "delay", "seconds": "1m"})
     with terminal(tmp_path, columns=80) as screen:
         screen.type("glue-ml-exporter runs customers")
-        wait_for(lambda: screen.screen().count("customers") == 2, describe=screen.screen)  # the second one: progress
+        wait_for(
+            lambda: screen.screen().count("customers") == 2, describe=screen.screen
+        )  # the second one is the line of progress
         screen.press("C-c")
         screen.wait_for_prompt()
         screen.type("echo exit $?")
@@ -116,8 +118,8 @@ def test_an_interrupt_is_one_line(glue, tmp_path):
 
 
 @pytest.mark.usefixtures("glue")
-def test_a_pipe_gets_lines_and_may_be_closed(tmp_path):
-    """In a pipe each run is one line for grep; a reader that leaves early is no error of ours."""
+def test_a_pipe_gets_lines_and_can_be_closed(tmp_path):
+    """In a pipe each run is one line for grep, and it is no error if the reader closes the pipe early."""
     command = f"{' '.join(EXPORTER)} runs --all"
     shell = run(
         "bash", "-c", f"{command} | grep -c FAILED", folder=tmp_path, environ={**CREDENTIALS, "PYTHONPATH": str(ROOT)}
@@ -129,8 +131,8 @@ def test_a_pipe_gets_lines_and_may_be_closed(tmp_path):
     assert closed.stderr == ""
 
 
-def test_an_encoding_without_the_characters_is_no_end(glue, tmp_path):
-    """In a locale that cannot write a character of a name, it is written as an escape."""
+def test_characters_that_the_encoding_lacks_are_escaped(glue, tmp_path):
+    """A character that the encoding of stdout lacks is written as an escape."""
     glue.world.add_run("tfm-b", status="FAILED", fields={"ErrorString": "Größe 日本"}, run_id="tsk-odd")
     environ = {**CREDENTIALS, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
     done = run(*EXPORTER, "runs", "tfm-b", "--limit=1", folder=tmp_path, environ=environ)

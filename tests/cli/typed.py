@@ -1,4 +1,4 @@
-"""Commands typed in this process, in a folder of their own, and what came of them."""
+"""Commands that run in the process of the test, and their output."""
 
 import io
 import json
@@ -20,7 +20,7 @@ QUICK = {"requests_per_second": "1000", "max_attempts": "1"}
 
 @dataclass(frozen=True)
 class Typed:
-    """What a command has printed, and its exit code."""
+    """The output and the exit code of a command."""
 
     exit_code: int
     stdout: str
@@ -28,17 +28,17 @@ class Typed:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        """The runs in JSON lines."""
+        """The runs of an output in JSON lines."""
         return [json.loads(line) for line in self.stdout.splitlines()]
 
     @property
     def run_ids(self) -> list[str]:
-        """The ids of these runs."""
+        """The ids of the runs of an output in JSON lines."""
         return [run["TaskRunId"] for run in self.objects]
 
 
 def configure(folder: Path, url: str, **sections: Any) -> Path:
-    """Write a configuration with this endpoint, quick and of few attempts."""
+    """Write a configuration with this endpoint, one attempt for each call and a high rate limit."""
     file = folder / "config.yaml"
     content = {"region": "eu-west-1", "endpoint_url": url, "polling": QUICK, **sections}
     file.write_text(yaml.safe_dump(content))
@@ -46,7 +46,7 @@ def configure(folder: Path, url: str, **sections: Any) -> Path:
 
 
 def runs(*arguments: str, environ: Mapping[str, str] | None = None, output: io.StringIO | None = None) -> Typed:
-    """Type `glue-ml-exporter runs` with these arguments."""
+    """Run `glue-ml-exporter runs` with these arguments."""
     options = parse(["runs", *arguments], environ or {})
     assert isinstance(options, RunsOptions)
     out, err = output or io.StringIO(), io.StringIO()
@@ -55,7 +55,7 @@ def runs(*arguments: str, environ: Mapping[str, str] | None = None, output: io.S
 
 
 def live(file: Path) -> Typed:
-    """Type `glue-ml-exporter check-config --live` with this configuration."""
+    """Run `glue-ml-exporter check-config --live` with this configuration."""
     options = parse(["check-config", "--live", f"--config.file={file}"], {})
     assert isinstance(options, CheckConfigOptions)
     out, err = io.StringIO(), io.StringIO()
