@@ -7,7 +7,8 @@ from bench.glue import now_after, pages
 from bench.measure import in_fresh_process, resident_bytes
 from bench.tables import Row, at_most, seconds
 from bench.transforms import CONFIG
-from exporter.counting.ledger import Ledger, Reading
+from exporter.counting.ledger import Ledger
+from exporter.counting.reading import Reading
 from exporter.glue.decode import decode_page
 
 TITLE = "Ledger: a million finished runs"

@@ -8,8 +8,8 @@ from bench.glue import PAGE, now_after, page, pages
 from bench.measure import in_turns, wall_seconds
 from bench.tables import Row, seconds
 from bench.transforms import CONFIG
-from exporter.counting.changes import Changes
-from exporter.counting.ledger import Ledger, Reading
+from exporter.counting.ledger import Changes, Ledger
+from exporter.counting.reading import Reading
 from exporter.glue.decode import decode_page
 from exporter.state.store import StateFile, open_state
 

@@ -11,7 +11,8 @@ from prometheus_client.samples import Exemplar as StockExemplar
 
 from exporter.config.settings import load_config
 from exporter.counting.counters import Series, Total
-from exporter.counting.ledger import Ledger, Reading
+from exporter.counting.ledger import Ledger
+from exporter.counting.reading import Reading
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.metrics import METRICS, Metric
 from exporter.exposition.publisher import Exposition

@@ -83,7 +83,7 @@ class Service:
         has counted meanwhile.
         """
         try:
-            dropped = state.keep_only(self._shard.owns)
+            dropped = state.drop_others(self._shard.owns)
         except StateError as error:
             self.telemetry.state_write_errors.inc()
             log.error("transforms of other shards could not be deleted from the state file", error=str(error))

@@ -1,7 +1,7 @@
-"""What a counter or a histogram has come to: immutable values that only grow.
+"""The value of a counter or a histogram: immutable, and it only grows.
 
-A total is replaced, never changed, so whoever holds one (a publication, the state file, a held-back series) may keep it
-without a copy, and "has it moved?" is a comparison of identities.
+An increment makes a new value. So a publication, the state file and the initial values can all keep a value without
+a copy, and one comparison of identities shows whether a counter has changed.
 """
 
 from bisect import bisect_left
@@ -13,7 +13,7 @@ Family = Literal["started", "finished", "execution", "duration"]
 
 
 class Series(NamedTuple):
-    """The name of one counting series of a transform. ``status`` is empty for runs started."""
+    """The key of one counter or histogram of a transform. ``status`` is empty for runs started."""
 
     family: Family
     task_type: str
@@ -24,11 +24,11 @@ FIRST_SERIES: frozenset[Series] = frozenset(
     [Series("started", t, "") for t in TASK_TYPES]
     + [Series("finished", t, s) for t in TASK_TYPES for s in FINAL_STATUSES]
 )
-"""The counters that exist, at 0, from the first poll on: a counter born at 1 is invisible to ``increase()``."""
+"""The counters that exist at 0 from the first poll on. ``increase()`` misses the first step of one that starts at 1."""
 
 
 class Exemplar(NamedTuple):
-    """The run behind an increment (OpenMetrics 1.0, "Exemplars"); ``time`` is UTC seconds."""
+    """The run that caused an increment (OpenMetrics 1.0, "Exemplars"); ``time`` is UTC seconds."""
 
     run_id: str
     value: float
@@ -36,20 +36,20 @@ class Exemplar(NamedTuple):
 
 
 class Count(NamedTuple):
-    """A counter's value and the newest run that moved it."""
+    """The value of a counter and the run that incremented it last."""
 
     value: int = 0
     exemplar: Exemplar | None = None
 
     def plus_one(self, exemplar: Exemplar | None) -> "Count":
-        """Return the count after one more run."""
+        """Return the count after one more run; without an exemplar, the last one stays."""
         return Count(self.value + 1, exemplar or self.exemplar)
 
 
 class Histogram(NamedTuple):
-    """A histogram's observations by bucket.
+    """The observations of a histogram by bucket.
 
-    ``counts`` and ``exemplars`` have one place per upper bound, and one more for +Inf; counts are not cumulative.
+    ``counts`` and ``exemplars`` have one item for each upper bound and one for +Inf. Counts are not cumulative.
     """
 
     counts: tuple[int, ...]
@@ -58,16 +58,16 @@ class Histogram(NamedTuple):
 
     @classmethod
     def empty(cls, bounds: tuple[float, ...]) -> "Histogram":
-        """Return a histogram over ``bounds`` (ascending, without +Inf) that has seen nothing."""
-        places = len(bounds) + 1
-        return cls((0,) * places, 0.0, (None,) * places)
+        """Return a histogram without observations over ``bounds`` (ascending, without +Inf)."""
+        buckets = len(bounds) + 1
+        return cls((0,) * buckets, 0.0, (None,) * buckets)
 
     def plus(self, exemplar: Exemplar, bounds: tuple[float, ...]) -> "Histogram":
-        """Return the histogram after observing ``exemplar.value``; bounds are inclusive as ``le`` demands."""
-        place = bisect_left(bounds, exemplar.value)
+        """Return the histogram after it has observed ``exemplar.value``; a bound belongs to its own bucket (``le``)."""
+        bucket = bisect_left(bounds, exemplar.value)
         counts, exemplars = list(self.counts), list(self.exemplars)
-        counts[place] += 1
-        exemplars[place] = exemplar
+        counts[bucket] += 1
+        exemplars[bucket] = exemplar
         return Histogram(tuple(counts), self.sum + exemplar.value, tuple(exemplars))
 
 

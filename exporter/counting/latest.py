@@ -1,6 +1,6 @@
-"""What a ledger tells the gauges: plain facts about the runs of one transform.
+"""The newest runs and the current run counts of one transform, for the gauges.
 
-Pure, as the ledger is.
+Pure: no clock, no network, no lock.
 """
 
 from collections.abc import Mapping
@@ -12,22 +12,30 @@ from exporter.model.task_run import TaskRun
 
 @dataclass(slots=True)
 class LatestRun:
-    """The newest facts about one task type; times are UTC seconds, None until there is one.
+    """The newest times and values of one task type. Times are UTC seconds, None while there is none.
 
-    Only the reading that made its own copy changes it; what a ledger or a view holds stays as it is.
+    A `Reading` updates a copy of its own. A ledger and the values of gauges never change theirs, so any thread may
+    read them.
     """
 
+    # The field names are keys of the JSON in the state file (table ``transform``, column ``latest``).
     start: float | None = None
+    """StartedOn of the run that started last."""
     run: int | None = None
+    """Fingerprint of that run."""
     status: str | None = None
+    """Present status of that run."""
     success: float | None = None
+    """CompletedOn of the newest SUCCEEDED run; the next two are for FAILED and TIMEOUT."""
     failed: float | None = None
     timeout: float | None = None
     finish: float | None = None
+    """CompletedOn of the run that ended last."""
     execution: float | None = None
+    """ExecutionTime of the run that ended last, in seconds."""
 
-    def note(self, run: TaskRun, fingerprint: int, *, final: bool) -> None:
-        """Take ``run`` into account, which is ``final`` or is not."""
+    def update(self, run: TaskRun, fingerprint: int, *, final: bool) -> None:
+        """Take one run into account; ``final`` says whether it has ended."""
         started, completed = run.started, run.completed
         if started is not None and (self.start is None or started >= self.start):
             self.start, self.run = started, fingerprint
@@ -50,10 +58,11 @@ class LatestRun:
 
 @dataclass(frozen=True, slots=True)
 class GaugeValues:
-    """What the gauges show: an immutable picture of the ledger after a poll."""
+    """The values of a transform's gauges after a poll; immutable."""
 
     runs: Mapping[RunKind, int]
-    """Runs started within the lookback, by present status; every documented pair is there."""
+    """Number of runs started within the lookback, by present status; 0 for a documented kind without runs."""
     latest: Mapping[str, LatestRun]
+    """By task type."""
     oldest_active: Mapping[str, float]
-    """StartedOn of the oldest unfinished run, by task type."""
+    """StartedOn (UTC seconds) of the oldest unfinished run, by task type."""

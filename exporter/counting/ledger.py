@@ -1,202 +1,76 @@
-"""What is known of the runs of one transform, and what they come to; each finish is counted exactly once.
+"""The runs of one transform and their counters; each finish is counted exactly once.
 
-The ledger knows every run that started at or after its ``floor``. A run that it has not met is news when it started
-there, and history when it started before: nobody looked there yet, or the run was known once and is forgotten. At the
-first poll the floor is infinite, so everything that is already final is history: it shows in gauges and times and
-moves no counter. A run that this poll should have shown and did not, since pages shifted under it, is history as well:
-it had completed before the newest thing that the poll saw (``began``).
+A ledger knows every run that started at or after its ``floor``. Of the runs that it does not know, only those that
+started at or after the floor are new; the others belong to the baseline, change no counter, and show in gauges only.
 
-Pure: no clock, no network, no lock. A poll is a `Reading`, filled run by run and compared with the ledger as it
-grows; nothing changes until `Ledger.commit`, so a poll that fails half-way leaves no trace.
+Example: the exporter starts at 10:00 with a lookback of 30 days. Before the first complete poll the floor is infinite,
+so every run that ended before 10:00 is baseline. The poll sets the floor to 30 days before 10:00. A run that started
+at 09:50 and is open at 10:00 is known, and counts when it ends. At 10:05 Glue shows a run for the first time that
+ended at 09:58: it is baseline too, since the first poll saw newer times (``baseline_end``) and missed it only because
+pages shifted while they were read. As old runs are forgotten, the floor rises above them, so none counts again.
+
+Pure: no clock, no network, no lock. A poll fills a `Reading`, and only `Ledger.commit` changes the ledger. So a poll
+that fails before its end leaves no trace.
 """
 
-import heapq
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 
-from exporter.counting.changes import Changes
 from exporter.counting.counters import Count, Exemplar, Family, Histogram, Series, Total
-from exporter.counting.fingerprint import CODE_BITS, CODE_MASK, GONE, TICK, fingerprint_of, pack, started_of
+from exporter.counting.fingerprint import TICK, fingerprint_of, started_of
+from exporter.counting.finished_runs import FinishedRuns
 from exporter.counting.latest import GaugeValues, LatestRun
-from exporter.counting.run_kinds import CODES, FINAL_CODES, KNOWN_KINDS, RunKind, RunKinds
-from exporter.model.task_run import RunPage, TaskRun, sanitized
+from exporter.counting.reading import Reading
+from exporter.counting.run_kinds import KNOWN_KINDS, RunKind, RunKinds
+from exporter.model.task_run import TaskRun
 
 
-class Reading:
-    """The runs of one poll, as its pages come in, compared with a ledger that they do not change yet."""
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The changes that one poll made to a ledger, for the log and the state file."""
 
-    def __init__(self, ledger: "Ledger", *, now: float, since: float, cutoff: float) -> None:
-        """Begin a poll at ``now`` that lists the runs started at or after ``since``; all UTC seconds.
+    started: tuple[TaskRun, ...]
+    finished: tuple[TaskRun, ...]
+    status_changed: tuple[tuple[TaskRun, str], ...]
+    """Finished runs whose status differs from before, each with its former status; they are not counted again."""
+    missing: tuple[TaskRun, ...]
+    """Open runs that Glue no longer knows."""
+    upserts: Mapping[int, int]
+    """Fingerprint -> packed entry of every finished run that is new or changed."""
+    dropped: tuple[int, ...]
+    """Fingerprints of the finished runs that are no longer remembered."""
+    state_changed: bool
+    """Whether the open runs, the latest runs, the watermark or the floor differ from before."""
 
-        ``cutoff`` is where the lookback begins: finished runs that started before it are not remembered.
-        """
-        self.now = now
-        self.since = since
-        self.cutoff = cutoff
-        self._ledger = ledger
-        self._counting = ledger.counting
-        """Before it counts, a ledger knows no run, and none is news."""
-        self.settled: dict[int, int] = {}
-        self.open: dict[str, TaskRun] = {}
-        self.finished: dict[int, TaskRun] = {}
-        self.started: list[TaskRun] = []
-        self.recanted: list[tuple[TaskRun, str]] = []
-        self.gone: dict[str, TaskRun] = {}
-        self.missed: list[str] = []
-        self.latest: dict[str, LatestRun] = {}
-        self.watermark = ledger.watermark
+    def __bool__(self) -> bool:
+        """Return whether there is anything to store."""
+        return bool(self.upserts or self.dropped or self.state_changed)
 
-    def add_page(self, page: RunPage) -> None:
-        """Take the runs of a page."""
-        if self._counting or not page or not self._add_history(page):
-            for run in page:
-                self.add(run)
 
-    def _add_history(self, page: RunPage) -> bool:
-        """Take a page as the first scan of a long history has them by the thousand; whether it was such a page.
-
-        All its runs have ended, no time of theirs is in doubt, none was seen before, and as nothing is counted yet
-        none is news. Then `add` comes down to this, in little more than half of its time.
-        """
-        codes = [FINAL_CODES.get(kind, 0) for kind in page.kinds]
-        starts, ends = [*filter(None, page.starts)], [*filter(None, page.ends)]
-        if not (all(codes) and len(starts) == len(ends) == len(page)):
-            return False
-        newest = max(starts)
-        if min(starts) < max(self.cutoff, 0) or newest >= self.now or min(ends) < 0 or max(ends) > self.now:
-            return False
-        fingerprints = [*map(fingerprint_of, page.ids)]
-        if len(set(fingerprints)) < len(page) or not self.settled.keys().isdisjoint(fingerprints):
-            return False
-        if not self.open.keys().isdisjoint(page.ids):
-            return False
-        self.settled.update(zip(fingerprints, map(pack, starts, codes), strict=True))
-        self.watermark = max(self.watermark or 0.0, newest)
-        # The newest facts are those of the last to start and of the last to end, of each type and status.
-        telling: set[int] = set()
-        for times in (starts, ends):
-            oldest_first = sorted(range(len(page)), key=times.__getitem__)
-            telling.update({codes[position]: position for position in oldest_first}.values())
-        for position in sorted(telling):
-            run = sanitized(page.run_at(position), self.now)
-            self._latest_of(run.task_type).note(run, fingerprints[position], final=True)
-        return True
-
-    def add(self, told: TaskRun) -> None:
-        """Take one run; the same run may come again, from an overlapping page or a look-up of its own."""
-        code = CODES.get((told.task_type, told.status))
-        if code is None:
-            told, code = self._ledger.run_kinds.named(told)
-        now = self.now
-        run = sanitized(told, now)
-        fingerprint = fingerprint_of(told.run_id)
-        final = told.final
-        if final:
-            self._add_final(told, run, fingerprint, code)
-        elif fingerprint in self.settled:
-            return  # a page that was read out of order: what has ended does not run again
-        else:
-            self._add_open(told, run, fingerprint, code)
-        self._latest_of(run.task_type).note(run, fingerprint, final=final)
-        started = run.started
-        if started is not None and (self.watermark is None or started > self.watermark):
-            # A start ahead of our own clock must not carry the watermark past runs that are yet to come.
-            self.watermark = started if started < now else max(self.watermark or 0.0, now)
-
-    def _latest_of(self, task_type: str) -> LatestRun:
-        latest = self.latest.get(task_type)
-        if latest is None:
-            known = self._ledger.latest.get(task_type)
-            latest = self.latest[task_type] = LatestRun() if known is None else replace(known)
-        return latest
-
-    def _add_final(self, told: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
-        ledger = self._ledger
-        seen_open = self.open.pop(run.run_id, None) if self.open else None
-        before = ledger.finished.get(fingerprint)
-        packed = self.settled.get(fingerprint, before)
-        if packed is not None and packed & CODE_MASK != GONE:
-            self._add_known(told, fingerprint, code, packed)
-            return
-        news = False
-        if self._counting:
-            was_open = before is not None or run.run_id in ledger.open or run.run_id in ledger.gone
-            news = was_open or ledger.is_news(told)
-            if news:
-                if not was_open and seen_open is None:
-                    self.started.append(run)
-                self.finished[fingerprint] = run
-        effective_time = told.effective_time
-        if effective_time is None:
-            effective_time = self.now
-        if news or effective_time >= self.cutoff:
-            self.settled[fingerprint] = pack(effective_time, code)
-
-    def _add_known(self, told: TaskRun, fingerprint: int, code: int, packed: int) -> None:
-        if packed & CODE_MASK != code and fingerprint not in self.settled:
-            self.recanted.append((told, self._ledger.run_kinds.run_kind(packed & CODE_MASK)[1]))
-        # Without a date its age is counted from the last sighting: it can come back as long as it is seen.
-        effective_time = told.effective_time
-        if effective_time is None:
-            effective_time = max(self.now, started_of(packed))
-        repacked = pack(effective_time, code)
-        if repacked != packed:
-            self.settled[fingerprint] = repacked
-
-    def _add_open(self, told: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
-        ledger = self._ledger
-        before = ledger.finished.get(fingerprint)
-        if before is not None and before & CODE_MASK != GONE:
-            self._add_known(told, fingerprint, code, before)
-            return
-        known = before is not None or any(run.run_id in runs for runs in (ledger.open, self.open, ledger.gone))
-        if not known and ledger.is_news(told):
-            self.started.append(run)
-        self.open[run.run_id] = run
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of the lookback is read."""
-        return self.since <= self.cutoff
-
-    def unseen(self) -> list[str]:
-        """Return the ids of the open runs that the listing did not show; each is to be looked up by itself."""
-        return [
-            run_id
-            for run_id in (*self._ledger.open, *self._ledger.gone)
-            if run_id not in self.open and fingerprint_of(run_id) not in self.settled
-        ]
-
-    def lost(self, run_id: str) -> None:
-        """Take note that Glue does not know an open run: it leaves the gauges, and counts if it comes back."""
-        if run_id in self._ledger.open:
-            self.gone[run_id] = self._ledger.open[run_id]
-        else:
-            self.missed.append(run_id)
+NO_CHANGES = Changes((), (), (), (), {}, (), state_changed=False)
 
 
 class Ledger:
-    """The runs of one transform: which are open, which have finished, and what all of them come to."""
+    """The runs of one transform: the open ones, the finished ones, and the counters of all."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        """Take the upper bounds of both histograms, in ascending seconds, without +Inf."""
+        """Take the upper bounds of both histograms: ascending seconds, without +Inf."""
         self.bounds = bounds
         self.totals: dict[Series, Total] = {}
         self.open: dict[str, TaskRun] = {}
-        self.gone: dict[str, TaskRun] = {}
-        """Open runs that Glue denied; asked for until a reading of the whole lookback misses them as well."""
-        self.finished: dict[int, int] = {}
+        self.missing: dict[str, TaskRun] = {}
+        """Open runs that Glue no longer knows. They are looked up until a poll of the whole lookback misses them."""
+        self.finished = FinishedRuns()
         self.latest: dict[str, LatestRun] = {}
         self.floor = math.inf
-        self.began = -math.inf
+        """UTC seconds: the ledger knows every run that started then or later."""
+        self.baseline_end = -math.inf
+        """UTC seconds: the newest time in the first complete poll."""
         self.watermark: float | None = None
+        """UTC seconds: the newest start seen, at most the host's time."""
         self.run_kinds = RunKinds()
-        self._counts: dict[int, int] = {}
-        self._late: list[tuple[int, int]] = []
-        self._newest = 0
-        self._holes = 0
 
     @classmethod
     def restore(
@@ -204,36 +78,36 @@ class Ledger:
         bounds: tuple[float, ...],
         *,
         floor: float,
-        began: float,
+        baseline_end: float,
         watermark: float | None,
         foreign: list[RunKind],
         latest: dict[str, LatestRun],
         open_runs: Iterable[TaskRun],
-        gone: Iterable[TaskRun],
+        missing: Iterable[TaskRun],
         finished: Iterable[tuple[int, int]],
     ) -> "Ledger":
-        """Return a ledger as it was; ``finished`` comes in the order of its packed values."""
+        """Return a ledger as it was stored, without totals; ``finished`` is in ascending order of packed entries."""
         ledger = cls(bounds)
-        ledger.floor, ledger.began, ledger.watermark = floor, began, watermark
+        ledger.floor, ledger.baseline_end, ledger.watermark = floor, baseline_end, watermark
         ledger.run_kinds, ledger.latest = RunKinds(foreign), latest
         ledger.open = {run.run_id: run for run in open_runs}
-        ledger.gone = {run.run_id: run for run in gone}
-        ledger._settle(dict(finished))
+        ledger.missing = {run.run_id: run for run in missing}
+        ledger.finished.update(dict(finished))
         return ledger
 
-    def rebucket(self, bounds: tuple[float, ...]) -> None:
-        """Begin the histograms anew over other bounds; what was observed cannot be told apart again."""
+    def change_buckets(self, bounds: tuple[float, ...]) -> None:
+        """Restart the histograms at 0 with other bounds; past observations cannot be sorted into other buckets."""
         self.bounds = bounds
         self.totals = {series: total for series, total in self.totals.items() if isinstance(total, Count)}
 
-    # -- what to ask for --------------------------------------------------------------------------------------------
+    # -- the request of the next poll -------------------------------------------------------------------------------
 
     def since(self, cutoff: float, overlap: float, page_size: int) -> float:
-        """Return the StartedAfter (UTC seconds) of the cheapest poll that misses nothing.
+        """Return the StartedAfter (UTC seconds) of the cheapest poll that misses no run; never before ``cutoff``.
 
-        Reading from the oldest open run shows all open runs, but a run that hangs for weeks would make every poll
-        re-read weeks. So each open run may also be looked up by itself, for one call: take the split that costs the
-        fewest calls. Never before ``cutoff``.
+        A listing from the oldest open run shows all open runs. But if one run hangs for weeks, each such poll lists
+        weeks. So the caller may also look up single open runs, for one call each. This picks the start with the
+        fewest calls in all.
         """
         if self.watermark is None:
             return cutoff
@@ -250,13 +124,12 @@ class Ledger:
         return best
 
     def start_of_newest(self, count: int) -> float:
-        """Return where the ``count`` newest finished runs begin (UTC seconds), infinity if there is none."""
-        newest_first = map(started_of, reversed(self.finished.values()))
-        return min(islice(newest_first, count), default=math.inf)
+        """Return the oldest start (UTC seconds) of the ``count`` newest finished runs, infinity if there is none."""
+        return min(islice(self.finished.starts_newest_first(), count), default=math.inf)
 
     def _pages_since(self, starts: list[float], page_size: int) -> Iterator[tuple[float, int]]:
-        """Yield each of the descending ``starts`` with the pages that a listing from there takes."""
-        newest_first = (started_of(packed) for packed in reversed(self.finished.values()))
+        """Yield each of the descending ``starts`` with the number of pages that a listing from there takes."""
+        newest_first = self.finished.starts_newest_first()
         seen = len(self.open)
         upcoming = next(newest_first, -math.inf)
         for start in starts:
@@ -265,133 +138,79 @@ class Ledger:
                 upcoming = next(newest_first, -math.inf)
             yield start, seen // page_size + 1
 
-    # -- what a poll brings -----------------------------------------------------------------------------------------
+    # -- the result of a poll ---------------------------------------------------------------------------------------
 
-    def is_news(self, run: TaskRun) -> bool:
-        """Whether a run never met before is news, not history."""
-        if not self.counting:
+    @property
+    def has_baseline(self) -> bool:
+        """Whether there was a complete poll; counters exist from then on."""
+        return self.floor != math.inf
+
+    def is_new(self, run: TaskRun) -> bool:
+        """Return whether a run that the ledger does not know counts as new; pass the raw run, not a sanitized one."""
+        if not self.has_baseline:
             return False
-        if run.final and run.completed is not None and run.completed < self.began:
+        if run.final and run.completed is not None and run.completed < self.baseline_end:
             return False
         effective_time = run.effective_time
         return effective_time is None or effective_time >= self.floor
 
-    @property
-    def counting(self) -> bool:
-        """Whether there was a first complete poll: from then on there are counters."""
-        return self.floor != math.inf
-
     def commit(self, reading: Reading) -> Changes:
-        """Believe a complete reading: count what is new, forget what is too old, and tell what has changed."""
+        """Apply a complete reading: count new starts and finishes, update the runs, and forget the old ones."""
         for run in reading.started:
             self._count(Series("started", run.task_type, ""), None)
         for run in reading.finished.values():
             self._count_finish(run)
-        opened = self._replace_open(reading)
-        reopened = self._reopen(reading.open)
-        self._settle(reading.settled)
-        remembered = self._remember(reading)
+        open_changed = self._update_open(reading)
+        reopened = [fp for fp in map(fingerprint_of, reading.open) if self.finished.remove(fp) is not None]
+        self.finished.update(reading.upserts)
+        progress_changed = self._update_progress(reading)
         forgotten = self._forget(reading.cutoff)
         return Changes(
             started=tuple(reading.started),
             finished=tuple(reading.finished.values()),
-            recanted=tuple(reading.recanted),
-            gone=tuple(reading.gone.values()),
-            settled=reading.settled,
+            status_changed=tuple(reading.status_changed),
+            missing=tuple(reading.missing.values()),
+            upserts=reading.upserts,
             dropped=(*reopened, *forgotten),
-            remembered=opened or remembered,
+            state_changed=open_changed or progress_changed,
         )
 
-    def _remember(self, reading: Reading) -> bool:
-        """Take over how far the reading has looked and the newest facts; whether any of it is new."""
+    def _update_open(self, reading: Reading) -> bool:
+        """Move runs between open, missing and finished; return whether the open or the missing ones changed."""
+        before = (dict(self.open), dict(self.missing))
+        for run_id in reading.missing:
+            del self.open[run_id]
+        self.missing |= reading.missing
+        for run in reading.finished.values():
+            self.open.pop(run.run_id, None)
+            self.missing.pop(run.run_id, None)
+        for run_id in (*reading.open, *(reading.still_missing if reading.covers_lookback else ())):
+            self.missing.pop(run_id, None)
+        self.open.update(reading.open)
+        return before != (self.open, self.missing)
+
+    def _update_progress(self, reading: Reading) -> bool:
+        """Update the watermark, the floor and the latest runs; return whether any of them changed."""
         before = (self.watermark, self.floor, self.latest)
-        if not self.counting:
-            times = [time for facts in reading.latest.values() for time in (facts.start, facts.finish)]
-            self.began = max((time for time in times if time is not None), default=self.began)
+        if not self.has_baseline:
+            times = [time for latest in reading.latest.values() for time in (latest.start, latest.finish)]
+            self.baseline_end = max((time for time in times if time is not None), default=self.baseline_end)
         self.watermark = reading.watermark
         self.floor = min(self.floor, reading.since)
         self.latest = self.latest | reading.latest
         return before != (self.watermark, self.floor, self.latest)
 
-    def _replace_open(self, reading: Reading) -> bool:
-        before = (dict(self.open), dict(self.gone))
-        for run_id, run in reading.gone.items():
-            del self.open[run_id]
-            reading.settled[fingerprint_of(run_id)] = pack(reading.now if run.started is None else run.started, GONE)
-        self.gone |= reading.gone
-        for run in reading.finished.values():
-            self.open.pop(run.run_id, None)
-            self.gone.pop(run.run_id, None)
-        for run_id in (*reading.open, *(reading.missed if reading.whole else ())):
-            self.gone.pop(run_id, None)
-        self.open.update(reading.open)
-        return before != (self.open, self.gone)
+    def _forget(self, cutoff: float) -> Iterable[int]:
+        """Forget the finished runs that started before ``cutoff``, raise the floor above them, return fingerprints.
 
-    def _reopen(self, run_ids: Iterable[str]) -> list[int]:
-        """Take the runs that were gone and have come back out of the finished ones."""
-        back = [fingerprint for run_id in run_ids if (fingerprint := fingerprint_of(run_id)) in self.finished]
-        for fingerprint in back:
-            del self.finished[fingerprint]
-        return back
-
-    def _settle(self, settled: dict[int, int]) -> None:
-        """Remember finished runs, in a dict whose order is that of the starts but for the ``_late`` ones."""
-        if self.finished:
-            for fingerprint, packed in settled.items():
-                before = self.finished.pop(fingerprint, None)
-                if before is not None:
-                    self._uncount(before)
-                self.finished[fingerprint] = packed
-        else:
-            # The first scan of a long history: take its dict over, two of them would double the peak of memory.
-            self.finished = settled
-        for fingerprint, packed in settled.items():
-            self._place(fingerprint, packed)
-
-    def _place(self, fingerprint: int, packed: int) -> None:
-        if packed >= self._newest:
-            self._newest = packed
-        else:
-            heapq.heappush(self._late, (packed, fingerprint))
-        code = packed & CODE_MASK
-        if code != GONE:
-            self._counts[code] = self._counts.get(code, 0) + 1
-
-    def _uncount(self, packed: int) -> None:
-        code = packed & CODE_MASK
-        if code != GONE:
-            self._counts[code] -= 1
-
-    def _forget(self, cutoff: float) -> list[int]:
-        """Forget the finished runs that started before ``cutoff`` and raise the floor above them.
-
-        The floor follows what was forgotten and not the cutoff: a host clock that jumps ahead for one poll would
-        otherwise turn weeks of news into history.
+        The floor follows the forgotten runs, not the cutoff. Otherwise one poll with a host clock that is weeks ahead
+        would make the new runs of these weeks part of the baseline.
         """
-        limit = int(cutoff * 1000) << CODE_BITS
-        forgotten = self._older_than(limit)
-        for fingerprint in forgotten:
-            packed = self.finished.pop(fingerprint)
-            self._uncount(packed)
-            # Two ticks: a start that lies on a tick may have been packed as the one before, floats being what they are.
-            self.floor = max(self.floor, started_of(packed) + 2 * TICK)
-        self._holes += len(forgotten)
-        if self._holes > 1000 + len(self.finished):
-            # A dict walks over its deleted entries at every look at the oldest one, until it is built anew.
-            self.finished, self._holes = dict(self.finished), 0
+        forgotten = self.finished.remove_before(cutoff)
+        if forgotten:
+            # Two ticks, since rounding can pack a start that lies on a tick as the tick before.
+            self.floor = max(self.floor, started_of(max(forgotten.values())) + 2 * TICK)
         return forgotten
-
-    def _older_than(self, limit: int) -> list[int]:
-        older: dict[int, None] = {}
-        for fingerprint, packed in self.finished.items():
-            if packed >= limit:
-                break
-            older[fingerprint] = None
-        while self._late and self._late[0][0] < limit:
-            fingerprint = heapq.heappop(self._late)[1]
-            if self.finished.get(fingerprint, limit) < limit:
-                older[fingerprint] = None
-        return list(older)
 
     # -- totals -----------------------------------------------------------------------------------------------------
 
@@ -413,17 +232,17 @@ class Ledger:
         if isinstance(total, Histogram):
             self.totals[series] = total.plus(Exemplar(run.run_id, seconds, run.completed), self.bounds)
 
-    # -- pictures ---------------------------------------------------------------------------------------------------
+    # -- gauges -----------------------------------------------------------------------------------------------------
 
     @property
     def tracked(self) -> int:
-        """How many runs are held in memory, open and finished."""
+        """The number of runs in memory, open and finished."""
         return len(self.open) + len(self.finished)
 
-    def view(self, cutoff: float) -> GaugeValues:
-        """Return the picture for the gauges, with the runs started at or after ``cutoff`` (UTC seconds)."""
+    def gauge_values(self, cutoff: float) -> GaugeValues:
+        """Return the values of the gauges, with the runs started at or after ``cutoff`` (UTC seconds)."""
         runs = dict.fromkeys(KNOWN_KINDS, 0)
-        for code, count in self._counts.items():
+        for code, count in self.finished.counts.items():
             runs[self.run_kinds.run_kind(code)] = count
         oldest: dict[str, float] = {}
         for run in self.open.values():

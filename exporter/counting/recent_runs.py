@@ -1,9 +1,9 @@
-"""The newest runs of a transform as a person wants to read them: what of a run the ledger does not keep.
+"""The newest runs of a transform for the status pages, with the texts that the ledger does not keep.
 
-Kept are the `LIMIT` newest; a run that is still active comes before any that has ended, however old it is. A transform
-whose runs are ordinary takes some 20 kB here, and none more than `LIMIT` times what the limits of the texts admit.
+The `LIMIT` newest runs are kept. An active run ranks before every ended one, however old it is. A transform with
+ordinary runs takes about 20 kB; the limits on texts bound the size for any other.
 
-Pure: no clock, no network, no lock. Like a ledger, it changes only with a complete reading.
+Pure: no clock, no network, no lock. Like a ledger, the runs change only with a complete poll.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,79 +15,80 @@ from exporter.model.task_run import NO_PROPERTIES, Properties, RunPage, TaskRun,
 LIMIT = 50
 
 LONGEST_ERROR = 1000
-"""Characters kept of an ErrorString: Glue sets no limit to it, and stack traces come in it."""
+"""Characters kept of an ErrorString. Glue sets no limit, and stack traces occur."""
 
 LONGEST_TEXT = 1100
-"""Characters kept of any other text: the longest S3 path has a few less."""
+"""Characters kept of any other text. The longest S3 path is a little shorter."""
 
 _ACTIVE_FIRST = 1e12
-"""Seconds, beyond every start that can be believed."""
+"""Seconds: more than every believable start, so that adding it ranks a run before all ended ones."""
 
 
 class RecentRun(NamedTuple):
-    """A run to be shown, its texts cut to the limits, without the times that cannot be true."""
+    """A run for a status page: its texts are cut to the limits, and impossible times are None."""
 
     run: TaskRun
     properties: Properties
 
 
-class Sighting:
-    """The newest runs of one reading, as its pages come in."""
+class NewestRuns:
+    """The newest runs of one poll, collected page by page."""
 
     def __init__(self, now: float, limit: int = LIMIT) -> None:
-        """Begin a reading at ``now`` (UTC seconds) of which ``limit`` runs are kept, 0 where nobody looks at them."""
+        """Begin a poll at ``now`` (UTC seconds) that keeps ``limit`` runs, 0 if there are no status pages."""
         self.now = now
         self.limit = limit
         self._seen: dict[str, tuple[float, int, TaskRun, RunPage]] = {}
 
     def add(self, page: RunPage) -> None:
-        """Take the runs of a page; of pages of a thousand, all but the newest are passed over at once."""
+        """Add the runs of a page; only the newest of a long page are looked at one by one."""
         if not self.limit:
             return
-        # Nearly every run of a long history has a CompletedOn, and then its start is its rank; a call each would show.
+        # Nearly every run of a long history has a CompletedOn, and then its start is its rank. One call of _rank for
+        # each of a million runs would show in the time of the first scan.
         ranks = [
             _rank(page.run_at(position)) if end is None else start or 0.0
             for position, (start, end) in enumerate(zip(page.starts, page.ends, strict=True))
         ]
         order: Sequence[int] = range(len(page))
-        if ranks != sorted(ranks):  # as they are asked for, they come in order
+        if ranks != sorted(ranks):  # rare, since the request asks for this order
             order = sorted(order, key=ranks.__getitem__)
         for position in order[-self.limit :]:
             run = page.run_at(position)
             before = self._seen.get(run.run_id)
-            # As for the ledger: after pages that were read out of order, what has ended does not run again.
+            # Pages can be read out of order. As in the ledger, a run that has ended does not run again.
             if before is None or run.final or not before[2].final:
                 self._seen[run.run_id] = ranks[position], position, run, page
         if len(self._seen) > self.limit:
             self._seen = dict(sorted(self._seen.items(), key=lambda seen: seen[1][0])[-self.limit :])
 
     def runs(self) -> dict[str, tuple[TaskRun, Callable[[], Properties]]]:
-        """Return what was seen, by id, with what makes out the properties."""
+        """Return each run by id, with a function that decodes its properties."""
         return {
             run_id: (run, partial(page.properties_of, position))
             for run_id, (_, position, run, page) in self._seen.items()
         }
 
 
-class Recent:
-    """The newest runs of one transform; `runs` is replaced as a whole and may be read by any thread."""
+class RecentRuns:
+    """The newest runs of one transform. ``runs`` is replaced as a whole, so any thread may read it."""
 
     def __init__(self) -> None:
         self.runs: tuple[RecentRun, ...] = ()
-        """The newest start comes first; an unknown one comes last."""
+        """Newest start first; runs without a start come last."""
 
-    def commit(self, sighting: Sighting, gone: Iterable[TaskRun] = ()) -> None:
-        """Take what a complete reading has seen; the runs that are ``gone`` leave."""
+    def commit(self, newest: NewestRuns, missing: Iterable[TaskRun] = ()) -> None:
+        """Apply the runs of a complete poll; ``missing`` are open runs that Glue no longer knows."""
         known = {recent.run.run_id: recent for recent in self.runs}
-        share = _Texts(self.runs)
-        for run_id, (told, properties_of) in sighting.runs().items():
-            before, run = known.get(run_id), sanitized(told, sighting.now)
+        share = _SharedTexts(self.runs)
+        for run_id, (raw, properties_of) in newest.runs().items():
+            before, run = known.get(run_id), sanitized(raw, newest.now)
             if before is not None and run.final and run == before.run:
-                continue  # as nearly every poll finds it; what differs only by a text that was cut comes again
+                continue  # the ordinary case; a run with a cut text differs from its kept form and is cut again
             known[run_id] = RecentRun(_cut(run, share), _cut_properties(properties_of(), share))
-        for run in gone:
+        for run in missing:
             known.pop(run.run_id, None)
-        kept = sorted(known.values(), key=lambda recent: _rank(recent.run), reverse=True)[: sighting.limit]
+        kept = sorted(known.values(), key=lambda recent: _rank(recent.run), reverse=True)[: newest.limit]
         runs = tuple(sorted(kept, key=lambda recent: recent.run.started or 0.0, reverse=True))
         if runs != self.runs:
             self.runs = runs
@@ -98,8 +99,8 @@ def _rank(run: TaskRun) -> float:
     return started if run.final else started + _ACTIVE_FIRST
 
 
-class _Texts:
-    """Texts that many runs share, types and log groups for instance, each kept once."""
+class _SharedTexts:
+    """Cuts texts and keeps equal ones only once: many runs share types and log groups."""
 
     def __init__(self, runs: Iterable[RecentRun]) -> None:
         self._runs = runs
@@ -116,7 +117,7 @@ class _Texts:
         return self._known.setdefault(text, text)
 
 
-def _cut(run: TaskRun, share: _Texts) -> TaskRun:
+def _cut(run: TaskRun, share: _SharedTexts) -> TaskRun:
     return run._replace(
         task_type=share(run.task_type) or "",
         status=share(run.status) or "",
@@ -125,7 +126,7 @@ def _cut(run: TaskRun, share: _Texts) -> TaskRun:
     )
 
 
-def _cut_properties(properties: Properties, share: _Texts) -> Properties:
+def _cut_properties(properties: Properties, share: _SharedTexts) -> Properties:
     if properties == NO_PROPERTIES:
         return NO_PROPERTIES
     return Properties(

@@ -1,6 +1,6 @@
-"""The pairs of task type and status by which runs are counted, and the number that stands for each.
+"""The pairs of task type and status by which runs are counted, and the number of each pair.
 
-Pure, as the ledger is.
+Pure: no clock, no network, no lock.
 """
 
 from collections.abc import Mapping
@@ -12,34 +12,35 @@ RunKind = tuple[str, str]
 """(task type, status)"""
 
 KNOWN_KINDS: tuple[RunKind, ...] = tuple((t, s) for t in TASK_TYPES for s in STATUSES)
+"""The documented pairs. The state file stores the index in this tuple, so the order must not change."""
 
 CODES: Mapping[RunKind, int] = {run_kind: code for code, run_kind in enumerate(KNOWN_KINDS)}
 FINAL_CODES: Mapping[RunKind, int] = {
     run_kind: code for run_kind, code in CODES.items() if run_kind[1] in FINAL_STATUSES
 }
-"""None of them is 0."""
+"""The codes of runs that have ended; none of them is 0."""
 
 OTHER = "OTHER"
 MAX_FOREIGN_KINDS = 64
-"""How many pairs outside the documentation get a name of their own; the rest share OTHER.
+"""How many undocumented pairs get labels of their own; the others share OTHER.
 
-A label value that comes from outside must not grow without bound, whatever the answer says.
+An answer of Glue must not be able to create label values without a bound.
 """
 
 
 @dataclass(slots=True)
 class RunKinds:
-    """Those of one transform: the documented ones, and what else its runs have named."""
+    """The kinds of one transform's runs: the documented ones, and undocumented ones in the order they appeared."""
 
     foreign: list[RunKind] = field(default_factory=list)
-    """The code of each is its place behind the documented ones."""
+    """The code of each is its index plus the number of documented kinds."""
 
     def run_kind(self, code: int) -> RunKind:
-        """Return the type and status that `code` stands for."""
+        """Return the task type and status of a code."""
         return KNOWN_KINDS[code] if code < len(KNOWN_KINDS) else self.foreign[code - len(KNOWN_KINDS)]
 
     def named(self, run: TaskRun) -> tuple[TaskRun, int]:
-        """Return a run of an undocumented type or status under the names by which it is counted, and their code."""
+        """Return a run of an undocumented kind and its code; the run may be renamed to OTHER."""
         run_kind = (run.task_type, run.status)
         if run_kind not in self.foreign and len(self.foreign) >= MAX_FOREIGN_KINDS:
             run_kind = (

@@ -52,21 +52,21 @@ def _labels(task_type: str, status: str = "") -> Labels:
 
 
 def _task_runs(snapshot: TransformSnapshot) -> Iterable[Sample]:
-    if snapshot.view is not None:
-        for (task_type, status), count in snapshot.view.runs.items():
+    if snapshot.gauge_values is not None:
+        for (task_type, status), count in snapshot.gauge_values.runs.items():
             yield Sample("", _labels(task_type, status), count)
 
 
 def _oldest_active(snapshot: TransformSnapshot) -> Iterable[Sample]:
-    if snapshot.view is not None:
-        for task_type, started in snapshot.view.oldest_active.items():
+    if snapshot.gauge_values is not None:
+        for task_type, started in snapshot.gauge_values.oldest_active.items():
             yield Sample("", _labels(task_type), started)
 
 
 def _latest_status(snapshot: TransformSnapshot) -> Iterable[Sample]:
-    if snapshot.view is None:
+    if snapshot.gauge_values is None:
         return
-    for task_type, latest in snapshot.view.latest.items():
+    for task_type, latest in snapshot.gauge_values.latest.items():
         if latest.status is not None:
             known = STATUSES if latest.status in STATUSES else (*STATUSES, latest.status)
             for status in known:
@@ -74,8 +74,8 @@ def _latest_status(snapshot: TransformSnapshot) -> Iterable[Sample]:
 
 
 def _latest_execution(snapshot: TransformSnapshot) -> Iterable[Sample]:
-    if snapshot.view is not None:
-        for task_type, latest in snapshot.view.latest.items():
+    if snapshot.gauge_values is not None:
+        for task_type, latest in snapshot.gauge_values.latest.items():
             if latest.execution is not None:
                 yield Sample("", _labels(task_type), latest.execution)
 
@@ -104,7 +104,7 @@ def _times(
 
 def _series_of(snapshot: TransformSnapshot, family: CountingFamily) -> list[Series]:
     """Return the series of a family: those that exist from the first poll on, then the later ones."""
-    if not snapshot.counting:
+    if not snapshot.has_baseline:
         return []
     later = [
         series for series in snapshot.initial_values.served if series.family == family and series not in FIRST_SERIES
@@ -152,7 +152,7 @@ def _info(snapshot: TransformSnapshot) -> Iterable[Sample]:
 
 
 def _transform_status(snapshot: TransformSnapshot) -> Iterable[Sample]:
-    status = snapshot.details.status if snapshot.details and snapshot.view else ""
+    status = snapshot.details.status if snapshot.details and snapshot.gauge_values else ""
     if status:
         for known in TRANSFORM_STATUSES:
             yield Sample("", (("status", known),), known == status)
@@ -160,7 +160,7 @@ def _transform_status(snapshot: TransformSnapshot) -> Iterable[Sample]:
 
 def _detail(fact: Callable[[Details], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
     def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
-        value = fact(snapshot.details) if snapshot.details and snapshot.view else None
+        value = fact(snapshot.details) if snapshot.details and snapshot.gauge_values else None
         if value is not None:
             yield Sample("", (), value)
 

@@ -31,7 +31,7 @@ class ServedRecord:
 
     def is_frozen(self, transform_id: str) -> bool:
         """Whether the transform's counters must not move, because its last poll could not be stored."""
-        return self._state is not None and self._state.behind(transform_id)
+        return self._state is not None and self._state.is_unsaved(transform_id)
 
     def add(self, transform_id: str, initial_values: InitialValues) -> None:
         """Look for unrecorded values of this transform in the next publication."""
@@ -56,7 +56,7 @@ class ServedRecord:
         """Record the values; return False, with nothing recorded, if the state file cannot be written."""
         try:
             if self._state is not None:
-                self._state.mark(
+                self._state.record_served(
                     {name: (served, initial.series_created_at) for name, (initial, served) in values.items()}
                 )
         except StateError as error:

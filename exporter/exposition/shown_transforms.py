@@ -102,7 +102,7 @@ class ShownTransforms:
     def _choose_values(self, shown: _Shown, publication: int) -> bool:
         """Choose the counter values of the next publication; return whether any of them has changed."""
         initial_values, transform_id = shown.snapshot.initial_values, shown.snapshot.target.id
-        if not shown.snapshot.counting:
+        if not shown.snapshot.has_baseline:
             return False  # there are no counters yet, so the next scrape does not show their base values either
         moved = initial_values.publish(
             shown.totals,

@@ -42,10 +42,10 @@ class TransformSnapshot:
     account_id: str
     poll: PollResult | None
     """None before the first poll; the counters of an earlier process are shown already then."""
-    view: GaugeValues | None
+    gauge_values: GaugeValues | None
     """None before the first successful poll, and when the last one is longer ago than `polling.stale_after`."""
     latest: Mapping[str, LatestRun]
-    counting: bool
+    has_baseline: bool
     """Whether there are counters: after the first successful poll, of this process or of an earlier one."""
     initial_values: InitialValues
     bounds: tuple[float, ...]
@@ -74,9 +74,9 @@ class TransformSnapshot:
         parts: set[Part] = set()
         if before.poll != self.poll:
             parts.add("poll")
-        if before.view != self.view:
+        if before.gauge_values != self.gauge_values:
             parts.add("runs")
-        if (before.view is None) != (self.view is None):
+        if (before.gauge_values is None) != (self.gauge_values is None):
             parts.add("details")
         if before.latest != self.latest:
             parts.add("times")
@@ -87,7 +87,7 @@ class TransformSnapshot:
         if (
             before.created != self.created
             or before.initial_values is not self.initial_values
-            or before.counting != self.counting
+            or before.has_baseline != self.has_baseline
         ):
             parts.add("counters")
         return parts

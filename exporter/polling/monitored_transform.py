@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from exporter.config.schema import Polling
-from exporter.counting.changes import Changes
 from exporter.counting.counters import Series, Total
-from exporter.counting.ledger import Ledger, Reading
-from exporter.counting.recent_runs import LIMIT, Recent, Sighting
+from exporter.counting.ledger import Changes, Ledger
+from exporter.counting.reading import Reading
+from exporter.counting.recent_runs import LIMIT, NewestRuns, RecentRuns
 from exporter.errors import GlueError
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.snapshot import PollResult, TransformSnapshot, shown_name
@@ -51,7 +51,7 @@ class MonitoredTransform:
     """The result of the last poll; None before the first one."""
     last_full_read: float | None = None
     """When a poll last read the whole lookback (UTC seconds); after a restart, a time chosen by the offset."""
-    recent: Recent = field(default_factory=Recent)
+    recent: RecentRuns = field(default_factory=RecentRuns)
     """The newest runs, for the status page."""
     job: Job | None = None
     """Its turns in the scheduler; None before the first."""
@@ -89,16 +89,16 @@ class MonitoredTransform:
         full_read = self._full_read_is_due(now, cutoff, polling.resync_interval)
         since = cutoff if full_read else self._since(cutoff, polling, recent)
         reading = Reading(self.ledger, now=now, since=since, cutoff=cutoff)
-        sighting = Sighting(now, recent)
+        sighting = NewestRuns(now, recent)
         for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
             reading.add_page(page)
             sighting.add(page)
             keep_going()
-        for run_id in reading.unseen():
+        for run_id in reading.unlisted():
             self._look_up(glue, reading, sighting, run_id)
             keep_going()
         # The ledger comes last: if the recent runs cannot be committed, ledger and state file still agree.
-        self.recent.commit(sighting, reading.gone.values())
+        self.recent.commit(sighting, reading.missing.values())
         changes = self.ledger.commit(reading)
         if full_read:
             # The second full read comes early by a share that depends on the offset, so that the transforms of a
@@ -136,18 +136,18 @@ class MonitoredTransform:
         This is so if no run is open, and none has started or ended within the last idle interval: a transform that has
         just run may run again.
         """
-        if polling.idle_interval is None or self.ledger.open or self.ledger.gone:
+        if polling.idle_interval is None or self.ledger.open or self.ledger.missing:
             return False
         times = (time for facts in self.ledger.latest.values() for time in (facts.start, facts.finish))
         return now - max((time for time in times if time is not None), default=-math.inf) > polling.idle_interval
 
-    def _look_up(self, glue: GlueClient, reading: Reading, sighting: Sighting, run_id: str) -> None:
+    def _look_up(self, glue: GlueClient, reading: Reading, sighting: NewestRuns, run_id: str) -> None:
         try:
             page = glue.task_run(self.target.id, run_id)
         except GlueError as error:
             if error.reason != "EntityNotFoundException":
                 raise
-            reading.lost(run_id)
+            reading.record_missing(run_id)
         else:
             reading.add_page(page)
             sighting.add(page)
@@ -169,9 +169,9 @@ class MonitoredTransform:
             target=self.target,
             account_id=self.account_id,
             poll=self.poll,
-            view=self.ledger.view(now - polling.lookback) if fresh else None,
+            gauge_values=self.ledger.gauge_values(now - polling.lookback) if fresh else None,
             latest=self.ledger.latest,
-            counting=self.ledger.counting,
+            has_baseline=self.ledger.has_baseline,
             initial_values=self.initial_values,
             bounds=self.ledger.bounds,
             created=created,

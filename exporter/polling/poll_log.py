@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from exporter.counting.changes import Changes
+from exporter.counting.ledger import Changes
 from exporter.errors import GlueError, StateError
 from exporter.logs import get_logger
 from exporter.model.task_run import FAILURES, TaskRun
@@ -114,7 +114,7 @@ class PollLog:
         self.end(POLLS_OF_LANE, target.lane, target.id)
         for run in changes.finished:
             _log_finished(target, name, run)
-        for run, before in changes.recanted:
+        for run, before in changes.status_changed:
             log.warning(
                 "a finished run has changed its status and is not counted again",
                 transform_id=target.id,
@@ -122,7 +122,7 @@ class PollLog:
                 before=before,
                 status=run.status,
             )
-        for run in changes.gone:
+        for run in changes.missing:
             log.warning("an open run is no longer known to Glue", transform_id=target.id, run_id=run.run_id)
 
     def poll_failed(self, target: Target, error: GlueError) -> bool:

@@ -8,8 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from exporter.config.settings import Config
-from exporter.counting.changes import NO_CHANGES, Changes
-from exporter.counting.ledger import Ledger
+from exporter.counting.ledger import NO_CHANGES, Changes, Ledger
 from exporter.counting.recent_runs import LIMIT
 from exporter.errors import GlueError, StateError
 from exporter.exposition.filters import SeriesFilter
@@ -118,7 +117,7 @@ class Poller:
         transform.job.lane = target.lane
         if not transform.active:
             transform.active = True
-            if transform.ledger.counting and not transform.job.pending:
+            if transform.ledger.has_baseline and not transform.job.pending:
                 # It was restored from the state file or returns after a reload. A scrape before the first poll then
                 # shows its counters already, so initial values are served that much sooner.
                 self._publish(transform)
@@ -133,7 +132,7 @@ class Poller:
                 scrapes=metrics.birth_scrapes, timeout=metrics.birth_timeout, created_at=self._now()
             )
             return MonitoredTransform(target, Ledger(bounds), initial_values)
-        if restored.rebucketed:
+        if restored.buckets_changed:
             log_rebucketed(target)
         self.restored = True
         initial_values = InitialValues(
@@ -141,7 +140,7 @@ class Poller:
             timeout=metrics.birth_timeout,
             created_at=restored.created_at,
             recorded=restored.served,
-            series_created_at=restored.born,
+            series_created_at=restored.created,
         )
         details = Details(name=restored.name) if config.transform_details else None
         return MonitoredTransform(target, restored.ledger, initial_values, details=details)
@@ -167,7 +166,7 @@ class Poller:
             transform.initial_values = self._restarted_values(transform)
 
     def _rebucket(self, transform: MonitoredTransform) -> None:
-        transform.ledger.rebucket(self._config.metrics.execution_buckets)
+        transform.ledger.change_buckets(self._config.metrics.execution_buckets)
         transform.initial_values = self._restarted_values(transform, histograms=False)
         log_rebucketed(transform.target)
         if transform.shown is not None:
@@ -192,7 +191,7 @@ class Poller:
                 del self._transforms[transform_id]
         if self._state is not None:
             with self._storing():
-                self._state.keep([transform.target.id for transform in self.monitored], now, lookback)
+                self._state.drop_unconfigured([transform.target.id for transform in self.monitored], now, lookback)
 
     # -- the poll loop ----------------------------------------------------------------------------------------------
 
@@ -244,9 +243,9 @@ class Poller:
 
     def _remove_gauges(self, transform: MonitoredTransform) -> None:
         """Publish the last snapshot again without gauges and as down; the ledger may be in use by the hanging poll."""
-        if transform.shown is not None and transform.shown[0].view is not None:
+        if transform.shown is not None and transform.shown[0].gauge_values is not None:
             snapshot, totals = transform.shown
-            snapshot = replace(snapshot, view=None, poll=snapshot.poll and replace(snapshot.poll, up=False))
+            snapshot = replace(snapshot, gauge_values=None, poll=snapshot.poll and replace(snapshot.poll, up=False))
             transform.shown = snapshot, totals
             self._exposition.update(snapshot, totals, offset=transform.offset)
 

@@ -1,10 +1,11 @@
-"""The state file: what has to outlive the process so that no run is counted twice or not at all.
+"""The state file: the ledgers and the served values that a restart needs to count each run exactly once.
 
-SQLite in WAL mode. A poll of a transform is one transaction (a long history's first one ends with it), a mark of served
-values another. Commits are synced to the disk (``synchronous=FULL``): a mark lost with the machine's power would let a
-counter come back lower than Prometheus has seen it. They are rare, for a poll that brings nothing writes nothing.
+SQLite in WAL mode. Each poll of a transform is one transaction (`StateFile.save` describes the exception), and each
+record of served values is one. Each commit is synced to the disk (``synchronous=FULL``). Otherwise a power failure
+could lose a record that a scrape has shown already, and the counter would come back lower. Commits are rare, since a
+poll without changes writes nothing.
 
-This module knows how things are stored, not what they mean; `docs/design/0004-state.md` has the reasons.
+This module knows how values are stored. `docs/design/0004-state.md` says what they mean and why they are stored.
 """
 
 import json
@@ -17,33 +18,35 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from exporter.counting.changes import Changes
 from exporter.counting.counters import Count, Exemplar, Histogram, Series, Total
 from exporter.counting.latest import LatestRun
-from exporter.counting.ledger import Ledger
+from exporter.counting.ledger import Changes, Ledger
 from exporter.errors import StateError
 from exporter.model.task_run import TaskRun
 from exporter.state.database import open_database
 
 BATCH = 1000
-"""Rows per statement: the interpreter is held for a few milliseconds, not for a whole history."""
+"""Rows per statement, so that SQLite does not hold the interpreter lock for a whole history."""
 
-STAGED = 20_000
-"""Runs of one poll above which a transform that is not stored yet comes in many transactions of as many rows each."""
+STAGE_SIZE = 20_000
+"""A first poll with more runs than this is stored in several transactions with this many rows each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What the file knows of one transform."""
+    """The stored state of one transform. Times are UTC seconds."""
 
     name: str
-    """The name that Glue knew; a series that comes back under another name would be another series."""
+    """The last name from Glue. The next process starts with it, since another name would make other series."""
     ledger: Ledger
     created_at: float
+    """Time at which the first series of the transform were created."""
     served: Mapping[Series, Total]
-    born: Mapping[Series, float]
-    rebucketed: bool
-    """Whether the histograms were dropped because the configured buckets have changed."""
+    """Values that scrapes have shown, or may have shown."""
+    created: Mapping[Series, float]
+    """Time at which each later series was created."""
+    buckets_changed: bool
+    """Whether the histograms were dropped because the configured buckets differ from the stored ones."""
 
 
 def _dump(total: Total) -> str:
@@ -55,13 +58,13 @@ def _exemplar(value: list[Any] | None) -> Exemplar | None:
 
 
 def _load(text: str, bounds: tuple[float, ...]) -> Total:
-    """Return what `_dump` wrote; raises ValueError for a histogram that is not over these bounds."""
+    """Parse the output of `_dump`. Raises ValueError for a histogram with another number of buckets than ``bounds``."""
     kind, *fields = json.loads(text)
     if kind == "count":
         return Count(fields[0], _exemplar(fields[1]))
     counts, exemplars = tuple(fields[0]), tuple(_exemplar(value) for value in fields[2])
     if not len(counts) == len(exemplars) == len(bounds) + 1:
-        raise ValueError(f"a histogram of {len(counts)} buckets where {len(bounds) + 1} are")
+        raise ValueError(f"a histogram of {len(counts)} buckets, expected {len(bounds) + 1}")
     return Histogram(counts, fields[1], exemplars)
 
 
@@ -72,35 +75,37 @@ def _batches(rows: Iterable[tuple[Any, ...]], size: int = BATCH) -> Iterator[lis
 
 
 def _ascending(fingerprints: Collection[int]) -> Iterator[int]:
-    """Yield fingerprints in their order, for a table that grows at its end is filled several times as fast.
+    """Yield fingerprints in ascending order: SQLite appends to a table several times as fast as it inserts.
 
-    Many are dealt out by their first byte, since one sort of a million would hold the interpreter for a second.
+    A long list is first split by the first byte, since one sort of a million would hold the interpreter lock for a
+    second.
     """
     if len(fingerprints) <= BATCH:
         yield from sorted(fingerprints)
         return
-    dealt: list[list[int]] = [[] for _ in range(256)]
+    by_first_byte: list[list[int]] = [[] for _ in range(256)]
     for fingerprint in fingerprints:
-        dealt[fingerprint >> 120].append(fingerprint)
-    for part in dealt:
+        by_first_byte[fingerprint >> 120].append(fingerprint)
+    for part in by_first_byte:
         yield from sorted(part)
 
 
-def _finished_rows(key: int, ledger: Ledger, settled: Mapping[int, int]) -> Iterator[tuple[int, bytes, int]]:
-    """Yield what is to be stored of the settled runs: one may be settled and forgotten in the same poll."""
-    remembered = [run for run in settled if run in ledger.finished]
-    return ((key, run.to_bytes(16, "big"), settled[run]) for run in _ascending(remembered))
+def _finished_rows(key: int, ledger: Ledger, upserts: Mapping[int, int]) -> Iterator[tuple[int, bytes, int]]:
+    """Return the rows of the upserts, without runs that the same poll inserted and forgot."""
+    entries = ledger.finished.entries
+    remembered = [fingerprint for fingerprint in upserts if fingerprint in entries]
+    return ((key, run.to_bytes(16, "big"), upserts[run]) for run in _ascending(remembered))
 
 
 def _staged_id(transform_id: str) -> str:
-    """Return the id under which a long history is stored while it is not complete; no transform has it."""
+    """Return the id under which an incomplete long history is stored; no transform can have it."""
     return f"{transform_id} (incomplete)"
 
 
 class StateFile:
-    """The open state file; every method may be called from any thread.
+    """The open state file. Every method may be called from any thread, and raises `StateError` for each failure.
 
-    The file is locked for other processes as long as it is open; the lock dies with the process.
+    The file stays locked against other processes until it is closed or the process ends.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -110,12 +115,12 @@ class StateFile:
         self._lock = threading.Lock()
         self._incomplete: set[str] = set()
         self._stored: dict[str, tuple[str, tuple[float, ...]]] = {}
-        self._kept: frozenset[str] = frozenset()
+        self._configured: frozenset[str] = frozenset()
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def load(self, transform_id: str, bounds: tuple[float, ...]) -> Restored | None:
-        """Return what is stored of a transform, None if nothing is; ``bounds`` are the configured buckets."""
+        """Return the stored state of a transform, or None if there is none; ``bounds`` are the configured buckets."""
         with self._lock, self._reported("read"):
             row = self._connection.execute(
                 "SELECT key, name, born, floor, began, watermark, bounds, foreign_cells, latest"
@@ -124,38 +129,38 @@ class StateFile:
             ).fetchone()
             if row is None:
                 return None
-            key, name, created_at, floor, began, watermark, stored_bounds, foreign, latest = row
-            rebucketed = tuple(json.loads(stored_bounds)) != bounds
+            key, name, created_at, floor, baseline_end, watermark, stored_bounds, foreign, latest = row
+            buckets_changed = tuple(json.loads(stored_bounds)) != bounds
             ledger = Ledger.restore(
                 bounds,
                 floor=floor,
-                began=began,
+                baseline_end=baseline_end,
                 watermark=watermark,
                 foreign=[(task_type, status) for task_type, status in json.loads(foreign)],
-                latest={task_type: LatestRun(**facts) for task_type, facts in json.loads(latest).items()},
-                open_runs=self._open_runs(key, gone=False),
-                gone=self._open_runs(key, gone=True),
+                latest={task_type: LatestRun(**fields) for task_type, fields in json.loads(latest).items()},
+                open_runs=self._open_runs(key, missing=False),
+                missing=self._open_runs(key, missing=True),
                 finished=self._finished(key),
             )
             served: dict[Series, Total] = {}
-            born: dict[Series, float] = {}
-            for family, task_type, status, total, shown, birth in self._connection.execute(
+            created: dict[Series, float] = {}
+            for family, task_type, status, total, recorded, since in self._connection.execute(
                 "SELECT family, task_type, status, total, served, born FROM series WHERE transform = ?", (key,)
             ):
                 series = Series(family, task_type, status)
-                if rebucketed and family in ("execution", "duration"):
+                if buckets_changed and family in ("execution", "duration"):
                     continue
                 if total is not None:
                     ledger.totals[series] = _load(total, bounds)
-                if shown is not None:
-                    served[series] = _load(shown, bounds)
-                if birth is not None:
-                    born[series] = birth
+                if recorded is not None:
+                    served[series] = _load(recorded, bounds)
+                if since is not None:
+                    created[series] = since
             self._stored[transform_id] = (name, tuple(json.loads(stored_bounds)))
-            return Restored(name, ledger, created_at, served, born, rebucketed)
+            return Restored(name, ledger, created_at, served, created, buckets_changed)
 
-    def _open_runs(self, key: int, *, gone: bool) -> list[TaskRun]:
-        rows = self._connection.execute("SELECT run FROM open_run WHERE transform = ? AND gone = ?", (key, gone))
+    def _open_runs(self, key: int, *, missing: bool) -> list[TaskRun]:
+        rows = self._connection.execute("SELECT run FROM open_run WHERE transform = ? AND gone = ?", (key, missing))
         return [TaskRun(*json.loads(run)) for (run,) in rows]
 
     def _finished(self, key: int) -> Iterator[tuple[int, int]]:
@@ -166,29 +171,31 @@ class StateFile:
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def behind(self, transform_id: str) -> bool:
-        """Whether the last poll of this transform could not be stored."""
+    def is_unsaved(self, transform_id: str) -> bool:
+        """Return whether the last poll of this transform could not be stored."""
         return transform_id in self._incomplete
 
     def save(
         self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float, *, created_at: float
     ) -> bool:
-        """Store one poll; whether anything had to be written. ``name`` is the one that Glue knows.
+        """Store one poll of a transform; return whether there was anything to store.
 
-        It is one transaction, but for the first poll of a long history: its rows come beforehand, under an id that no
-        transform has, so that the polls of others are stored meanwhile; killed then, it is as if it had not been.
+        ``name`` is the name from Glue. ``now`` and ``created_at``, the creation of the first series, are UTC seconds.
 
-        ``now`` and ``created_at``, the birth of the first series, are UTC seconds.
+        A poll is one transaction. Only a first poll with more than `STAGE_SIZE` runs takes several, so that the polls
+        of other transforms are stored meanwhile: its finished runs are first stored under an id that no transform
+        has, and the last transaction gives them the real id. If the process is killed before that, a restart finds
+        nothing, as if there had been no poll.
 
-        After a failure (`StateError`) the transform is behind until a later poll of it is stored, whole.
+        After a failure the transform counts as unsaved until a later poll stores all of it.
         """
         whole = transform_id in self._incomplete
         if not (whole or changes or self._stored.get(transform_id) != (name, ledger.bounds)):
             return False
         self._incomplete.add(transform_id)
-        settled = ledger.finished if whole else changes.settled
-        staged = len(settled) > STAGED and self._stage(
-            transform_id, name, ledger, settled, now=now, created_at=created_at
+        upserts = ledger.finished.entries if whole else changes.upserts
+        staged = len(upserts) > STAGE_SIZE and self._stage(
+            transform_id, name, ledger, upserts, now=now, created_at=created_at
         )
         with self._transaction() as cursor:
             if staged:
@@ -198,7 +205,7 @@ class StateFile:
                 if whole:
                     cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
                 self._drop_finished(cursor, key, () if whole else changes.dropped)
-                self._save_finished(cursor, _finished_rows(key, ledger, settled))
+                self._save_finished(cursor, _finished_rows(key, ledger, upserts))
             self._save_open(cursor, key, ledger)
             cursor.executemany(
                 "INSERT INTO series (transform, family, task_type, status, total) VALUES (?, ?, ?, ?, ?)"
@@ -229,26 +236,26 @@ class StateFile:
                 created_at,
                 now,
                 ledger.floor,
-                ledger.began,
+                ledger.baseline_end,
                 ledger.watermark,
                 json.dumps(ledger.bounds),
                 json.dumps(ledger.run_kinds.foreign),
-                json.dumps({task_type: asdict(facts) for task_type, facts in ledger.latest.items()}),
+                json.dumps({task_type: asdict(latest) for task_type, latest in ledger.latest.items()}),
             ),
         )
         return self._key(cursor, transform_id)
 
     def _stage(
-        self, transform_id: str, name: str, ledger: Ledger, settled: Mapping[int, int], *, now: float, created_at: float
+        self, transform_id: str, name: str, ledger: Ledger, upserts: Mapping[int, int], *, now: float, created_at: float
     ) -> bool:
-        """Store the finished runs of a transform under its staged id; False, and nothing, if it is stored already."""
+        """Store the finished runs of a transform under its staged id; return False if it is stored already."""
         with self._transaction() as cursor:
             if cursor.execute("SELECT 1 FROM transform WHERE id = ?", (transform_id,)).fetchone() is not None:
                 return False
-            # What a process that was killed has left.
+            # A process that was killed may have left an incomplete history.
             cursor.execute("DELETE FROM transform WHERE id = ?", (_staged_id(transform_id),))
             key = self._save_transform(cursor, _staged_id(transform_id), name, ledger, now=now, created_at=created_at)
-        for rows in _batches(_finished_rows(key, ledger, settled), STAGED):
+        for rows in _batches(_finished_rows(key, ledger, upserts), STAGE_SIZE):
             with self._transaction() as cursor:
                 self._save_finished(cursor, rows)
         return True
@@ -266,50 +273,55 @@ class StateFile:
         cursor.executemany(
             "INSERT INTO open_run VALUES (?, ?, ?, ?)",
             [
-                (key, run.run_id, json.dumps(run), gone)
-                for gone, runs in ((False, ledger.open), (True, ledger.gone))
+                (key, run.run_id, json.dumps(run), missing)
+                for missing, runs in ((False, ledger.open), (True, ledger.missing))
                 for run in runs.values()
             ],
         )
 
-    def mark(self, marks: Mapping[str, tuple[Mapping[Series, Total], Mapping[Series, float]]]) -> None:
-        """Store which values are about to be served, and when their series were born, by transform id."""
+    def record_served(self, records: Mapping[str, tuple[Mapping[Series, Total], Mapping[Series, float]]]) -> None:
+        """Store, by transform id, the values that the next scrapes show and the times their series were created.
+
+        The caller does this before it serves the values: a restart must not begin with lower ones.
+        """
         with self._transaction() as cursor:
-            for transform_id, (served, born) in marks.items():
+            for transform_id, (served, created) in records.items():
                 key = self._key(cursor, transform_id)
                 cursor.executemany(
                     "INSERT INTO series (transform, family, task_type, status, served, born)"
                     " VALUES (?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT DO UPDATE SET served = excluded.served, born = excluded.born",
-                    [(key, *series, _dump(total), born.get(series)) for series, total in served.items()],
+                    [(key, *series, _dump(total), created.get(series)) for series, total in served.items()],
                 )
 
-    def keep(self, transform_ids: Iterable[str], now: float, lookback: float) -> int:
-        """Note which transforms are configured from now on and drop those that have not been for ``lookback`` seconds.
+    def drop_unconfigured(self, configured: Iterable[str], now: float, lookback: float) -> int:
+        """Drop the transforms that have not been configured for ``lookback`` seconds; return their number.
 
-        Those of the last call were configured until now. Returns how many were dropped.
+        ``configured`` are the ids that are configured from ``now`` (UTC seconds) on. The ids of the last call count
+        as configured until now.
         """
-        kept = frozenset(transform_ids)
+        ids = frozenset(configured)
         with self._transaction() as cursor:
             cursor.executemany(
-                "UPDATE transform SET seen = ? WHERE id = ?", [(now, name) for name in self._kept | kept]
+                "UPDATE transform SET seen = ? WHERE id = ?",
+                [(now, transform_id) for transform_id in self._configured | ids],
             )
             dropped = cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
-        self._kept = kept
+        self._configured = ids
         return dropped
 
-    def keep_only(self, wanted: Callable[[str], bool]) -> int:
-        """Drop the transforms whose ids are not ``wanted``; return how many were."""
+    def drop_others(self, is_wanted: Callable[[str], bool]) -> int:
+        """Drop the transforms for whose ids ``is_wanted`` returns False; return their number."""
         with self._lock, self._reported("read"):
-            stored = [name for (name,) in self._connection.execute("SELECT id FROM transform")]
-        unwanted = [(name,) for name in stored if not wanted(name)]
+            stored = [transform_id for (transform_id,) in self._connection.execute("SELECT id FROM transform")]
+        unwanted = [(transform_id,) for transform_id in stored if not is_wanted(transform_id)]
         if unwanted:
             with self._transaction() as cursor:
                 cursor.executemany("DELETE FROM transform WHERE id = ?", unwanted)
         return len(unwanted)
 
     def close(self) -> None:
-        """Write everything into the one file and release the lock."""
+        """Merge the WAL into the file and release the lock."""
         with self._lock:
             self._connection.close()
 
@@ -333,14 +345,18 @@ class StateFile:
                 raise
 
     @contextmanager
-    def _reported(self, act: str) -> Iterator[None]:
+    def _reported(self, action: str) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError, LookupError) as error:
-            raise StateError(f"{self.path}: cannot {act} the state: {error}") from error
+            raise StateError(f"{self.path}: cannot {action} the state: {error}") from error
 
 
 def open_state(path: Path, now: float) -> tuple[StateFile, Path | None]:
-    """Open the state file; see `database.open_database`, also for the second value that is returned."""
-    connection, aside = open_database(path, now)
-    return StateFile(path, connection), aside
+    """Open the state file at ``now`` (UTC seconds), and create it if it does not exist.
+
+    Returns the file, and the new path of a damaged file that was moved aside, else None. Raises `StateError` as
+    `database.open_database` does.
+    """
+    connection, damaged = open_database(path, now)
+    return StateFile(path, connection), damaged

@@ -116,7 +116,7 @@ class StatusPages:
     def transform(self, report: TransformReport, interval: float, telemetry_path: str, page_time: PageTime) -> HtmlPage:
         """Return the page of one transform; `interval` is its poll interval in seconds."""
         snapshot = report.snapshot
-        runs = snapshot.view.runs if snapshot and snapshot.view else {}
+        runs = snapshot.gauge_values.runs if snapshot and snapshot.gauge_values else {}
         types = list(dict.fromkeys([*TASK_TYPES, *(task_type for task_type, _ in runs)]))
         statuses = list(dict.fromkeys([*STATUSES, *(status for _, status in runs)]))
         summary = report.summary()

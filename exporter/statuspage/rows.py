@@ -117,7 +117,7 @@ def _only_poll_time_changed(previous: Row, report: TransformReport) -> bool:
         and after.poll.up
         and previous.recent is report.recent
         and previous.target == report.target
-        and (before.view, before.latest, before.details) == (after.view, after.latest, after.details)
+        and (before.gauge_values, before.latest, before.details) == (after.gauge_values, after.latest, after.details)
     )
 
 

@@ -86,14 +86,17 @@ class TransformReport:
             if failed > succeeded:
                 failing.append(task_type)
         up = snapshot.poll.up
-        counts = None if snapshot.view is None else _counts_by_status(snapshot.view.runs)
+        gauges = snapshot.gauge_values
+        counts = None if gauges is None else _counts_by_status(gauges.runs)
         return TransformSummary(
             name=snapshot.name,
             health=Health.DOWN if not up else Health.FAILING if failing else Health.OK,
             problem=None if up and not failing else self._problem(snapshot, snapshot.poll, failing),
             counts=counts,
             active=None if counts is None else sum(counts.get(status, 0) for status in _ACTIVE),
-            oldest=None if snapshot.view is None else min(snapshot.view.oldest_active.values(), default=None),
+            oldest=None
+            if snapshot.gauge_values is None
+            else min(snapshot.gauge_values.oldest_active.values(), default=None),
             success=success or None,
             failure=failure or None,
             polled=snapshot.poll.succeeded,

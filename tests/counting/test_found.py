@@ -88,7 +88,7 @@ def test_a_lookback_that_grew_while_the_exporter_was_down_is_read_at_once(world:
     first.close()
     second = Exporter(world, configuration("tfm-a", lookback=4 * HOUR), tmp_path / "state.db")
     second.poll()
-    view = second.watch_of("tfm-a").ledger.view(world.now - 4 * HOUR)
+    view = second.watch_of("tfm-a").ledger.gauge_values(world.now - 4 * HOUR)
     assert view.runs["FIND_MATCHES", "SUCCEEDED"] == 1
     assert second.totals() == {}
     second.close()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from exporter.counting.changes import Changes
 from exporter.counting.counters import Count, Series
-from exporter.counting.ledger import Ledger, Reading
+from exporter.counting.ledger import Changes, Ledger
+from exporter.counting.reading import Reading
 from exporter.counting.run_kinds import MAX_FOREIGN_KINDS
 from exporter.model.task_run import TaskRun
 from tests.counting.world import BOUNDS, DAY, HOUR, MINUTE, NOW, Exporter, Run, World, configuration
@@ -33,8 +33,8 @@ def read(ledger: Ledger, *runs: TaskRun, now: float = NOW + 60) -> Changes:
     reading = Reading(ledger, now=now, since=now - LOOKBACK, cutoff=now - LOOKBACK)
     for run in runs:
         reading.add(run)
-    for run_id in reading.unseen():
-        reading.lost(run_id)
+    for run_id in reading.unlisted():
+        reading.record_missing(run_id)
     return ledger.commit(reading)
 
 
@@ -65,7 +65,7 @@ def counted(ledger: Ledger, family: str = "finished") -> dict[tuple[str, str], i
 
 def gauge(ledger: Ledger, now: float = NOW + 60) -> dict[tuple[str, str], int]:
     """Give the gauge of runs by type and status, without its zeros."""
-    return {run_kind: count for run_kind, count in ledger.view(now - LOOKBACK).runs.items() if count}
+    return {run_kind: count for run_kind, count in ledger.gauge_values(now - LOOKBACK).runs.items() if count}
 
 
 # -- news and history -------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_a_reading_that_is_not_committed_leaves_no_trace(ledger: Ledger) -> None
     """A poll that fails half-way has counted, remembered and forgotten nothing."""
     reading = Reading(ledger, now=NOW + 60, since=NOW - LOOKBACK, cutoff=NOW - LOOKBACK)
     reading.add(a_run())
-    assert (ledger.totals, ledger.finished, ledger.open, ledger.watermark) == ({}, {}, {}, None)
+    assert (ledger.totals, ledger.finished.entries, ledger.open, ledger.watermark) == ({}, {}, {}, None)
 
 
 def test_a_poll_that_brings_nothing_changes_nothing(ledger: Ledger) -> None:
@@ -136,15 +136,15 @@ def test_another_final_status_is_told_and_not_counted(ledger: Ledger) -> None:
     """A run that changes its status after a final one keeps its count, moves in the gauge, and is logged."""
     read(ledger, a_run(status="SUCCEEDED"))
     changes = read(ledger, a_run(status="FAILED"))
-    assert [(run.status, before) for run, before in changes.recanted] == [("FAILED", "SUCCEEDED")]
+    assert [(run.status, before) for run, before in changes.status_changed] == [("FAILED", "SUCCEEDED")]
     assert (counted(ledger), gauge(ledger)) == ({SUCCESS: 1}, {FAILURE: 1})
-    assert not read(ledger, a_run(status="FAILED")).recanted
+    assert not read(ledger, a_run(status="FAILED")).status_changed
 
 
 def test_a_run_that_goes_on_after_its_end_ends_once(ledger: Ledger) -> None:
     """A finished run that says RUNNING again is shown so, and its second end is not counted."""
     read(ledger, a_run())
-    assert [before for _, before in read(ledger, running()).recanted] == ["SUCCEEDED"]
+    assert [before for _, before in read(ledger, running()).status_changed] == ["SUCCEEDED"]
     assert gauge(ledger) == {("FIND_MATCHES", "RUNNING"): 1}
     read(ledger, a_run())
     assert (counted(ledger), gauge(ledger)) == ({SUCCESS: 1}, {SUCCESS: 1})
@@ -166,7 +166,7 @@ def test_a_run_that_ends_while_it_is_read_counts_once(ledger: Ledger) -> None:
 def test_a_run_that_disappears_and_comes_back_counts_once(ledger: Ledger, back: TaskRun) -> None:
     """An open run that Glue denies leaves the gauges; whether it comes back open or ended, it has one end."""
     read(ledger, running())
-    assert [run.run_id for run in read(ledger).gone] == ["tsk-1"]
+    assert [run.run_id for run in read(ledger).missing] == ["tsk-1"]
     assert gauge(ledger) == {}
     read(ledger, back)
     read(ledger, a_run())
@@ -244,7 +244,7 @@ def test_an_open_run_is_never_forgotten(ledger: Ledger) -> None:
     read(ledger, running())
     late = NOW + 2 * LOOKBACK
     read(ledger, running(), now=late)
-    view = ledger.view(late - LOOKBACK)
+    view = ledger.gauge_values(late - LOOKBACK)
     assert (sum(view.runs.values()), view.oldest_active) == (0, {"FIND_MATCHES": NOW + 10})
     read(ledger, a_run(completed=late), now=late + 60)
     assert (counted(ledger), ledger.tracked) == ({SUCCESS: 1}, 0)
@@ -420,7 +420,7 @@ def test_the_latest_facts_are_those_of_the_newest_run(ledger: Ledger) -> None:
 def test_other_buckets_leave_the_counters_alone(ledger: Ledger) -> None:
     """When the buckets change the histograms begin anew, and the counts go on."""
     read(ledger, a_run())
-    ledger.rebucket((1.0,))
+    ledger.change_buckets((1.0,))
     assert {series.family for series in ledger.totals} == {"started", "finished"}
     read(ledger, a_run("tsk-2", completed=NOW + 40))
     assert ledger.totals[Series("finished", *SUCCESS)].__class__ is Count

@@ -103,7 +103,7 @@ class Polls(RuleBasedStateMachine):
             self.poll()
         self.world.now += passed
 
-    @precondition(lambda self: self.watch.ledger.counting and self.world.visible(ID))
+    @precondition(lambda self: self.watch.ledger.has_baseline and self.world.visible(ID))
     @rule(pick=st.integers(0, 1000))
     def an_open_run_is_denied_once(self, pick: int) -> None:
         youngest = self.world.now - LOOKBACK / 2
@@ -130,7 +130,7 @@ class Polls(RuleBasedStateMachine):
 
     def _poll(self) -> bool:
         """Poll as `Poller` does it; whether that went well."""
-        first = not self.watch.ledger.counting
+        first = not self.watch.ledger.has_baseline
         if first:
             self.world.shown_final.clear()
             self.world.seen.clear()
@@ -178,7 +178,7 @@ class Polls(RuleBasedStateMachine):
             self._poll()
         self.world.skew = 0.0
 
-    @precondition(lambda self: self.watch.ledger.counting)
+    @precondition(lambda self: self.watch.ledger.has_baseline)
     @rule(days=st.integers(1, 90))
     def the_host_clock_leaps_ahead_for_one_poll(self, days: int) -> None:
         self.poll()
@@ -189,7 +189,7 @@ class Polls(RuleBasedStateMachine):
         # A run that shows up late just now counts as history: the exporter cannot tell it from what it has forgotten.
         self.world.now += OVERLAP
 
-    @precondition(lambda self: self.watch.ledger.counting)
+    @precondition(lambda self: self.watch.ledger.has_baseline)
     @rule()
     def restart(self) -> None:
         restored = self.state.load(ID, BOUNDS)
@@ -221,7 +221,7 @@ class Polls(RuleBasedStateMachine):
         if not self.clock_was_slow:
             compare_histograms("duration", totals, {r: r.ends - r.started if r.shows_start else None for r in news})
         cutoff = self.world.now - self.polling.lookback
-        view = ledger.view(cutoff)
+        view = ledger.gauge_values(cutoff)
         if self.shows_start:
             assert +Counter(view.runs) == self.true_gauge(cutoff)
         self.compare_state(view, cutoff)
@@ -234,9 +234,10 @@ class Polls(RuleBasedStateMachine):
         ledger = self.watch.ledger
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
-        names = ("open", "gone", "finished", "totals", "floor", "began", "watermark", "run_kinds", "latest")
+        names = ("open", "missing", "totals", "floor", "baseline_end", "watermark", "run_kinds", "latest")
         assert {n: getattr(restored.ledger, n) for n in names} == {n: getattr(ledger, n) for n in names}
-        again = restored.ledger.view(cutoff)
+        assert restored.ledger.finished.entries == ledger.finished.entries
+        again = restored.ledger.gauge_values(cutoff)
         assert (+Counter(again.runs), again.oldest_active) == (+Counter(view.runs), view.oldest_active)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.config.settings import load_config
 from exporter.counting.ledger import Ledger
-from exporter.counting.recent_runs import LIMIT, LONGEST_ERROR, LONGEST_TEXT, Recent, Sighting
+from exporter.counting.recent_runs import LIMIT, LONGEST_ERROR, LONGEST_TEXT, NewestRuns, RecentRuns
 from exporter.exposition.initial_values import InitialValues
 from exporter.glue.decode import decode_page, encode_answer
 from exporter.model.task_run import NO_PROPERTIES, Properties, RunPage, TaskRun
@@ -26,15 +26,15 @@ def finished(number: int, **changes: Any) -> TaskRun:
     return TaskRun(f"tsk-{number}", "FIND_MATCHES", "SUCCEEDED", started, started + 60, 60.0)._replace(**changes)
 
 
-def recent_of(*pages: RunPage) -> Recent:
-    recent, sighting = Recent(), Sighting(NOW)
+def recent_of(*pages: RunPage) -> RecentRuns:
+    recent, sighting = RecentRuns(), NewestRuns(NOW)
     for page in pages:
         sighting.add(page)
     recent.commit(sighting)
     return recent
 
 
-def ids(recent: Recent) -> list[str]:
+def ids(recent: RecentRuns) -> list[str]:
     return [one.run.run_id for one in recent.runs]
 
 
@@ -44,9 +44,9 @@ def test_the_newest_are_kept_however_they_come(numbers: list[int], size: int, di
     dice.shuffle(numbers)
     pages = [RunPage.of(map(finished, numbers[start : start + size])) for start in range(0, len(numbers), size)]
     expected = [f"tsk-{number}" for number in sorted(set(numbers), reverse=True)[:LIMIT]]
-    recent = Recent()
+    recent = RecentRuns()
     for page in pages:
-        sighting = Sighting(NOW)
+        sighting = NewestRuns(NOW)
         sighting.add(page)
         recent.commit(sighting)
     assert ids(recent) == ids(recent_of(*[RunPage.of([run]) for page in pages for run in page])) == expected
@@ -57,11 +57,11 @@ def test_an_active_run_stays_however_old_it_is() -> None:
     hanging = finished(0, status="RUNNING", completed=None, execution=None)
     recent = recent_of(RunPage.of([hanging, *map(finished, range(1, 100))]))
     assert (len(ids(recent)), ids(recent)[-1]) == (LIMIT, "tsk-0")
-    ended = Sighting(NOW)
+    ended = NewestRuns(NOW)
     ended.add(RunPage.of([finished(0)]))
     recent.commit(ended)
     assert ids(recent)[-1] == "tsk-0"
-    following = Sighting(NOW)
+    following = NewestRuns(NOW)
     following.add(RunPage.of([finished(100)]))
     recent.commit(following)
     assert "tsk-0" not in ids(recent)
@@ -74,7 +74,7 @@ def test_the_last_word_on_a_run_counts() -> None:
         RunPage.of([running]), RunPage.of([finished(1, status="FAILED", error="no")]), RunPage.of([running])
     )
     assert [(one.run.status, one.run.error) for one in recent.runs] == [("FAILED", "no")]
-    recent.commit(Sighting(NOW), gone=[running])
+    recent.commit(NewestRuns(NOW), missing=[running])
     assert recent.runs == ()
 
 
@@ -91,7 +91,7 @@ def test_what_is_kept_has_a_limit() -> None:
 def test_nothing_is_kept_for_nobody() -> None:
     """Where there are no pages, a reading keeps no runs and takes away those that are there."""
     recent = recent_of(RunPage.of(map(finished, range(10))))
-    sighting = Sighting(NOW, 0)
+    sighting = NewestRuns(NOW, 0)
     sighting.add(RunPage.of(map(finished, range(10, 20))))
     recent.commit(sighting)
     assert recent.runs == ()
@@ -154,11 +154,11 @@ def restored(ledger: Ledger) -> Ledger:
     return Ledger.restore(
         ledger.bounds,
         floor=ledger.floor,
-        began=ledger.began,
+        baseline_end=ledger.baseline_end,
         watermark=ledger.watermark,
         foreign=[],
         latest=ledger.latest,
         open_runs=[],
-        gone=[],
-        finished=sorted(ledger.finished.items(), key=lambda item: item[1]),
+        missing=[],
+        finished=sorted(ledger.finished.entries.items(), key=lambda item: item[1]),
     )

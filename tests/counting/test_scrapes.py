@@ -67,7 +67,7 @@ class Scrapes(RuleBasedStateMachine):
         """What processes without state had shown when they were killed."""
         self.under_way = False
         """Whether a scrape has begun and not ended: it is still being sent, or was broken off."""
-        self.rebucketed = False
+        self.buckets_changed = False
         for _ in range(history):
             for name in IDS:
                 self._happen(name, lasts=0.0, status="FAILED")
@@ -131,7 +131,7 @@ class Scrapes(RuleBasedStateMachine):
     def poll(self, name: str, publish: bool, fails: bool) -> None:
         if name not in self.watched:
             return
-        before = self.exporter.watch_of(name).ledger.counting
+        before = self.exporter.watch_of(name).ledger.has_baseline
         if not before:
             self.missed[name] = {run.id for run in self.world.over(name)}
         self.world.fails_after = 0 if fails else None
@@ -158,7 +158,7 @@ class Scrapes(RuleBasedStateMachine):
                 self.reached[name, run_kind] = value
         if publish:
             self.exporter.exposition.publish()
-        if not self.rebucketed and (self.with_state or self.starts == 1):
+        if not self.buckets_changed and (self.with_state or self.starts == 1):
             assert not self.prometheus.falls()
 
     @rule()
@@ -213,7 +213,7 @@ class Scrapes(RuleBasedStateMachine):
 
     @rule()
     def the_buckets_change(self) -> None:
-        self.rebucketed = True
+        self.buckets_changed = True
         self.bounds = OTHER_BOUNDS if self.bounds == BOUNDS else BOUNDS
         self.exporter.reload(self._configuration())
 

@@ -38,7 +38,7 @@ class Fleet:
         for index in range(count):
             shard, path = Shard(index, count), folder / f"{index}.db"
             state, _ = open_state(path, world.now)
-            state.keep_only(shard.owns)
+            state.drop_others(shard.owns)
             own = [one for one in IDS if shard.owns(one)]
             if own:
                 self.shards[index] = Exporter(world, configuration(*own), state), own

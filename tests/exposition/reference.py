@@ -64,7 +64,7 @@ def gauges(name: str, snapshots: list[TransformSnapshot]) -> Metric:
 
 
 def gauge_samples(name: str, snapshot: TransformSnapshot) -> Iterator[Sample]:
-    view, details, poll = snapshot.view, snapshot.details, snapshot.poll
+    view, details, poll = snapshot.gauge_values, snapshot.details, snapshot.poll
     short = name.removeprefix("glue_ml_")
     if short == "transform_info":
         yield info(snapshot), 1
@@ -146,7 +146,7 @@ def run_kind(task_type: str, status: str = "") -> dict[str, str]:
 
 
 def served_series(snapshot: TransformSnapshot, family: str) -> list[Series]:
-    if not snapshot.counting:
+    if not snapshot.has_baseline:
         return []
     first = {
         "started": [Series("started", task_type, "") for task_type in TASK_TYPES],

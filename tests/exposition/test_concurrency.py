@@ -52,7 +52,7 @@ class Polls:
             self.name,
             initial_values=self.initial_values,
             poll=PollResult(up=True, tried=float(number), succeeded=float(number), duration=0.1),
-            view=replace(NO_RUNS, runs=NO_RUNS.runs | {("FIND_MATCHES", "FAILED"): number}),
+            gauge_values=replace(NO_RUNS, runs=NO_RUNS.runs | {("FIND_MATCHES", "FAILED"): number}),
             latest={"FIND_MATCHES": LatestRun(start=float(number))},
             details=Details(label_count=number),
         )

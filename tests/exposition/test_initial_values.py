@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from exporter.counting.counters import Count, Series, Total
-from exporter.counting.ledger import Ledger, Reading
+from exporter.counting.ledger import Ledger
+from exporter.counting.reading import Reading
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.publisher import Exposition, Scrape
@@ -123,9 +124,9 @@ def test_gauges_and_times_are_never_held_back() -> None:
     """Only counters and histograms wait to be seen."""
     exposed = exposition()
     each = snapshot(initial_values=held_births())
-    assert each.view is not None
-    runs = replace(each.view, runs={**each.view.runs, ("FIND_MATCHES", "FAILED"): 3})
-    exposed.update(replace(each, view=runs), {FAILED: Count(3)})
+    assert each.gauge_values is not None
+    runs = replace(each.gauge_values, runs={**each.gauge_values.runs, ("FIND_MATCHES", "FAILED"): 3})
+    exposed.update(replace(each, gauge_values=runs), {FAILED: Count(3)})
     text = scrape(exposed)
     assert value(text, "glue_ml_task_runs", 'status="FAILED"', "FIND_MATCHES") == 3
     assert failures(text) == 0
@@ -296,7 +297,9 @@ def test_after_a_kill_the_served_values_come_first(state: StateFile) -> None:
     restored = again.load("tfm-1", BOUNDS)
     assert restored is not None
     second = exposition(again)
-    next_births = held_births(recorded=restored.served, series_created_at=restored.born, created_at=restored.created_at)
+    next_births = held_births(
+        recorded=restored.served, series_created_at=restored.created, created_at=restored.created_at
+    )
     second.update(snapshot(initial_values=next_births), dict(restored.ledger.totals))
     assert [failures(scrape(second)) for _ in range(3)] == [2, 5, 5]
     again.close()

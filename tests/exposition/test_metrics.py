@@ -47,7 +47,7 @@ LATEST = LatestRun(start=1.0, status="FAILED", success=2.0, failed=3.0, timeout=
 FULL = snapshot(
     account_id="123456789012",
     target=Target("tfm-1", Lane("prod", "eu-west-1"), "customers", {"team": "data"}),
-    view=GaugeValues(NO_RUNS.runs, {"FIND_MATCHES": LATEST}, {"FIND_MATCHES": 6.0}),
+    gauge_values=GaugeValues(NO_RUNS.runs, {"FIND_MATCHES": LATEST}, {"FIND_MATCHES": 6.0}),
     latest={"FIND_MATCHES": LATEST},
     details=Details("n", "READY", "FIND_MATCHES", "3.0", "G.2X", 7, 0.1, 0.2, 0.3, 0.4),
 )
@@ -111,7 +111,7 @@ def test_a_transform_has_its_counters_from_the_first_poll() -> None:
 def test_before_the_first_good_poll_there_are_no_runs() -> None:
     """A transform whose polls have all failed shows that it is down, and claims nothing about its runs."""
     failing = PollResult(up=False, tried=1000.0, succeeded=None, duration=0.5)
-    text = body(shown(snapshot(poll=failing, view=None, counting=False)))
+    text = body(shown(snapshot(poll=failing, gauge_values=None, has_baseline=False)))
     assert names(text) == {
         "glue_ml_transform_info",
         "glue_ml_transform_up",
@@ -123,7 +123,7 @@ def test_before_the_first_good_poll_there_are_no_runs() -> None:
 
 def test_what_was_restored_is_shown_before_the_first_poll() -> None:
     """Counters and times of an earlier process are there before this one has polled; what tells of polls is not."""
-    text = body(shown(replace(FULL, poll=None, view=None), totals=SERVED))
+    text = body(shown(replace(FULL, poll=None, gauge_values=None), totals=SERVED))
     assert value(text, "glue_ml_task_runs_finished_total", "FAILED", "FIND_MATCHES") == 1
     assert "glue_ml_task_run_last_success_timestamp_seconds" in names(text)
     assert not {name for name in names(text) if "poll" in name or name.endswith(("_up", "task_runs"))}
@@ -133,7 +133,7 @@ def test_a_stale_transform_keeps_what_stays_true() -> None:
     """Without a good poll for too long the gauges go; counters, times, info and the state of polling stay."""
     exposed = shown(FULL, totals=SERVED)
     body(exposed)
-    exposed.update(replace(FULL, view=None), SERVED)
+    exposed.update(replace(FULL, gauge_values=None), SERVED)
     gone = names(full()) - names(body(exposed))
     assert gone == {
         "glue_ml_task_runs",
@@ -147,14 +147,14 @@ def test_a_stale_transform_keeps_what_stays_true() -> None:
         "glue_ml_transform_f1_ratio",
         "glue_ml_transform_area_under_pr_curve_ratio",
     }
-    assert gone == names(full()) - names(full(view=None))
+    assert gone == names(full()) - names(full(gauge_values=None))
 
 
 def test_gauges_of_a_stale_transform_come_back() -> None:
     """The next good poll shows the withdrawn gauges again."""
     exposed = shown(FULL, totals=SERVED)
     before = body(exposed)
-    exposed.update(replace(FULL, view=None), SERVED)
+    exposed.update(replace(FULL, gauge_values=None), SERVED)
     assert body(exposed) != before
     exposed.update(FULL, SERVED)
     assert body(exposed) == before
@@ -175,7 +175,7 @@ def test_a_removed_transform_leaves_nothing() -> None:
 def test_latest_status_is_a_state_set(status: str) -> None:
     """Exactly one status of the run started last is 1 and the rest 0; one that Glue adds later joins the seven."""
     view = replace(NO_RUNS, latest={"EVALUATION": replace(LATEST, status=status)})
-    found = samples(body(shown(snapshot(view=view))), "glue_ml_task_run_latest_status")
+    found = samples(body(shown(snapshot(gauge_values=view))), "glue_ml_task_run_latest_status")
     assert len(found) == len({*STATUSES, status})
     assert [labels for labels, number in found.items() if number == 1] == [
         f'status="{status}",task_type="EVALUATION",transform_id="tfm-1",transform_name="tfm-1"'
@@ -197,7 +197,7 @@ def test_a_status_that_glue_adds_later_is_shown() -> None:
         Series("finished", "NEW_TYPE", "NEW_STATUS"): Count(3),
         Series("started", "NEW_TYPE", ""): Count(4),
     }
-    text = body(shown(snapshot(view=view), totals=totals))
+    text = body(shown(snapshot(gauge_values=view), totals=totals))
     assert value(text, "glue_ml_task_runs", "NEW_TYPE", "NEW_STATUS") == 2
     assert value(text, "glue_ml_task_runs_finished_total", "NEW_TYPE", "NEW_STATUS") == 3
     assert value(text, "glue_ml_task_runs_started_total", "NEW_TYPE") == 4
@@ -246,7 +246,7 @@ def test_a_renamed_transform_has_one_name() -> None:
 def test_times_are_absent_until_there_is_one() -> None:
     """A time or an execution that nothing is known of is left out, not shown as 0."""
     nothing = {"FIND_MATCHES": LatestRun(start=5.0, status="RUNNING")}
-    text = body(shown(snapshot(view=replace(NO_RUNS, latest=nothing), latest=nothing)))
+    text = body(shown(snapshot(gauge_values=replace(NO_RUNS, latest=nothing), latest=nothing)))
     assert value(text, "glue_ml_task_run_last_start_timestamp_seconds") == 5
     assert not {"success", "failure", "execution"} & set(
         re.findall(r"^glue_ml_task_run_(?:last|latest)_(\w+?)_", text, re.MULTILINE)

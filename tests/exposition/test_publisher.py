@@ -41,9 +41,11 @@ def drawn_picture(name: str, poll: int, runs: int, details: int) -> TransformSna
     return snapshot(
         name,
         poll=PollResult(up=poll > 0, tried=1000.0 + poll, succeeded=1000.0, duration=0.5) if poll < 3 else None,
-        view=replace(NO_RUNS, runs=NO_RUNS.runs | {("EVALUATION", "FAILED"): runs}, oldest_active={"EVALUATION": 5.0}),
+        gauge_values=replace(
+            NO_RUNS, runs=NO_RUNS.runs | {("EVALUATION", "FAILED"): runs}, oldest_active={"EVALUATION": 5.0}
+        ),
         latest={"EVALUATION": LatestRun(start=float(runs))} if runs else {},
-        counting=runs < 3,
+        has_baseline=runs < 3,
         created=poll == 2,
         details=Details(name=f"name-{details}", status="READY", f1=details / 10) if details else None,
     )
@@ -164,11 +166,11 @@ SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
     [
         (BEFORE, SERVED, set()),
         (replace(BEFORE, poll=PollResult(up=False, tried=2.0, succeeded=1.0, duration=0.1)), SERVED, {"poll"}),
-        (replace(BEFORE, view=replace(NO_RUNS, oldest_active={"EVALUATION": 5.0})), SERVED, {"runs"}),
+        (replace(BEFORE, gauge_values=replace(NO_RUNS, oldest_active={"EVALUATION": 5.0})), SERVED, {"runs"}),
         (replace(BEFORE, latest={"EVALUATION": LatestRun(start=5.0)}), SERVED, {"times"}),
         (BEFORE, {**SERVED, FAILED: Count(2)}, {"counters"}),
         (replace(BEFORE, created=True), SERVED, {"counters"}),
-        (replace(BEFORE, view=None), SERVED, {"runs", "details"}),
+        (replace(BEFORE, gauge_values=None), SERVED, {"runs", "details"}),
         (replace(BEFORE, details=Details(name="before", status="DELETING")), SERVED, {"details", "identity"}),
         (replace(BEFORE, account_id="123456789012"), SERVED, {"identity"}),
         (replace(BEFORE, details=Details(name="after")), SERVED, PARTS),

@@ -27,7 +27,7 @@ def leaving_out(*metrics: str, statuses: tuple[str, ...] = ()) -> SeriesFilter:
 def busy_exposition():
     exposed = exposition()
     facts = {"FIND_MATCHES": LatestRun(start=1.0, run=1, status="FAILED", failed=2.0, finish=2.0, execution=1.0)}
-    busy = snapshot(view=GaugeValues(dict.fromkeys(KNOWN_KINDS, 1), facts, {}), latest=facts)
+    busy = snapshot(gauge_values=GaugeValues(dict.fromkeys(KNOWN_KINDS, 1), facts, {}), latest=facts)
     exposed.update(busy, {FAILED: Count(3), EXECUTION_SERIES: observed(4.0, 5.0)})
     return exposed
 

@@ -67,13 +67,13 @@ def test_a_file_of_the_first_version_opens(path: Path) -> None:
     state.close()
     assert aside is None
     assert restored is not None
-    assert (restored.name, restored.created_at, restored.rebucketed) == ("customers", NOW, False)
+    assert (restored.name, restored.created_at, restored.buckets_changed) == ("customers", NOW, False)
     ledger = restored.ledger
-    assert (ledger.floor, ledger.began, ledger.watermark) == (1787408000.0, 1789990050.0, 1789999000.0)
+    assert (ledger.floor, ledger.baseline_end, ledger.watermark) == (1787408000.0, 1789990050.0, 1789999000.0)
     assert ledger.run_kinds.foreign == [("FIND_MATCHES", "PAUSED")]
     assert ledger.open == {"tsk-open": TaskRun("tsk-open", "EVALUATION", "RUNNING", 1789998000.0)}
-    assert list(ledger.gone) == ["tsk-gone"]
-    assert ledger.view(0).runs["FIND_MATCHES", "FAILED"] == 1
+    assert list(ledger.missing) == ["tsk-gone"]
+    assert ledger.gauge_values(0).runs["FIND_MATCHES", "FAILED"] == 1
     assert ledger.latest["FIND_MATCHES"] == LatestRun(
         1789999000.0, 5, "FAILED", failed=1789999100.0, finish=1789999100.0, execution=42.0
     )
@@ -83,7 +83,7 @@ def test_a_file_of_the_first_version_opens(path: Path) -> None:
         Series("execution", "FIND_MATCHES", "FAILED"): Histogram((1, 0, 0), 42.0, (exemplar, None, None)),
     }
     assert restored.served == {FAILED: Count(5)}
-    assert restored.born == {Series("execution", "FIND_MATCHES", "FAILED"): 1789999200.0}
+    assert restored.created == {Series("execution", "FIND_MATCHES", "FAILED"): 1789999200.0}
 
 
 def test_the_numbers_of_types_and_statuses_are_a_format() -> None:
@@ -301,9 +301,9 @@ def test_what_left_the_configuration_is_dropped_after_the_lookback(path: Path, w
     """A transform that is configured no more is remembered for the lookback, and not a day longer."""
     counted_file(path, world)
     state, _ = open_state(path, world.now)
-    assert state.keep(["tfm-b"], world.now + 29 * DAY, 30 * DAY) == 0
+    assert state.drop_unconfigured(["tfm-b"], world.now + 29 * DAY, 30 * DAY) == 0
     assert state.load("tfm-a", BOUNDS) is not None
-    assert state.keep(["tfm-b"], world.now + 31 * DAY, 30 * DAY) == 1
+    assert state.drop_unconfigured(["tfm-b"], world.now + 31 * DAY, 30 * DAY) == 1
     assert state.load("tfm-a", BOUNDS) is None
     assert state._connection.execute("SELECT count(*) FROM finished_run").fetchone() == (0,)
     state.close()

@@ -118,7 +118,7 @@ def test_the_filter_selects_rows() -> None:
         report("tfm-1", latest=FAILED_LAST),
         TransformReport(
             with_label,
-            snapshot("tfm-2", target=with_label, view=GaugeValues({("X", "RUNNING"): 1}, {}, {"X": NOW})),
+            snapshot("tfm-2", target=with_label, gauge_values=GaugeValues({("X", "RUNNING"): 1}, {}, {"X": NOW})),
             (),
             1.0,
         ),
@@ -179,9 +179,9 @@ def test_a_bar_of_the_run_strip_shows_status_time_and_duration() -> None:
 
 def test_unknown_counts_are_not_shown_as_zero() -> None:
     """Counts of a transform whose data is too old are "unknown"; counts of a transform without runs are "none"."""
-    assert "unknown" in front(report(view=None)).text
+    assert "unknown" in front(report(gauge_values=None)).text
     assert "unknown" not in front(report()).text
-    page = PAGES.transform(report(view=None), 60.0, "/metrics", PAGE_TIME).body.decode()
+    page = PAGES.transform(report(gauge_values=None), 60.0, "/metrics", PAGE_TIME).body.decode()
     assert "Unknown until a poll succeeds." in page
 
 
@@ -197,7 +197,7 @@ def test_text_from_outside_never_becomes_markup(text: str, markup: str) -> None:
     def tags(text: str) -> list[Counter[str]]:
         target = Target(f"tfm-{text}", LANE, f"n{text}", {"team": f"l{text}"})
         view = GaugeValues({(f"T{text}", f"S{text}"): 3}, {}, {})
-        shown = snapshot(target=target, latest=FAILED_LAST, view=view, details=Details(status=f"s{text}"))
+        shown = snapshot(target=target, latest=FAILED_LAST, gauge_values=view, details=Details(status=f"s{text}"))
         failed = run(run_id=f"r{text}", status="FAILED", error=f"e{text}", log_group=f"g{text}")
         properties = Properties(f"s3://b{text}", True, f"s3://b{text}/", f"j{text}", f"j{text}", f"j{text}")
         odd = run(run_id="tsk-2", status=f"S{text}", task_type=f"T{text}")

@@ -1,0 +1,201 @@
+"""The runs of one poll, compared page by page with a ledger that they do not change yet.
+
+Pure: no clock, no network, no lock.
+"""
+
+from dataclasses import replace
+from typing import Protocol
+
+from exporter.counting.fingerprint import CODE_MASK, MISSING, fingerprint_of, pack, started_of
+from exporter.counting.finished_runs import FinishedRuns
+from exporter.counting.latest import LatestRun
+from exporter.counting.run_kinds import CODES, FINAL_CODES, RunKinds
+from exporter.model.task_run import RunPage, TaskRun, sanitized
+
+
+class KnownRuns(Protocol):
+    """The part of a `Ledger` that a reading compares its runs with."""
+
+    open: dict[str, TaskRun]
+    missing: dict[str, TaskRun]
+    finished: FinishedRuns
+    latest: dict[str, LatestRun]
+    watermark: float | None
+    run_kinds: RunKinds
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether there was a complete poll."""
+
+    def is_new(self, run: TaskRun) -> bool:
+        """Return whether a run that the ledger does not know counts as new."""
+
+
+class Reading:
+    """The runs of one poll and what they change. `Ledger.commit` applies the changes; without it there is no trace."""
+
+    def __init__(self, ledger: KnownRuns, *, now: float, since: float, cutoff: float) -> None:
+        """Begin a poll at ``now`` that lists the runs started at or after ``since``; all times are UTC seconds.
+
+        ``cutoff`` is the start of the lookback: finished runs that started before it are not remembered.
+        """
+        self.now = now
+        self.since = since
+        self.cutoff = cutoff
+        self._ledger = ledger
+        self._finished = ledger.finished.entries
+        self._has_baseline = ledger.has_baseline
+        """Without a baseline the ledger knows no run, and no run is new."""
+        self.upserts: dict[int, int] = {}
+        """Fingerprint -> packed entry of every finished run that the ledger must insert or replace."""
+        self.open: dict[str, TaskRun] = {}
+        self.finished: dict[int, TaskRun] = {}
+        """The finishes to count, by fingerprint."""
+        self.started: list[TaskRun] = []
+        """The starts to count."""
+        self.status_changed: list[tuple[TaskRun, str]] = []
+        self.missing: dict[str, TaskRun] = {}
+        """Open runs that Glue no longer knows."""
+        self.still_missing: list[str] = []
+        self.latest: dict[str, LatestRun] = {}
+        self.watermark = ledger.watermark
+
+    # -- adding runs ------------------------------------------------------------------------------------------------
+
+    def add_page(self, page: RunPage) -> None:
+        """Add the runs of a page, in its order."""
+        if self._has_baseline or not self._add_baseline_page(page):
+            for run in page:
+                self.add(run)
+
+    def _add_baseline_page(self, page: RunPage) -> bool:
+        """Add a page of ended runs as a whole, before there is a baseline; return False, and do nothing, if unfit.
+
+        The first poll of a long history consists of such pages, and the columns of a page are read in less than half
+        of the time that `add` takes for its runs. A page is fit if `add` would only remember its runs: each has
+        ended, has believable times within the lookback, and is seen for the first time. Then none changes a counter,
+        and only the last to start and the last to end of each kind can change the latest runs.
+        """
+        if not page:
+            return True
+        codes = [FINAL_CODES.get(kind, 0) for kind in page.kinds]
+        starts, ends = [*filter(None, page.starts)], [*filter(None, page.ends)]
+        if not (all(codes) and len(starts) == len(ends) == len(page)):
+            return False
+        newest = max(starts)
+        if min(starts) < max(self.cutoff, 0) or newest >= self.now or min(ends) < 0 or max(ends) > self.now:
+            return False
+        fingerprints = [*map(fingerprint_of, page.ids)]
+        if len(set(fingerprints)) < len(page) or not self.upserts.keys().isdisjoint(fingerprints):
+            return False
+        if not self.open.keys().isdisjoint(page.ids):
+            return False
+        self.upserts.update(zip(fingerprints, map(pack, starts, codes), strict=True))
+        self.watermark = max(self.watermark or 0.0, newest)
+        last_positions: set[int] = set()
+        for times in (starts, ends):
+            oldest_first = sorted(range(len(page)), key=times.__getitem__)
+            last_positions.update({codes[position]: position for position in oldest_first}.values())
+        for position in sorted(last_positions):
+            run = sanitized(page.run_at(position), self.now)
+            self._latest_of(run.task_type).update(run, fingerprints[position], final=True)
+        return True
+
+    def add(self, raw: TaskRun) -> None:
+        """Add one run as Glue shows it. The same run may come again, from an overlapping page or its own look-up."""
+        code = CODES.get((raw.task_type, raw.status))
+        if code is None:
+            raw, code = self._ledger.run_kinds.named(raw)
+        now = self.now
+        run = sanitized(raw, now)
+        fingerprint = fingerprint_of(raw.run_id)
+        final = raw.final
+        if final:
+            self._add_final(raw, run, fingerprint, code)
+        elif fingerprint in self.upserts:
+            return  # an older state of the run: within one poll, a run that has ended does not run again
+        else:
+            self._add_open(raw, run, fingerprint, code)
+        self._latest_of(run.task_type).update(run, fingerprint, final=final)
+        started = run.started
+        if started is not None and (self.watermark is None or started > self.watermark):
+            # If a start lies ahead of the host's clock, the next poll would miss the runs that start before it.
+            self.watermark = started if started < now else max(self.watermark or 0.0, now)
+
+    def _latest_of(self, task_type: str) -> LatestRun:
+        latest = self.latest.get(task_type)
+        if latest is None:
+            known = self._ledger.latest.get(task_type)
+            latest = self.latest[task_type] = LatestRun() if known is None else replace(known)
+        return latest
+
+    def _add_final(self, raw: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
+        ledger = self._ledger
+        seen_open = self.open.pop(run.run_id, None) if self.open else None
+        known = self._finished.get(fingerprint)
+        packed = self.upserts.get(fingerprint, known)
+        if packed is not None and packed & CODE_MASK != MISSING:
+            self._add_known(raw, fingerprint, code, packed)
+            return
+        is_new = False
+        if self._has_baseline:
+            was_open = known is not None or run.run_id in ledger.open or run.run_id in ledger.missing
+            # The raw times decide: the host's clock must not change which runs are new.
+            is_new = was_open or ledger.is_new(raw)
+            if is_new:
+                if not was_open and seen_open is None:
+                    self.started.append(run)
+                self.finished[fingerprint] = run
+        effective_time = raw.effective_time
+        if effective_time is None:
+            effective_time = self.now
+        if is_new or effective_time >= self.cutoff:
+            self.upserts[fingerprint] = pack(effective_time, code)
+
+    def _add_known(self, raw: TaskRun, fingerprint: int, code: int, packed: int) -> None:
+        """Replace the entry of a finished run if its status or time has changed; its counter stays as it is."""
+        if packed & CODE_MASK != code and fingerprint not in self.upserts:
+            self.status_changed.append((raw, self._ledger.run_kinds.run_kind(packed & CODE_MASK)[1]))
+        effective_time = raw.effective_time
+        if effective_time is None:
+            # A run without any time gets a new one at each poll, so that it is remembered as long as Glue lists it.
+            effective_time = max(self.now, started_of(packed))
+        repacked = pack(effective_time, code)
+        if repacked != packed:
+            self.upserts[fingerprint] = repacked
+
+    def _add_open(self, raw: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
+        ledger = self._ledger
+        packed = self._finished.get(fingerprint)
+        if packed is not None and packed & CODE_MASK != MISSING:
+            self._add_known(raw, fingerprint, code, packed)
+            return
+        known = packed is not None or any(run.run_id in runs for runs in (ledger.open, self.open, ledger.missing))
+        if not known and ledger.is_new(raw):
+            self.started.append(run)
+        self.open[run.run_id] = run
+
+    # -- open runs that were not listed -----------------------------------------------------------------------------
+
+    def unlisted(self) -> list[str]:
+        """Return the ids of the open runs that the listing did not show; the caller looks each of them up."""
+        return [
+            run_id
+            for run_id in (*self._ledger.open, *self._ledger.missing)
+            if run_id not in self.open and fingerprint_of(run_id) not in self.upserts
+        ]
+
+    def record_missing(self, run_id: str) -> None:
+        """Record that Glue does not know an open run: the run leaves the gauges, and counts if it comes back."""
+        run = self._ledger.open.get(run_id)
+        if run is None:
+            self.still_missing.append(run_id)
+        else:
+            self.missing[run_id] = run
+            started = self.now if run.started is None else run.started
+            self.upserts[fingerprint_of(run_id)] = pack(started, MISSING)
+
+    @property
+    def covers_lookback(self) -> bool:
+        """Whether the poll lists all of the lookback."""
+        return self.since <= self.cutoff
