@@ -9,7 +9,7 @@ from bench.glue import now_after, our_client, serve_glue
 from bench.measure import percentile
 from bench.servers import serve_ours, serve_stock, served
 from bench.tables import Row, at_least, seconds
-from bench.transforms import CONFIG, watch
+from bench.transforms import CONFIG, new_transform
 
 TITLE = "Scrapes during a first scan: ours against the stock client under the same load"
 NOTE = (
@@ -56,4 +56,4 @@ def scan_for_ever(port: int, total: int) -> None:
     """Read the history, forget it, read it again."""
     glue = our_client(port)
     while True:
-        watch().read(glue, CONFIG.polling, now_after(total), lambda: None)
+        new_transform().read(glue, CONFIG.polling, now_after(total), lambda: None)

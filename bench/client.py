@@ -1,4 +1,4 @@
-"""Clients: one that measures single scrapes, and a load of eight connections."""
+"""Clients: one that measures single scrapes, and one that keeps eight connections busy."""
 
 import http.client
 import re
@@ -22,7 +22,7 @@ def headers(accept: str, encoding: str) -> dict[str, str]:
 
 
 class Scraper:
-    """Scrapes again and again, on one connection as long as the server keeps it."""
+    """Repeats scrapes, on one connection as long as the server keeps it open."""
 
     def __init__(self, port: int, accept: str = TEXT, encoding: str = "gzip", path: str = "/metrics") -> None:
         self._connection = http.client.HTTPConnection(HOST, port, timeout=600)
@@ -31,12 +31,12 @@ class Scraper:
         self._buffer = bytearray(1 << 20)
 
     def scrape(self) -> bytes:
-        """Return the body as it was sent."""
+        """Return the body as it was sent, not decompressed."""
         with self._answer() as response:
             return response.read()
 
     def seconds(self) -> float:
-        """Return how long one scrape takes; the body is thrown away piece by piece, which costs the client little."""
+        """Return the wall time of one scrape; the body is discarded piece by piece, which costs the client little."""
         began = time.perf_counter()
         with self._answer() as response:
             while response.readinto(self._buffer):
@@ -57,7 +57,7 @@ def load_client() -> str:
 
 
 def requests_per_second(port: int, path: str, request_headers: Mapping[str, str], duration: float) -> float:
-    """Return how many requests per second eight keep-alive connections get answered."""
+    """Return the number of requests per second that are answered on eight keep-alive connections."""
     if shutil.which("wrk"):
         return _wrk(port, path, request_headers, duration)
     return _threads(port, path, request_headers, duration)

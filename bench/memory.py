@@ -44,7 +44,7 @@ def _peak(server: Server, readers: int, size: int) -> float:
 
 
 def _read_slowly(port: int, pause: float) -> int:
-    """Scrape on a connection of its own with a pause after each portion; return the number of bytes that came."""
+    """Scrape on a new connection with a pause after each portion; return the number of bytes that were received."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers(TEXT, "identity").items())
     received, since_pause, portion = 0, 0, 200_000
     with socket.socket() as connection:

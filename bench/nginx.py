@@ -16,9 +16,9 @@ from bench.tables import Row, at_most, megabytes, seconds
 
 TITLE = "Sending: nginx against ours, same bytes"
 NOTE = (
-    f"CPU time of the server per request, and requests per second, {CONNECTIONS} keep-alive connections, load from\n"
-    f"{load_client()}. One nginx worker sends a file; ours also renders and compresses its own live metrics, anew\n"
-    "every few milliseconds. The CPU has the target: what else runs here distorts the requests per second."
+    f"CPU time of the server per request, and requests per second on {CONNECTIONS} keep-alive connections. Load from\n"
+    f"{load_client()}. One nginx worker sends a file. Ours also renders and compresses the exporter's own metrics,\n"
+    "again after at most a second. The target is on the CPU time, because other processes distort requests per second."
 )
 
 SECONDS = 2
@@ -27,7 +27,7 @@ TOOLS = Path(__file__).parents[1] / ".tools"
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield two rows per encoding, or one that says that there is no nginx."""
+    """Yield two rows for each encoding, or one row that says that nginx is missing."""
     program = _nginx_program()
     if program is None:
         yield Row("300 transforms, gzip", None, "no nginx on PATH nor in .tools/", at_most(3))
@@ -43,7 +43,7 @@ def _rows(encoding: str, size: int, ours: Server, nginx: Server, rounds: int) ->
     rates: dict[str, list[float]] = {"ours": [], "nginx": []}
 
     def load(name: str, server: Server, path: str) -> float:
-        """Return the server's CPU seconds per request, and note how many requests per second it has answered."""
+        """Return the CPU seconds of the server per request, and record its requests per second in `rates`."""
         before = server.cpu_seconds()
         rate = requests_per_second(server.port, path, headers(TEXT, encoding), SECONDS)
         rates[name].append(rate)

@@ -21,18 +21,18 @@ from exporter.web.server import WebServer
 
 TITLE = "The status page: rendering against sending"
 NOTE = (
-    "Wall time. Sending is a GET of bytes rendered before, uncompressed, over loopback, from a process of its own.\n"
-    "Between two renderings every transform was polled again; most transforms have not been when a reader comes back.\n"
-    "The first rendering in the life of a process makes all marks."
+    "Wall time. Sending is a GET of bytes that were rendered before, uncompressed, over loopback to another process.\n"
+    "Between two renderings every transform was polled again, which is the worst case: a reader who comes back soon\n"
+    "finds few transforms polled again. The first rendering of a process draws the strips of all runs."
 )
 
 _STATUSES = ("SUCCEEDED",) * 8 + ("FAILED", "TIMEOUT")
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield a row for the rendering after a poll of everything, and one for the very first."""
+    """Yield a row for a rendering after all transforms were polled again, and one for the first rendering."""
     count = 30 if quick else 300
-    reports = [_standing(number) for number in range(count)]
+    reports = [_report(number) for number in range(count)]
     telemetry = Telemetry()
     telemetry.create_series([LANE], REASONS)
     polls = iter(range(1_000_000))
@@ -65,15 +65,15 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 
 def serve_page(port: Connection, body: bytes) -> None:
-    """Serve this page with the exporter's own server."""
-    server = WebServer(_Backend(HtmlPage(body, "")), addresses=[(HOST, 0)])  # type: ignore[arg-type] # all that / asks of a site
+    """Serve this page with the server of the exporter."""
+    server = WebServer(_Backend(HtmlPage(body, "")), addresses=[(HOST, 0)])  # type: ignore[arg-type] # the path / needs no more of a backend
     server.start()
     port.send(int(server.addresses[0].rpartition(":")[2]))
     server.run()
 
 
 class _Backend(NamedTuple):
-    """A site with one page, ready made."""
+    """A backend with one page that is rendered already."""
 
     page: HtmlPage
 
@@ -81,7 +81,7 @@ class _Backend(NamedTuple):
         return self.page
 
 
-def _standing(number: int) -> TransformReport:
+def _report(number: int) -> TransformReport:
     snapshot = shown(number).snapshot
     return TransformReport(snapshot.target, snapshot, tuple(_runs(number)), due=float(number))
 

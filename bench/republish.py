@@ -1,4 +1,4 @@
-"""Publishing again after one of a thousand transforms has changed, against rendering all."""
+"""A publication after one of a thousand transforms has changed, against rendering all of them."""
 
 from collections.abc import Iterator
 
@@ -39,6 +39,6 @@ def _render_all(transforms: list[Shown]) -> None:
 
 
 def _ask(exposition: Exposition) -> None:
-    """Put both formats in use and publish them."""
+    """Ask for both formats, so that publications prepare them."""
     for text_format in TextFormat:
         exposition.prepare_scrape(text_format, Encoding.GZIP)

@@ -10,16 +10,16 @@ from bench.tables import Row, at_least, megabytes, seconds
 
 TITLE = "Scrape: ours against the stock client, same samples"
 NOTE = (
-    "Wall time of one scrape over HTTP, each server in its own process; Prometheus asks for gzip. The stock client is\n"
-    "handed prebuilt families, so that it only renders and compresses. Without compression most of our time goes\n"
-    "into copying through the socket: the table of nginx shows the limit."
+    "Wall time of one scrape over HTTP; each server is a process. Prometheus asks for gzip. The stock client has\n"
+    "prebuilt metrics, so that it only renders and compresses. Without compression, most of our time is spent on\n"
+    "copying through the socket; the table of nginx shows the limit."
 )
 
 FORMATS = {"text": TEXT, "OpenMetrics": OPENMETRICS}
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield a row per number of transforms, format and encoding."""
+    """Yield a row for each number of transforms, format and encoding."""
     for transforms in (10,) if quick else (10, 100, 300, 1000):
         with served(serve_ours, transforms) as ours, served(serve_stock, transforms) as stock:
             _check_samples(ours, stock)
@@ -43,7 +43,7 @@ def _row(what: str, ours: Scraper, stock: Scraper, repetitions: int) -> Row:
 
 
 def _check_samples(ours: Server, stock: Server) -> None:
-    """Raise ValueError unless both servers show the same of the transforms."""
+    """Raise ValueError unless both servers show the same samples of the transforms."""
     for accept in FORMATS.values():
         lines = [set(_transform_lines(Scraper(server.port, accept, "identity").scrape())) for server in (ours, stock)]
         if lines[0] != lines[1]:

@@ -17,37 +17,37 @@ from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.publisher import Exposition, Scrape
 from exporter.web.server import WebServer
 
-START_PATIENCE = 300.0
-"""Seconds: to build what is served by a thousand transforms takes a while."""
+START_TIMEOUT = 300.0
+"""Seconds. A server of a thousand transforms builds them before it listens."""
 
 HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     port: int
     pid: int
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that it has used so far."""
+        """Return the CPU time that the process has used so far."""
         times = psutil.Process(self.pid).cpu_times()
         return times.user + times.system
 
 
 @contextmanager
 def served(serve: Callable[..., None], *args: object) -> Iterator[Server]:
-    """Run a server function of some module in a fresh process, and kill it in the end.
+    """Run the function `serve` in a new process, which is killed at the end.
 
-    The function takes a pipe to which it writes the port once it listens, then `args`.
+    The function gets a pipe and `args`. It writes its port to the pipe when it listens.
     """
     context = multiprocessing.get_context("spawn")
     parent, child = context.Pipe(duplex=False)
     process = context.Process(target=serve, args=(child, *args), daemon=True)
     process.start()
     try:
-        if not parent.poll(START_PATIENCE):
+        if not parent.poll(START_TIMEOUT):
             raise TimeoutError(f"{serve.__name__} does not listen")
         yield Server(parent.recv(), process.pid or 0)
     finally:
@@ -57,7 +57,7 @@ def served(serve: Callable[..., None], *args: object) -> Iterator[Server]:
 
 @dataclass(frozen=True)
 class _Backend:
-    """The exposition as a site: what the server asks for at /metrics."""
+    """The backend of a server that answers only at /metrics."""
 
     exposition: Exposition
 
@@ -69,7 +69,7 @@ class _Backend:
 
 
 def serve_ours(port: Connection, transforms: int, background: Callable[[], None] | None = None) -> None:
-    """Serve an exposition of so many transforms with the exporter's own server; `background` runs in a thread."""
+    """Serve the metrics of so many transforms with the server of the exporter; `background` runs in a thread."""
     exposition = exposition_of(map(shown, range(transforms)))
     server = WebServer(_Backend(exposition), addresses=[(HOST, 0)])
     server.start()
@@ -80,7 +80,7 @@ def serve_ours(port: Connection, transforms: int, background: Callable[[], None]
 
 
 def serve_stock(port: Connection, transforms: int, background: Callable[[], None] | None = None) -> None:
-    """Serve the same samples with prometheus_client."""
+    """Serve the same samples with the server of prometheus_client."""
     server, _ = start_http_server(0, HOST, stock_registry(list(map(shown, range(transforms)))))
     _in_background(background)
     port.send(server.server_port)
@@ -100,4 +100,4 @@ CREDENTIALS = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""Nobody's: no benchmark signs with those of the person at the keyboard."""
+"""Invented credentials, so that no benchmark uses those of the user."""

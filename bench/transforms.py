@@ -28,30 +28,30 @@ CONFIG = load_config("{region: eu-west-1, transforms: [tfm-1]}", source="bench",
 NOW = 1_790_000_000.0
 LANE = Lane("default", "eu-west-1")
 DAY = 86400.0
-CELLS = [(kind, status) for kind in ("FIND_MATCHES", "EVALUATION") for status in ("SUCCEEDED", "FAILED")]
+KINDS = [(kind, status) for kind in ("FIND_MATCHES", "EVALUATION") for status in ("SUCCEEDED", "FAILED")]
 RUNS = 40
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A transform as a poll hands it to the exposition."""
+    """A transform as a poll gives it to the exposition."""
 
     snapshot: TransformSnapshot
     totals: Mapping[Series, Total]
 
 
 def shown(number: int, *, runs: int = RUNS) -> Shown:
-    """Return a transform that runs two kinds of task, with as many finished runs, each in every histogram."""
+    """Return a transform with `runs` finished runs of two task types, each of them in both histograms."""
     polling, bounds = CONFIG.polling, CONFIG.metrics.execution_buckets
     ledger = Ledger(bounds)
-    for news in ([], _runs(number, runs)):
+    for finished in ([], _runs(number, runs)):
         reading = Reading(ledger, now=NOW, since=NOW - polling.lookback, cutoff=NOW - polling.lookback)
-        for run in news:
+        for run in finished:
             reading.add(run)
         ledger.commit(reading)
     initial_values = InitialValues(scrapes=0, timeout=0.0, created_at=NOW)
     initial_values.publish(ledger.totals, now=NOW, tick=0.0, publication=0)
-    watch = MonitoredTransform(
+    transform = MonitoredTransform(
         target=Target(f"tfm-{number:040x}", LANE, f"customers-dedup-{number}", {"team": "data"}),
         ledger=ledger,
         initial_values=initial_values,
@@ -59,10 +59,10 @@ def shown(number: int, *, runs: int = RUNS) -> Shown:
         details=Details("", "READY", "FIND_MATCHES", "3.0", "G.1X", 240, 0.9, 0.8, 0.85, 0.7),
         poll=PollResult(up=True, tried=NOW, succeeded=NOW, duration=0.05 + number / 1e5),
     )
-    return Shown(watch.snapshot(polling, NOW, created=False), dict(ledger.totals))
+    return Shown(transform.snapshot(polling, NOW, created=False), dict(ledger.totals))
 
 
-def watch() -> MonitoredTransform:
+def new_transform() -> MonitoredTransform:
     """Return a transform that was never polled."""
     initial_values = InitialValues(scrapes=0, timeout=0.0, created_at=NOW)
     return MonitoredTransform(Target("tfm-1", LANE), Ledger(CONFIG.metrics.execution_buckets), initial_values)
@@ -71,7 +71,7 @@ def watch() -> MonitoredTransform:
 def _runs(number: int, count: int) -> Iterator[TaskRun]:
     dice = random.Random(number)  # noqa: S311 - sizes of made-up runs
     for position in range(count):
-        task_type, status = CELLS[position % len(CELLS)]
+        task_type, status = KINDS[position % len(KINDS)]
         started = NOW - DAY + position * 600 + dice.random()
         execution = dice.randrange(20, 20_000)
         run_id = f"tsk-{dice.getrandbits(160):040x}"
@@ -79,7 +79,7 @@ def _runs(number: int, count: int) -> Iterator[TaskRun]:
 
 
 def exposition_of(transforms: Iterable[Shown]) -> Exposition:
-    """Return an exposition that shows these, with nothing asked for yet."""
+    """Return an exposition of these transforms, without any format in use."""
     exposition = Exposition(_telemetry(), None)
     for one in transforms:
         exposition.update(one.snapshot, one.totals)
@@ -93,7 +93,7 @@ def _telemetry() -> Telemetry:
 
 
 class _Prebuilt(Collector):
-    """Gives families that are built beforehand: the stock client only has to render them, which favours it."""
+    """A collector of prebuilt metrics: the stock client only has to render them, which favours it."""
 
     def __init__(self, families: Sequence[StockMetric]) -> None:
         self._families = families
@@ -103,7 +103,7 @@ class _Prebuilt(Collector):
 
 
 def stock_registry(transforms: Sequence[Shown]) -> CollectorRegistry:
-    """Return a registry of prometheus_client with the same samples, the exporter's own metrics included."""
+    """Return a registry of prometheus_client with the same samples, including the exporter's own metrics."""
     registry = _telemetry().registry
     registry.register(_Prebuilt([_family(metric, transforms) for metric in METRICS]))
     return registry
