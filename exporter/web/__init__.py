@@ -1,4 +1,21 @@
-"""The parts of the web server: listeners and connections, who is let in, and what each path answers.
+"""The web server: from a backend (metrics, pages, health, reload) and listen addresses to HTTP responses.
 
-`exporter.web.server` puts them together. Nothing here knows what is served beyond `routes.Backend`.
+In go a `Backend` (see `exporter.web.routes`), the addresses and the web configuration. `WebServer` accepts connections,
+speaks TLS, limits what clients may ask, checks passwords, and answers the paths. It does not know what the bytes say.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.web.server import WebServer
+
+__all__ = ["WebServer"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the server on first use (PEP 562): `check-config` reads `exporter.web.config` and needs no uvicorn."""
+    if name == "WebServer":
+        from exporter.web.server import WebServer  # noqa: PLC0415
+
+        return WebServer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

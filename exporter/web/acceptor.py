@@ -1,4 +1,4 @@
-"""From a listening socket to connections: a bounded number, and no patience with silent TLS handshakes."""
+"""Accepts connections on one listening socket, limits their number, and ends TLS handshakes that take too long."""
 
 import asyncio
 import socket
@@ -12,18 +12,21 @@ from exporter.web.limits import Limits
 
 log = get_logger(__name__)
 
-_AT_ONCE = 64
-_PAUSE = 0.1
-_UNSENT = 256 * 1024
-"""How many bytes the kernel keeps for a client before it sends them. Left alone it keeps 4 MB for one that does not
-read, outside of our memory but inside that of our container."""
+_ACCEPTS_PER_TURN = 64
+_RETRY_AFTER = 0.1
+_MAX_UNSENT_IN_KERNEL = 256 * 1024
+"""Bytes that the kernel buffers for a client that does not read. Linux buffers up to 4 MB by default, which counts
+towards the memory limit of the container, though not towards that of the process."""
 
 
 class Acceptor:
-    """Accepts on one socket. `tls` tells how the next connection begins (None: in the clear), `serve` makes it.
+    """Accepts connections on one socket.
 
-    An event loop's own server would fix the TLS context for all connections to come and hide those whose handshake is
-    not done: 1,000 silent ones take all file descriptors. `close` and `wait_closed` are what uvicorn asks of a server.
+    `tls` returns the TLS settings for the next connection, None for plain HTTP. `make_connection` makes its protocol.
+
+    `asyncio.Server` is not used, because it keeps one TLS context for its whole life and hides the connections whose
+    handshake is not done: 1,000 silent clients could then use up all file descriptors. uvicorn calls `close` and
+    `wait_closed` as those of an `asyncio.Server`.
     """
 
     def __init__(
@@ -33,103 +36,106 @@ class Acceptor:
         limits: Limits,
         *,
         tls: Callable[[], ServerTls | None],
-        serve: Callable[[ServerTls | None, OpenConnection], HttpConnection],
+        make_connection: Callable[[ServerTls | None, OpenConnection], HttpConnection],
     ) -> None:
         self._listener = listener
         self._connections = connections
         self._limits = limits
         self._tls = tls
-        self._serve = serve
+        self._make_connection = make_connection
         self._loop = asyncio.get_running_loop()
-        self._arrivals: dict[asyncio.Task[None], _Arrival] = {}  # an event loop by itself may forget a task
-        self._resumption: asyncio.TimerHandle | None = None
+        self._handshakes: dict[
+            asyncio.Task[None], _Handshake
+        ] = {}  # the event loop keeps only weak references to tasks
+        self._retry: asyncio.TimerHandle | None = None
         listener.setblocking(False)
-        self._resume()
+        self._start_accepting()
 
     def close(self) -> None:
-        """Accept no more, and hang up on handshakes under way; the socket stays open."""
-        self._pause()
-        for guest in self._arrivals.values():
-            self._connections.evict(guest)
+        """Accept no more connections and end the handshakes; the listening socket stays open."""
+        self._stop_accepting()
+        for handshake in self._handshakes.values():
+            self._connections.close(handshake)
 
     async def wait_closed(self) -> None:
-        """Wait until nothing of it runs."""
-        await asyncio.gather(*self._arrivals, return_exceptions=True)
+        """Wait until every handshake has ended."""
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
 
-    def _resume(self) -> None:
-        self._resumption = None
+    def _start_accepting(self) -> None:
+        self._retry = None
         self._loop.add_reader(self._listener, self._accept)
 
-    def _pause(self) -> None:
+    def _stop_accepting(self) -> None:
         self._loop.remove_reader(self._listener)
-        if self._resumption is not None:
-            self._resumption.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_ACCEPTS_PER_TURN):
             try:
                 accepted, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of descriptors or memory
-                self._wait_for_room(error)
+            except OSError as error:  # out of file descriptors or memory
+                self._retry_later(error)
                 return
             accepted.setblocking(False)
             if accepted.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-                with suppress(OSError):  # of a connection that is gone already
-                    accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-            self._arrive(accepted)
+                with suppress(OSError):  # the client has disconnected already
+                    accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT_IN_KERNEL)
+            self._start_handshake(accepted)
 
-    def _arrive(self, accepted: socket.socket) -> None:
+    def _start_handshake(self, accepted: socket.socket) -> None:
         self._connections.make_room()
-        guest = _Arrival(accepted, self._connections, self._loop.time(), self._limits.handshake)
-        self._connections.add(guest)
-        arrival = self._loop.create_task(self._receive(guest))
-        self._arrivals[arrival] = guest
+        handshake = _Handshake(accepted, self._connections, self._limits.handshake)
+        self._connections.add(handshake)
+        task = self._loop.create_task(self._shake_hands(handshake))
+        self._handshakes[task] = handshake
 
-        def leave(_: asyncio.Task[None]) -> None:
-            del self._arrivals[arrival]
-            self._connections.remove(guest)
+        def forget(_: asyncio.Task[None]) -> None:
+            del self._handshakes[task]
+            self._connections.remove(handshake)
 
-        arrival.add_done_callback(leave)
+        task.add_done_callback(forget)
 
-    def _wait_for_room(self, error: OSError) -> None:
+    def _retry_later(self, error: OSError) -> None:
         log.warning("cannot accept a connection", error=error.strerror)
-        self._pause()
-        self._resumption = self._loop.call_later(_PAUSE, self._resume)
+        self._stop_accepting()
+        self._retry = self._loop.call_later(_RETRY_AFTER, self._start_accepting)
 
-    async def _receive(self, guest: "_Arrival") -> None:
+    async def _shake_hands(self, handshake: "_Handshake") -> None:
         tls = self._tls()
         try:
             await self._loop.connect_accepted_socket(
-                lambda: self._serve(tls, guest),
-                guest.accepted,
+                lambda: self._make_connection(tls, handshake),
+                handshake.accepted,
                 ssl=None if tls is None else tls.context,
                 ssl_shutdown_timeout=None if tls is None else self._limits.linger,
             )
-        except OSError as error:  # the client's fault, and a flood of them is no news
+        except OSError as error:  # at debug level, because any client can cause any number of these
             log.debug("a connection failed before its first request", error=str(error))
 
 
-class _Arrival:
-    """A connection before there is one, so that it counts and can be dropped; mostly a TLS handshake."""
+class _Handshake:
+    """An accepted socket whose HTTP connection does not exist yet. It counts as a connection and can be closed."""
 
-    def __init__(self, accepted: socket.socket, connections: Connections, now: float, seconds: float) -> None:
+    def __init__(self, accepted: socket.socket, connections: Connections, timeout: float) -> None:
+        now = connections.clock()
         self.waiting_since: float | None = now
         self.accepted = accepted
         self._connections = connections
-        self._overdue_at = now + seconds
+        self._deadline = now + timeout
 
     def drop(self) -> None:
-        """Hang up, so that it comes to its end as if the client had left.
+        """Shut the socket down, so that the handshake ends as if the client had disconnected.
 
-        Cancelling its task would let uvloop close a connection that was made meanwhile without telling its protocol,
-        which would then be counted for ever.
+        Its task is not cancelled, because the event loop may have made the connection meanwhile. The connection would
+        then have no task that removes it from the count.
         """
-        with suppress(OSError):  # of a client that has left
+        with suppress(OSError):  # the client has disconnected already
             self.accepted.shutdown(socket.SHUT_RDWR)
 
     def check(self, now: float) -> None:
-        """Give the handshake up if it takes too long."""
-        if now > self._overdue_at:
-            self._connections.evict(self)
+        """End the handshake if it has passed its deadline."""
+        if now > self._deadline:
+            self._connections.close(self)

@@ -1,4 +1,4 @@
-"""Who is let in: rate limit, then password, then a place among the requests under way."""
+"""Decides whether a request may be answered: first the rate limit, then the password, then the number in flight."""
 
 import math
 from types import TracebackType
@@ -6,24 +6,24 @@ from typing import Self
 
 from exporter.web.basic_auth import BasicAuth, Verdict
 from exporter.web.config import WebSettings
-from exporter.web.responses import Response, text
+from exporter.web.responses import Response, text_response
 from exporter.web.routes import Request
 
 _CHALLENGE = 'Basic realm="glue-ml-exporter", charset="UTF-8"'
 
 
 class InFlight:
-    """One request under way, until the `with` block ends or `release` is called."""
+    """A request that counts for `max_requests` until `release` is called or the `with` block ends."""
 
-    def __init__(self, gate: "Admission") -> None:
-        self._gate: Admission | None = gate
-        gate.under_way += 1
+    def __init__(self, admission: "Admission") -> None:
+        self._admission: Admission | None = admission
+        admission.in_flight += 1
 
     def release(self) -> None:
-        """Give the place to somebody else; harmless if it was given before."""
-        if self._gate is not None:
-            self._gate.under_way -= 1
-            self._gate = None
+        """Stop counting the request; no effect the second time."""
+        if self._admission is not None:
+            self._admission.in_flight -= 1
+            self._admission = None
 
     def __enter__(self) -> Self:
         return self
@@ -35,23 +35,29 @@ class InFlight:
 
 
 class Admission:
-    """Lets requests in; `under_way` is how many are in. `max_requests` 0: any number."""
+    """Admits or rejects requests. `in_flight` is the number of admitted requests that are not answered yet.
+
+    `max_requests` limits that number; 0 sets no limit.
+    """
 
     def __init__(self, max_requests: int) -> None:
-        self.under_way = 0
+        self.in_flight = 0
         self._max_requests = max_requests
         self._auth = BasicAuth()
 
-    async def enter(self, request: Request, settings: WebSettings) -> InFlight | Response:
-        """Return a place, to be released, or the response with which the request is turned away."""
+    async def admit(self, request: Request, settings: WebSettings) -> InFlight | Response:
+        """Return the admitted request, which the caller must release, or the response that rejects it.
+
+        A rejection is 429 (rate limit), 401 (password) or 503 (too many passwords to check, too many requests).
+        """
         if settings.bucket is not None and (wait := settings.bucket.take()):
-            return text(429, Retry_After=str(math.ceil(wait)))
+            return text_response(429, Retry_After=str(math.ceil(wait)))
         if settings.users:
             verdict = await self._auth.check(request.headers.get("authorization"), settings.users)
             if verdict is Verdict.REFUSED:
-                return text(401, WWW_Authenticate=_CHALLENGE)
+                return text_response(401, WWW_Authenticate=_CHALLENGE)
             if verdict is Verdict.BUSY:
-                return text(503, "Too many passwords to check", Retry_After="1")
-        if self._max_requests and self.under_way >= self._max_requests:
-            return text(503, "Too many requests under way", Retry_After="1")
+                return text_response(503, "Too many passwords are being checked; retry later", Retry_After="1")
+        if self._max_requests and self.in_flight >= self._max_requests:
+            return text_response(503, "Too many concurrent requests; see --web.max-requests", Retry_After="1")
         return InFlight(self)

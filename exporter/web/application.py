@@ -1,4 +1,4 @@
-"""The ASGI application: a request in, past the gate to its endpoint, the response out."""
+"""The ASGI application: takes a request, asks the admission, lets a route answer, and sends the response."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
@@ -8,74 +8,79 @@ from exporter.logs import get_logger
 from exporter.web.admission import Admission
 from exporter.web.config import WebSettings
 from exporter.web.connections import HttpConnection
-from exporter.web.responses import Response, header_lines, text
+from exporter.web.responses import Response, header_lines, text_response
 from exporter.web.routes import HEALTH_PATHS, Request, Routes
 
 log = get_logger(__name__)
 
-_PIECE = 128 * 1024
-"""No more bytes are handed over at once, so that little is copied for a client that does not read."""
+_PIECE_BYTES = 128 * 1024
+"""The most bytes given to the transport at once, because it copies the unsent rest for a client that does not read."""
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class Application:
-    """An ASGI 3 application for HTTP, on connections of this program's own class.
+    """An ASGI 3 application for HTTP. It works on connections of the class `HttpConnection` only.
 
-    `settings` gives what holds at the moment; `patience` is the time in seconds after which a response that is being
-    sent no longer takes a place among the requests under way.
+    Args:
+        routes: answers the requests.
+        admission: decides which requests are answered.
+        settings: returns the web settings in force.
+        patience: seconds after which a response that is being sent no longer counts for `max_requests`.
     """
 
-    def __init__(self, routes: Routes, gate: Admission, settings: Callable[[], WebSettings], patience: float) -> None:
-        self._endpoints = routes
-        self._gate = gate
+    def __init__(
+        self, routes: Routes, admission: Admission, settings: Callable[[], WebSettings], patience: float
+    ) -> None:
+        self._routes = routes
+        self._admission = admission
         self._settings = settings
         self._patience = patience
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Answer one request; whatever its body is, nobody wants it."""
+        """Answer one request. Its body is not read: no path needs one, and the connection discards it."""
         request = _request(scope)
-        delivery = _Delivery(scope["state"]["connection"], request, self._settings(), send)
+        sender = _ResponseSender(scope["state"]["connection"], request, self._settings(), send)
         try:
-            await self._serve(request, delivery)
-        except Exception:  # a mistake costs one answer, which shows nothing of it
+            await self._answer(request, sender)
+        except Exception:  # an internal error fails this request only, and its details stay in the log
             log.exception("a request failed", method=request.method, path=request.path)
-            if delivery.begun:
-                raise  # uvicorn then closes the connection, which tells the client that the body is not complete
-            await delivery.deliver(text(500))
+            if sender.started:
+                raise  # uvicorn then closes the connection, so that the client sees an incomplete body
+            await sender.send(text_response(500))
 
-    async def _serve(self, request: Request, delivery: "_Delivery") -> None:
+    async def _answer(self, request: Request, sender: "_ResponseSender") -> None:
         if request.path in HEALTH_PATHS:
-            await delivery.deliver(await self._endpoints.answer(request))
+            await sender.send(await self._routes.answer(request))
             return
-        entered = await self._gate.enter(request, delivery.settings)
-        if isinstance(entered, Response):
-            await delivery.deliver(entered)
+        admitted = await self._admission.admit(request, sender.settings)
+        if isinstance(admitted, Response):
+            await sender.send(admitted)
             return
-        with entered as place:
-            response = await self._endpoints.answer(request)
-            release = asyncio.get_running_loop().call_later(self._patience, place.release)
+        with admitted:
+            response = await self._routes.answer(request)
+            release = asyncio.get_running_loop().call_later(self._patience, admitted.release)
             try:
-                await delivery.deliver(response)
+                await sender.send(response)
             finally:
                 release.cancel()
 
 
-class _Delivery:
-    """Sends the response to one request."""
+class _ResponseSender:
+    """Sends the response to one request. `started` is whether its first byte was sent."""
 
     def __init__(self, connection: HttpConnection, request: Request, settings: WebSettings, send: Send) -> None:
         self.settings = settings
-        self.begun = False
+        self.started = False
         self._connection = connection
         self._request = request
         self._send = send
 
-    async def deliver(self, response: Response) -> None:
-        """Send the response, no faster than the client takes it; call its `sent` when all of it has left."""
+    async def send(self, response: Response) -> None:
+        """Send the response as fast as the client reads it. Call `response.sent` when all of it was sent."""
         answered_before = self._connection.answered
-        self.begun = True
+        self.started = True
         headers = header_lines(response, self.settings.headers)
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         if self._request.method != "HEAD":
@@ -99,8 +104,8 @@ def _request(scope: MutableMapping[str, Any]) -> Request:
 
 def _pieces(chunks: Sequence[bytes]) -> Iterator[bytes | memoryview]:
     for chunk in chunks:
-        if len(chunk) <= _PIECE:
+        if len(chunk) <= _PIECE_BYTES:
             yield chunk
         else:
             view = memoryview(chunk)
-            yield from (view[start : start + _PIECE] for start in range(0, len(chunk), _PIECE))
+            yield from (view[start : start + _PIECE_BYTES] for start in range(0, len(chunk), _PIECE_BYTES))

@@ -1,9 +1,9 @@
-"""Basic authentication (RFC 7617) against bcrypt hashes, for an event loop that must not wait for bcrypt."""
+"""Basic authentication (RFC 7617) against bcrypt hashes, with bcrypt in a thread so that the event loop never waits."""
 
 import base64
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
 
@@ -12,43 +12,55 @@ from cachetools import LRUCache
 
 from exporter.web.workers import Workers
 
-_FAKE = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
-"""Salt and digest of a password that nobody has; with the cost put before it, a hash for users that do not exist."""
+_FAKE_SALT_AND_DIGEST = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
+"""The salt and digest of a password that no user has. Behind a cost they make a hash for users that do not exist."""
 
 _BCRYPT_BYTES = 72
-"""How much of a password bcrypt looks at; the tools that make the hashes cut there too."""
+"""The bytes of a password that bcrypt uses. Tools such as htpasswd cut longer passwords at the same length."""
+
+
+def password_matches(password: bytes, expected: str) -> bool:
+    """Return whether a password has this bcrypt hash. It takes 50 ms or more, depending on the cost of the hash."""
+    try:
+        return bcrypt.checkpw(password[:_BCRYPT_BYTES], expected.encode())
+    except ValueError:  # bcrypt before version 5 refuses a NUL byte
+        return False
 
 
 class Verdict(Enum):
-    """What became of somebody's credentials."""
+    """The result of checking credentials."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
     BUSY = "busy"
-    """Too many unknown passwords are waiting to be checked; nothing is known about these."""
+    """Too many passwords wait to be checked, so these credentials were not checked."""
 
 
 class BasicAuth:
     """Checks `Authorization` headers.
 
-    bcrypt is slow on purpose, so every outcome is remembered by user, hash and password (as a keyed digest; nothing of
-    a password is kept). What is not remembered is computed in a worker thread, one at a time, with at most `queue`
-    requests waiting: a flood of wrong passwords costs one core and delays nobody whose password was accepted before,
-    because accepted and refused ones do not compete for the same memory.
+    bcrypt is slow by design, so every result is cached. The cache key is a keyed digest of user, hash and password, so
+    that no password stays in memory. A result that is not cached is computed in a thread, one at a time, with at most
+    `queue` requests waiting. A flood of wrong passwords therefore uses one core at most. It does not delay a user whose
+    password was accepted before, because accepted and refused results have separate caches.
 
-    An unknown user costs as much time as a known one: a fixed hash of the highest cost among the users is compared.
+    An unknown user takes as much time as a known one, so that the time does not reveal which users exist: the password
+    is compared with a fixed hash whose cost is the highest among the users.
+
+    `matches` compares a password with a hash; it runs in a thread.
     """
 
-    def __init__(self, queue: int = 16) -> None:
+    def __init__(self, queue: int = 16, matches: Callable[[bytes, str], bool] = password_matches) -> None:
         self._secret = os.urandom(32)
         self._accepted: LRUCache[bytes, bool] = LRUCache(maxsize=1024)
         self._refused: LRUCache[bytes, bool] = LRUCache(maxsize=1024)
         self._workers = Workers("bcrypt", limit=1)
         self._queue = queue
+        self._matches = matches
         self._waiting = 0
 
     async def check(self, authorization: str | None, users: Mapping[str, str]) -> Verdict:
-        """Return the verdict on a header (None: there is none), given the names and bcrypt hashes of the users."""
+        """Check the value of an Authorization header (None if absent) against `users` (name to bcrypt hash)."""
         credentials = _credentials(authorization or "")
         if credentials is None:
             return Verdict.REFUSED
@@ -58,16 +70,13 @@ class BasicAuth:
         if key not in self._accepted and key not in self._refused:
             if self._waiting >= self._queue:
                 return Verdict.BUSY
-            matches = await self._compare(password, expected)
-            (self._accepted if matches and user in users else self._refused)[key] = True
+            self._waiting += 1
+            try:
+                is_match = await self._workers.run(partial(self._matches, password, expected))
+            finally:
+                self._waiting -= 1
+            (self._accepted if is_match and user in users else self._refused)[key] = True
         return Verdict.ACCEPTED if self._accepted.get(key) else Verdict.REFUSED
-
-    async def _compare(self, password: bytes, expected: str) -> bool:
-        self._waiting += 1
-        try:
-            return await self._workers.run(partial(_matches, password, expected))
-        finally:
-            self._waiting -= 1
 
     def _digest(self, user: str, expected: str, password: bytes) -> bytes:
         digest = hashlib.blake2b(key=self._secret, digest_size=32)
@@ -90,11 +99,4 @@ def _credentials(authorization: str) -> tuple[str, bytes] | None:
 
 def _fake_hash(users: Mapping[str, str]) -> str:
     cost = max((expected[4:6] for expected in users.values()), default="10")
-    return f"$2b${cost}${_FAKE}"
-
-
-def _matches(password: bytes, expected: str) -> bool:
-    try:
-        return bcrypt.checkpw(password[:_BCRYPT_BYTES], expected.encode())
-    except ValueError:  # bcrypt before 5 refuses some bytes
-        return False
+    return f"$2b${cost}${_FAKE_SALT_AND_DIGEST}"

@@ -174,7 +174,7 @@ def _pem(section: TlsSection, key: str, folder: Path) -> Pem:
 
 
 def contradictions(file: WebFile) -> Iterator[Contradiction]:
-    """Yield what the models alone cannot see: values that do not fit together."""
+    """Yield values that do not fit together, which no model can see."""
     if file.tls_server_config is not None:
         yield from _pem_rules(file.tls_server_config)
         yield from _client_auth_rules(file.tls_server_config)

@@ -1,12 +1,13 @@
-"""HTTP connections: uvicorn's httptools protocol with deadlines and bounds that it does not have.
+"""HTTP connections: uvicorn's httptools protocol with the deadlines and size limits that it lacks.
 
-uvicorn lets a client take for ever to send its request or to read the answer, accepts heads, bodies and pipelines of
-any size, and its limit on concurrency counts idle connections. Everything here hangs on methods of
-`uvicorn.protocols.http.httptools_impl.HttpToolsProtocol`; a test notices if a release changes their shape.
+uvicorn waits without limit for a request and for a client that does not read its answer, accepts heads and pipelines of
+any size, and its `limit_concurrency` counts idle connections. This module overrides methods of
+`uvicorn.protocols.http.httptools_impl.HttpToolsProtocol`. A test fails if a uvicorn release changes their signatures.
 """
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Set
 from enum import Enum, auto
 from typing import Protocol
@@ -16,71 +17,80 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from exporter.web.limits import Limits
-from exporter.web.responses import Response, text
+from exporter.web.responses import Response, text_response
 from exporter.web.tls import is_allowed
 
 _HEADER_OVERHEAD = 32
-"""What a header counts beside its bytes, as in HTTP/2 (RFC 9113 section 6.5.2): empty ones take memory too."""
+"""Bytes that each header counts beside its text, as in HTTP/2 (RFC 9113 section 6.5.2): empty ones use memory too."""
 
 
 class OpenConnection(Protocol):
-    """Somebody connected, in the eyes of `Connections`."""
+    """A connection as `Connections` sees it: a TLS handshake or an HTTP connection."""
 
     waiting_since: float | None
-    """When we began to wait for something the client has to send; None while it is being answered."""
+    """The time since which the server waits for the client; None while the server answers a request."""
 
     def drop(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
 
     def check(self, now: float) -> None:
-        """End the connection if it is overdue."""
+        """Close the connection if it has passed its deadline."""
 
 
 class Connections:
-    """All that are open. Bounds their number and looks after their deadlines; for the event loop's thread only."""
+    """All open connections. It limits their number and enforces their deadlines. Only the event loop's thread uses it.
 
-    def __init__(self, limit: int) -> None:
+    `clock` gives monotonic seconds; all deadlines are measured with it.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self._limit = limit
-        self._guests: dict[OpenConnection, None] = {}
+        self._open: dict[OpenConnection, None] = {}  # in order of age
 
-    def add(self, guest: OpenConnection) -> None:
-        """Take a new one in, even if there are too many: see `make_room`."""
-        self._guests[guest] = None
+    def add(self, connection: OpenConnection) -> None:
+        """Count a new connection, even above the limit: call `make_room` first."""
+        self._open[connection] = None
 
-    def remove(self, guest: OpenConnection) -> None:
-        """Forget one that has ended; harmless if it was forgotten before."""
-        self._guests.pop(guest, None)
+    def remove(self, connection: OpenConnection) -> None:
+        """Stop counting a connection that has ended; no effect if it is not counted."""
+        self._open.pop(connection, None)
 
-    def hand_over(self, leaving: OpenConnection, coming: OpenConnection) -> bool:
-        """Give the place of one to another, so that both never count; False if it has lost it."""
-        if leaving not in self._guests:
+    def replace(self, handshake: OpenConnection, connection: OpenConnection) -> bool:
+        """Count `connection` instead of `handshake`, so that a client never counts twice.
+
+        Return False if the handshake was closed to make room. Then nothing is counted.
+        """
+        if handshake not in self._open:
             return False
-        del self._guests[leaving]
-        self._guests[coming] = None
+        del self._open[handshake]
+        self._open[connection] = None
         return True
 
-    def evict(self, guest: OpenConnection) -> None:
-        """Take its place from one and end it, unless it has handed that over or lost it before."""
-        if guest in self._guests:
-            del self._guests[guest]
-            guest.drop()
+    def close(self, connection: OpenConnection) -> None:
+        """Stop counting a connection and drop it; no effect if it is not counted."""
+        if connection in self._open:
+            del self._open[connection]
+            connection.drop()
 
     def make_room(self) -> None:
-        """If there are too many for one more, drop the one that has waited longest for its client, else the oldest."""
-        if len(self._guests) < self._limit:
+        """At the limit, close the connection that waits longest for its client, or the oldest if none waits."""
+        if len(self._open) < self._limit:
             return
-        waiting = (guest for guest in self._guests if guest.waiting_since is not None)
-        self.evict(min(waiting, key=lambda guest: guest.waiting_since or 0.0, default=next(iter(self._guests))))
+        waiting = (connection for connection in self._open if connection.waiting_since is not None)
+        oldest = next(iter(self._open))
+        self.close(min(waiting, key=lambda connection: connection.waiting_since or 0.0, default=oldest))
 
-    def check(self, now: float) -> None:
-        """End those whose time is over; `now` is the event loop's."""
-        for guest in list(self._guests):
-            guest.check(now)
+    def check(self) -> None:
+        """Close the connections that have passed their deadlines."""
+        now = self.clock()
+        for connection in list(self._open):
+            connection.check(now)
 
     def drop_all(self) -> None:
-        """End every connection at once."""
-        for guest in list(self._guests):
-            guest.drop()
+        """Close every connection at once."""
+        for connection in list(self._open):
+            connection.drop()
 
 
 class _Phase(Enum):
@@ -91,15 +101,20 @@ class _Phase(Enum):
 
 
 class _RefusedError(Exception):
-    """Raised in a callback of the parser to leave it; it comes back as HttpParserCallbackError."""
+    """Leaves the parser from inside a callback; httptools wraps it in HttpParserCallbackError."""
 
 
 class HttpConnection(HttpToolsProtocol):
-    """One connection. `answered` is the number of responses completed on it.
+    """One HTTP connection. An ASGI application finds it as `scope["state"]["connection"]`.
 
-    `arrival` counts for it until it is connected. `refusal` turns a response into the bytes of one that closes the
-    connection; `allowed_sans` are the names of which a client certificate has to carry one (none: any client). An ASGI
-    application finds the connection as `scope["state"]["connection"]`.
+    Args:
+        config: uvicorn's configuration.
+        server_state: uvicorn's list of connections.
+        connections: the connections that this one counts among.
+        limits: deadlines and sizes.
+        handshake: the handshake that this connection replaces in `connections`.
+        allowed_sans: the client certificate must carry one of these names; empty allows every client.
+        render: turns an error response into the bytes on the wire.
     """
 
     def __init__(
@@ -109,43 +124,45 @@ class HttpConnection(HttpToolsProtocol):
         connections: Connections,
         limits: Limits,
         *,
-        arrival: OpenConnection,
+        handshake: OpenConnection,
         allowed_sans: Set[str],
-        refusal: Callable[[Response], bytes],
+        render: Callable[[Response], bytes],
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={"connection": self})
         self.answered = 0
-        self.waiting_since: float | None = self.loop.time()
-        self._open = connections
-        self._arrival = arrival
+        """The number of complete responses on this connection."""
+        self._connections = connections
+        self._handshake = handshake
         self._limits = limits
         self._allowed_sans = allowed_sans
-        self._refusal = refusal
-        self._refused_with = 400
+        self._render = render
+        self._refusal_status = 400
         self._phase = _Phase.READING
-        self._since = self.loop.time()
+        self._phase_began = connections.clock()
+        self.waiting_since: float | None = self._phase_began
         self._in_message = self._in_head = self._message_is_new = False
         self._head_bytes = self._body_bytes = 0
-        self._head_bytes_read = 0  # without what the parser has told us of: it keeps a header until that is complete
+        # The parser reports a header only when it is complete, so the bytes of an unfinished one are counted here.
+        self._head_bytes_received = 0
         self._unsent = 0
         self._unsent_since = 0.0
 
-    # what asyncio calls
+    # Methods that asyncio calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin to wait for a request."""
+        """Start to wait for a request, or close the connection if its client may not connect."""
         super().connection_made(transport)
-        has_place = self._open.hand_over(self._arrival, self)
-        if not has_place or not is_allowed(transport.get_extra_info("peercert"), self._allowed_sans):
+        is_counted = self._connections.replace(self._handshake, self)
+        if not is_counted or not is_allowed(transport.get_extra_info("peercert"), self._allowed_sans):
             self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._open.remove(self)
+        """Stop counting the connection."""
+        self._connections.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, in parts so small that a head cannot grow far beyond its limit within one."""
+        """Parse the data in parts, so that one large read cannot pass a head far above its limit."""
         if self._phase is _Phase.IDLE:
             self._enter(_Phase.READING)
         for start in range(0, len(data), self._limits.head_bytes):
@@ -157,57 +174,58 @@ class HttpConnection(HttpToolsProtocol):
         self._message_is_new = False
         super().data_received(data)
         if self._in_head and not self._message_is_new:
-            self._head_bytes_read += len(data)
-            if self._head_bytes_read > self._limits.head_bytes:
+            self._head_bytes_received += len(data)
+            if self._head_bytes_received > self._limits.head_bytes:
                 self._refuse(431)
 
-    # what the parser calls
+    # Methods that the parser calls
 
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Reset the byte counts for a new request."""
         super().on_message_begin()
         self._in_message = self._in_head = self._message_is_new = True
-        self._head_bytes = self._head_bytes_read = self._body_bytes = 0
+        self._head_bytes = self._head_bytes_received = self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """Count the request target."""
-        self._count_head(len(url))
+        """Count the bytes of the request target."""
+        self._count_head_bytes(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header, and see from it whether the body is too long."""
-        self._count_head(len(name) + len(value) + _HEADER_OVERHEAD)
+        """Count the bytes of a header, and refuse a Content-Length above the limit."""
+        self._count_head_bytes(len(name) + len(value) + _HEADER_OVERHEAD)
         if name.lower() == b"content-length" and value.isdigit() and self._is_too_long(value):
             self._leave_parser(413)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Start to answer the request."""
         if len(self.pipeline) >= self._limits.pipelined:
             self._leave_parser(400)
         super().on_headers_complete()
         self._in_head = False
-        if self.parser.should_upgrade():  # llhttp reads nothing after it, so no further request would be answered
+        if self.parser.should_upgrade():
+            # llhttp parses nothing after an upgrade request, so the connection could not answer another one.
             self.cycle.keep_alive = False
         if self._phase is _Phase.READING:
             self._enter(_Phase.ANSWERING)
 
     def on_body(self, body: bytes) -> None:
-        """Throw the body away, as long as it is short."""
+        """Discard the body, and refuse it above the limit."""
         self._body_bytes += len(body)
         if self._body_bytes > self._limits.body_bytes:
             self._leave_parser(413)
 
     def on_message_complete(self) -> None:
-        """Note that the client has sent all of its request."""
+        """Record that the client has sent the whole request."""
         self._in_message = False
         super().on_message_complete()
 
-    # what uvicorn calls
+    # Methods that uvicorn calls
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the words are ours
-        """Answer what could not be parsed, or what a callback of the parser refused."""
-        self._refuse(self._refused_with)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - our own text replaces uvicorn's
+        """Refuse a request that the parser cannot parse, or that a callback refused."""
+        self._refuse(self._refusal_status)
 
     def on_response_complete(self) -> None:
         """Count the response and wait for the next request."""
@@ -221,26 +239,26 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._enter(_Phase.READING if self._in_message else _Phase.IDLE)
 
-    # what Connections calls
+    # Methods that Connections calls
 
     def drop(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
         self._enter(_Phase.CLOSING)
         self.transport.abort()
 
     def check(self, now: float) -> None:
-        """End the connection if its phase has lasted too long, or if the client takes nothing of the answer."""
+        """Close the connection if its phase has lasted too long, or if the client does not read the answer."""
         if self.transport.is_closing() and self._phase is not _Phase.CLOSING:
             self._enter(_Phase.CLOSING)
         allowed = {
             _Phase.READING: self._limits.head,
             _Phase.ANSWERING: self._limits.answer,
             _Phase.CLOSING: self._limits.linger,
-            _Phase.IDLE: math.inf,  # that deadline is uvicorn's timeout_keep_alive
+            _Phase.IDLE: math.inf,  # uvicorn closes an idle connection itself, after timeout_keep_alive
         }[self._phase]
-        if now - self._since > allowed and self._phase is _Phase.READING and self._in_head:
+        if now - self._phase_began > allowed and self._phase is _Phase.READING and self._in_head:
             self._refuse(408)
-        elif now - self._since > allowed or self._is_stalled(now):
+        elif now - self._phase_began > allowed or self._is_stalled(now):
             self.drop()
 
     def _is_stalled(self, now: float) -> bool:
@@ -251,10 +269,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def _enter(self, phase: _Phase) -> None:
         self._phase = phase
-        self._since = self.loop.time()
-        self.waiting_since = None if phase is _Phase.ANSWERING else self._since
+        self._phase_began = self._connections.clock()
+        self.waiting_since = None if phase is _Phase.ANSWERING else self._phase_began
 
-    def _count_head(self, length: int) -> None:
+    def _count_head_bytes(self, length: int) -> None:
         self._head_bytes += length
         if self._head_bytes > self._limits.head_bytes:
             self._leave_parser(431)
@@ -263,17 +281,22 @@ class HttpConnection(HttpToolsProtocol):
         return len(content_length) > 18 or int(content_length) > self._limits.body_bytes
 
     def _leave_parser(self, status: int) -> None:
-        self._refused_with = status
+        self._refusal_status = status
         raise _RefusedError
 
     def _refuse(self, status: int) -> None:
-        """Answer with an error and take no more requests; a client whose request has its answer is cut off instead."""
+        """Answer with an error and read no more requests.
+
+        If the client is being answered or has its answer already, drop the connection instead: an error text would
+        become a part of that answer.
+        """
         if self._phase is _Phase.ANSWERING or (self._in_message and not self._in_head):
             self.drop()
             return
-        self.transport.write(self._refusal(text(status, Connection="close")))
+        self.transport.write(self._render(text_response(status, Connection="close")))
         self._enter(_Phase.CLOSING)
         if self.transport.can_write_eof():
-            self.transport.write_eof()  # closing with unread data would reset the connection and lose the answer
+            # close() would reset the connection if the client still sends, and the client would lose the answer.
+            self.transport.write_eof()
         else:
             self.transport.close()

@@ -1,18 +1,18 @@
-"""How much a client may ask of the server: sizes, times, numbers."""
+"""The limits for clients: sizes, times, numbers."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds for every connection; times in seconds, looked after about twice a second.
+    """The limits for every connection. Times are in seconds and are checked about twice a second.
 
-    The defaults leave room for any real scraper: Prometheus gives up on a scrape after `scrape_timeout`, seconds to a
-    minute, and keeps connections open between scrapes.
+    The defaults are generous to a real scraper: Prometheus ends a scrape after `scrape_timeout` (seconds to a minute)
+    and keeps its connection open between scrapes.
     """
 
     connections: int = 512
-    """Open at once. Beyond, the one that has waited longest for its client is closed for each new one."""
+    """Open connections. A new one above the limit closes the one that waits longest for its client."""
 
     handshake: float = 10
     """From the accepted connection to the end of the TLS handshake."""
@@ -21,30 +21,32 @@ class Limits:
     """From the accepted connection, or the first byte of a later request, to the end of the request."""
 
     head_bytes: int = 16 * 1024
-    """Request line and headers, 32 more for each header: 431 beyond."""
+    """Request line and headers, plus 32 for each header. A longer head gets 431."""
 
     body_bytes: int = 64 * 1024
-    """No request needs a body and what comes is thrown away; 413 beyond."""
+    """The body of a request. No path needs a body and it is discarded. A longer body gets 413."""
 
     pipelined: int = 8
-    """Requests sent before the answer to the first: the connection is dropped beyond."""
+    """Requests that a client may send before it has the answer to the first. More close the connection."""
 
     idle: int = 120
     """Between two requests."""
 
     stall: float = 10
-    """In which a client that is being answered has to take something."""
+    """The longest time in which a client reads nothing of its answer."""
 
     answer: float = 120
     """From the end of a request to the end of its answer."""
 
     linger: float = 2
-    """From our last byte to the client's."""
+    """From the last byte of the server to the last byte of the client."""
 
     patience: float = 0.5
-    """After the first byte of the answer a request no longer counts for `--web.max-requests`, finished or not: what is
-    left then waits for the client, costs next to nothing and is bounded by `stall`, `answer` and `connections`. So slow
-    readers cannot lock the scraper out."""
+    """From the first byte of an answer until the request no longer counts for `--web.max-requests`.
+
+    The rest of the answer only waits for the client. It costs little, and `stall`, `answer` and `connections` limit it.
+    If it counted, slow readers could use up `--web.max-requests` and a scraper would get 503.
+    """
 
     stop: int = 3
-    """For answers under way when the server is stopped."""
+    """For requests in flight when the server stops."""

@@ -1,16 +1,17 @@
-"""Which format and which compression a client gets: the rules of `Accept` and `Accept-Encoding`, pure.
+"""Chooses the text format and the compression of a response from the headers `Accept` and `Accept-Encoding`.
 
 Sources: RFC 9110 sections 12.4.2 (q-values), 12.5.1 (Accept) and 12.5.3 (Accept-Encoding), and Prometheus' "Scrape
-protocol content negotiation". What goes beyond them or was left open there:
+protocol content negotiation". `prometheus_client.exposition.choose_encoder` is not used: it ignores q-values (even
+`q=0`) and raises TypeError for `version=abc`. Rules that the sources leave open:
 
-* A version is a wish, the media type is the agreement: any version of OpenMetrics is answered with 1.0.0 and any
-  version of text/plain with 0.0.4. Prometheus reads both whatever it asked for. Excluding (`q=0`) a version that is
-  not served excludes nothing.
-* Every answer in a format of version 1.0.0 has to name its escaping scheme. Ours is always `underscores`, the default
-  that is assumed where a client names none. All our names consist of classic characters, so `allow-utf-8`,
-  `underscores` and `values` give the same bytes; a client that asked for `dots` is told that it did not get them.
-* A client that accepts nothing we have gets text 0.0.4, which the Prometheus document calls the last resort; no 406.
-* An element that cannot be read is treated as if it were not there.
+* The media type decides, not the version: a request for any version of OpenMetrics gets 1.0.0, and for any version of
+  text/plain 0.0.4. Prometheus reads both, whatever it asked for. `q=0` for a version that is not served excludes
+  nothing.
+* A response in OpenMetrics 1.0.0 must name its escaping scheme. It is always `underscores`, the default for a client
+  that names none. All metric and label names match [a-zA-Z_:][a-zA-Z0-9_:]*, so `allow-utf-8`, `underscores` and
+  `values` give the same bytes. A client that asked for `dots` sees from the header that it got `underscores`.
+* A client that accepts no format that is served gets text 0.0.4, the last resort of the Prometheus document, not 406.
+* A list element that is malformed is ignored.
 """
 
 import re
@@ -29,7 +30,7 @@ class _Element(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """How well an element of Accept fits a format; the greatest of those that fit speaks for the format."""
+    """How well one element of Accept matches a format. The greatest match of all elements decides."""
 
     specificity: int
     quality: float
@@ -41,27 +42,26 @@ _WILDCARD, _WILDCARD_SUBTYPE, _OTHER_VERSION, _ANY_VERSION, _SAME_VERSION = rang
 
 
 def choose_format(accept: str | None) -> TextFormat:
-    """Return the format to answer with to a client that sent this `Accept` (None: no such header); never raises.
+    """Return the format for a client that sent this `Accept` (None if absent). It never raises.
 
-    Several header lines are joined with a comma first. Where the client likes both formats equally, one named
-    outright wins over one that only a wildcard fits, then the one named first, then text.
+    The caller joins several header lines with commas. With equal q-values, a format that the header names wins over one
+    that only a wildcard matches, then the one named first, then text.
     """
     elements = list(_elements(accept or ""))
     best: tuple[float, bool, int] = (0.0, False, 0)
     chosen = TextFormat.TEXT
     for candidate in TextFormat:
         match = _best_match(elements, candidate)
-        wish = (match.quality, match.specificity > _WILDCARD_SUBTYPE, match.earliness)
-        if match.quality > 0 and wish > best:
-            best, chosen = wish, candidate
+        preference = (match.quality, match.specificity > _WILDCARD_SUBTYPE, match.earliness)
+        if match.quality > 0 and preference > best:
+            best, chosen = preference, candidate
     return chosen
 
 
 def choose_encoding(accept_encoding: str | None) -> Encoding | None:
-    """Return the coding to answer with to a client that sent this `Accept-Encoding`; never raises.
+    """Return the encoding for a client that sent this `Accept-Encoding` (None if absent). It never raises.
 
-    None: the client excluded identity and does not accept gzip, so there is nothing it could be sent (406). Where both
-    are liked equally, gzip.
+    None: the client accepts neither gzip nor identity, and the response is 406. With equal q-values gzip wins.
     """
     qualities: dict[str, float] = {}
     for element in _elements(accept_encoding or ""):
@@ -86,7 +86,7 @@ def _best_match(elements: list[_Element], candidate: TextFormat) -> _Match:
 
 
 def _specificity(element: _Element, candidate: TextFormat) -> int | None:
-    """Return how precisely a media range means `candidate`, or None if it does not."""
+    """Return how precisely a media range names `candidate`, or None if it does not match."""
     if element.name in {"*/*", "*"}:  # old Java clients send a bare star
         return _WILDCARD
     if element.name == candidate.media_type.partition("/")[0] + "/*":
@@ -114,7 +114,7 @@ def _elements(header: str) -> Iterator[_Element]:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split at each separator outside a quoted string, in one pass: the text is a stranger's."""
+    """Split at each separator outside a quoted string, in linear time, because a client may send any text."""
     if '"' not in text:
         return text.split(separator)
     parts = []

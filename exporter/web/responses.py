@@ -1,4 +1,4 @@
-"""What is sent back: responses, and the headers that all of them carry."""
+"""HTTP responses, and the headers that every response carries."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,36 +18,42 @@ _SECURITY_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete response; `sent` is called when all of its body was handed over to be sent, not for HEAD.
-
-    The `length` is None where there is no body and none of its length is told.
-    """
+    """A complete response."""
 
     status: int
     content_type: str
     chunks: Sequence[bytes]
+    """The body."""
     length: int | None
+    """The bytes of the body; None sends no Content-Length, for a HEAD whose length is unknown."""
     headers: Mapping[str, str]
     sent: Callable[[], None] | None = None
+    """Called when the whole body of a GET was given to the system to send."""
     policy: str = ""
-    """Its Content-Security-Policy, in place of the one that permits next to nothing; what is configured wins."""
+    """A Content-Security-Policy instead of the default one. A configured header overrides both."""
 
 
-def text(status: int, message: str = "", **headers: str) -> Response:
-    """Return a response of one line, the standard phrase if `message` is empty; `_` in header names stands for `-`."""
+def text_response(status: int, message: str = "", **headers: str) -> Response:
+    """Return a response of one line.
+
+    Without `message` the line is the standard phrase of the status. `_` in a header name becomes `-`.
+    """
     body = f"{message or HTTPStatus(status).phrase}\n".encode()
     return Response(status, TEXT, [body], len(body), {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def page(body: bytes, content_type: str, headers: Mapping[str, str] | None = None, policy: str = "") -> Response:
-    """Return a document."""
+def ok_response(body: bytes, content_type: str, headers: Mapping[str, str] | None = None, policy: str = "") -> Response:
+    """Return a response with status 200 and this body."""
     return Response(HTTPStatus.OK, content_type, [body], len(body), headers or {}, policy=policy)
 
 
 def header_lines(response: Response, configured: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Return all headers of a response; those `configured` replace ours, an empty value takes one out."""
-    ours = _SECURITY_HEADERS | ({"Content-Security-Policy": response.policy} if response.policy else {})
-    common = {name.lower(): value for headers in (ours, configured) for name, value in headers.items()}
+    """Return all headers of a response, names in lower case.
+
+    A `configured` header replaces the security header of its name; an empty value removes it.
+    """
+    security = _SECURITY_HEADERS | ({"Content-Security-Policy": response.policy} if response.policy else {})
+    common = {name.lower(): value for headers in (security, configured) for name, value in headers.items()}
     own = {"content-type": response.content_type}
     if response.length is not None:
         own["content-length"] = str(response.length)
@@ -56,7 +62,7 @@ def header_lines(response: Response, configured: Mapping[str, str]) -> list[tupl
 
 
 def as_bytes(response: Response, configured: Mapping[str, str]) -> bytes:
-    """Return the response as it goes over the wire, for one that no request could be made out for."""
+    """Return the whole HTTP/1.1 message, for a request that cannot be parsed and so never reaches the application."""
     status = f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n".encode("ascii")
     lines = (name + b": " + value + b"\r\n" for name, value in header_lines(response, configured))
     return b"".join([status, *lines, b"\r\n", *response.chunks])

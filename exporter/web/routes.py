@@ -1,4 +1,4 @@
-"""The paths of the server and what they answer."""
+"""The paths of the server and their responses."""
 
 import html
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,74 +12,85 @@ from isal import igzip
 from exporter import __version__
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.web.negotiation import choose_encoding, choose_format
-from exporter.web.responses import HTML, TEXT, Response, page, text
+from exporter.web.responses import HTML, TEXT, Response, ok_response, text_response
 from exporter.web.workers import Workers
 
 HEALTH_PATHS = frozenset({"/-/healthy", "/-/ready"})
-"""What a probe asks: answered to everybody, at any load."""
+"""Paths for probes. They need no password and do not count for `max_requests`."""
 
 TRANSFORMS = "/transforms/"
-"""The page of a transform is below this, under its id."""
+"""The path of a transform's page is this prefix and the id."""
 
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
 
 
 class Scrape(Protocol):
-    """One immutable body of `/metrics`; `length` is that of all `chunks` together."""
+    """One immutable body of the metrics path."""
 
     @property
-    def chunks(self) -> Sequence[bytes]: ...  # noqa: D102 - see the class
+    def chunks(self) -> Sequence[bytes]:
+        """The body."""
 
     @property
-    def length(self) -> int: ...  # noqa: D102 - see the class
+    def length(self) -> int:
+        """The bytes of all chunks together."""
 
     @property
     def sent(self) -> Callable[[], None]:
-        """To be called when a GET was answered with all of it."""
+        """The function to call when a GET was answered with the whole body."""
 
 
 class HtmlPage(Protocol):
-    """A page for people, and what the browser may do with it (its Content-Security-Policy)."""
+    """A page of the status pages."""
 
     @property
-    def body(self) -> bytes: ...  # noqa: D102 - see the class
+    def body(self) -> bytes:
+        """HTML in UTF-8."""
 
     @property
-    def policy(self) -> str: ...  # noqa: D102 - see the class
+    def policy(self) -> str:
+        """The value of its Content-Security-Policy header."""
 
 
 class Backend(Protocol):
-    """What the server shows. But for `scrape`, `is_alive` and `is_ready`, which answer at once, anything may block."""
+    """The source of everything that the server answers.
+
+    `scrape`, `is_alive` and `is_ready` return at once and run on the event loop. Every other method may block and runs
+    in a thread.
+    """
 
     def scrape(self, format: TextFormat, encoding: Encoding) -> Scrape | None:  # noqa: A002 - the word for it
-        """Return the body, or None if it has to be prepared."""
+        """Return the metrics, or None if `prepare_scrape` must be called."""
 
     def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Scrape:  # noqa: A002 - the word for it
-        """Return the body, however long it takes."""
+        """Return the metrics after the work that they need, such as compression."""
 
     def is_alive(self) -> bool:
-        """Tell whether the poll loop works."""
+        """Return whether the poll loop works."""
 
     def is_ready(self) -> bool:
-        """Tell whether there is anything to show yet."""
+        """Return whether there are metrics to serve."""
 
     def reload(self) -> str | None:
-        """Load the configuration again; return why the old one was kept, or None if it was not."""
+        """Reload the configuration; return the error if the old one stays in force, None if the new one is in force."""
 
     def effective_config(self) -> str:
-        """Return the configuration as YAML, secrets masked."""
+        """Return the configuration as YAML with masked secrets."""
 
     def status_page(self, query: Mapping[str, str], telemetry_path: str) -> HtmlPage | None:
-        """Return the page for people that the query asks for, or None if it is turned off."""
+        """Return the front page, filtered by the query, or None if pages are turned off."""
 
     def transform_page(self, transform_id: str, telemetry_path: str) -> HtmlPage | None:
-        """Return the page of one transform, or None if there is none."""
+        """Return the page of one transform, or None if there is none or pages are turned off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What of a request can matter; header names are in lower case, values of one name joined with commas."""
+    """The parts of a request that decide its response.
+
+    Header names are in lower case. The values of headers with the same name are joined with commas.
+    """
 
     method: str
     path: str
@@ -88,16 +99,18 @@ class Request:
 
 
 class Routes:
-    """Answers requests, once they are let in, for the paths of section 6 of the interface."""
+    """Answers admitted requests.
+
+    Raises `ValueError` if `telemetry_path` is not a path or is the path of something else.
+    """
 
     def __init__(self, backend: Backend, telemetry_path: str, *, enable_lifecycle: bool) -> None:
-        """Take the site; raise ValueError if `telemetry_path` is no path, or that of something else."""
-        self._site = backend
+        self._backend = backend
         self._telemetry_path = telemetry_path
         self._enable_lifecycle = enable_lifecycle
-        self._preparing = Workers("scrape", limit=2)
-        self._showing = Workers("page", limit=1)
-        self._reloading = Workers("reload", limit=1)
+        self._scrape_workers = Workers("scrape", limit=2)
+        self._page_workers = Workers("page", limit=1)
+        self._reload_workers = Workers("reload", limit=1)
         self._routes: dict[str, tuple[Sequence[str], Callable[[Request], Awaitable[Response]]]] = {
             "/": (_READ, self._status),
             "/-/healthy": (_READ, self._healthy),
@@ -112,72 +125,77 @@ class Routes:
         self._routes[telemetry_path] = (_READ, self._metrics)
 
     async def answer(self, request: Request) -> Response:
-        """Return the response to a request; whatever the site raises goes through."""
+        """Return the response to a request. An exception of the backend is raised to the caller."""
         path = TRANSFORMS if request.path.startswith(TRANSFORMS) else request.path
         if path not in self._routes:
-            return text(404)
+            return text_response(404)
         methods, handler = self._routes[path]
         if request.method not in methods:
-            return text(405, Allow=", ".join(methods))
+            return text_response(405, Allow=", ".join(methods))
         return await handler(request)
 
     async def _metrics(self, request: Request) -> Response:
-        chosen = choose_format(request.headers.get("accept"))
+        text_format = choose_format(request.headers.get("accept"))
         encoding = choose_encoding(request.headers.get("accept-encoding"))
         if encoding is None:
-            return text(406, "Not Acceptable; offered encodings: gzip, identity", Vary="Accept-Encoding")
+            return text_response(406, "Not Acceptable; available encodings: gzip, identity", Vary="Accept-Encoding")
         headers = {"Vary": "Accept, Accept-Encoding"}
         if encoding is not Encoding.IDENTITY:
             headers["Content-Encoding"] = encoding.value
         if request.method == "HEAD":
-            # To be asked for a body the site may have to record what it shows; nobody is shown anything here.
-            return Response(200, chosen.content_type, (), None, headers)
-        scrape = self._site.scrape(chosen, encoding)
+            # The backend records the values of each scrape as served, and a HEAD serves no values.
+            return Response(200, text_format.content_type, (), None, headers)
+        scrape = self._backend.scrape(text_format, encoding)
         if scrape is None:
-            scrape = await self._preparing.run(partial(self._site.prepare_scrape, chosen, encoding))
-        return Response(200, chosen.content_type, scrape.chunks, scrape.length, headers, scrape.sent)
+            scrape = await self._scrape_workers.run(partial(self._backend.prepare_scrape, text_format, encoding))
+        return Response(200, text_format.content_type, scrape.chunks, scrape.length, headers, scrape.sent)
 
     async def _healthy(self, _: Request) -> Response:
-        return text(200, "Healthy") if self._site.is_alive() else text(503, "The poll loop does not work")
+        if self._backend.is_alive():
+            return text_response(200, "Healthy")
+        return text_response(503, "Unhealthy: the poll loop makes no progress")
 
     async def _ready(self, _: Request) -> Response:
-        return text(200, "Ready") if self._site.is_ready() else text(503, "The first poll cycle has not ended yet")
+        if self._backend.is_ready():
+            return text_response(200, "Ready")
+        return text_response(503, "Not ready: the first poll cycle has not ended yet")
 
     async def _reload(self, _: Request) -> Response:
         if not self._enable_lifecycle:
-            return text(403, "Lifecycle API is not enabled.")
-        reason = await self._reloading.run(self._site.reload)
-        return text(200, "Reloaded") if reason is None else text(500, f"Not reloaded: {reason}")
+            return text_response(403, "Lifecycle API is not enabled.")  # the words of Prometheus
+        error = await self._reload_workers.run(self._backend.reload)
+        return text_response(200, "Reloaded") if error is None else text_response(500, f"Not reloaded: {error}")
 
     async def _config(self, _: Request) -> Response:
-        return page((await self._showing.run(self._site.effective_config)).encode(), TEXT)
+        return ok_response((await self._page_workers.run(self._backend.effective_config)).encode(), TEXT)
 
     async def _status(self, request: Request) -> Response:
-        shown = await self._document(request, partial(self._site.status_page, _parameters(request.query)))
-        return shown or page(_landing_page(self._telemetry_path), HTML)
+        render = partial(self._backend.status_page, _parameters(request.query))
+        return await self._html(request, render) or ok_response(_landing_page(self._telemetry_path), HTML)
 
     async def _transform(self, request: Request) -> Response:
         transform_id = request.path.removeprefix(TRANSFORMS)
-        return await self._document(request, partial(self._site.transform_page, transform_id)) or text(404)
+        render = partial(self._backend.transform_page, transform_id)
+        return await self._html(request, render) or text_response(404)
 
-    async def _document(self, request: Request, show: Callable[[str], HtmlPage | None]) -> Response | None:
-        encoding = choose_encoding(request.headers.get("accept-encoding"))
-        headers = {"Vary": "Accept-Encoding"}
-        if encoding is Encoding.GZIP:
-            headers["Content-Encoding"] = encoding.value
+    async def _html(self, request: Request, render: Callable[[str], HtmlPage | None]) -> Response | None:
+        is_gzip = choose_encoding(request.headers.get("accept-encoding")) is Encoding.GZIP
 
-        def render() -> tuple[bytes, str] | None:
-            document = show(self._telemetry_path)
-            if document is None:
+        def page_response() -> Response | None:
+            page = render(self._telemetry_path)
+            if page is None:
                 return None
-            return igzip.compress(document.body, 1) if "Content-Encoding" in headers else document.body, document.policy
+            headers = {"Vary": "Accept-Encoding"}
+            if is_gzip:
+                headers["Content-Encoding"] = Encoding.GZIP.value
+            body = igzip.compress(page.body, 1) if is_gzip else page.body
+            return ok_response(body, HTML, headers, page.policy)
 
-        shown = await self._showing.run(render)
-        return None if shown is None else page(shown[0], HTML, headers, shown[1])
+        return await self._page_workers.run(page_response)
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Return the parameters of a query string, none of them if it is not the sort that a form of ours sends."""
+    """Return the parameters of a query string; none if it has more fields than our own form sends."""
     try:
         return dict(parse_qsl(query, max_num_fields=20))
     except ValueError:

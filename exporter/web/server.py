@@ -1,15 +1,15 @@
-"""The web server: `WebServer` puts listeners, connections and the application together and runs them on uvicorn."""
+"""The web server: listeners, connections and the application together, run by uvicorn."""
 
 import asyncio
 import os
 import resource
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
 import uvicorn
-import uvloop
 
 from exporter.config.parsing import Address
 from exporter.web.acceptor import Acceptor
@@ -25,21 +25,22 @@ from exporter.web.workers import Workers
 
 _CHECK_TICKS = 5
 _REFRESH_TICKS = 10
-"""uvicorn ticks ten times a second."""
+"""uvicorn calls `on_tick` ten times a second."""
 
 
 class WebServer:
-    """Serves a site over HTTP until it is stopped.
+    """Serves a backend over HTTP until it is stopped.
 
     Args:
-        site: what is served.
-        addresses: hosts and ports to listen on, see `open_listeners`; not used if systemd passed sockets.
+        backend: the source of the responses.
+        addresses: the hosts and ports to listen on (see `open_listeners`); ignored if systemd passed sockets.
         telemetry_path: the path of the metrics; ValueError if it is taken.
-        max_requests: so many requests under way at once, 503 beyond; 0 for any number.
+        max_requests: the limit of requests in flight, above which the answer is 503; 0 sets no limit.
         enable_lifecycle: whether `/-/reload` works.
-        web_config: the web configuration file; it is looked at again every second.
-        limits: what a client may ask.
-        environ: where systemd says which sockets it passed.
+        web_config: the web configuration file, which is checked for changes every second.
+        limits: the limits for clients.
+        environ: the environment, in which systemd names the sockets that it passed.
+        clock: monotonic seconds, for the deadlines of connections.
     """
 
     def __init__(
@@ -53,35 +54,37 @@ class WebServer:
         web_config: WebConfig | None = None,
         limits: Limits | None = None,
         environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = limits or Limits()
         settings = (lambda: PLAIN) if web_config is None else (lambda: web_config.current)
         routes = Routes(backend, telemetry_path, enable_lifecycle=enable_lifecycle)
         application = Application(routes, Admission(max_requests), settings, limits.patience)
+        connections = Connections(_affordable(limits.connections), clock)
         self._configured = tuple(addresses)
         self._environ = environ
         self._listeners: list[socket.socket] = []
-        self._uvicorn = _UvicornServer(_uvicorn_config(application, limits), settings, limits, web_config)
+        self._uvicorn = _UvicornServer(_uvicorn_config(application, limits), settings, limits, connections, web_config)
 
     def start(self) -> None:
-        """Listen; raise ListenError if that is not possible. Clients can connect, and are answered by `run`."""
+        """Bind the addresses; raise ListenError if that fails. Clients can connect now, and `run` answers them."""
         self._listeners = open_listeners(self._configured, self._environ)
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where it listens once it is started, with the ports that it took."""
+        """The bound addresses, with the ports that the system chose for port 0."""
         return tuple(address_of(listener) for listener in self._listeners)
 
     def run(self) -> None:
-        """Serve, in this thread, until `stop` is called; it takes over no signal.
+        """Serve in this thread until `stop` is called. It installs no signal handler.
 
-        The requests that are under way then are answered within `Limits.stop` seconds, the rest is cut off.
+        At the end, the requests in flight are answered within `Limits.stop` seconds; the rest is cut off.
         """
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner() as runner:
             runner.run(self._uvicorn.serve(sockets=self._listeners))
 
     def stop(self) -> None:
-        """Let `run` come to its end; may be called from a signal handler, from any thread, again, or before `run`."""
+        """Make `run` return. Any thread and any signal handler may call it, more than once, and before `run`."""
         self._uvicorn.should_exit = True
 
 
@@ -96,69 +99,74 @@ def _uvicorn_config(application: Application, limits: Limits) -> uvicorn.Config:
         server_header=False,
         access_log=False,
         log_config=None,
-        log_level="critical",  # below, uvicorn reports what clients do wrong, which anybody can do a million times
+        log_level="critical",  # at a lower level any client could fill the log with its own errors
         timeout_keep_alive=limits.idle,
         timeout_graceful_shutdown=limits.stop,
     )
 
 
 class _UvicornServer(uvicorn.Server):
-    """uvicorn's server with our way of accepting connections, and nobody else's signals."""
+    """uvicorn's server with our own acceptors and connections, and without signal handlers."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         settings: Callable[[], WebSettings],
         limits: Limits,
+        connections: Connections,
         web_config: WebConfig | None,
     ) -> None:
         super().__init__(config)
         self._settings = settings
         self._limits = limits
+        self._connections = connections
         self._web_config = web_config
         self._refreshing: asyncio.Task[None] | None = None
         self._workers = Workers("web-config", limit=1)
-        self._connections = Connections(_affordable(limits.connections))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept on every socket."""
+        """Accept connections on every socket."""
         acceptors = [
             Acceptor(
-                listener, self._connections, self._limits, tls=lambda: self._settings().tls, serve=self._connection
+                listener,
+                self._connections,
+                self._limits,
+                tls=lambda: self._settings().tls,
+                make_connection=self._make_connection,
             )
             for listener in sockets or []
         ]
-        self.servers = cast("list[asyncio.Server]", acceptors)  # they have what uvicorn uses of a server
+        self.servers = cast("list[asyncio.Server]", acceptors)  # uvicorn only calls close and wait_closed of a server
         self.started = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after deadlines and changed files; tell whether to stop."""
+        """Enforce the deadlines and check the web configuration for changes; return whether to stop."""
         if counter % _CHECK_TICKS == 0:
-            self._connections.check(asyncio.get_running_loop().time())
+            self._connections.check()
         if counter % _REFRESH_TICKS == 0 and self._web_config is not None:
             self._refresh(self._web_config)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what is under way, then cut off the rest."""
+        """Answer the requests in flight, then drop all connections."""
         await super().shutdown(sockets)
         self._connections.drop_all()
         await asyncio.sleep(0)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take over no signal."""
+        """Install no signal handlers: the command line has its own."""
         yield
 
-    def _connection(self, tls: ServerTls | None, arrival: OpenConnection) -> HttpConnection:
+    def _make_connection(self, tls: ServerTls | None, handshake: OpenConnection) -> HttpConnection:
         return HttpConnection(
             self.config,
             self.server_state,
             self._connections,
             self._limits,
-            arrival=arrival,
+            handshake=handshake,
             allowed_sans=frozenset() if tls is None else tls.allowed_sans,
-            refusal=lambda response: as_bytes(response, self._settings().headers),
+            render=lambda response: as_bytes(response, self._settings().headers),
         )
 
     def _refresh(self, web_config: WebConfig) -> None:
@@ -167,6 +175,6 @@ class _UvicornServer(uvicorn.Server):
 
 
 def _affordable(connections: int) -> int:
-    """Return the number of connections that leaves half of the file descriptors to everything else."""
+    """Return the number of connections, at most half of the file descriptors that the process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return connections if soft == resource.RLIM_INFINITY else max(8, min(connections, soft // 2))

@@ -1,6 +1,6 @@
-"""TLS as Prometheus' web configuration describes it, for Python's ssl module: names, contexts, client certificates.
+"""TLS settings of Prometheus' web configuration for Python's ssl module: names, contexts, client certificates.
 
-What Go's crypto/tls can do and OpenSSL through Python cannot is refused when the file is read; see `config_schema`.
+`config_schema` refuses settings that Go's crypto/tls supports and Python's ssl module does not.
 """
 
 import ipaddress
@@ -41,12 +41,12 @@ TLS12_SUITES = {
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-"""Go's names (tls.CipherSuites) to OpenSSL's. Those of TLS 1.3 cannot be chosen, in Go neither."""
+"""Go's names (tls.CipherSuites) with OpenSSL's. TLS 1.3 suites cannot be chosen, neither in Go nor in Python."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """Certificates or a key: in the file `path`, or (`path` is None) inline in the configuration as `text`.
+    """Certificates or a key, from the file `path`, or inline in the configuration as `text` if `path` is None.
 
     `loc` is the key of the configuration that names it, for messages.
     """
@@ -56,13 +56,13 @@ class Pem:
     path: Path | None
 
     def read(self) -> bytes:
-        """Return the PEM text; OSError if the file cannot be read."""
+        """Return the PEM text. Raises OSError if the file cannot be read."""
         return self.text.encode() if self.path is None else self.path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """`tls_server_config`, checked but for what its files hold; ciphers and curve in OpenSSL's names."""
+    """A checked `tls_server_config`, without the contents of its files. Ciphers and curve have OpenSSL's names."""
 
     certificate: Pem
     key: Pem
@@ -77,7 +77,7 @@ class TlsSettings:
 
     @property
     def files(self) -> list[Path]:
-        """The files that the settings name."""
+        """The paths of all files that the settings name."""
         pems = (self.certificate, self.key, self.client_ca)
         return [pem.path for pem in pems if pem is not None and pem.path is not None]
 
@@ -101,13 +101,13 @@ def server_context(settings: TlsSettings, refuse: Refuse) -> ssl.SSLContext:
 
 
 def names_in(certificate: dict[str, Any] | None) -> set[str]:
-    """Return the subject alternative names (DNS, IP, e-mail, URI) of a peer certificate as `getpeercert` gives it."""
+    """Return the subject alternative names (DNS, IP, e-mail, URI) of a certificate in the form of `getpeercert`."""
     names = (certificate or {}).get("subjectAltName", ())
     return {_canonical(name) for kind, name in names if kind in {"DNS", "IP Address", "email", "URI"}}
 
 
 def is_allowed(certificate: dict[str, Any] | None, allowed_sans: Set[str]) -> bool:
-    """Tell whether a client may come in that showed this certificate; every verified one may if none is listed."""
+    """Return whether a client with this verified certificate may connect. Empty `allowed_sans` allow every client."""
     return not allowed_sans or not names_in(certificate).isdisjoint(_canonical(name) for name in allowed_sans)
 
 
@@ -121,7 +121,7 @@ def _canonical(name: str) -> str:
 def _is_pem(pem: Pem, label: bytes, refuse: Refuse) -> bool:
     try:
         content = pem.read()
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+    except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
         refuse(pem.loc, f"the file cannot be read: {getattr(error, 'strerror', None) or 'no path'}")
         return False
     if label + b"-----" not in content:
@@ -155,13 +155,13 @@ def _load_client_ca(context: ssl.SSLContext, client_ca: Pem, refuse: Refuse) -> 
 
 
 def _refuse_encrypted() -> str:
-    """Stand in for OpenSSL's own prompt, which would wait for somebody at a terminal."""
+    """Replace OpenSSL's own password prompt, which would wait for input on a terminal."""
     raise ValueError
 
 
 @contextmanager
 def _as_file(pem: Pem) -> Iterator[Path]:
-    """Give a path to the PEM text, on no disk if it is inline: ssl loads certificate and key from paths only."""
+    """Yield a path to the PEM text, as ssl loads certificate and key from paths only. Inline text stays in memory."""
     if pem.path is not None:
         yield pem.path
         return

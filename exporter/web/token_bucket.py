@@ -1,12 +1,12 @@
-"""How often requests are let in: a token bucket."""
+"""The rate limit of the web configuration: a token bucket (as Go's golang.org/x/time/rate, which Prometheus uses)."""
 
 from collections.abc import Callable
 
 
 class TokenBucket:
-    """Lets one request in every `interval` seconds, and `burst` of them at once after a pause.
+    """Admits one request per `interval` seconds, and up to `burst` requests at once after a pause.
 
-    `clock` gives monotonic seconds. For one thread only.
+    `clock` gives monotonic seconds. The bucket is not thread-safe.
     """
 
     def __init__(self, interval: float, burst: int, clock: Callable[[], float]) -> None:
@@ -17,7 +17,7 @@ class TokenBucket:
         self._filled_at = clock()
 
     def take(self) -> float:
-        """Return 0 if a request may come in now, else the seconds until the next one may."""
+        """Take a token for one request: return 0 if there is one, else the seconds until there will be one."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) / self._interval)
         self._filled_at = now

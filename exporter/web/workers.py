@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop, a few pieces at a time."""
+"""Runs blocking functions beside the event loop."""
 
 import asyncio
 import threading
@@ -10,27 +10,31 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Runs blocking functions in threads, at most `limit` at once; the others wait their turn in order.
+    """Runs blocking functions in threads, at most `limit` at once. More wait in order of their calls.
 
-    The threads are daemons of their own, not an executor's: the interpreter joins an executor's threads at its end, so
-    one hung call would hold up the exit. Starting a thread takes some 50 µs, little beside what is done here.
+    `asyncio.to_thread` is not used: the interpreter joins the threads of an executor at exit, so one call that hangs
+    would keep the process from ending. These are daemon threads. To start one takes about 50 µs, which is little beside
+    the work done in it.
     """
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
-        self._places = asyncio.Semaphore(limit)
+        self._slots = asyncio.Semaphore(limit)
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Return what `function` returns, or raise what it raises. If the caller is cancelled, it runs on unheard."""
-        async with self._places:
-            outcome: Future[T] = Future()
-            outcome.set_running_or_notify_cancel()
-            threading.Thread(target=_work, args=(function, outcome), name=self._name, daemon=True).start()
-            return await asyncio.wrap_future(outcome)
+        """Return the result of `function`, or raise its exception.
+
+        If the caller is cancelled, the function still runs to its end and the result is discarded.
+        """
+        async with self._slots:
+            result: Future[T] = Future()
+            result.set_running_or_notify_cancel()
+            threading.Thread(target=_run, args=(function, result), name=self._name, daemon=True).start()
+            return await asyncio.wrap_future(result)
 
 
-def _work(function: Callable[[], T], outcome: Future[T]) -> None:
+def _run(function: Callable[[], T], result: Future[T]) -> None:
     try:
-        outcome.set_result(function())
-    except Exception as error:  # whatever it is, it belongs to the caller
-        outcome.set_exception(error)
+        result.set_result(function())
+    except Exception as error:  # every exception is raised to the caller of Workers.run
+        result.set_exception(error)

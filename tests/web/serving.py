@@ -1,4 +1,4 @@
-"""A site with nothing behind it, a server around it, and a client that can misbehave."""
+"""A backend with fixed answers, a web server in front of it, and a client that can misbehave."""
 
 import http.client
 import socket
@@ -10,7 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from exporter.exposition.formats import Encoding, TextFormat
+from exporter.web.connections import HttpConnection
 from exporter.web.server import WebServer
+from tests.support import wait_for
+
+DEADLINE = 60.0
+"""Seconds after which a test gives up. It is generous, so that a busy machine fails no test."""
+
+
+class Clock:
+    """A clock for the deadlines of connections that moves only when a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Body:
@@ -26,7 +41,7 @@ class Body:
 
 
 class Page(NamedTuple):
-    """A page for people."""
+    """A page of the status pages."""
 
     body: bytes
     policy: str
@@ -34,7 +49,10 @@ class Page(NamedTuple):
 
 @dataclass
 class FakeBackend:
-    """Answers what it is told to; notes what it was asked."""
+    """Gives the answers of its fields and records what it was asked.
+
+    `hold` makes `prepare_scrape` wait until the test sets it.
+    """
 
     body: Body = field(default_factory=lambda: Body(b"up 1\n"))
     alive: bool = True
@@ -57,7 +75,7 @@ class FakeBackend:
     def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Body:  # noqa: A002, ARG002
         self.preparing += 1
         if self.hold:
-            self.hold.wait(30)
+            self.hold.wait(DEADLINE)
         return self.body
 
     def is_alive(self) -> bool:
@@ -84,7 +102,7 @@ class FakeBackend:
 
 @dataclass
 class Served:
-    """A running server, its site, and where it listens."""
+    """A running server, its backend, its port and its thread."""
 
     server: WebServer
     backend: FakeBackend
@@ -102,9 +120,9 @@ class Served:
     ) -> http.client.HTTPResponse:
         """Send one request on a connection of its own; the body is in `.content`, `_` in header names is `-`."""
         connection = (
-            http.client.HTTPSConnection("localhost", self.port, context=tls, timeout=10)
+            http.client.HTTPSConnection("localhost", self.port, context=tls, timeout=DEADLINE)
             if tls
-            else http.client.HTTPConnection("localhost", self.port, timeout=10)
+            else http.client.HTTPConnection("localhost", self.port, timeout=DEADLINE)
         )
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -115,7 +133,7 @@ class Served:
             connection.close()
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
 
     def send(self, request: bytes) -> bytes:
         """Send raw bytes and return all that comes until the server closes the connection."""
@@ -150,7 +168,7 @@ def status_of(answer: bytes) -> int:
 
 @contextmanager
 def serving(backend: FakeBackend | None = None, **options: Any) -> Iterator[Served]:
-    """Give a server that runs in a thread; it is stopped at the end of the block."""
+    """Yield a server that runs in a thread; stop it at the end of the block."""
     backend = backend or FakeBackend()
     options.setdefault("addresses", [("127.0.0.1", 0)])
     server = WebServer(backend, environ={}, **options)
@@ -161,12 +179,38 @@ def serving(backend: FakeBackend | None = None, **options: Any) -> Iterator[Serv
         yield Served(server, backend, int(server.addresses[0].rpartition(":")[2]), thread)
     finally:
         server.stop()
-        thread.join(10)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
 
 
-def wait_until_closed(connection: socket.socket, timeout: float = 10.0) -> bool:
-    """Tell whether the server ends this connection in time; what it sends before is thrown away."""
+def read_until_closed(connection: socket.socket, clock: Clock, *, step: float = 1.0) -> bytes:
+    """Move the clock on, `step` seconds at a time, until the server closes the connection; return all that it sent."""
+    received = b""
+    connection.settimeout(0.02)
+
+    def is_closed() -> bool:
+        nonlocal received
+        clock.now += step
+        try:
+            while data := connection.recv(1 << 20):
+                received += data
+        except TimeoutError:
+            return False
+        except ConnectionResetError:
+            pass
+        return True
+
+    wait_for(is_closed, timeout=DEADLINE, describe="the server closes the connection")
+    return received
+
+
+def open_connections(served: Served) -> set[HttpConnection]:
+    """The HTTP connections that the server has open."""
+    return served.server._uvicorn.server_state.connections.copy()  # type: ignore[return-value]
+
+
+def wait_until_closed(connection: socket.socket, timeout: float = DEADLINE) -> bool:
+    """Return whether the server closes the connection within `timeout` seconds. Data that it sends is discarded."""
     connection.settimeout(timeout)
     try:
         while connection.recv(1 << 20):

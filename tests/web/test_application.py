@@ -10,7 +10,7 @@ from tests.web.serving import Body, FakeBackend
 
 
 class FakeConnection:
-    """A connection whose client takes everything, or vanishes unnoticed, or ends it after so many messages."""
+    """A connection that delivers the first `takes` messages and is closing after `closes_after` messages."""
 
     def __init__(self, takes: int, closes_after: int = 100) -> None:
         self.transport = self
@@ -28,7 +28,7 @@ class FakeConnection:
             self.answered += 1
 
     async def receive(self) -> MutableMapping[str, Any]:
-        raise AssertionError("nobody asks for the body of a request")
+        raise AssertionError("the application must not read the body of a request")
 
 
 def scrape(connection: FakeConnection, body: Body) -> None:

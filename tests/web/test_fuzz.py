@@ -59,23 +59,23 @@ def status(served: Served, method: str, path: str, headers: dict[str, str]) -> i
 def test_any_request_gets_a_documented_status(
     opened: Served, method: str, path: str, accept: str, accept_encoding: str
 ) -> None:
-    """Whatever method, path and negotiation headers: a documented status, and never a 500."""
+    """Every combination of method, path and negotiation headers gets a documented status, never a 500."""
     headers = {"Accept": accept, "Accept-Encoding": accept_encoding}
     assert status(opened, method, path, headers) in DOCUMENTED | REFUSALS
 
 
 @given(methods, paths, credentials)
 @quick
-def test_no_guess_comes_in(closed: Served, method: str, path: str, authorization: str) -> None:
-    """Whatever stands in Authorization: without the password only the health endpoints answer."""
+def test_no_guessed_credentials_are_accepted(closed: Served, method: str, path: str, authorization: str) -> None:
+    """With any Authorization header but the right one, only the health paths answer."""
     expected = {200, 405} if path.partition("?")[0].partition("#")[0] in {"/-/healthy", "/-/ready"} else {401, 503}
     assert status(closed, method, path, {"Authorization": authorization}) in expected | REFUSALS
 
 
 @given(st.binary(min_size=1, max_size=300))
 @quick
-def test_any_bytes_get_a_refusal_or_silence(opened: Served, request: bytes) -> None:
-    """Bytes that are no request are refused, and the next client is served."""
+def test_any_bytes_are_refused_or_disconnected(opened: Served, request: bytes) -> None:
+    """Bytes that are not a request get an error or a closed connection."""
     with opened.connect() as connection:
         connection.sendall(request)
         connection.shutdown(1)
@@ -84,7 +84,7 @@ def test_any_bytes_get_a_refusal_or_silence(opened: Served, request: bytes) -> N
 
 
 def test_the_server_still_answers(opened: Served, closed: Served) -> None:
-    """After all of that."""
+    """After all of these requests both servers answer as before."""
     assert opened.ask().status == 200
     assert closed.ask().status == 401
     assert closed.ask("/-/healthy").status == 200
@@ -93,7 +93,7 @@ def test_the_server_still_answers(opened: Served, closed: Served) -> None:
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 @quick
 def test_any_web_configuration_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
-    """Whatever the file holds, it means something or is refused with its mistakes, and nothing else happens."""
+    """Every file content is either accepted or refused with WebConfigError."""
     path = tmp_path / "web.yml"
     path.write_bytes(content)
     with suppress(ConfigError):

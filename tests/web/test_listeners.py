@@ -60,6 +60,16 @@ def test_a_port_alone_means_every_address_of_both_families() -> None:
             assert fetch(f"http://[::1]:{served.port}/metrics").status == 200
 
 
+def test_a_listener_names_tcp_so_that_answers_are_sent_at_once() -> None:
+    """On connections of such a listener asyncio sets TCP_NODELAY; without it an answer waits for 40 ms."""
+    listeners = open_listeners([("127.0.0.1", 0), ("", 0)], {})
+    try:
+        assert [listener.proto for listener in listeners] == [socket.IPPROTO_TCP] * 2
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
 def test_an_ipv6_address() -> None:
     """Brackets hold an IPv6 address, and the bound address is shown with them."""
     if not has_ipv6():

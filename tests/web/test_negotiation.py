@@ -25,7 +25,7 @@ OPENMETRICS = "application/openmetrics-text"
 
 @pytest.mark.parametrize("accept", [PROMETHEUS_2, PROMETHEUS_3])
 def test_prometheus_gets_openmetrics(accept: str) -> None:
-    """What Prometheus 2.42 and 3.5 send by default asks for OpenMetrics before anything else."""
+    """The default Accept headers of Prometheus 2.42 and 3.5 prefer OpenMetrics."""
     assert choose_format(accept) is TextFormat.OPENMETRICS
 
 
@@ -51,7 +51,7 @@ def test_prometheus_gets_openmetrics(accept: str) -> None:
     ],
 )
 def test_text_is_the_default(accept: str | None) -> None:
-    """Whoever does not want OpenMetrics more than text gets text 0.0.4."""
+    """A client that does not prefer OpenMetrics to text gets text 0.0.4."""
     assert choose_format(accept) is TextFormat.TEXT
 
 
@@ -60,7 +60,7 @@ def test_text_is_the_default(accept: str | None) -> None:
     ["application/json", "image/*;q=0.5", "*/*;q=0", "text/plain;q=0", "text/html", ";;;,,,", "text", "\x00\xff"],
 )
 def test_nothing_acceptable_still_gets_text(accept: str) -> None:
-    """Text 0.0.4 is the last resort of Prometheus' negotiation, and what garbage gets."""
+    """A client that accepts no served format, or sends a malformed header, gets text 0.0.4."""
     assert choose_format(accept) is TextFormat.TEXT
 
 
@@ -79,37 +79,37 @@ def test_nothing_acceptable_still_gets_text(accept: str) -> None:
         f"{OPENMETRICS};q=0.2,{OPENMETRICS};q=0.8,text/plain;q=0.5",
     ],
 )
-def test_openmetrics_by_the_rules_of_rfc_9110(accept: str) -> None:
-    """q-values, specificity, letter case, quoted strings and wildcards are read as RFC 9110 has them."""
+def test_accept_follows_rfc_9110(accept: str) -> None:
+    """q-values, specificity, letter case, quoted strings and wildcards follow RFC 9110."""
     assert choose_format(accept) is TextFormat.OPENMETRICS
 
 
 @pytest.mark.parametrize("version", ["0.0.1", "1.0.0", "1.1.0", "2.0.0", "9.9.9", "abc", "", "1.0.0-rc.1", "-1"])
 def test_any_version_of_openmetrics_is_answered_with_1_0_0(version: str) -> None:
-    """Older, unknown and malformed versions are clamped; the answer says 1.0.0."""
+    """Older, unknown and malformed versions get 1.0.0, and the content type says so."""
     assert choose_format(f"{OPENMETRICS};version={version}") is TextFormat.OPENMETRICS
     assert "version=1.0.0;" in TextFormat.OPENMETRICS.content_type
 
 
 def test_excluding_a_version_that_is_not_served_excludes_nothing() -> None:
-    """`q=0` for OpenMetrics 2.0.0 leaves 1.0.0 acceptable."""
+    """With `q=0` for OpenMetrics 2.0.0, version 1.0.0 is still acceptable."""
     assert choose_format(f"{OPENMETRICS};version=2.0.0;q=0,application/*;q=0.5") is TextFormat.OPENMETRICS
 
 
-def test_the_served_version_speaks_for_itself() -> None:
-    """The quality of version 1.0.0 counts, whatever another version's is."""
+def test_the_quality_of_the_served_version_decides() -> None:
+    """The q-value for version 1.0.0 counts, even if another element has a higher one."""
     assert choose_format(f"{OPENMETRICS};version=1.0.0;q=0.2,{OPENMETRICS};q=0.9,text/plain;q=0.5") is TextFormat.TEXT
 
 
 @pytest.mark.parametrize("quality", ["abc", "2", "-1", "1.1", "NaN", "inf", "0x1", "1e0", ""])
-def test_an_element_with_a_malformed_quality_is_not_there(quality: str) -> None:
-    """A q-value that cannot be read takes its element out."""
+def test_an_element_with_a_malformed_quality_is_ignored(quality: str) -> None:
+    """An element whose q-value is malformed has no effect."""
     assert choose_format(f"{OPENMETRICS};q={quality},text/plain;q=0.1") is TextFormat.TEXT
     assert choose_encoding(f"gzip;q={quality}") is Encoding.IDENTITY
 
 
 def test_content_types() -> None:
-    """The content types are those of the formats; from 1.0.0 on they name the escaping scheme."""
+    """The content types name format, version and charset, and OpenMetrics 1.0.0 also the escaping scheme."""
     assert TextFormat.TEXT.content_type == "text/plain; version=0.0.4; charset=utf-8"
     assert TextFormat.OPENMETRICS.content_type == f"{OPENMETRICS}; version=1.0.0; charset=utf-8; escaping=underscores"
     assert CONTENT_TYPE_LATEST.startswith(f"{OPENMETRICS}; version=1.0.0; charset=utf-8")
@@ -142,7 +142,7 @@ def test_content_types() -> None:
     ],
 )
 def test_encodings(header: str | None, expected: Encoding | None) -> None:
-    """Gzip where it is liked at least as much as identity; nothing where both are excluded."""
+    """Gzip wins if its q-value is not below that of identity; None if both are excluded."""
     assert choose_encoding(header) is expected
 
 
@@ -151,15 +151,15 @@ GRAMMAR = st.lists(st.sampled_from(WORDS), max_size=30).map("".join)
 
 
 @given(st.text() | GRAMMAR)
-def test_no_header_is_an_error(header: str) -> None:
-    """Every text whatsoever gets a decision."""
+def test_no_header_raises_an_error(header: str) -> None:
+    """Every text gives a format and an encoding or None."""
     assert choose_format(header) in TextFormat
     assert choose_encoding(header) in {*Encoding, None}
 
 
 @given(st.sampled_from([0.1, 0.2, 0.3, 0.9]), st.sampled_from([0.1, 0.2, 0.3, 0.9]), st.booleans())
 def test_the_higher_quality_wins_in_any_order(text: float, openmetrics: float, swapped: bool) -> None:
-    """Where both formats are named, only their q-values decide, not their order."""
+    """If both formats are named with different q-values, their order does not matter."""
     ranges = [f"text/plain;q={text}", f"{OPENMETRICS};q={openmetrics}"]
     chosen = choose_format(",".join(reversed(ranges) if swapped else ranges))
     if text != openmetrics:

@@ -17,13 +17,13 @@ from tests.web.test_negotiation import PROMETHEUS_3
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Served]:
-    """A server that no test changes."""
+    """A server whose settings no test changes."""
     with serving() as served:
         yield served
 
 
 def test_metrics_are_sent_chunk_by_chunk_and_reported_once() -> None:
-    """A GET gets all chunks in order, with their length, and the scrape learns once that it was sent."""
+    """A GET gets all chunks in order with their length, and `sent` of the scrape is called once."""
     backend = FakeBackend(Body(b"a 1\n", b"b 2\n" * 100_000, b"", b"c 3\n"))
     with serving(backend) as served:
         answer = served.ask()
@@ -34,7 +34,7 @@ def test_metrics_are_sent_chunk_by_chunk_and_reported_once() -> None:
 
 
 def test_metrics_are_negotiated() -> None:
-    """The site is asked for what the client accepts, and the headers say what it got."""
+    """The backend gets the format and encoding that the client accepts, and the headers name them."""
     with serving() as served:
         plain = served.ask()
         negotiated = served.ask(Accept=PROMETHEUS_3, Accept_Encoding="gzip")
@@ -48,7 +48,7 @@ def test_metrics_are_negotiated() -> None:
 
 
 def test_head_gets_the_headers_only() -> None:
-    """HEAD answers with the headers of the body, without the body, and asks the site for none: it is no scrape."""
+    """HEAD gets the headers of the metrics without a body. It is not a scrape, so the backend is not asked."""
     with serving() as served:
         answer = served.ask(method="HEAD")
     assert (answer.status, answer.content) == (200, b"")
@@ -57,13 +57,13 @@ def test_head_gets_the_headers_only() -> None:
 
 
 def test_a_client_that_accepts_no_encoding_gets_406() -> None:
-    """Without identity and gzip there is nothing to send."""
+    """A client that accepts neither identity nor gzip gets 406."""
     with serving() as served:
         assert served.ask(Accept_Encoding="identity;q=0").status == 406
 
 
 def test_a_scrape_that_needs_work_is_prepared_beside_the_event_loop() -> None:
-    """While one scrape is being prepared, others are answered."""
+    """While one scrape is prepared in a thread, other requests are answered."""
     backend = FakeBackend(hold=threading.Event())
     answers = []
     with serving(backend) as served:
@@ -77,7 +77,7 @@ def test_a_scrape_that_needs_work_is_prepared_beside_the_event_loop() -> None:
 
 
 def test_health_and_readiness() -> None:
-    """The probes tell what the site says: 200, or 503 with a reason."""
+    """The probes return the state of the backend: 200, or 503 with a reason."""
     with serving() as served:
         assert served.ask("/-/healthy").status == served.ask("/-/ready").status == 200
         served.backend.alive = served.backend.ready = False
@@ -97,7 +97,7 @@ def test_reload_needs_the_lifecycle_flag() -> None:
 
 
 def test_reload() -> None:
-    """POST and PUT reload; a refusal is a 500 with the reason; other methods are not allowed."""
+    """POST and PUT reload. An error is a 500 with the reason. Other methods are not allowed."""
     with serving(enable_lifecycle=True) as served:
         assert served.ask("/-/reload", method="POST", body=b"x").status == 200
         assert served.ask("/-/reload", method="PUT").status == 200
@@ -111,7 +111,7 @@ def test_reload() -> None:
 
 
 def test_the_configuration_is_shown_as_text() -> None:
-    """A browser does not interpret what stands in the configuration."""
+    """The configuration is plain text, so a browser does not interpret markup in it."""
     with serving() as served:
         answer = served.ask("/config")
     assert answer.content == b"region: <eu-west-1>\n"
@@ -120,7 +120,7 @@ def test_the_configuration_is_shown_as_text() -> None:
 
 
 def test_the_status_page_or_links() -> None:
-    """`/` is the site's page; where that is turned off, links to everything else, escaped."""
+    """`/` is the page of the backend, or a page of escaped links if pages are turned off."""
     with serving(telemetry_path='/a"<b>') as served:
         links = served.ask("/")
         served.backend.page = Page(b"<p>hello</p>", "default-src 'none'")
@@ -133,7 +133,7 @@ def test_the_status_page_or_links() -> None:
 
 
 def test_the_page_of_a_transform() -> None:
-    """Below /transforms/ is a page for each id, whatever characters it has; 404 where there is none."""
+    """/transforms/ID is the page of the transform with that id, with any characters in it; 404 without such a page."""
     with serving() as served:
         missing = served.ask("/transforms/tfm-1")
         served.backend.page = Page(b"<p>hello</p>", "default-src 'none'")
@@ -144,8 +144,8 @@ def test_the_page_of_a_transform() -> None:
     assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_pages_are_compressed_for_who_accepts_it() -> None:
-    """Gzip is offered, identity is the rule, and caches can tell."""
+def test_pages_are_compressed_if_the_client_accepts_gzip() -> None:
+    """A client gets gzip only if it accepts it, and `Vary` names the header that decides."""
     with serving(FakeBackend(page=Page(b"<p>hello</p>" * 1000, ""))) as served:
         plain = served.ask("/")
         packed = served.ask("/", Accept_Encoding="gzip, br")
@@ -155,8 +155,8 @@ def test_pages_are_compressed_for_who_accepts_it() -> None:
     assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
 
 
-def test_a_page_brings_its_own_policy_and_what_is_configured_wins(tmp_path: Path) -> None:
-    """The browser is told what this page may do, unless the web configuration says something else."""
+def test_a_page_has_its_own_policy_unless_one_is_configured(tmp_path: Path) -> None:
+    """A page sends its own Content-Security-Policy; a configured one replaces it."""
     backend = FakeBackend(page=Page(b"", "script-src 'sha256-x'"))
     with serving(backend) as served:
         assert served.ask("/").headers["Content-Security-Policy"] == "script-src 'sha256-x'"
@@ -167,7 +167,7 @@ def test_a_page_brings_its_own_policy_and_what_is_configured_wins(tmp_path: Path
 
 
 def test_the_pages_are_behind_the_same_authentication(tmp_path: Path) -> None:
-    """Without credentials nobody sees a page, nor whether there is one."""
+    """Without credentials the answer is 401 for every page, whether it exists or not."""
     configured = tmp_path / "web.yml"
     configured.write_text(f"basic_auth_users: {{alice: {HASH}}}")
     with serving(FakeBackend(page=Page(b"", "")), web_config=WebConfig(configured)) as served:
@@ -177,19 +177,19 @@ def test_the_pages_are_behind_the_same_authentication(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/x", "/metrics/", "//metrics", "/-/healthy/", "/..", "/%2e%2e/etc/passwd", "/%00"])
 def test_other_paths_are_not_found(running: Served, path: str) -> None:
-    """Only the documented paths exist."""
+    """A path that is not documented gets 404."""
     assert running.ask(path).status == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 def test_other_methods_are_not_allowed(running: Served, method: str) -> None:
-    """405 says what is allowed."""
+    """A 405 names the allowed methods."""
     answer = running.ask(method=method)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
 def test_paths_may_be_encoded_and_have_a_query() -> None:
-    """The path decides, in whatever form it comes."""
+    """A percent-encoded path, a path with a query and an absolute URL find the same route."""
     with serving() as served:
         assert served.ask("/%6Detrics?name[]=x").status == 200
         assert status_of(served.send(b"GET http://a/metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")) == 200
@@ -197,7 +197,7 @@ def test_paths_may_be_encoded_and_have_a_query() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/x", "/-/reload", "/-/healthy"])
 def test_every_answer_carries_security_headers(running: Served, path: str) -> None:
-    """No answer can be framed, sniffed, cached or scripted, or says what server made it."""
+    """No answer may be framed, sniffed, cached or scripted, and none names the server software."""
     headers = running.ask(path).headers
     assert headers["X-Frame-Options"] == "deny"
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -206,8 +206,8 @@ def test_every_answer_carries_security_headers(running: Served, path: str) -> No
     assert headers["Server"] is None
 
 
-def test_an_error_of_the_site_shows_no_details() -> None:
-    """What goes wrong inside is a 500 without a reason, and the next request is answered."""
+def test_an_error_of_the_backend_shows_no_details() -> None:
+    """An exception of the backend is a 500 without details, and the next request is answered."""
     with serving(FakeBackend(broken=True)) as served:
         failed = served.ask()
         served.backend.broken = False
@@ -215,8 +215,8 @@ def test_an_error_of_the_site_shows_no_details() -> None:
     assert (failed.status, failed.content) == (500, b"Internal Server Error\n")
 
 
-def test_a_body_that_is_not_as_long_as_it_says_is_cut_off() -> None:
-    """The client can tell that it did not get everything, and the scrape does not count as sent."""
+def test_a_body_shorter_than_its_length_is_cut_off() -> None:
+    """The connection is closed, so the client sees an incomplete body, and the scrape does not count as sent."""
     body = Body(b"half")
     body.length = 8
     with serving(FakeBackend(body)) as served:
@@ -228,12 +228,12 @@ def test_a_body_that_is_not_as_long_as_it_says_is_cut_off() -> None:
 
 @pytest.mark.parametrize("path", ["metrics", "", "/-/healthy", "/config", "/transforms/", "/transforms/a"])
 def test_the_telemetry_path_must_be_free(path: str) -> None:
-    """A telemetry path that is none, or that of something else, is an error at once."""
+    """A telemetry path that is not a path or is taken raises ValueError at start."""
     with pytest.raises(ValueError, match="telemetry path"):
         WebServer(FakeBackend(), addresses=[], telemetry_path=path)
 
 
 def test_metrics_may_be_the_root() -> None:
-    """With --web.telemetry-path=/ the metrics take the place of the page."""
+    """With --web.telemetry-path=/ the metrics replace the front page."""
     with serving(telemetry_path="/") as served:
         assert served.ask("/").content == b"up 1\n"

@@ -10,7 +10,15 @@ from exporter.web.config import WebConfig
 from exporter.web.limits import Limits
 from exporter.web.tls import is_allowed, names_in
 from tests.support import wait_for
-from tests.web.serving import answer_of, serving, status_of, wait_until_closed
+from tests.web.serving import (
+    DEADLINE,
+    Clock,
+    answer_of,
+    read_until_closed,
+    serving,
+    status_of,
+    wait_until_closed,
+)
 from tests.web.test_config import issue, write
 
 MUTUAL = """
@@ -49,7 +57,7 @@ def client(ca: trustme.CA) -> Callable[..., ssl.SSLContext]:
 
 
 def is_refused(ask: Callable[[], object]) -> bool:
-    """Tell whether the connection fails, in the handshake or after it (TLS 1.3)."""
+    """Return whether the connection fails, in the handshake or after it (TLS 1.3)."""
     try:
         ask()
     except (ssl.SSLError, ConnectionError):
@@ -58,7 +66,7 @@ def is_refused(ask: Callable[[], object]) -> bool:
 
 
 def test_metrics_over_tls(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """With a certificate the server speaks TLS 1.3 and nothing in the clear."""
+    """With a certificate the server speaks TLS 1.3 and does not answer plain HTTP."""
     web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
     with serving(web_config=web) as served:
         assert served.ask(tls=client()).content == b"up 1\n"
@@ -67,8 +75,8 @@ def test_metrics_over_tls(folder: Path, client: Callable[..., ssl.SSLContext]) -
         assert b"HTTP/1.1 200" not in served.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
-def test_the_maximum_version_is_kept(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """max_version: TLS12 means TLS 1.2."""
+def test_max_version_limits_the_tls_version(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """With max_version: TLS12 a connection uses TLS 1.2."""
     web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem, max_version: TLS12}"))
     with (
         serving(web_config=web) as served,
@@ -78,7 +86,7 @@ def test_the_maximum_version_is_kept(folder: Path, client: Callable[..., ssl.SSL
 
 
 def test_client_certificates_are_required(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """Without a certificate of the right authority nobody is answered, on no path."""
+    """A client without a certificate of the client CA gets no answer on any path."""
     web = WebConfig(write(folder, MUTUAL.format("RequireAndVerifyClientCert")))
     with serving(web_config=web) as served:
         assert served.ask(tls=client("prometheus")).status == 200
@@ -89,7 +97,7 @@ def test_client_certificates_are_required(folder: Path, client: Callable[..., ss
 
 
 def test_client_certificates_are_optional(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """VerifyClientCertIfGiven lets in who has none, and refuses who has a wrong one."""
+    """VerifyClientCertIfGiven accepts a client without a certificate and refuses one with a wrong certificate."""
     web = WebConfig(write(folder, MUTUAL.format("VerifyClientCertIfGiven")))
     with serving(web_config=web) as served:
         assert served.ask(tls=client()).status == 200
@@ -98,8 +106,8 @@ def test_client_certificates_are_optional(folder: Path, client: Callable[..., ss
 
 
 @pytest.mark.parametrize("identity", ["prometheus", "10.0.0.1", "::1"])
-def test_only_allowed_names_come_in(folder: Path, client: Callable[..., ssl.SSLContext], identity: str) -> None:
-    """client_allowed_sans is an exact match of one of the certificate's names."""
+def test_only_allowed_names_are_accepted(folder: Path, client: Callable[..., ssl.SSLContext], identity: str) -> None:
+    """One name of the certificate must equal one of client_allowed_sans."""
     allowed = "  client_allowed_sans: [prometheus, 10.0.0.1, '0:0:0:0:0:0:0:1']\n"
     web = WebConfig(write(folder, MUTUAL.format("RequireAndVerifyClientCert") + allowed))
     with serving(web_config=web) as served:
@@ -107,7 +115,7 @@ def test_only_allowed_names_come_in(folder: Path, client: Callable[..., ssl.SSLC
         assert is_refused(lambda: served.ask(tls=client("prometheus.example")))
 
 
-def test_names_of_a_certificate() -> None:
+def test_the_names_of_a_certificate() -> None:
     """DNS names, addresses, e-mail addresses and URIs count; directory names do not."""
     certificate = {
         "subjectAltName": (
@@ -128,7 +136,7 @@ def test_names_of_a_certificate() -> None:
 def test_certificates_rotate_without_a_restart(
     folder: Path, ca: trustme.CA, client: Callable[..., ssl.SSLContext]
 ) -> None:
-    """A renewed certificate is shown to new connections, and open ones go on."""
+    """New connections get a renewed certificate, and open connections still work."""
     web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
     context = client()
 
@@ -144,52 +152,53 @@ def test_certificates_rotate_without_a_restart(
         assert status_of(answer_of(old)) == 200
         before = serial()
         issue(ca, folder)
-        wait_for(lambda: serial() != before, timeout=5)
+        wait_for(lambda: serial() != before, timeout=DEADLINE)
         old.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         assert status_of(answer_of(old)) == 200
 
 
 @pytest.mark.slow
 def test_client_authorities_rotate_without_a_restart(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """After the client CA was replaced, the new one's certificates are taken and the old one's refused."""
+    """After the client CA was replaced, certificates of the new one are accepted and those of the old one refused."""
     web = WebConfig(write(folder, MUTUAL.format("RequireAndVerifyClientCert")))
     other = trustme.CA()
     with serving(web_config=web) as served:
         old, new = client("prometheus"), client("prometheus", other)
         assert served.ask(tls=old).status == 200
         other.cert_pem.write_to_path(folder / "ca.pem")
-        wait_for(lambda: not is_refused(lambda: served.ask(tls=new)), timeout=5)
+        wait_for(lambda: not is_refused(lambda: served.ask(tls=new)), timeout=DEADLINE)
         assert is_refused(lambda: served.ask(tls=old))
 
 
 def test_a_silent_handshake_has_a_deadline(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """Who connects and says nothing is disconnected, and delays nobody."""
+    """A client that does not finish its handshake is disconnected after `handshake` seconds and delays no other."""
     web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
-    with serving(web_config=web, limits=Limits(handshake=0.3)) as served:
+    clock = Clock()
+    with serving(web_config=web, clock=clock) as served:
         silent = [served.connect() for _ in range(20)]
         silent[0].sendall(b"\x16\x03\x01")
         assert served.ask(tls=client()).status == 200
-        assert all(wait_until_closed(connection, 5) for connection in silent)
         for connection in silent:
+            assert read_until_closed(connection, clock) == b""
             connection.close()
 
 
-def test_silent_handshakes_are_bounded(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """Connections whose handshake is not done count like others: the oldest make room."""
+def test_the_number_of_silent_handshakes_is_limited(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
+    """A connection counts during its handshake too, so a new one closes the oldest."""
     web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
-    with serving(web_config=web, limits=Limits(connections=10)) as served:
+    with serving(web_config=web, limits=Limits(connections=10), clock=Clock()) as served:
         silent = [served.connect() for _ in range(40)]
         assert served.ask(tls=client()).status == 200
-        assert all(wait_until_closed(connection, 5) for connection in silent[:30])
+        assert all(wait_until_closed(connection) for connection in silent[:30])
         for connection in silent:
             connection.close()
 
 
 def test_stop_does_not_wait_for_handshakes(folder: Path) -> None:
-    """A handshake under way is given up at the end."""
+    """At the end the server closes a connection whose handshake is not done."""
     web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
-    with serving(web_config=web) as served:
+    with serving(web_config=web, clock=Clock()) as served:
         silent: socket.socket = served.connect()
         served.server.stop()
-        assert wait_until_closed(silent, 3)
+        assert wait_until_closed(silent)
         silent.close()
