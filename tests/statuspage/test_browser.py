@@ -148,7 +148,7 @@ def test_the_page_of_a_transform_says_why_and_where_to_look(browser: Browser, st
             "https://eu-west-1.console.aws.amazon.com/cloudwatch/home?region=eu-west-1"
             "#logsV2:log-groups/log-group/$252Faws-glue$252Fml$2520$2526$2520more"
         )
-        labels = run.get_by_role("link", name="Replaced labels by s3://bucket/labels/one.csv")
+        labels = run.get_by_role("link", name="Replaced labels from s3://bucket/labels/one.csv")
         assert labels.get_attribute("href") == (
             "https://eu-west-1.console.aws.amazon.com/s3/buckets/bucket?region=eu-west-1&prefix=labels%2F"
         )
