@@ -1,4 +1,4 @@
-"""The exporter in this process, against a simulator over HTTP, and what it serves."""
+"""Runs the exporter in this process, against a simulator over HTTP, and reads what it serves."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,13 +22,13 @@ from tests import support
 REGION = "eu-west-1"
 
 wait_for = partial(support.wait_for, timeout=30.0)
-"""Waits longer than others do: here everything runs in one process, and the machine may be busy."""
+"""Waits longer than other tests do: everything runs in one process, and the machine may be busy."""
 
 
 @contextmanager
 def no_threads() -> Iterator[None]:
-    """Let no thread be started."""
-    threading.stack_size(1 << 47)  # as much as there are addresses, so that none can have it
+    """Let every start of a thread fail."""
+    threading.stack_size(1 << 47)  # more than the address space has
     try:
         yield
     finally:
@@ -39,7 +39,7 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 class Running:
-    """A service that polls, its configuration, and what a scrape of it shows."""
+    """A service that polls, its configuration, and its metrics."""
 
     def __init__(self, config: Mapping[str, Any], shard: Shard | None = None) -> None:
         self.config: dict[str, Any] = dict(config)
@@ -49,7 +49,7 @@ class Running:
         return load_config(yaml.safe_dump(self.config), source="test", environ={})
 
     def reload(self, **changes: Any) -> str | None:
-        """Put these sections in the place of the present ones, and load that."""
+        """Replace these sections of the configuration and reload it."""
         self.config |= changes
         return self.service.reload()
 
@@ -106,7 +106,7 @@ class Running:
 
 @contextmanager
 def running(simulator: Simulator | None = None, *, shard: Shard | None = None, **config: Any) -> Iterator[Running]:
-    """Run the exporter with this configuration, quick and of few attempts if it says nothing else."""
+    """Run the exporter with this configuration; the defaults are a short interval and one attempt per request."""
     polling = {"interval": "100ms", "stale_after": "1m", "max_attempts": "1", "requests_per_second": "1000"}
     defaults: dict[str, Any] = {"region": REGION}
     if simulator is not None:
@@ -118,12 +118,12 @@ def running(simulator: Simulator | None = None, *, shard: Shard | None = None, *
         yield exporter
     finally:
         exporter.service.stop()
-        # A connection that is being made just when the simulator stops would be left behind there, unclosed.
+        # A connection that opens while the simulator stops would never be closed.
         pause(0.05)
 
 
 def _text(value: Any) -> Any:
-    """Give plain data as the configuration wants it: numbers as text."""
+    """Give the data with numbers as text, as the configuration reads them."""
     if isinstance(value, dict):
         return {key: _text(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -137,7 +137,7 @@ def polled_times(exporter: Running, transform_id: str) -> float:
 
 
 def keeps_polling(exporter: Running, transform_id: str, *, times: int = 3, timeout: float = 30.0) -> None:
-    """Wait until a transform was polled successfully so many times more."""
+    """Wait until a transform was polled successfully `times` more times."""
     for _ in range(times):
         before = polled_times(exporter, transform_id)
         wait_for(lambda before=before: polled_times(exporter, transform_id) > before, timeout=timeout)
@@ -154,7 +154,7 @@ def write_credentials(path: Path, **profiles: str) -> None:
 
 
 def pause(seconds: float) -> None:
-    """Let time pass that is itself what is measured."""
+    """Let time pass, in tests that measure a rate or leave random times between events."""
     threading.Event().wait(seconds)
 
 

@@ -142,7 +142,7 @@ class Prometheus(Server):
             (time, value == 1) for track in self.tracks(f'up{{instance="{instance}"}}') for time, value in track.points
         ]
 
-    def wait_for_scrapes(self, instance: str, count: int = 1, *, timeout: float = 20.0) -> None:
+    def wait_for_scrapes(self, instance: str, count: int = 1, *, timeout: float = START) -> None:
         """Wait for `count` further good scrapes of a target."""
         before = self.good_scrapes(instance)
         wait_for(

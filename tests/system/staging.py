@@ -1,12 +1,11 @@
-"""What the tests of the whole system share: the exporter as a process, its configuration, and the samples it serves."""
+"""The exporter as a process, its configuration, and the samples that it serves."""
 
 import json
 import random
 import socket
-import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,12 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests import support
 from tests.servers import Labels, Track
-from tests.support import EXPORTER, Process, fetch, wait_for
+from tests.support import EXPORTER, Process, fetch
+
+wait_for = partial(support.wait_for, timeout=60.0)
+"""Waits longer than other tests do: several processes are at work here, and the machine may be busy."""
 
 TASK_TYPES = ("EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES")
 FINAL_STATUSES = ("STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
@@ -36,18 +39,13 @@ Cell = tuple[str, str]
 """(task type, status)"""
 
 
-def pause(seconds: float) -> None:
-    """Let `seconds` pass, where passing time is the point and not a hope that something happens meanwhile."""
-    threading.Event().wait(seconds)
-
-
 def dice(seed: int) -> random.Random:
     """Give random numbers that are the same in every run of the test."""
     return random.Random(seed)  # noqa: S311 - nothing secret about it
 
 
 def steady_port() -> int:
-    """Give a free port that no outgoing connection will be given while the program on it restarts."""
+    """Give a free port that no outgoing connection takes, so that a program can restart on it."""
     for port in random.sample(range(10_300, 32_000), 200):
         with socket.socket() as listener:
             try:
@@ -124,7 +122,7 @@ class Exporter(Process):
         super().__init__(*command, folder=folder, environ=CREDENTIALS)
 
     def configure(self, config: Mapping[str, Any]) -> None:
-        """Replace the configuration file; whether the exporter reads it again is another matter."""
+        """Replace the configuration file, without a reload."""
         new = self.config_file.with_suffix(".new")
         new.write_text(yaml.safe_dump(dict(config)))
         new.replace(self.config_file)
@@ -132,7 +130,7 @@ class Exporter(Process):
     @cached_property
     def address(self) -> str:
         """Where it listens, as host:port; waits until it does."""
-        return self.wait_for_output(r"msg\W+listening\W.*addresses\W+([\d.:]+)")[1]
+        return self.wait_for_output(r"msg\W+listening\W.*addresses\W+([\d.:]+)", timeout=60)[1]
 
     def url(self, path: str = "/metrics") -> str:
         """Give the URL of one of its pages."""
@@ -142,7 +140,7 @@ class Exporter(Process):
         """Scrape it once, for the classic text format."""
         return Samples(fetch(self.url()).text)
 
-    def wait_for_value(self, wanted: float | None, name: str, *, timeout: float = 10.0, **labels: str) -> Samples:
+    def wait_for_value(self, wanted: float | None, name: str, *, timeout: float = 60.0, **labels: str) -> Samples:
         """Scrape until the one sample of this name and these labels has a value, None for no sample."""
 
         def scraped() -> Samples | None:
@@ -158,7 +156,7 @@ class Exporter(Process):
         )
 
     def wait_for_polls(self, transform_id: str, count: int = 1) -> None:
-        """Wait until `count` further polls of a transform have ended, well or not; 0: until the first one has."""
+        """Wait until `count` further polls of a transform have ended, well or not; 0 waits for the first one."""
         name = "glue_ml_transform_last_poll_timestamp_seconds"
         wait_for(lambda: self.metrics().value(name, transform_id=transform_id), describe=f"a poll of {transform_id}")
         for number in range(count):
@@ -174,7 +172,7 @@ class Exporter(Process):
 
 
 def increases(tracks: Iterable[Track]) -> Counter[Cell]:
-    """Give by how much the counters have risen, by task type and status, over all other labels; no zeros."""
+    """Give the increase of the counters by task type and status, summed over all other labels; without zeros."""
     total: Counter[Cell] = Counter()
     for track in tracks:
         total[cell_of(track.labels)] += round(track.increase)

@@ -1,4 +1,4 @@
-"""What is served at /metrics, as Prometheus' own tools read it."""
+"""The text of /metrics, as the tools and parsers of Prometheus read it."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ import pytest
 from exporter.exposition.metrics import METRICS
 from exporter.simulator import Simulator
 from exporter.telemetry import Telemetry
-from tests.support import fetch, tool, wait_for
+from tests.support import fetch, tool
 from tests.system.staging import (
     FINAL_STATUSES,
     FINISHED,
@@ -16,6 +16,7 @@ from tests.system.staging import (
     Exporter,
     Samples,
     configuration,
+    wait_for,
 )
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Give an exporter that has every metric to show: all types, all ends, a state file, and names that hurt."""
+    """Give an exporter that serves every metric, with all task types and final statuses, and a hostile name."""
     folder = tmp_path_factory.mktemp("served")
     with Simulator() as simulator:
         world = simulator.world
@@ -47,29 +48,29 @@ def text_of(exporter, accept="text/plain"):
 
 
 @pytest.mark.parametrize("version", ["2", "3"])
-def test_promtool_has_nothing_to_say_about_our_metrics(served, version):
-    """`promtool check metrics` of Prometheus 2 and 3 exits 0 without a word."""
+def test_promtool_accepts_our_metrics(served, version):
+    """`promtool check metrics` of Prometheus 2 and 3 exits 0 and prints nothing."""
     command = [tool("promtool", version=version), "check", "metrics"]
     done = subprocess.run(command, input=text_of(served).encode(), capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_promtool_does_find_what_is_wrong(served):
-    """A counter without _total would not pass: promtool's silence means something."""
+def test_promtool_rejects_a_counter_without_total(served):
+    """A counter whose name lacks _total is reported by promtool, so its silence above proves something."""
     text = text_of(served).replace("glue_ml_task_runs_finished_total", "glue_ml_task_runs_finished")
     done = subprocess.run([tool("promtool"), "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert b"glue_ml_task_runs_finished" in done.stderr + done.stdout
     assert done.returncode != 0
 
 
-def test_both_parsers_of_the_python_client_read_both_formats_alike(served):
+def test_both_formats_hold_the_same_series(served):
     """Both texts parse and hold the same series about Glue; in OpenMetrics each finish has its run as exemplar."""
     classic = Samples(text_of(served))
     modern = Samples(text_of(served, OPENMETRICS), openmetrics=True)
     for metric in METRICS:
         names = [metric.name] if metric.kind != "histogram" else [f"{metric.name}{end}" for end in HISTOGRAM_ENDS]
         for name in names:
-            # The other transforms have lives of their own, which go on between the two scrapes.
+            # The other transforms of the simulator change between the two scrapes.
             assert classic.select(name, **BUSY).keys() == modern.select(name, **BUSY).keys(), name
     [finished] = [family for family in modern.families if f"{family.name}_total" == FINISHED]
     exemplars = [sample.exemplar for sample in finished.samples if sample.value]

@@ -1,11 +1,10 @@
-"""What the log of a running exporter tells: each end once, each trouble once, and nothing that others have written."""
+"""The log of a running exporter: one line for each finished run and each failure, and no forged lines."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.support import wait_for
-from tests.system.staging import FINISHED, Exporter, configuration
+from tests.system.staging import FINISHED, Exporter, configuration, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +24,7 @@ def rfc3339(seconds):
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_each_end_is_one_line_with_all_that_a_label_must_not_carry(simulator, tmp_path):
+def test_each_finished_run_is_one_line_with_run_id_error_and_log_group(simulator, tmp_path):
     """A finished run is one line with transform, run id, type, status, times, error and log group."""
     now = simulator.world.now()
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
@@ -62,7 +61,7 @@ def test_each_end_is_one_line_with_all_that_a_label_must_not_carry(simulator, tm
         assert (succeeded["level"], succeeded["error"]) == ("info", None)
 
 
-def test_history_is_not_news_in_the_log_either(simulator, tmp_path):
+def test_old_runs_are_not_logged(simulator, tmp_path):
     """Runs that had ended before the first poll get no line."""
     for _ in range(5):
         simulator.world.add_run("tfm-a", status="FAILED")
@@ -83,7 +82,7 @@ FAULTS = {
 }
 
 
-def test_a_fault_that_lasts_is_one_line_when_it_begins_and_one_when_it_ends(simulator, tmp_path):
+def test_a_failure_that_lasts_is_one_line_when_it_begins_and_one_when_it_ends(simulator, tmp_path):
     """However many polls fail for one reason, the log has one error with advice, and one line when it is over."""
     config = configuration(simulator.url, ["tfm-a"], {"request_timeout": "1s"})
     with Exporter(tmp_path, config, JSON) as exporter:
@@ -102,7 +101,7 @@ def test_a_fault_that_lasts_is_one_line_when_it_begins_and_one_when_it_ends(simu
 
 
 def wait_for_failures(exporter, reason, count):
-    """Wait until so many polls have failed for this reason."""
+    """Wait until `count` polls have failed for this reason."""
 
     def failures():
         samples = exporter.metrics().select("glue_ml_exporter_poll_errors_total", reason=reason)
@@ -111,8 +110,8 @@ def wait_for_failures(exporter, reason, count):
     wait_for(lambda: failures() >= count, describe=lambda: f"{count} polls fail for {reason}: {exporter.stderr}")
 
 
-def test_a_reason_that_turns_into_another_is_told(simulator, tmp_path):
-    """When polls that failed for one reason fail for another, that is one line more."""
+def test_a_new_reason_for_failing_polls_is_logged(simulator, tmp_path):
+    """When polls that failed for one reason fail for another, the log has one line more."""
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
         exporter.wait_for_value(1, "glue_ml_transform_up")
         first = simulator.faults.set({"kind": "expired_credentials"})
@@ -125,8 +124,8 @@ def test_a_reason_that_turns_into_another_is_told(simulator, tmp_path):
         assert told == ["ExpiredTokenException", "AccessDeniedException"]
 
 
-def test_one_account_in_trouble_is_one_line_however_many_transforms_it_has(simulator, tmp_path):
-    """A trouble of the whole account and region is told once and not once per transform; so is its end."""
+def test_a_failing_account_is_one_line_however_many_transforms_it_has(simulator, tmp_path):
+    """A failure of a whole account and region is logged once and not once per transform; so is its end."""
     ids = ["tfm-a", *simulator.world.add_transform({"name": "more", "count": 30})]
     simulator.faults.set({"kind": "access_denied"})
     with Exporter(tmp_path, configuration(simulator.url, ids), JSON) as exporter:
@@ -135,11 +134,10 @@ def test_one_account_in_trouble_is_one_line_however_many_transforms_it_has(simul
                 set(exporter.metrics().select("glue_ml_transform_up").values()) == {0}
                 and len(exporter.metrics().select("glue_ml_transform_up")) == 31
             ),
-            timeout=20,
         )
         assert len(lines(exporter, "polls fail")) == 1
         simulator.faults.clear()
-        wait_for(lambda: set(exporter.metrics().select("glue_ml_transform_up").values()) == {1}, timeout=20)
+        wait_for(lambda: set(exporter.metrics().select("glue_ml_transform_up").values()) == {1})
         assert len(lines(exporter, "polls fail")) == 1
         assert len(lines(exporter, "polls succeed again")) == 1
 
@@ -169,7 +167,7 @@ def test_an_error_string_cannot_forge_a_line(simulator, log_format, tmp_path):
 
 
 def test_an_error_message_of_the_endpoint_cannot_forge_a_line(simulator, tmp_path):
-    """What an endpoint writes into an error's code and message stays within one line, and becomes no label."""
+    """The code and the message of an error answer stay within one line, and hostile text in them becomes no label."""
     simulator.faults.set({"kind": "error", "code": HOSTILE.replace("\x00", ""), "message": HOSTILE, "status": 400})
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
         exporter.wait_for_value(0, "glue_ml_transform_up")

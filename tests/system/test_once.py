@@ -1,4 +1,4 @@
-"""`glue-ml-exporter once` and `check-config`, as a shell sees them."""
+"""`glue-ml-exporter once` and `check-config`: exit codes and output."""
 
 import signal
 import stat
@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from exporter.cli.once import replace_file
-from tests.support import EXPORTER, Process, run, wait_for
-from tests.system.staging import CREDENTIALS, FINISHED, Samples, configuration
+from tests.support import EXPORTER, Process, run
+from tests.system.staging import CREDENTIALS, FINISHED, Samples, configuration, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def test_once_polls_each_transform_once(simulator, tmp_path):
     assert sorted(asked) == ["tfm-a", "tfm-b"]
 
 
-def test_once_exits_1_when_glue_is_not_there(simulator, tmp_path):
+def test_once_exits_1_when_the_endpoint_does_not_answer(simulator, tmp_path):
     """With nothing at the endpoint, `once` exits 1 with one line that names the reason."""
     simulator.stop()
     done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-b"]))
@@ -84,7 +84,7 @@ def test_once_writes_a_file_for_node_exporter(simulator, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_one_line(simulator, tmp_path):
-    """A folder that is not there is one line and exit code 1."""
+    """If the folder does not exist, `once` exits 1 with one line."""
     done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a"]), "--output=nowhere/glue_ml.prom")
     assert done.exit_code == 1
     [line] = done.stderr.splitlines()
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_written_is_one_line(simulator, tmp_path):
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
-    """Until the last byte is there the old file stays, no other ends in .prom, and a failure leaves nothing behind."""
+    """The old file stays until the new one is complete, no other file ends in .prom, and a failure leaves no file."""
     file = tmp_path / "glue_ml.prom"
     file.write_bytes(b"old")
 
@@ -124,7 +124,7 @@ def test_an_interrupt_while_glue_hangs_is_one_line(command, simulator, tmp_path)
     with Process(*EXPORTER, *command, "--config.file=config.yaml", folder=tmp_path, environ=CREDENTIALS) as process:
         wait_for(lambda: any(simulator.faults.hits().values()), describe=lambda: process.stderr)
         process.send(signal.SIGINT)
-        assert process.wait(timeout=5) == 130
+        assert process.wait(timeout=50) == 130
     assert process.stderr == "interrupted\n"
     assert not list(tmp_path.glob("*.prom"))
 
@@ -135,7 +135,7 @@ BAD = "region: eu-west-1\ntransforms: [tfm-a, tfm-a]\npolling: {interval: 5 minu
 
 @pytest.mark.parametrize(("command", "flags"), [("check-config", ()), ("serve", ("--config.check",))])
 def test_a_configuration_is_checked_without_being_run(command, flags, tmp_path):
-    """check-config and --config.check exit 0 for a good file; for a bad one 1, every mistake with line and column."""
+    """For a bad file check-config and --config.check exit 1 and give line and column of every mistake."""
     good = call(tmp_path, command, GOOD, *flags)
     assert (good.exit_code, good.stderr) == (0, "")
     bad = call(tmp_path, command, BAD, *flags)
@@ -145,8 +145,8 @@ def test_a_configuration_is_checked_without_being_run(command, flags, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["serve", "once", "check-config"])
-def test_a_file_that_is_not_there_is_one_line(command, tmp_path):
-    """Without its configuration file every command exits 1 with one line that names the file."""
+def test_a_missing_configuration_file_is_one_line(command, tmp_path):
+    """If the configuration file does not exist, every command exits 1 with one line that names it."""
     done = run(*EXPORTER, command, "--config.file=missing.yaml", folder=tmp_path, environ=CREDENTIALS)
     assert done.exit_code == 1
     [line] = done.stderr.splitlines()

@@ -1,12 +1,12 @@
-"""A changed configuration while the exporter runs: what stays, what goes, what comes back."""
+"""Reloads of a running exporter: which series stay, go and return."""
 
 import signal
 
 import pytest
 import yaml
 
-from tests.support import fetch, wait_for
-from tests.system.staging import FINISHED, STARTED, Exporter, configuration
+from tests.support import fetch
+from tests.system.staging import FINISHED, STARTED, Exporter, configuration, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def reload(exporter, config):
 
 
 def test_a_reload_keeps_the_counters_of_the_transforms_that_stay(simulator, tmp_path):
-    """SIGHUP adds a transform, whose history is not counted, and takes one away with all its series, and only those."""
+    """A reload adds a transform without counting its history, and removes one with all its series and no others."""
     one, both = (configuration(simulator.url, ids) for ids in (["tfm-a"], ["tfm-a", "tfm-b"]))
     simulator.world.add_run("tfm-b", status="FAILED", started=simulator.world.start - 60)
     with Exporter(tmp_path, one) as exporter:
@@ -56,7 +56,7 @@ def test_a_reload_keeps_the_counters_of_the_transforms_that_stay(simulator, tmp_
 
 
 def test_changed_buckets_are_one_line_in_the_log_for_each_transform(simulator, tmp_path):
-    """A reload with other buckets is told once for each transform, and another reload with the same ones never."""
+    """A reload with other buckets is logged once for each transform, and a reload with the same ones is not."""
     ids = ["tfm-a", "tfm-b"]
     changed = configuration(simulator.url, ids, metrics={"execution_buckets": ["1m", "1h"]})
     told = "the configured buckets have changed; histograms start again at 0"
@@ -70,7 +70,7 @@ def test_changed_buckets_are_one_line_in_the_log_for_each_transform(simulator, t
 
 
 def test_a_transform_that_returns_continues_where_it_was(simulator, tmp_path):
-    """Taken out and put back, a transform has its old counters, and what finished meanwhile is counted on top."""
+    """A transform that was removed and added again keeps its counters and counts the runs that finished meanwhile."""
     one, both = (configuration(simulator.url, ids) for ids in (["tfm-a"], ["tfm-a", "tfm-b"]))
     with Exporter(tmp_path, both) as exporter:
         exporter.wait_for_polls("tfm-b", 1)
@@ -94,7 +94,7 @@ def test_a_transform_that_returns_continues_where_it_was(simulator, tmp_path):
 
 
 def test_a_bad_file_keeps_the_old_configuration(simulator, tmp_path):
-    """A reload of a bad file is one error in the log and a metric at 0; polls go on, and a good file puts it right."""
+    """A reload of a bad file logs one error and sets the metric to 0; polls go on, and a good file is loaded."""
     config = configuration(simulator.url, ["tfm-a"])
     with Exporter(tmp_path, config) as exporter:
         exporter.wait_for_polls("tfm-a", 1)
@@ -114,7 +114,7 @@ def test_a_bad_file_keeps_the_old_configuration(simulator, tmp_path):
         assert samples.value(FINISHED, transform_id="tfm-a", **FAILED) == 2
 
 
-def test_a_reload_over_http_tells_why_it_kept_the_old_configuration(simulator, tmp_path):
+def test_a_reload_over_http_answers_with_the_reason_of_its_failure(simulator, tmp_path):
     """POST /-/reload answers 200, or 500 with every mistake; without --web.enable-lifecycle it is 403."""
     config = configuration(simulator.url, ["tfm-a"])
     with Exporter(tmp_path, config, "--web.enable-lifecycle") as exporter:
@@ -131,7 +131,7 @@ def test_a_reload_over_http_tells_why_it_kept_the_old_configuration(simulator, t
 
 
 def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tmp_path):
-    """With auto-reload a ConfigMap's way of changing, a swap of the link to the file's folder, is a reload."""
+    """With auto-reload a swap of the link to the file's folder, as a ConfigMap changes, causes a reload."""
     for folder, ids in (("v1", ["tfm-a"]), ("v2", ["tfm-a", "tfm-b"]), ("v3", ["tfm-b"])):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.yaml").write_text(yaml.safe_dump(configuration(simulator.url, ids)))
@@ -149,8 +149,8 @@ def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tm
         assert exporter.stderr.count("configuration reloaded") == 2
 
 
-def test_a_web_configuration_that_cannot_be_used_shows_and_leaves_the_old_one(simulator, tmp_path):
-    """A broken web file keeps its headers in force, with the metric at 0, until a good file is there."""
+def test_an_invalid_web_configuration_sets_a_metric_and_leaves_the_old_one_in_force(simulator, tmp_path):
+    """After an invalid web file the old headers stay in force and the metric is 0 until the file is valid again."""
     web, shown = tmp_path / "web.yml", "glue_ml_exporter_web_config_last_reload_successful"
     web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), "--web.config.file=web.yml") as exporter:

@@ -1,4 +1,4 @@
-"""Several exporters that divide the transforms among themselves, and what Prometheus sees when their number changes."""
+"""Several shards as processes, and the increases in Prometheus when their number changes."""
 
 from collections import Counter
 from contextlib import ExitStack, contextmanager
@@ -7,8 +7,8 @@ import pytest
 
 from exporter.model.shard import Shard
 from tests.servers import Prometheus
-from tests.support import fetch, wait_for, wait_for_answer
-from tests.system.staging import FINISHED, Exporter, Samples, configuration
+from tests.support import fetch, wait_for_answer
+from tests.system.staging import FINISHED, Exporter, Samples, configuration, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -58,13 +58,11 @@ class Fleet:
 
 @contextmanager
 def fleet(folder, simulator, prometheus, count):
-    """Run so many shards under the eyes of Prometheus; the body begins when each has been scraped after a good poll."""
+    """Run `count` shards that Prometheus scrapes; the body begins when each was scraped twice after a good poll."""
     running = Fleet(folder, simulator, count)
     try:
         ids = simulator.world.transform_ids()
-        wait_for(
-            lambda: all(up(running.owner(one), one) for one in ids), timeout=30, describe="each transform is polled"
-        )
+        wait_for(lambda: all(up(running.owner(one), one) for one in ids), describe="each transform is polled")
         prometheus.point_at(running.targets())
         for label in running.targets():
             prometheus.wait_for_scrapes(label, 2)
@@ -78,7 +76,7 @@ def up(exporter, transform_id):
 
 
 def seen(prometheus):
-    """Give the sum of all increases in Prometheus, over all shards that there have been, by transform id."""
+    """Give the sum of the increases in Prometheus over all shards so far, by transform id."""
     total = Counter()
     for track in prometheus.tracks(FINISHED):
         total[dict(track.labels)["transform_id"]] += round(track.increase)
@@ -86,8 +84,8 @@ def seen(prometheus):
 
 
 def wait_until_seen(prometheus, expected):
-    """Wait until the increases come to what is expected, and then see that nothing more comes."""
-    wait_for(lambda: seen(prometheus) == expected, timeout=20, describe=lambda: (seen(prometheus), expected))
+    """Wait until the increases are as expected, and check after some scrapes that they stay so."""
+    wait_for(lambda: seen(prometheus) == expected, describe=lambda: (seen(prometheus), expected))
     scraped = prometheus.number("sum(count_over_time(up[10m]))")
     wait_for(lambda: prometheus.number("sum(count_over_time(up[10m]))") > scraped + 9, describe="some scrapes more")
     assert seen(prometheus) == expected
@@ -95,7 +93,7 @@ def wait_until_seen(prometheus, expected):
 
 @pytest.mark.timeout(180)
 def test_resizes_there_and_back_show_each_finish_at_most_once(simulator, prometheus, tmp_path):
-    """From 2 shards to 3 and back, increases lack what of a moved transform ended unwatched, and have nothing twice."""
+    """From 2 shards to 3 and back, only runs that end while their transform moves are missing, and none is double."""
     ids = simulator.world.transform_ids()
     moved = {one for one in ids if Shard(2, 3).owns(one)}
     assert 0 < len(moved) < COUNT
@@ -118,7 +116,7 @@ def test_resizes_there_and_back_show_each_finish_at_most_once(simulator, prometh
             simulator.world.finish_run(one, run_id)
         expected.update(ids)
         wait_until_seen(prometheus, expected)
-        # What no counter has seen is seen by the time of the last failure.
+        # The runs that no counter has counted still show in the time of the last failure.
         for one in ids:
             assert running.owner(one).metrics().value(FAILURE, transform_id=one, status="FAILED")
     end(unwatched=moved)
@@ -134,13 +132,13 @@ def wait_until_seen_to_start(running, ids):
         wait_for(lambda one=one: running.owner(one).metrics().value(gauge, transform_id=one))
 
 
-def test_shards_watch_everything_once_and_say_which_they_are(simulator, tmp_path):
-    """Each transform is served by one of three shards; each tells its number in a metric, in the log and at /config."""
+def test_each_transform_has_one_shard_and_each_shard_shows_its_number(simulator, tmp_path):
+    """Each transform has one of three shards, and each shard shows its number in a metric, the log and /config."""
     running = Fleet(tmp_path, simulator, 3)
     try:
         ids = simulator.world.transform_ids()
         for one in ids:
-            wait_for(lambda one=one: up(running.owner(one), one), timeout=30)
+            wait_for(lambda one=one: up(running.owner(one), one))
         watched = [transforms(shard.metrics()) for shard in running.shards]
         assert sorted(one for shard in watched for one in shard) == sorted(ids)
         for index, shard in enumerate(running.shards):
@@ -158,7 +156,7 @@ def transforms(samples: Samples):
 
 
 def test_a_shard_without_transforms_is_healthy_and_ready(simulator, tmp_path):
-    """A shard to which no transform belongs is ready and scraped like any other, and polls nothing."""
+    """A shard that owns no transform is ready, can be scraped, and polls nothing."""
     [one, *_] = simulator.world.transform_ids()
     idle = next(index for index in range(2) if not Shard(index, 2).owns(one))
     config = configuration(simulator.url, [one])
@@ -182,8 +180,8 @@ def test_a_shard_without_transforms_is_healthy_and_ready(simulator, tmp_path):
         (("--shard.count=0",), "--shard.count: '0' is not a whole number from 1 to 1000"),
     ],
 )
-def test_a_shard_that_cannot_be_does_not_start(simulator, tmp_path, flags, message):
-    """Numbers that make no shard end the start with exit code 2 and one line."""
+def test_an_invalid_shard_number_ends_the_start(simulator, tmp_path, flags, message):
+    """With an invalid shard index or count the start ends with exit code 2 and one line."""
     config = configuration(simulator.url, simulator.world.transform_ids())
     with Exporter(tmp_path, config, *flags) as exporter:
         assert exporter.wait() == 2

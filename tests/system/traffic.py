@@ -1,14 +1,13 @@
-"""Runs that come and go while exporters die: planned beforehand, so that nobody has to keep the beat."""
+"""Runs that start and end while exporters are killed, all planned beforehand."""
 
 from collections import Counter
 
 from exporter.simulator import World
-from tests.support import wait_for
-from tests.system.staging import FINAL_STATUSES, TASK_TYPES, Cell, dice
+from tests.system.staging import FINAL_STATUSES, TASK_TYPES, Cell, dice, wait_for
 
 
 class Traffic:
-    """Puts runs of all types and ends on a simulated transform, from before now until `seconds` from now.
+    """Adds runs of all types and final statuses to a simulated transform, from the past until `seconds` from now.
 
     There is a history that has ended, runs that are open, runs still to come, some of them over before the next poll,
     some listed only after they have ended.
@@ -57,12 +56,12 @@ class Traffic:
         wait_for(lambda: self._world.now() > self.end, timeout=self.end - self._world.now() + 5)
 
     def finished(self) -> Counter[Cell]:
-        """Give what the world says has finished since the future began, by task type and status."""
+        """Give how many runs have finished since `future` was called, by task type and status."""
         truth = self._world.expected_counts(self.begin)["transforms"][self._id]["completions"]
         return Counter((run["task_type"], run["status"]) for run in truth)
 
     def started(self) -> Counter[Cell]:
-        """Give what the world says has started since the future began, by task type and an empty status."""
+        """Give how many runs have started since `future` was called, by task type and an empty status."""
         new = [run for run in self._world.runs(self._id) if run["TaskRunId"].startswith("new-")]
         assert len(new) == self._opened
         return Counter((run["Properties"]["TaskType"], "") for run in new)
