@@ -1,4 +1,4 @@
-"""Which transforms are watched, and what is known about each beside its runs."""
+"""The transforms to monitor: those that the configuration names, merged with those that discovery has found."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,9 +16,10 @@ def configured_targets(config: Config) -> tuple[Target, ...]:
 
 
 def merge_targets(configured: Iterable[Target], discovered: Iterable[Target]) -> tuple[Target, ...]:
-    """Return all targets, one per transform id; what the configuration says of a transform wins.
+    """Return all targets, one per transform id.
 
-    Of two that were discovered the first wins; labels that only the other has are added.
+    If a transform comes more than once, the first target wins, and labels that only a later one has are added. So the
+    configuration wins over discovery.
     """
     merged: dict[str, Target] = {}
     for target in (*configured, *discovered):

@@ -1,4 +1,4 @@
-"""When the transforms of accounts and regions are polled, as the server sees it."""
+"""When transforms are polled: spread over the interval, and not delayed by regions that hang."""
 
 import threading
 from collections import Counter
@@ -33,7 +33,7 @@ def test_a_hanging_region_takes_no_turn_from_the_other_seven():
             before = polls(simulator)
             wait_for(lambda: min((polls(simulator) - before)[one] for one in ids[25:]) >= 4, timeout=60)
             since = polls(simulator) - before
-            # At the same pace, too: none of them has had two turns more than another.
+            # At the same rate, too: none of them has had many more turns than another.
             assert max(since[one] for one in ids[25:]) <= 6
             assert not any(since[one] for one in ids[:25])
             assert not exporter.errors()
@@ -71,7 +71,7 @@ def test_polls_are_spread_over_the_interval():
             wait_for(lambda: simulator.requests.count("GetMLTaskRuns") >= 80)
 
             def off():
-                """Give by how many seconds each is due beside its offset; None for those that are being polled."""
+                """Give by how many seconds each is off its offset; None for those that are being polled."""
                 monitored = exporter.service._poller.monitored
                 dues = [(one.next_poll, one.offset * 2) for one in monitored]
                 return [due and (due - offset + TOLERANCE) % 2 for due, offset in dues]
@@ -97,7 +97,7 @@ def test_a_cycle_longer_than_the_interval_is_an_overrun_and_no_poll_runs_twice()
 
 @pytest.mark.slow
 def test_cycles_within_the_interval_are_no_overruns(simulator):
-    """Polls that fit into the interval, that of the first connection too, leave the counter of overruns at 0."""
+    """Polls that fit into the interval leave the counter of overruns at 0, the first poll included."""
     with running(simulator, transforms=["tfm-a", "tfm-b"], polling={"interval": "2s"}) as exporter:
         wait_for(lambda: simulator.requests.count("GetMLTaskRuns") >= 6)
         assert exporter.value(OVERRUNS) == 0

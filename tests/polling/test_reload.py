@@ -1,4 +1,4 @@
-"""A new configuration while polls go on: nothing is lost, nothing starts anew that did not change."""
+"""Reloads during polls: series that a change does not concern go on without a gap."""
 
 import gc
 import itertools
@@ -17,7 +17,7 @@ RELOADED = "glue_ml_exporter_config_last_reload_successful"
 
 
 class Watcher:
-    """Scrapes without a pause, and keeps what the counter of finished runs was each time."""
+    """Scrapes all the time and keeps each value of the counter of finished runs."""
 
     def __init__(self, exporter):
         self._exporter = exporter
@@ -102,7 +102,7 @@ def test_changed_credentials_are_used_at_once_and_without_a_gap(simulator, envir
 
 
 def test_former_clients_are_freed_by_the_reload_itself(simulator):
-    """The clients of a former configuration are gone after a reload or two, though nothing else collects garbage."""
+    """One or two reloads free the clients of a former configuration while the garbage collector is off."""
     rates = itertools.count(500)
     with running(simulator, transforms=["tfm-a"]) as exporter:
         exporter.wait_until_up("tfm-a")
@@ -121,7 +121,7 @@ def test_former_clients_are_freed_by_the_reload_itself(simulator):
         keeps_polling(exporter, "tfm-a", times=1)
 
 
-def test_an_account_that_leaves_takes_its_transforms_along(simulator):
+def test_the_transforms_of_a_removed_account_lose_their_series(simulator):
     """Transforms of an account that is no longer configured lose their series; the others are polled on."""
     accounts = [{"name": "one", "profile": "one"}, {"name": "two", "profile": "two"}]
     transforms = [{"id": "tfm-one", "account": "one"}, {"id": "tfm-two", "account": "two"}]
@@ -149,8 +149,8 @@ def test_a_bad_configuration_changes_nothing_and_says_why(simulator):
 
 
 @pytest.mark.slow
-def test_a_reload_while_a_call_hangs_waits_for_nothing(simulator):
-    """With a poll hanging, a reload is done at once, and the transform is polled again once the call has ended."""
+def test_a_reload_does_not_wait_for_a_call_that_hangs(simulator):
+    """A reload ends while a poll hangs, and the transform is polled again once its call has ended."""
     with running(simulator, transforms=["tfm-a", "tfm-b"], polling={"request_timeout": "2s"}) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
         simulator.faults.set({"kind": "hang", "transforms": ["tfm-a"], "times": 1})

@@ -15,7 +15,7 @@ INTERVAL = 60.0
 
 
 class Work:
-    """The work of all jobs: counts the turns of each, and keeps the threads while the gate is shut."""
+    """The work of all jobs: counts the turns of each, and blocks while the gate is shut."""
 
     def __init__(self):
         self.turns = defaultdict(int)
@@ -34,7 +34,7 @@ class Work:
 
 
 class Rounds:
-    """A scheduler in a time of its own, whose rounds the test makes instead of its loop."""
+    """A scheduler with a fake clock, whose rounds the test makes instead of its loop."""
 
     def __init__(self, *, threads_per_lane=8):
         self.now = 1000.0
@@ -83,7 +83,7 @@ def looping(scheduler):
 
 
 def test_jobs_that_take_no_time_share_a_thread(work):
-    """Forty lanes whose turns come in the same moment are served by one thread, one job after the other."""
+    """If jobs of forty lanes are due at the same time and take no time, one thread runs them all."""
     rounds = Rounds()
     rounds.add(work, *range(40))
     rounds.round()
@@ -91,8 +91,8 @@ def test_jobs_that_take_no_time_share_a_thread(work):
     assert len(work.threads) == 1
 
 
-def test_a_job_that_hangs_keeps_no_ready_one_waiting(work):
-    """Where the job of one lane hangs in the first round, those of thirty others begin in the second one."""
+def test_a_job_that_hangs_delays_no_ready_job(work):
+    """If the job of one lane hangs in the first round, the jobs of thirty other lanes begin in the second round."""
     work.gate.clear()
     rounds = Rounds()
     rounds.add(work, *range(31))
@@ -103,8 +103,8 @@ def test_a_job_that_hangs_keeps_no_ready_one_waiting(work):
     assert len(work.threads) == 31
 
 
-def test_a_lane_has_no_more_jobs_under_way_than_its_share(work):
-    """Of five jobs of a lane that hang, as many begin as it may run at once; the others follow when those end."""
+def test_a_lane_runs_no_more_jobs_at_once_than_its_share(work):
+    """Of five jobs that hang in a lane with two threads, two begin, and the others follow when those end."""
     work.gate.clear()
     rounds = Rounds(threads_per_lane=2)
     rounds.add(work, *range(5), lane="lane")
@@ -130,7 +130,7 @@ def test_a_larger_share_is_used_at_once(work):
 
 
 def test_jobs_that_failed_have_one_thread_of_their_own_in_a_lane(work):
-    """Where the failed jobs of a lane hang, one thread is theirs, and the healthy jobs of the lane have their turns."""
+    """If the failed jobs of a lane hang, they hold one thread, and the healthy jobs of the lane run."""
     rounds = Rounds(threads_per_lane=2)
     rounds.add(work, "failing 1", "failing 2", lane="lane")
     rounds.round()
@@ -153,7 +153,7 @@ def test_jobs_that_failed_have_one_thread_of_their_own_in_a_lane(work):
     ("concurrency", "lanes", "threads"), [(8, 0, 8), (8, 1, 8), (8, 16, 8), (8, 17, 7), (8, 200, 1), (1, 3, 1)]
 )
 def test_many_lanes_share_the_threads_of_the_process(concurrency, lanes, threads):
-    """A lane has as many threads as configured up to 16 lanes, and fewer beyond, but always one."""
+    """With concurrency 8 a lane has 8 threads up to 16 lanes, fewer beyond that, and always at least one."""
     assert threads_of_a_lane(concurrency, lanes) == threads
 
 
@@ -175,7 +175,7 @@ def test_a_turn_that_ends_more_than_an_interval_late_is_an_overrun(seconds, over
 
 
 def test_a_turn_that_has_not_ended_counts_for_the_delay_of_its_cycle(work):
-    """While a job hangs, each cycle shows how long its turn is overdue, and the first one after it nothing of it."""
+    """While a job hangs, its delay so far counts in each cycle; once it has ended, it counts no more."""
     work.gate.clear()
     rounds = Rounds()
     rounds.add(work, "hanging")
@@ -191,8 +191,25 @@ def test_a_turn_that_has_not_ended_counts_for_the_delay_of_its_cycle(work):
     assert rounds.cycles[2:] == [(0.0, False)]
 
 
+def test_the_wait_of_an_idle_job_is_no_delay():
+    """Cycles that pass while a job waits for its turn have no delay and are no overruns."""
+    rounds = Rounds()
+    job = Job(lambda: True, "lane", 0.5)
+    rounds.scheduler._timetable.idle_interval = 10 * INTERVAL
+    job.idle = True
+    rounds.scheduler.add(job)
+    rounds.round()
+    wait_for(lambda: job.turns == 1)
+    for _ in range(3):
+        rounds.now += INTERVAL
+        rounds.round()
+        rounds.scheduler._end_cycle(rounds.now, INTERVAL)
+    assert rounds.cycles == [(0.0, False)] * 3
+    assert job.turns == 1
+
+
 def test_a_defect_in_a_job_costs_one_turn_and_no_thread(work, caplog):
-    """An exception is logged, the job counts as failed and has its next turn, and the other jobs have theirs."""
+    """An exception in a job is logged, the job counts as failed and has its next turn, and other jobs run."""
     rounds = Rounds()
     broken = Job(lambda: 1 / 0, "lane", 0.5)
     rounds.scheduler.add(broken)
@@ -207,7 +224,7 @@ def test_a_defect_in_a_job_costs_one_turn_and_no_thread(work, caplog):
 
 
 def test_the_loop_runs_jobs_again_and_again_and_wakes_up_for_a_new_one(work):
-    """The loop gives a job one turn after the other, and a job that is added later its first one."""
+    """The loop runs a job again and again, and also a job that is added later."""
     scheduler = Scheduler(interval=0.1, idle_interval=None, threads_per_lane=1, on_cycle=lambda *_: None)
     with looping(scheduler):
         scheduler.add(Job(partial(work, "first"), "lane", 0.5))
@@ -217,8 +234,8 @@ def test_the_loop_runs_jobs_again_and_again_and_wakes_up_for_a_new_one(work):
         assert scheduler.alive
 
 
-def test_a_system_without_threads_makes_polls_late_and_ends_nothing(work, caplog):
-    """When no thread can be started, the log says so once, and all turns come when there are threads again."""
+def test_polls_without_a_thread_are_made_later(work, caplog):
+    """When no thread can be started, the log says so once, and all jobs run once threads can be started again."""
     scheduler = Scheduler(interval=0.5, idle_interval=None, threads_per_lane=8, on_cycle=lambda *_: None)
     with looping(scheduler):
         with no_threads():

@@ -1,4 +1,6 @@
-"""What is shown of a transform that cannot be polled."""
+"""The series of a transform whose polls fail or hang."""
+
+import time
 
 import pytest
 
@@ -12,7 +14,7 @@ LASTING = (
     "glue_ml_transform_last_successful_poll_timestamp_seconds",
     "glue_ml_transform_info",
 )
-POLLING = {"interval": "200ms", "stale_after": "1s", "request_timeout": "4s"}
+POLLING = {"interval": "200ms", "stale_after": "1s", "request_timeout": "15s"}
 
 
 def shown(exporter, names):
@@ -23,7 +25,7 @@ def shown(exporter, names):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["throttle", "hang"])
 def test_gauges_go_when_they_are_too_old_and_come_back(simulator, kind):
-    """Past stale_after the gauges are gone, up is 0, counters and times stay, even while the call still hangs."""
+    """After stale_after the gauges are removed and up is 0, but counters stay, even while a call hangs."""
     with running(simulator, transforms=["tfm-a", "tfm-b"], polling=POLLING) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
         simulator.world.add_run("tfm-a", status="SUCCEEDED", fields={"ExecutionTime": 10})
@@ -31,24 +33,25 @@ def test_gauges_go_when_they_are_too_old_and_come_back(simulator, kind):
         succeeded = exporter.value("glue_ml_transform_last_successful_poll_timestamp_seconds", transform_id="tfm-a")
         assert shown(exporter, GAUGES + LASTING) == list(GAUGES + LASTING)
         simulator.faults.set({"kind": kind, "transforms": ["tfm-a"]})
-        wait_for(lambda: not shown(exporter, GAUGES), timeout=3.5)
+        broken = time.time()
+        wait_for(lambda: not shown(exporter, GAUGES))
         assert exporter.up("tfm-a") == 0
         assert shown(exporter, LASTING) == list(LASTING)
         assert exporter.value("glue_ml_task_runs_finished_total", transform_id="tfm-a") == 1
         last = exporter.value("glue_ml_transform_last_successful_poll_timestamp_seconds", transform_id="tfm-a")
-        assert 0 <= last - succeeded < 1
+        assert succeeded <= last <= broken
         if kind == "hang":
             assert not exporter.errors()
             assert exporter.up("tfm-b") == 1
         simulator.faults.clear()
-        wait_for(lambda: shown(exporter, GAUGES + LASTING) == list(GAUGES + LASTING), timeout=20)
+        wait_for(lambda: shown(exporter, GAUGES + LASTING) == list(GAUGES + LASTING), timeout=60)
         exporter.wait_until_up("tfm-a", "tfm-b")
         assert exporter.value("glue_ml_task_runs_finished_total", transform_id="tfm-a") == 1
 
 
 @pytest.mark.slow
-def test_a_short_failure_withdraws_nothing(simulator):
-    """Before stale_after is over a failing transform keeps its gauges; only up tells of the failure."""
+def test_a_short_failure_removes_no_gauge(simulator):
+    """Until stale_after has passed, a failing transform keeps its gauges and only up is 0."""
     with running(simulator, transforms=["tfm-a"], polling={"stale_after": "1m"}) as exporter:
         simulator.world.add_run("tfm-a")
         wait_for(lambda: shown(exporter, GAUGES) == list(GAUGES))

@@ -1,4 +1,4 @@
-"""Threads that wait for work: how many there are, and what they hold on to."""
+"""The thread pool: reuse of threads, and references that idle threads must not keep."""
 
 import gc
 import threading
@@ -10,11 +10,11 @@ from tests.running import no_threads, wait_for
 
 
 class Thing:
-    """Something that work is about."""
+    """An object that work refers to."""
 
 
-def test_an_idle_thread_keeps_nothing_of_its_last_work():
-    """What only the work that is over has referred to is freed, while its thread still waits for more."""
+def test_an_idle_thread_keeps_no_reference_to_its_last_work():
+    """An object that only finished work refers to is freed while the thread is idle."""
     crew, done, thing = ThreadPool("idle"), threading.Event(), Thing()
     known = weakref.ref(thing)
     crew.run(partial(lambda _: done.set(), thing))
@@ -24,8 +24,8 @@ def test_an_idle_thread_keeps_nothing_of_its_last_work():
     assert "idle" in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_system_without_threads_is_told_once(caplog):
-    """Work that no thread can be had for is not begun, which is said once; what there is later begins as ever."""
+def test_missing_threads_are_logged_once(caplog):
+    """Work is refused while no thread can be started, which is logged once, and accepted again afterwards."""
     crew, done = ThreadPool("short"), threading.Event()
     with no_threads():
         assert [crew.run(done.set) for _ in range(3)] == [False, False, False]
@@ -35,8 +35,8 @@ def test_a_system_without_threads_is_told_once(caplog):
     assert done.wait(5)
 
 
-def test_who_was_busy_last_is_given_work_first():
-    """Of five threads that a burst has made, two at most do what comes later, one thing at a time."""
+def test_idle_threads_are_reused_last_in_first_out():
+    """After a burst on five threads, work that comes one piece at a time uses at most two of them."""
     crew, threads, begun, go_on = ThreadPool("burst"), [], threading.Barrier(6), threading.Event()
 
     def burst():

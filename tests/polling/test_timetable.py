@@ -1,4 +1,4 @@
-"""When jobs are due, in a time that the tests make up."""
+"""When jobs are due, with a fake clock."""
 
 from collections import Counter
 from itertools import pairwise
@@ -12,7 +12,7 @@ INTERVAL = 60.0
 
 
 class Clockwork:
-    """A timetable in a time of its own, with the due times of every turn by job. A turn takes ``takes`` seconds."""
+    """A timetable with a fake clock, and the times of all turns by job. A turn takes `takes` seconds."""
 
     def __init__(self, offsets, *, idle_interval=None, now=1000.0):
         self.timetable = Timetable(INTERVAL, idle_interval)
@@ -24,7 +24,7 @@ class Clockwork:
             self.timetable.add(job, self.now)
 
     def run(self, until):
-        """Let all turns begin and end that are due up to this time, the jobs of one moment one after the other."""
+        """Run all turns that are due up to this time, one after the other."""
         while (due := self.timetable.next_due) is not None and due <= until:
             self.now = max(self.now, due)
             for job in list(self.timetable.due_jobs(self.now)):
@@ -53,7 +53,7 @@ def test_after_the_first_turn_each_job_is_due_once_per_interval_at_its_offset(co
 
 @pytest.mark.parametrize("pattern", ["tfm-{:040x}", "many-{}", "{}-etl-prod"])
 def test_offsets_are_spread_evenly_over_the_interval(pattern):
-    """Of 10,000 transforms a tenth, give or take a tenth of that, has its offset in each tenth of the interval."""
+    """Each tenth of the interval has between 900 and 1,100 of 10,000 transforms."""
     offsets = [offset_of(pattern.format(number)) for number in range(10_000)]
     tenths = Counter(int(offset * 10) for offset in offsets)
     assert sorted(tenths) == list(range(10))
@@ -77,7 +77,7 @@ def test_a_job_that_a_slow_turn_has_delayed_is_due_at_its_offset_again():
     assert clock.turns[job] == pytest.approx([1000, 1035, 1095, 1185, 1215, 1275])
 
 
-def test_jobs_that_were_delayed_together_part_again():
+def test_jobs_that_were_delayed_together_return_to_their_offsets():
     """After a slow cycle has delayed all jobs of a lane, each has its next turn at its own offset."""
     clock = Clockwork([0.1, 0.35, 0.6, 0.85])
     clock.run(1100)
@@ -92,7 +92,7 @@ def test_jobs_that_were_delayed_together_part_again():
         assert is_punctual(job, at)
 
 
-def test_a_job_that_always_takes_longer_than_the_interval_is_never_left_waiting():
+def test_a_job_that_always_takes_longer_than_the_interval_never_waits():
     """Each turn of such a job begins when the last one has ended."""
     clock = Clockwork([0.5])
     clock.takes = 70
@@ -102,7 +102,7 @@ def test_a_job_that_always_takes_longer_than_the_interval_is_never_left_waiting(
 
 
 def test_an_idle_job_is_due_once_per_idle_interval():
-    """A job that its turn has left idle comes at its offset in the longer interval, until it is idle no more."""
+    """An idle job is due at its offset in the longer interval, and in the shorter one once it is not idle any more."""
     clock = Clockwork([0.25], idle_interval=600)
     [job] = clock.jobs
     job.idle = True
@@ -125,8 +125,8 @@ def test_a_shorter_interval_brings_planned_turns_forward():
     assert clock.turns[job] == pytest.approx([1000, 1005, 1015, 1025])
 
 
-def test_a_job_that_was_removed_is_due_no_more_and_one_that_returns_is_due_at_once():
-    """Removed while it waits, a job has no further turn; added again, it has its turn at once, and only one."""
+def test_a_removed_job_is_not_due_and_one_that_returns_is_due_at_once():
+    """A job that is removed has no further turn; if it is added again, it has one turn at once."""
     clock = Clockwork([0.5])
     [job] = clock.jobs
     clock.run(1001)
@@ -139,7 +139,7 @@ def test_a_job_that_was_removed_is_due_no_more_and_one_that_returns_is_due_at_on
 
 
 def test_a_job_whose_turn_is_pending_is_not_due_again():
-    """Until its turn has ended, a job is not due, not even when it is removed and added again meanwhile."""
+    """A job is not due again until its turn has ended, even if it is removed and added again meanwhile."""
     timetable, job = Timetable(INTERVAL, None), Job(lambda: True, "lane", 0.5)
     timetable.add(job, 1000)
     assert list(timetable.due_jobs(1000)) == [job]
