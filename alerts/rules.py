@@ -1,14 +1,15 @@
 """The recording and alerting rules, as data made from `Thresholds`.
 
-How an alert stays right (`docs/alerts.md` explains it to its readers):
+The rules follow three principles (`docs/alerts.md` explains them to users):
 
-- Replicas of the exporter, and the instances before and after a restart, are made one by `max by (transform_id, ...)`,
-  never by a sum. No `instance` is left on an alert about a transform, so a pair of Prometheus raises the same alert.
-- What names the transform is joined last, from one recorded series per transform that outlives gaps in the scrapes:
-  neither two replicas that disagree about a label, nor an exporter that is away, nor an info series that a relabelling
-  drops can break the join.
-- Points in time only move forward, so their maximum over the window bridges a gap without an error. What looks at a
-  value of this moment is kept firing over a gap, until the alert about the exporter itself would fire.
+- `max by (transform_id, ...)` merges the replicas of the exporter, and the instances before and after a restart. A sum
+  would count a run once for each replica. An alert about a transform has no label `instance`, so that both servers of a
+  Prometheus pair raise the same alert.
+- The labels that name the transform are joined last, from one recorded series per transform that exists during gaps in
+  the scrapes too. The join therefore works if two replicas disagree about a label, if the exporter is down, and if
+  relabelling drops the info series.
+- A timestamp only increases, so its maximum over the window is correct during a gap. An alert on a current value keeps
+  firing during a gap, until the alert about the exporter itself fires.
 """
 
 from collections.abc import Iterable
@@ -20,15 +21,15 @@ from exporter.config.durations import parse_duration
 from exporter.glue.error_table import CREDENTIAL_REASONS
 
 IDENTITY = ("transform_name", "aws_account", "aws_region")
-"""What every alert about a transform gets from `glue_ml_transform_info`, beside the configured labels."""
+"""The labels of `glue_ml_transform_info` on every alert about a transform, beside the configured labels."""
 
 REFUSED = tuple(sorted(CREDENTIAL_REASONS | {"AccessDeniedException", "InvalidSignatureException", "RequestExpired"}))
-"""The reasons of `glue_ml_exporter_poll_errors_total` that mean: AWS does not let us in."""
+"""The reasons of `glue_ml_exporter_poll_errors_total` with which AWS refuses the exporter's credentials."""
 
 THROTTLED = "ThrottlingException"
 
 REMEMBERED = "1d"
-"""For how long the last successful poll is remembered of an exporter that was restarted and has had none since."""
+"""How far back the last successful poll is looked up, for an exporter that has had none since its restart."""
 
 INFO = "transform:glue_ml_transform_info:latest"
 FINISHED = "transform_task_type_status:glue_ml_task_runs_finished:increase"
@@ -57,14 +58,14 @@ class Alert:
     summary: str
     description: str
     held_for: str = ""
-    """For how long the expression must hold first; empty: alert at the first evaluation."""
+    """How long the expression must hold before the alert fires. Empty: it fires at the first evaluation."""
     kept_for: str = ""
-    """For how long it fires on when the expression holds no more; empty: it resolves at once."""
+    """How long the alert keeps firing after the expression stops to hold. Empty: it resolves at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rules that are evaluated in their order, at one moment; `dashboard` is the path of their alerts' link."""
+    """Rules that Prometheus evaluates one after the other; `dashboard` is the path of the link in their alerts."""
 
     name: str
     dashboard: str
@@ -138,7 +139,10 @@ max by (transform_id, task_type) (glue_ml_task_run_duration_seconds_count{{statu
 
 
 def _failure_ratio(t: Thresholds) -> str:
-    """Return failed runs by all that ended of themselves; a sum over replicas counts both alike, so the ratio holds."""
+    """Return the share of failed runs among all runs that were not stopped.
+
+    A sum over replicas is correct here: it multiplies the failed runs and all runs by the same number.
+    """
     window = t.failure_ratio_window
     ended = f'glue_ml_task_runs_finished_total{{status=~"SUCCEEDED|FAILED|TIMEOUT"}}[{window}]'
     return f"""sum by (transform_id, task_type) (
@@ -169,7 +173,7 @@ _PERCENTAGE = "{{ $value | humanizePercentage }}"
 
 
 def _failure_alerts(t: Thresholds) -> Iterable[Alert]:
-    """Yield, for FAILED and for TIMEOUT, the form that counts and the form that looks at times."""
+    """Yield two alerts for each of FAILED and TIMEOUT: one counts runs, the other compares timestamps."""
     for status, name, what in (
         ("FAILED", "GlueMLTaskRunFailed", "failed"),
         ("TIMEOUT", "GlueMLTaskRunTimedOut", "timed out"),
@@ -192,7 +196,7 @@ unless on (transform_id, task_type)
             "critical",
             f"{_NAME} has had no successful {_TYPE} run since one {what}.",
             f"The {_TYPE} run of {_TRANSFORM} that {what} at"
-            " {{ $value | humanizeTimestamp }} was not followed by one that succeeded.",
+            " {{ $value | humanizeTimestamp }} was not followed by a successful run.",
         )
 
 
@@ -224,7 +228,7 @@ or
         _named(t, f"{ACTIVE} > {_seconds(t.active_for)}"),
         "warning",
         f"A {_TYPE} run of {_NAME} has been active for over {t.active_for}.",
-        f"A {_TYPE} run of {_TRANSFORM} was started {_DURATION} ago and has not ended.",
+        f"A {_TYPE} run of {_TRANSFORM} started {_DURATION} ago and has not ended.",
         kept_for=t.exporter_down_for,
     )
     yield Alert(
@@ -236,8 +240,8 @@ or
         ),
         "warning",
         f"A {_TYPE} run of {_NAME} takes much longer than usual.",
-        f"A {_TYPE} run of {_TRANSFORM} has been active for {_DURATION}: over"
-        f" {t.slow_factor:g} times as long as 95 % of its successful runs took.",
+        f"A {_TYPE} run of {_TRANSFORM} has been active for {_DURATION}. This is more than"
+        f" {t.slow_factor:g} times the 95th percentile of its successful runs.",
         kept_for=t.exporter_down_for,
     )
     yield Alert(
@@ -269,7 +273,7 @@ def _transform_alerts(t: Thresholds) -> Iterable[Alert]:
         _named(t, 'max by (transform_id) (glue_ml_transform_status{status="READY"}) == 0'),
         "info",
         f"{_NAME} is not READY.",
-        f"{_TRANSFORM} has not been READY for {t.not_ready_for}: it cannot find matches.",
+        f"{_TRANSFORM} has not been READY for {t.not_ready_for}. It cannot find matches until it is.",
         t.not_ready_for,
         t.exporter_down_for,
     )
@@ -278,7 +282,7 @@ def _transform_alerts(t: Thresholds) -> Iterable[Alert]:
         _named(t, "max by (transform_id) (glue_ml_transform_up) == 0"),
         "warning",
         f"{_NAME} cannot be polled.",
-        f"Every poll of {_TRANSFORM} has failed for {t.transform_down_for}. The exporter's log has the reason.",
+        f"Every poll of {_TRANSFORM} has failed for {t.transform_down_for}. The log of the exporter names the reason.",
         t.transform_down_for,
         t.exporter_down_for,
     )
@@ -293,8 +297,8 @@ and on (transform_id)
 glue_ml_transform_info""",
         ),
         "critical",
-        f"What is known about {_NAME} is out of date.",
-        f"{_TRANSFORM} was last polled successfully {_DURATION} ago. Nobody would hear of a failed run now.",
+        f"The data about {_NAME} is out of date.",
+        f"{_TRANSFORM} was last polled successfully {_DURATION} ago. Failed runs raise no alert now.",
         kept_for=t.exporter_down_for,
     )
 
@@ -313,8 +317,7 @@ def _exporter_alerts(t: Thresholds) -> Iterable[Alert]:
         f'absent(up{{job="{t.job}"}} == 1)',
         "critical",
         "No Glue ML exporter is up.",
-        f"Prometheus has scraped no exporter of job {t.job} for {t.exporter_down_for}. Nobody would hear of a failed"
-        " run now.",
+        f"Prometheus has scraped no exporter of job {t.job} for {t.exporter_down_for}. Failed runs raise no alert now.",
         t.exporter_down_for,
     )
     yield Alert(
@@ -330,8 +333,8 @@ def _exporter_alerts(t: Thresholds) -> Iterable[Alert]:
         "GlueMLExporterDiscoveryFailing",
         "max by (aws_account, aws_region) (glue_ml_exporter_discovery_up) == 0",
         "warning",
-        f"The exporter cannot look for transforms in {_LANE}.",
-        f"Every search for transforms in {_LANE} has failed for {t.error_for}: new transforms are not watched.",
+        f"The exporter cannot search for transforms in {_LANE}.",
+        f"Every search for transforms in {_LANE} has failed for {t.error_for}. New transforms are not monitored.",
         t.error_for,
         t.exporter_down_for,
     )
@@ -339,9 +342,9 @@ def _exporter_alerts(t: Thresholds) -> Iterable[Alert]:
         "GlueMLExporterWatchesNothing",
         f'absent(glue_ml_transform_info)\nand on ()\nup{{job="{t.job}"}} == 1',
         "critical",
-        "The Glue ML exporter watches no transform.",
-        f"No exporter of job {t.job} has watched any transform for {t.exporter_down_for}. Nobody would hear of a failed"
-        " run now.",
+        "The Glue ML exporter monitors no transform.",
+        f"No exporter of job {t.job} has monitored a transform for {t.exporter_down_for}. Failed runs raise no alert"
+        " now.",
         t.exporter_down_for,
     )
     requests = "glue_ml_exporter_api_requests_total"
@@ -360,7 +363,7 @@ sum by (aws_account, aws_region) (rate({requests}[{t.window}]))
         "GlueMLExporterCycleOverruns",
         f"round(increase(glue_ml_exporter_poll_cycle_overruns_total[{t.overruns_window}])) > {t.overruns}",
         "warning",
-        f"The exporter {_INSTANCE} does not manage its polls within the interval.",
+        f"The exporter {_INSTANCE} needs longer than the polling interval for its polls.",
         f"{_COUNT} poll cycles of the exporter {_INSTANCE} within {t.overruns_window} took longer"
         " than the polling interval.",
     )
@@ -370,8 +373,8 @@ sum by (aws_account, aws_region) (rate({requests}[{t.window}]))
         "or max_over_time(glue_ml_exporter_web_config_last_reload_successful[5m]) == 0",
         "warning",
         f"The exporter {_INSTANCE} could not load its configuration.",
-        f"The exporter {_INSTANCE} has run with its old configuration for {t.reload_failed_for}: the new one has"
-        " errors.",
+        f"The exporter {_INSTANCE} has run with its old configuration for {t.reload_failed_for}, because the new"
+        " one has errors.",
         t.reload_failed_for,
     )
     yield Alert(
@@ -379,17 +382,17 @@ sum by (aws_account, aws_region) (rate({requests}[{t.window}]))
         f"increase(glue_ml_exporter_state_write_errors_total[{t.error_window}]) > 0",
         "critical",
         f"The exporter {_INSTANCE} cannot write its state file.",
-        f"Writes to the state file of the exporter {_INSTANCE} have failed for {t.error_for}. Its counters stand still"
-        " until it can be written again.",
+        f"Writes to the state file of the exporter {_INSTANCE} have failed for {t.error_for}. Its counters do not"
+        " increase until a write succeeds.",
         t.error_for,
     )
     yield from _shard_alerts(t)
 
 
 def _shard_alerts(t: Thresholds) -> Iterable[Alert]:
-    """Yield what tells of gaps and of overlaps between the shards of one job; an unsharded exporter is shard 0 of 1.
+    """Yield the alerts on missing and on duplicate shards of one job. An exporter without sharding is shard 0 of 1.
 
-    In Kubernetes the targets of one service are a set: there, releases of the chart share the name of the job.
+    The label `service` separates the releases of the chart in Kubernetes, because they share the name of the job.
     """
     shards = "glue_ml_exporter_shard_info"
     held = f"count by (namespace, service, job, index) ({shards})"
@@ -400,8 +403,8 @@ def _shard_alerts(t: Thresholds) -> Iterable[Alert]:
 > 0""",
         "critical",
         "A shard of the exporter is missing.",
-        f"{_COUNT} of the shards of job {_JOB} could not be scraped for {t.shard_missing_for}. Nobody would hear of a"
-        " failed run of their transforms now.",
+        f"{_COUNT} of the shards of job {_JOB} could not be scraped for {t.shard_missing_for}. Failed runs of"
+        " their transforms raise no alert now.",
         t.shard_missing_for,
     )
     yield Alert(
@@ -410,8 +413,8 @@ def _shard_alerts(t: Thresholds) -> Iterable[Alert]:
 or
 max by (namespace, service, job) ({held}) > min by (namespace, service, job) ({held})""",
         "critical",
-        "The shards of the exporter do not fit together.",
-        f"For {t.shard_mismatch_for} the exporters of job {_JOB} have disagreed on how many shards there are, or one"
-        " shard has run more often than another. Transforms are watched twice, or not at all.",
+        "The shards of the exporter contradict each other.",
+        f"For {t.shard_mismatch_for} the exporters of job {_JOB} have disagreed on the number of shards, or one"
+        " shard has run more often than another. Some transforms are monitored twice or not at all.",
         t.shard_mismatch_for,
     )

@@ -1,4 +1,4 @@
-"""What may be set about the rules: the schema of `thresholds.toml` and its reader."""
+"""The settings of the rules: the schema of `thresholds.toml`, and its reader."""
 
 import tomllib
 from pathlib import Path
@@ -22,7 +22,7 @@ def _duration(text: str) -> str:
 
 
 Duration = Annotated[str, AfterValidator(_duration)]
-"""A Prometheus duration as it was written, to stand in PromQL."""
+"""A Prometheus duration, kept as text for use in PromQL."""
 
 Label = Annotated[str, Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")]
 JobName = Annotated[str, Field(pattern=r'^[^"\\\s]+$')]
@@ -31,11 +31,11 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class ThresholdsError(ValueError):
-    """The file cannot be used; one line per problem, each with its place."""
+    """The file cannot be used. The text has one line for each problem, with the name of the setting."""
 
 
 class Thresholds(BaseModel):
-    """The settings, by their names in the file, where they are explained."""
+    """The settings, under their names in `thresholds.toml`. The comments there explain them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -72,10 +72,10 @@ class Thresholds(BaseModel):
 
 
 def read_thresholds(path: Path) -> Thresholds:
-    """Read a file that sets everything that `Thresholds` has.
+    """Return the settings in a TOML file, which must give all of them.
 
     Raises:
-        ThresholdsError: unreadable, not TOML, or not valid.
+        ThresholdsError: the file cannot be read, is not TOML, or has a wrong, unknown or missing setting.
     """
     try:
         return Thresholds.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
