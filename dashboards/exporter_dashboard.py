@@ -28,7 +28,7 @@ def exporter() -> Dashboard:
     built = new_dashboard(
         "glue-ml-exporter",
         "Glue ML / Exporter",
-        "Whether the exporter sees all it should, in time, and what it takes for that.",
+        "Whether the exporter polls all transforms in time, and the resources that it uses.",
     )
     choices = (
         *place_variables(),
@@ -37,9 +37,7 @@ def exporter() -> Dashboard:
     )
     for choice in choices:
         built = built.with_variable(choice)
-    return fill(
-        built, (("Now", _now()), ("AWS", _aws()), ("Polls", _polls()), ("What it serves and takes", _process()))
-    )
+    return fill(built, (("Now", _now()), ("AWS", _aws()), ("Polls", _polls()), ("Output and resources", _process())))
 
 
 def _now() -> tuple[AnyPanel, ...]:
@@ -53,35 +51,35 @@ def _now() -> tuple[AnyPanel, ...]:
         ),
         number_panel(
             "Oldest data",
-            "Time since the last successful poll of the transform that has waited for the longest.",
+            "Time since the last successful poll, for the transform with the oldest data.",
             f"time() - min(glue_ml_transform_last_successful_poll_timestamp_seconds{{{THIS}}})",
             SECONDS,
             steps=((None, "green"), (300, "yellow"), (900, "red")),
         ),
         number_panel(
             "Cannot be polled",
-            "Transforms of which the last poll failed.",
+            "Transforms whose last poll failed.",
             f"count(glue_ml_transform_up{{{THIS}}} == 0) or vector(0)",
             SHORT,
             steps=NONE_IS_GOOD,
         ),
         number_panel(
             "Old configuration",
-            "Exporters that could not load their configuration the last time.",
+            "Exporters whose last reload of the configuration failed.",
             f"count(glue_ml_exporter_config_last_reload_successful{{{THIS}}} == 0) or vector(0)",
             SHORT,
             steps=NONE_IS_GOOD,
         ),
         number_panel(
             "Failed writes",
-            "Writes to the state file that failed within the time range of the dashboard.",
+            "Failed writes to the state file in the time range of the dashboard.",
             f"round(sum(increase(glue_ml_exporter_state_write_errors_total{{{THIS}}}[$__range])))",
             SHORT,
             steps=NONE_IS_GOOD,
         ),
         number_panel(
             "Failing discovery",
-            "Accounts and regions in which the last search for transforms failed.",
+            "Accounts and regions in which the last discovery failed.",
             f"count(glue_ml_exporter_discovery_up{{{THIS}}} == 0) or vector(0)",
             SHORT,
             steps=NONE_IS_GOOD,
@@ -95,7 +93,7 @@ def _aws() -> tuple[AnyPanel, ...]:
     return (
         graph(
             "Requests",
-            "Requests to AWS, retries included, by operation and answer.",
+            "Requests to AWS, including retries, by operation and response code.",
             PER_SECOND,
             query(
                 f"sum by (operation, code) (rate(glue_ml_exporter_api_requests_total{{{LANE}}}[$__rate_interval]))",
@@ -104,7 +102,7 @@ def _aws() -> tuple[AnyPanel, ...]:
         ),
         graph(
             "Failed polls",
-            "Polls of a transform that failed, by reason.",
+            "Failed polls of transforms, by reason.",
             SHORT,
             query(
                 f'{failed} > 0\nor\nlabel_replace(sum({failed}) == 0, "reason", "none", "", "")',
@@ -113,13 +111,13 @@ def _aws() -> tuple[AnyPanel, ...]:
             bars=True,
         ),
         graph(
-            "Answer time",
-            "95th percentile of the time that AWS takes to answer, by operation.",
+            "Response time",
+            "95th percentile of the response time of AWS, by operation.",
             SECONDS,
             query(f"histogram_quantile(0.95, sum by (operation, le) ({latency}))", "{{operation}}"),
         ),
         graph(
-            "Held back",
+            "Rate limit delay",
             "Seconds per second that requests wait for the exporter's own rate limit, by account and region.",
             SECONDS,
             query(
@@ -135,7 +133,8 @@ def _polls() -> tuple[AnyPanel, ...]:
     return (
         graph(
             "Poll cycle",
-            "How long after it was due the last poll of a cycle had ended. Above the polling interval it overruns.",
+            "Delay between the due time and the end of the slowest poll in a cycle. A cycle overruns if this is longer"
+            " than the polling interval.",
             SECONDS,
             query(f"glue_ml_exporter_poll_cycle_duration_seconds{{{THIS}}}", "{{instance}}"),
         ),
@@ -148,7 +147,7 @@ def _polls() -> tuple[AnyPanel, ...]:
         ),
         graph(
             "Slowest polls",
-            "Duration of the last poll of the ten transforms that are polled most slowly.",
+            "Duration of the last poll, for the ten transforms with the slowest polls.",
             SECONDS,
             query(
                 f"max by (transform_id, transform_name) (glue_ml_transform_poll_duration_seconds{{{THIS}}})"
@@ -159,7 +158,7 @@ def _polls() -> tuple[AnyPanel, ...]:
         ),
         graph(
             "Found transforms",
-            "Transforms that the last search found, by account and region.",
+            "Transforms that the last discovery found, by account and region.",
             SHORT,
             query(
                 f"max by (aws_account, aws_region) (glue_ml_exporter_discovered_transforms{{{LANE}}})",
@@ -185,7 +184,7 @@ def _process() -> tuple[AnyPanel, ...]:
         ),
         graph(
             "Exposition",
-            "Size of what is served about Glue, by format and encoding.",
+            "Size of the metrics about Glue in a scrape, by format and encoding.",
             BYTES,
             query(
                 f"max by (format, encoding) (glue_ml_exporter_exposition_bytes{{{THIS}}})", "{{format}} {{encoding}}"
@@ -193,7 +192,7 @@ def _process() -> tuple[AnyPanel, ...]:
         ),
         graph(
             "Runs in memory",
-            "Task runs that the exporter knows, open and finished.",
+            "Task runs in the memory of the exporter, open and finished.",
             SHORT,
             query(f"glue_ml_exporter_tracked_runs{{{THIS}}}", "{{instance}}"),
         ),
@@ -209,13 +208,13 @@ def _process() -> tuple[AnyPanel, ...]:
         ),
         graph(
             "State file",
-            "Time since the state file was last written. It is written when something has changed.",
+            "Time since the last write of the state file. The exporter writes it when a value changes.",
             SECONDS,
             query(f"time() - glue_ml_exporter_state_last_write_timestamp_seconds{{{THIS}}}", "{{instance}}"),
         ),
         rows(
             "Versions",
-            "What is running, and since when its configuration is in force.",
+            "Version of each exporter, and the age of its process and of its configuration.",
             (
                 (
                     "Configuration for",

@@ -1,8 +1,8 @@
-"""Write the dashboards of Grafana as JSON.
+"""Write the Grafana dashboards as JSON.
 
     python -m dashboards.generate [--output FOLDER] [--check]
 
-`--check` writes nothing and fails if a file is not what would be written.
+`--check` writes nothing, and fails if a file differs from the text that would be written.
 """
 
 import argparse
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 
 
 def dashboard_files() -> dict[str, str]:
-    """Return the content of each dashboard's file, by its name, which is the dashboard's uid."""
+    """Return the content of each file by its name. The name is the uid of the dashboard, with `.json`."""
     files = {}
     for built in (overview().build(), transform().build(), exporter().build()):
         text = json.dumps(built, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)

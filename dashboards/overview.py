@@ -25,7 +25,7 @@ from dashboards.parts import (
 )
 
 SHOWN = 30
-"""The most lines of one panel that are still read."""
+"""The maximum number of lines in one panel, so that it stays readable."""
 
 RUN = "transform_id, transform_name, task_type"
 FAILURES = 'transform_id=~"$transform",status=~"FAILED|TIMEOUT"'
@@ -45,11 +45,11 @@ def _failed(by: str, window: str) -> str:
 
 
 def overview() -> Dashboard:
-    """Return the dashboard; what would have a line per transform shows those that need attention first."""
+    """Return the dashboard; a panel with a line per transform shows the transforms with recent failures first."""
     built = new_dashboard(
         "glue-ml-overview",
         "Glue ML / Overview",
-        "Task runs of all AWS Glue ML transforms: what fails, what is under way, how fresh the results are.",
+        "Task runs of all AWS Glue ML transforms: failures, runs in flight, and the age of the last success.",
     )
     for choice in (*place_variables(), transform_variable(several=True)):
         built = built.with_variable(choice)
@@ -60,21 +60,20 @@ def _now() -> tuple[AnyPanel, ...]:
     return (
         number_panel(
             "Transforms",
-            "Transforms that are watched.",
+            "Transforms that the exporter monitors.",
             f"count(group by (transform_id) (\n{chosen('glue_ml_transform_info')}\n))",
             SHORT,
         ),
         number_panel(
             "Failed since their last success",
-            "Transforms of which the latest run of some type that FAILED or ended in TIMEOUT was not followed by a"
-            " success.",
+            "Transforms with a task type that has had no success since its last run that FAILED or ended in TIMEOUT.",
             f"count(group by (transform_id) (\n{chosen(UNRECOVERED)}\n)) or vector(0)",
             SHORT,
             steps=NONE_IS_GOOD,
         ),
         number_panel(
             "Failed runs",
-            "Runs that FAILED or ended in TIMEOUT within the time range of the dashboard.",
+            "Runs that FAILED or ended in TIMEOUT in the time range of the dashboard.",
             f"round({_failed('', '$__range')})",
             SHORT,
             steps=NONE_IS_GOOD,
@@ -87,14 +86,14 @@ def _now() -> tuple[AnyPanel, ...]:
         ),
         number_panel(
             "Longest in flight",
-            "How long ago the oldest run was started that has not ended.",
+            "Time since the start of the oldest run that has not ended.",
             f"max(\n{chosen(OLDEST_ACTIVE)}\n)",
             SECONDS,
             steps=((None, "green"), (6 * 3600, "yellow"), (86400, "red")),
         ),
         number_panel(
             "Cannot be polled",
-            "Transforms of which the last poll failed: what is shown of them is getting old.",
+            "Transforms whose last poll failed. Their values are out of date.",
             "count(\n"
             + chosen('max by (transform_id) (glue_ml_transform_up{transform_id=~"$transform"}) == 0')
             + "\n) or vector(0)",
@@ -110,15 +109,15 @@ def _runs() -> tuple[AnyPanel, ...]:
     return (
         timeline(
             "Latest status",
-            f"Status of the run that was started last, by transform and task type: the {SHOWN} that failed last, then"
-            " those that were started last.",
+            f"Status of the last started run, by transform and task type. The {SHOWN} lines are those that failed last,"
+            " then those that started last.",
             f"{latest_status(RUN)}\nand on (transform_id, task_type)\n{attention}",
             "{{transform_name}} {{task_type}}",
         ).data_links([to_transform("${__field.labels.transform_id}")]),
         coloured_by_status(
             graph(
                 "Finished runs",
-                "Runs that ended, by their final status.",
+                "Runs that ended, by final status.",
                 SHORT,
                 query(
                     "sum by (status) (\n"
@@ -146,7 +145,7 @@ def _runs() -> tuple[AnyPanel, ...]:
         ),
         bars(
             "Failed runs by transform",
-            "The transforms with the most runs that FAILED or ended in TIMEOUT within the time range, fifteen at most.",
+            "The fifteen transforms with the most runs that FAILED or ended in TIMEOUT in the time range.",
             SHORT,
             query(
                 f"round(topk(15, {_failed('transform_id, transform_name', '$__range')} > 0))",
@@ -157,7 +156,7 @@ def _runs() -> tuple[AnyPanel, ...]:
         ),
         bars(
             "Longest without success",
-            "Time since the last success, by transform and task type, the fifteen longest.",
+            "The fifteen longest times since the last success, by transform and task type.",
             SECONDS,
             query(
                 f"topk(15,\n{chosen(f'time() - {LAST_SUCCESS}')}\n)", "{{transform_name}} {{task_type}}", instant=True
@@ -168,7 +167,7 @@ def _runs() -> tuple[AnyPanel, ...]:
 
 
 def _at_end(expr: str) -> str:
-    """Return the expression as it is at the end of the time range, so that a choice is one for the whole range."""
+    """Return the expression at the end of the time range, so that `topk` selects the same series throughout."""
     return expr.replace("})", "} @ end())")
 
 
@@ -180,7 +179,7 @@ def _transforms() -> tuple[AnyPanel, ...]:
     return (
         rows(
             "All transforms",
-            "One row per transform and task type that ever ran. Filter and sort by the column heads.",
+            "One row for each transform and task type that has run. Use the column headers to filter and sort.",
             (
                 ("Since last start", SECONDS, chosen(f"time() - {LAST_START}")),
                 ("Since last success", SECONDS, chosen(f"time() - {LAST_SUCCESS}")),

@@ -1,7 +1,7 @@
-"""What the dashboards are put together from: variables, queries, panels of one look, links.
+"""The parts of the dashboards: variables, queries, panels with a common look, and links.
 
-Panels are numbered in their order, so that links to them last. A query names its metric once; replicas of the exporter
-are made one by `max`, as in the alerts.
+Panels are numbered in their order, so that links to them stay valid. `max` merges the replicas of the exporter, as in
+the alerts.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ STATUS_COLOURS = {
     "FAILED": "red",
     "TIMEOUT": "purple",
 }
-"""In the order of their numbers in `latest_status`, from 1; 0 is a status that Glue has added since."""
+"""The order gives the numbers of `latest_status`, from 1. 0 is a status that this list does not have."""
 
 DAY = 86400
 
@@ -67,16 +67,17 @@ P = TypeVar("P", bound=AnyPanel)
 
 
 def source_variable() -> dashboard.DatasourceVariable:
-    """Return the choice of the Prometheus to ask."""
+    """Return the variable that selects the Prometheus data source."""
     return dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
 
 
 def variable(
     name: str, label: str, query: str, *, several: bool = True, everything: str = ".+", regex: str = ""
 ) -> dashboard.QueryVariable:
-    """Return a variable filled by a query; one that may have several values may have all of them.
+    """Return a variable that a query fills. With `several`, a user can select several values or all of them.
 
-    All of them are `everything`, which saves a long list; empty: the list, where series of others have the label too.
+    `everything` is the regular expression for all values; it keeps a query short. Empty lists all values, which is
+    necessary for a label that series of other programs have too.
     """
     built = (
         dashboard.QueryVariable(name)
@@ -96,7 +97,7 @@ def variable(
 
 
 def place_variables() -> tuple[dashboard.QueryVariable, dashboard.QueryVariable]:
-    """Return the choice of accounts and of regions."""
+    """Return the variables that select accounts and regions."""
     return (
         variable("account", "Account", "label_values(glue_ml_transform_info, aws_account)"),
         variable("region", "Region", 'label_values(glue_ml_transform_info{aws_account=~"$account"}, aws_region)'),
@@ -104,7 +105,7 @@ def place_variables() -> tuple[dashboard.QueryVariable, dashboard.QueryVariable]
 
 
 def transform_variable(*, several: bool) -> dashboard.QueryVariable:
-    """Return the choice of transforms: shown by name, known by id, as names are not unique."""
+    """Return the variable that selects transforms. It shows names but selects ids, because names are not unique."""
     return variable(
         "transform",
         "Transform",
@@ -120,12 +121,12 @@ CHOSEN = 'glue_ml_transform_info{aws_account=~"$account",aws_region=~"$region",t
 
 
 def chosen(expr: str) -> str:
-    """Return the expression for the chosen transforms only."""
+    """Return the expression for the selected transforms only."""
     return f"{expr}\nand on (transform_id) {CHOSEN}"
 
 
 def latest_status(by: str) -> str:
-    """Return the number of the latest run's status (`STATUS_COLOURS`), by these labels."""
+    """Return the expression for the number of the latest run's status (see `STATUS_COLOURS`), by these labels."""
     terms = [
         f'{number} * glue_ml_task_run_latest_status{{transform_id=~"$transform",status="{status}"}}'
         for number, status in enumerate(STATUS_COLOURS, 1)
@@ -141,7 +142,7 @@ def query(
     exemplars: bool = False,
     form: PromQueryFormat = PromQueryFormat.TIME_SERIES,
 ) -> prometheus.Dataquery:
-    """Return a query with the legend of its series."""
+    """Return a query, with the template for the legend of its series."""
     built = prometheus.Dataquery().expr(expr).legend_format(legend).format(form).exemplar(exemplars)
     return built.instant() if instant else built.range()
 
@@ -150,7 +151,7 @@ def query(
 
 
 def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
-    """Return thresholds: a colour from each value on, the first from the lowest."""
+    """Return thresholds: each colour applies from its value upwards, and the first one (None) below all others."""
     return (
         dashboard.ThresholdsConfig()
         .mode(ThresholdsMode.ABSOLUTE)
@@ -194,7 +195,7 @@ def graph(
     steps: Sequence[tuple[float | None, str]] = NEUTRAL,
     bars: bool = False,
 ) -> timeseries.Panel:
-    """Return curves, or stacked bars, over time; a threshold is drawn as a line."""
+    """Return a panel with lines, or with stacked bars, over time. Thresholds are drawn as dashed lines."""
     panel = (
         _panel(timeseries.Panel(), title, description, unit, queries)
         .thresholds(thresholds(*steps))
@@ -224,7 +225,7 @@ def graph(
 
 
 def coloured_by_status(panel: timeseries.Panel) -> timeseries.Panel:
-    """Give the series that are called like a status its colour."""
+    """Return the panel with a fixed colour for each series whose name is a status."""
     for status, colour in STATUS_COLOURS.items():
         fixed = DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": colour})
         panel = panel.override_by_name(status, [fixed])
@@ -232,7 +233,7 @@ def coloured_by_status(panel: timeseries.Panel) -> timeseries.Panel:
 
 
 def status_mapping() -> ValueMap:
-    """Return what the numbers of `latest_status` read as."""
+    """Return the text and colour for each number of `latest_status`."""
     names = {"0": ValueMappingResult(text="other", color=GREY)}
     for number, (status, colour) in enumerate(STATUS_COLOURS.items(), 1):
         names[str(number)] = ValueMappingResult(text=status, color=colour)
@@ -240,7 +241,7 @@ def status_mapping() -> ValueMap:
 
 
 def timeline(title: str, description: str, expr: str, legend: str) -> statetimeline.Panel:
-    """Return the status of the latest run over time, a line for each series."""
+    """Return a panel with the status of the latest run over time, with a line for each series."""
     return (
         _panel(statetimeline.Panel(), title, description, SHORT, (query(expr, legend),))
         .mappings([status_mapping()])
@@ -255,7 +256,7 @@ def timeline(title: str, description: str, expr: str, legend: str) -> statetimel
 
 
 def heat(title: str, description: str, expr: str) -> heatmap.Panel:
-    """Return a histogram's buckets over time, with its exemplars."""
+    """Return a heat map of a histogram's buckets over time, with exemplars."""
     request = query(expr, "{{le}}", exemplars=True, form=PromQueryFormat.HEATMAP)
     return (
         _panel(heatmap.Panel(), title, description, SHORT, (request,))
@@ -272,7 +273,7 @@ def heat(title: str, description: str, expr: str) -> heatmap.Panel:
 def bars(
     title: str, description: str, unit: str, request: prometheus.Dataquery, *, steps: Sequence[tuple[float | None, str]]
 ) -> bargauge.Panel:
-    """Return a bar for each series, the longest first; each leads to its transform."""
+    """Return a panel with a bar for each series, the longest first. Each bar links to its transform."""
     return (
         _panel(bargauge.Panel(), title, description, unit, (request,))
         .thresholds(thresholds(*steps))
@@ -329,7 +330,7 @@ def _panel(panel: P, title: str, description: str, unit: str, queries: Sequence[
 
 
 def link(title: str, url: str, tooltip: str) -> dashboard.DashboardLink:
-    """Return a link to a page outside of Grafana."""
+    """Return a link to a page outside Grafana."""
     return (
         dashboard.DashboardLink(title)
         .type(DashboardLinkType.LINK)
@@ -347,7 +348,7 @@ def to_transform(transform_id: str) -> dashboard.DashboardLink:
 
 
 def siblings() -> dashboard.DashboardLink:
-    """Return the links to the other dashboards, which keep time and choices."""
+    """Return the links to the other dashboards. They keep the time range and the variables."""
     return (
         dashboard.DashboardLink("Glue ML")
         .type(DashboardLinkType.DASHBOARDS)

@@ -53,12 +53,12 @@ def _links() -> tuple[DashboardLink, ...]:
         link(
             "Glue console",
             f"{CONSOLE}/glue/home?region=${{aws_region}}",
-            "AWS Glue in the transform's region; the transforms are under Data classification tools, Record matching.",
+            "Opens AWS Glue in the region of the transform. See Data classification tools, Record matching.",
         ),
         link(
             "CloudWatch logs",
             f"{CONSOLE}/cloudwatch/home?region=${{aws_region}}#logsV2:log-groups$3FlogGroupNameFilter$3Daws-glue",
-            "The log groups of AWS Glue in the transform's region.",
+            "Opens the log groups of AWS Glue in the region of the transform.",
         ),
     )
 
@@ -68,7 +68,7 @@ def _now() -> tuple[AnyPanel, ...]:
     return (
         number_panel(
             "Latest status",
-            "Status of the run that was started last, by task type.",
+            "Status of the last started run, by task type.",
             latest_status("task_type"),
             SHORT,
             legend="{{task_type}}",
@@ -77,27 +77,27 @@ def _now() -> tuple[AnyPanel, ...]:
         .span(8),
         number_panel(
             "Since last success",
-            "Time since a run of any type last SUCCEEDED.",
+            "Time since the last run of any type that SUCCEEDED.",
             f"time() - max(glue_ml_task_run_last_success_timestamp_seconds{{{THIS}}})",
             SECONDS,
             steps=SUCCESS_AGES,
         ),
         number_panel(
             "Since last failure",
-            "Time since a run of any type last FAILED or ended in TIMEOUT.",
+            "Time since the last run of any type that FAILED or ended in TIMEOUT.",
             f"time() - max(glue_ml_task_run_last_failure_timestamp_seconds{{{THIS}}})",
             SECONDS,
         ),
         number_panel(
             "Failed runs",
-            "Runs that FAILED or ended in TIMEOUT within the time range of the dashboard.",
+            "Runs that FAILED or ended in TIMEOUT in the time range of the dashboard.",
             f"round(sum(max by (task_type, status) ({failed})))",
             SHORT,
             steps=NONE_IS_GOOD,
         ),
         number_panel(
             "Age of the data",
-            "Time since the transform was last polled successfully.",
+            "Time since the last successful poll of the transform.",
             f"time() - max(glue_ml_transform_last_successful_poll_timestamp_seconds{{{THIS}}})",
             SECONDS,
             steps=((None, "green"), (300, "yellow"), (900, "red")),
@@ -110,14 +110,14 @@ def _runs() -> tuple[AnyPanel, ...]:
     return (
         timeline(
             "Latest status over time",
-            "Status of the run that was started last, by task type.",
+            "Status of the last started run, by task type.",
             latest_status("task_type"),
             "{{task_type}}",
         ).height(7),
         coloured_by_status(
             graph(
                 "Finished runs",
-                "Runs that ended, by their final status.",
+                "Runs that ended, by final status.",
                 SHORT,
                 query(f"sum by (status) (max by (task_type, status) ({increase}))", "{{status}}", exemplars=True),
                 bars=True,
@@ -145,17 +145,17 @@ def _durations() -> tuple[AnyPanel, ...]:
     return (
         heat(
             "Duration of the runs",
-            "From start to end, waiting included, of the runs that ended. The dots are exemplars: each names a run.",
+            "Time from start to end of the runs that ended, queue included. Each dot is an exemplar with a run id.",
             buckets("glue_ml_task_run_duration_seconds"),
         ),
         heat(
             "Execution time of the runs",
-            "The time for which the runs that ended consumed resources. The dots are exemplars: each names a run.",
+            "Time in which the runs that ended consumed resources. Each dot is an exemplar with a run id.",
             buckets("glue_ml_task_run_execution_seconds"),
         ),
         graph(
             "Duration of successful runs",
-            "Median and 95th percentile of all runs that were counted: what the alert on slow runs compares with.",
+            "Median and 95th percentile of all counted runs. The alert on slow runs compares with the 95th percentile.",
             SECONDS,
             *(
                 query(
@@ -168,7 +168,7 @@ def _durations() -> tuple[AnyPanel, ...]:
         ),
         graph(
             "Latest run",
-            "Execution time of the run that finished last, and for how long the oldest unfinished run has been active.",
+            "Execution time of the last finished run, and the age of the oldest run that has not ended.",
             SECONDS,
             query(
                 f"max by (task_type) (glue_ml_task_run_latest_execution_seconds{{{THIS}}})", "{{task_type}} execution"
@@ -191,7 +191,7 @@ def _quality() -> tuple[AnyPanel, ...]:
     return (
         graph(
             "Quality",
-            "What Glue estimates of the trained transform.",
+            "Quality of the trained transform, as Glue estimates it.",
             RATIO,
             *(query(f"max(glue_ml_transform_{name}_ratio{{{THIS}}})", legend) for name, legend in names.items()),
         ).max(1),
