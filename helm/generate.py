@@ -1,14 +1,14 @@
-"""Write what the chart takes from elsewhere in the repository, and its documentation.
+"""Write the parts of the chart that come from elsewhere in the repository, and its documentation.
 
     python -m helm.generate [--check]
 
 - `Chart.yaml`: both versions, from `exporter/__init__.py`
-- `templates/_rules.tpl`: the rules of `alerts/`, their thresholds turned into values
-- `dashboards/`: the dashboards of `dashboards/`
-- `values.schema.json`: what `values.yaml` may be overridden with, from its defaults and `exporter/config/schema.py`
+- `templates/_rules.tpl`: the rules of `alerts/`, with a value of the chart in place of each threshold
+- `dashboards/`: copies of the dashboards in `dashboards/`
+- `values.schema.json`: the possible values, from the defaults in `values.yaml` and from `exporter/config/schema.py`
 - `README.md`: the table of values, from the comments in `values.yaml`
 
-`--check` writes nothing and fails if a file is not what would be written.
+`--check` writes nothing, and fails if a file differs from the text that would be written.
 """
 
 import argparse
@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m helm.generate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a file is out of date")
     check = parser.parse_args(arguments).check
-    wanted = files()
-    outdated = [path for path, content in wanted.items() if not path.is_file() or path.read_text("utf-8") != content]
-    surplus = [path for path in (CHART / "dashboards").glob("*.json") if path not in wanted]
+    generated = files()
+    outdated = [path for path, content in generated.items() if not path.is_file() or path.read_text("utf-8") != content]
+    surplus = [path for path in (CHART / "dashboards").glob("*.json") if path not in generated]
     for path in outdated + surplus:
         if check:
             print(f"{path.relative_to(ROOT)} is out of date; run: make generate", file=sys.stderr)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.unlink()
         else:
             path.parent.mkdir(exist_ok=True)
-            path.write_text(wanted[path], encoding="utf-8")
+            path.write_text(generated[path], encoding="utf-8")
     return 1 if check and (outdated or surplus) else 0
 
 

@@ -1,4 +1,4 @@
-"""The chart's README: `README.md.in` with the table of the values, made from the comments in `values.yaml`."""
+"""The README of the chart: `README.md.in` with a table of the values, from the comments in `values.yaml`."""
 
 import json
 import re
@@ -13,14 +13,14 @@ MARK = "<!-- values -->"
 
 
 def readme(values: str) -> str:
-    """Return the README for the text of a `values.yaml`."""
+    """Return the README for the content of a `values.yaml`."""
     rows = (f"| `{path}` | `{default}` | {text} |" for path, default, text in documented(values))
     table = "\n".join(("| value | default | |", "|---|---|---|", *rows))
     return SOURCE.read_text(encoding="utf-8").replace(MARK, table)
 
 
 def documented(values: str) -> Iterator[tuple[str, str, str]]:
-    """Yield path, default (as JSON) and explanation of every value that has a comment `# -- ...` above it."""
+    """Yield path, default (as JSON) and explanation of every value with a comment `# -- ...` above it."""
     defaults = yaml.safe_load(values)
     keys: list[str] = []
     comment = ""

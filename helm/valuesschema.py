@@ -1,4 +1,7 @@
-"""The schema of the chart's values: the shape of `values.yaml`, closed against mistyped names, plus a few choices."""
+"""The JSON schema of the chart's values: the keys and types of `values.yaml`, and the allowed values of some keys.
+
+Unknown keys are errors, so that Helm reports a misspelled name.
+"""
 
 from collections.abc import Mapping
 from typing import Any, TypeGuard, get_args
@@ -17,7 +20,7 @@ TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: 
 SPECIAL: Mapping[str, Schema] = {
     "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-    # Open: it is also for the other charts where this one is a part of a larger one.
+    # Further keys are allowed here: if this chart is part of a larger one, the others read the same section.
     "global": {"type": "object", "properties": {"imageRegistry": {"type": "string"}}},
     "shards": {"type": "integer", "minimum": 1, "maximum": 1000},
     "configReload": {"enum": ["auto", "restart"]},
@@ -54,11 +57,11 @@ OPEN = {
     "dashboards.labels",
     "dashboards.grafanaOperator.instanceSelector",
 }
-"""Mappings that Kubernetes defines, with defaults of ours in them; those that are empty by default are open, too."""
+"""Mappings with keys that Kubernetes defines. They accept every key, as do mappings that are empty by default."""
 
 
 def values_schema(values: str) -> Schema:
-    """Return the JSON schema (draft 7) for the text of a `values.yaml`."""
+    """Return the JSON schema (draft 7) for the content of a `values.yaml`."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the chart glue-ml-exporter",
@@ -82,7 +85,7 @@ def _of(value: object, path: str) -> Schema:
 
 
 def _config(model: type[BaseModel]) -> Schema:
-    """Return which names a section of the exporter's configuration has; what the values may be, the exporter says."""
+    """Return the keys of a section of the exporter's configuration. The exporter checks the values itself."""
     properties = {name: _part(field.annotation) for name, field in model.model_fields.items()}
     return {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
 
