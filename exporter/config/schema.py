@@ -97,7 +97,7 @@ def _matching(pattern: str, predicate: str) -> BeforeValidator:
 
 def _external_id(text: str) -> str:
     if text == MASK:
-        raise ValueError("stands for a masked value; expected the external id itself")
+        raise ValueError("replaces a secret in output; expected the external id itself")
     if not re.fullmatch(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", text):
         raise ValueError("is not an external id; expected 2 to 1224 letters, digits or _+=,.@:/-")
     return text
@@ -107,9 +107,9 @@ def _label(text: str) -> str:
     if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", text):
         raise ValueError("is not a label name; expected letters, digits and _, no digit first")
     if text.startswith("__"):
-        raise ValueError("is not a label name for users; those with __ belong to Prometheus")
+        raise ValueError("is not a label name for users, because Prometheus reserves names that begin with __")
     if text in RESERVED_LABELS:
-        raise ValueError("is a label that the exporter sets itself; expected another name")
+        raise ValueError("is a label that the exporter sets; expected another name")
     return text
 
 
@@ -253,18 +253,18 @@ class File(Section):
 
 
 def accounts_of(file: File) -> tuple[Account, ...]:
-    """Return the accounts of the file: without any, the ambient credentials under the name `default`."""
+    """Return the accounts of the file. If it has none: `default`, with the credentials of the environment."""
     return file.accounts or (Account(name="default"),)
 
 
 def account_of(file: File, entry: TransformEntry | DiscoveryEntry) -> str | None:
-    """Return the account that `entry` means: its own or the only one; None if it has to choose."""
+    """Return the account of `entry`: its own, or the only one. None if it names none and there are several."""
     accounts = accounts_of(file)
     return entry.account or (accounts[0].name if len(accounts) == 1 else None)
 
 
 def contradictions(file: File) -> Iterator[Contradiction]:
-    """Yield what the models alone cannot see: values that do not go together."""
+    """Yield values that do not fit together, which no model can see."""
     yield from _account_rules(file)
     yield from _target_rules(file)
     yield from _discovery_rules(file)
@@ -276,7 +276,7 @@ def _account_rules(file: File) -> Iterator[Contradiction]:
     yield from _repeated((("accounts", i, "name"), account.name) for i, account in enumerate(file.accounts))
     for i, account in enumerate(file.accounts):
         if account.external_id and not account.role_arn:
-            yield ("accounts", i, "external_id"), "is of use only together with role_arn", ()
+            yield ("accounts", i, "external_id"), "needs role_arn", ()
         if account.profile and account.role_arn:
             yield ("accounts", i, "profile"), "excludes role_arn; expected one of them", ()
 
@@ -294,7 +294,7 @@ def _target_rules(file: File) -> Iterator[Contradiction]:
         for i, entry in enumerate(entries):
             account = account_of(file, entry)
             if account is None:
-                yield (section, i), f"names no account; {expected}", (*named, (section, i, "account"))
+                yield (section, i), f"has no account; {expected}", (*named, (section, i, "account"))
             elif account not in accounts:
                 yield (section, i, "account"), f"{shown(account)} is not an account; {expected}", named
     yield from _region_rule(file)
@@ -305,7 +305,7 @@ def _region_rule(file: File) -> Iterator[Contradiction]:
     without += [("discovery", i, "regions") for i, discovery in enumerate(file.discovery) if not discovery.regions]
     if without and not file.region:
         first = dotted(without[0])
-        yield ("region",), f"is required as long as {first} is left out; or set AWS_REGION", (without[0],)
+        yield ("region",), f"is required, because {first} is not given; or set AWS_REGION", (without[0],)
 
 
 def _discovery_rules(file: File) -> Iterator[Contradiction]:
