@@ -1,4 +1,4 @@
-"""Scraping while the first scan of a million runs is under way in the same process."""
+"""Scrapes during the first scan of a million runs in the same process."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ TITLE = "Scrapes during a first scan: ours against the stock client under the sa
 NOTE = (
     "Wall time of a scrape of 300 transforms, OpenMetrics, gzip, while a thread of the server's process reads the\n"
     "history of 1,000,000 runs through the real pipeline, again and again. At rest is the same without that thread.\n"
-    "The ratio to rest: a thread that computes gives the interpreter up every 5 ms only (sys.getswitchinterval), and\n"
-    "the event loop waits for it so long each time that it wakes up, at least once per scrape."
+    "Why scrapes are slower than at rest: a thread that computes releases the interpreter every 5 ms only\n"
+    "(sys.getswitchinterval). The event loop waits for that each time it wakes up, at least once per scrape."
 )
 
 

@@ -1,4 +1,4 @@
-"""Whole exporters with 100, 1,000 and 10,000 transforms: what a cycle costs when nothing happens."""
+"""CPU time of a polling cycle without news, in whole exporters with 100, 1,000 and 10,000 transforms."""
 
 import tempfile
 import time
@@ -11,7 +11,6 @@ from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from threading import Event
 
 from bench.exporters import RUNS, Company, Exporter, exporting, scraped, serve_simulator
 from bench.glue import stock_client
@@ -21,7 +20,7 @@ from bench.tables import Row, at_most, megabytes, seconds
 
 TITLE = "Fleet: a cycle of idle transforms against bare signed boto3 calls"
 NOTE = (
-    "CPU time of whole exporters, all at work at the same time, per poll, over cycles of 60 s without any news.\n"
+    "CPU time of whole exporters, which run at the same time, per poll, over cycles of 60 s without any news.\n"
     "50 transforms in each account and region, found by discovery, a role in each account, a state file, a scrape\n"
     "every 15 s (OpenMetrics, gzip). A bare call is GetMLTaskRuns with the request of such a poll, sent meanwhile by\n"
     "one client of stock boto3 in a process of its own: at the pace of the largest cycle, as a call after a rest is\n"
@@ -46,7 +45,7 @@ def run(*, quick: bool) -> Iterator[Row]:
             exporter.wait_for_polls(1, interval / 12)
             starts.append(exporter.cpu_seconds() / exporter.company.transforms)
         for exporter in exporters:
-            # The second turn, whose place in the interval is each transform's own.
+            # The second turn is at the offset of each transform; the first is at the start.
             exporter.wait_for_polls(2, interval / 12)
         pace = interval / companies[-1].transforms
         calls, polls = [], []
@@ -54,7 +53,7 @@ def run(*, quick: bool) -> Iterator[Row]:
             before = [(exporter.cpu_seconds(), exporter.polls()) for exporter in exporters]
             began = time.monotonic()
             calls.append(bare.submit(bare_calls, glue.port, pace).result())
-            Event().wait(began + interval - time.monotonic())
+            time.sleep(max(0.0, began + interval - time.monotonic()))
             after = [(exporter.cpu_seconds(), exporter.polls()) for exporter in exporters]
             polls.append([(c2 - c1) / (p2 - p1) for (c1, p1), (c2, p2) in zip(before, after, strict=True)])
         call, in_a_row = (median(column) for column in zip(*calls, strict=True))

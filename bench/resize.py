@@ -1,4 +1,4 @@
-"""Shards: what another number of them moves, how even their shares are, and what it costs to know."""
+"""Shards: how many transforms a resize moves, how even the shares are, and the CPU time of finding one's own."""
 
 import time
 from collections import Counter

@@ -1,6 +1,6 @@
-"""Writes the documentation that is a table of something in the code, or checks that it is up to date.
+"""Generate the reference pages from the code, or check that they are up to date.
 
-`python docs/generate.py` writes; with `--check` it names each page that differs and exits 1.
+`python docs/generate.py` writes the pages. With `--check` it names each page that differs, and exits with 1.
 """
 
 import re
@@ -24,22 +24,22 @@ from exporter.telemetry import Telemetry
 DOCS = Path(__file__).parent
 EXAMPLE = DOCS.parent / "config.example.yaml"
 
-BORN_LATER = "with the first finished run"
+CREATED_LATER = "with the first finished run"
 SERIES = {
     "glue_ml_task_runs": str(len(KNOWN_KINDS)),
     "glue_ml_task_runs_started_total": str(sum(series.family == "started" for series in FIRST_SERIES)),
     "glue_ml_task_runs_finished_total": str(sum(series.family == "finished" for series in FIRST_SERIES)),
-    "glue_ml_task_run_execution_seconds": f"buckets + 3 for each type and status, {BORN_LATER}",
-    "glue_ml_task_run_duration_seconds": f"buckets + 3 for each type and status, {BORN_LATER}",
+    "glue_ml_task_run_execution_seconds": f"buckets + 3 for each type and status, {CREATED_LATER}",
+    "glue_ml_task_run_duration_seconds": f"buckets + 3 for each type and status, {CREATED_LATER}",
     "glue_ml_task_run_last_failure_timestamp_seconds": f"up to {len(FAILURES)} for each type that has run",
     "glue_ml_task_run_latest_status": f"{len(STATUSES)} for each type that has run",
     "glue_ml_transform_status": str(len(TRANSFORM_STATUSES)),
 }
-"""Series per transform, where it is not one, or up to one for each task type."""
+"""Series per transform of the metrics that have neither one series nor one for each task type."""
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check all pages; return the exit code."""
+    """Write or check all pages. Return the exit code: 1 if a checked page is out of date, else 0."""
     pages = {
         DOCS / "metrics.md": metrics_page(),
         DOCS / "configuration.md": configuration_page(),
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in arguments:
         for path in stale:
-            print(f"docs/{path.name} is not up to date; run: python docs/generate.py", file=sys.stderr)
+            print(f"docs/{path.name} is out of date; run: python docs/generate.py", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
         path.write_text(pages[path], encoding="utf-8")
@@ -60,14 +60,14 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Made by `docs/generate.py` from the code; a test keeps both equal.",
+        "Generated from the code by `docs/generate.py`. A test checks that this page is up to date.",
         "",
         "## About Glue",
         "",
-        "Each series about a transform has the labels `transform_id` and `transform_name`. Names are not unique, ids",
-        "are. What else is known about a transform is on `glue_ml_transform_info`, to be joined with `group_left`; the",
-        "labels that the configuration gives a transform are there too. No sample carries a timestamp; the age of the",
-        "data is `time() - glue_ml_transform_last_successful_poll_timestamp_seconds`.",
+        "Each series about a transform has the labels `transform_id` and `transform_name`. Ids are unique, names are",
+        "not. All other labels of a transform, including those from the configuration, are on",
+        "`glue_ml_transform_info`; join them with `group_left`. Samples carry no timestamp; the age of the data is",
+        "`time() - glue_ml_transform_last_successful_poll_timestamp_seconds`.",
         "",
         "| metric | type | labels | meaning | series per transform |",
         "|---|---|---|---|---|",
@@ -75,7 +75,7 @@ def metrics_page() -> str:
     lines += [_row(metric) for metric in METRICS]
     lines += [
         "",
-        f'The HELP text of each ends in "{LAST_POLL}"',
+        f'Each HELP text ends with "{LAST_POLL}"',
         "",
         "## About the exporter",
         "",
@@ -83,8 +83,8 @@ def metrics_page() -> str:
         "|---|---|---|---|",
         *(_own_row(family) for family in _own_families()),
         "",
-        "Beside these there are the metrics of the process and its runtime (`process_*`, `python_*`) as",
-        "prometheus_client has them; `--web.disable-exporter-metrics` leaves them out.",
+        "The exporter also serves the metrics of its process and of Python (`process_*`, `python_*`) from",
+        "prometheus_client. The flag `--web.disable-exporter-metrics` removes them.",
         "",
     ]
     return "\n".join(lines)
@@ -124,33 +124,34 @@ def own_labels(name: str) -> tuple[str, ...]:
     telemetry.add_web_config_metrics()
     for collector in vars(telemetry).values():
         if getattr(collector, "_name", None) == name.removesuffix("_total"):
-            return tuple(collector._labelnames)  # noqa: SLF001 - a metric without samples tells them nowhere else
+            return tuple(collector._labelnames)  # noqa: SLF001 - prometheus_client has no public way to read them without a sample
     return ("version", "revision", "pythonversion") if name.endswith("build_info") else ()
 
 
 class Key(NamedTuple):
-    """One key of the example: where it stands, what is written there, and the comment beside it."""
+    """One key of the example: its path, its value and the comment beside it."""
 
     path: str
     value: str
     meaning: str
 
 
-OF_ONE_USER = re.compile(r"region|(accounts|transforms|discovery)\b(?!\[\]\.interval$)")
-"""Keys whose value in the example is somebody's; that of the others is the default, which a test sees to."""
+ONLY_AN_EXAMPLE = re.compile(r"region|(accounts|transforms|discovery)\b(?!\[\]\.interval$)")
+"""Keys whose value in the example is only an example. The other values are defaults; a test checks this."""
 
 
 def configuration_page() -> str:
-    """Return the reference of all keys of the configuration, which is made from the example."""
+    """Return the reference of all keys of the configuration, from the example and its comments."""
     lines = [
         "# Configuration",
         "",
-        "Made by `docs/generate.py` from [config.example.yaml](../config.example.yaml), which has all of it in one",
-        "file; a test keeps both equal.",
+        "Generated by `docs/generate.py` from [config.example.yaml](../config.example.yaml), which shows all keys in",
+        "one file. A test checks that this page is up to date.",
         "",
-        "Only `transforms` or `discovery` is needed, and a region. Unknown keys are errors; an empty value is the same",
-        "as leaving the key out. Durations are those of Prometheus: `90s`, `5m`, `1h30m`, `7d`. `${NAME}` and",
-        "`${NAME:-default}` are replaced from the environment in every value, and `$$` is a literal `$`.",
+        "Required are a region, and `transforms` or `discovery`. An unknown key is an error; a key with an empty value",
+        "keeps its default. Durations are Prometheus durations: `90s`, `5m`, `1h30m`, `7d`. A boolean is `true` or",
+        "`false` (also `yes`, `no`, `on`, `off`, `1`, `0`). In every value, `${NAME}` and `${NAME:-default}` are",
+        "replaced by an environment variable, and `$$` is a literal `$`.",
         "",
         "| key | default | meaning |",
         "|---|---|---|",
@@ -162,11 +163,11 @@ def configuration_page() -> str:
 def _default(key: Key) -> str:
     if not key.value:
         return ""
-    return f"e.g. `{key.value}`" if OF_ONE_USER.match(key.path) else f"`{key.value}`"
+    return f"e.g. `{key.value}`" if ONLY_AN_EXAMPLE.match(key.path) else f"`{key.value}`"
 
 
 def _example_keys() -> Iterator[Key]:
-    """Yield each key of the example once, in its order, but for those that are only the name of a section."""
+    """Yield each key of the example once, in its order, without the names of sections."""
     text = EXAMPLE.read_text(encoding="utf-8")
     lines = text.splitlines()
     seen = set()
@@ -194,15 +195,15 @@ def command_line_page() -> str:
     lines = [
         "# Command line",
         "",
-        "Made by `docs/generate.py` from the code; a test keeps both equal.",
+        "Generated from the code by `docs/generate.py`. A test checks that this page is up to date.",
         "",
         "| command | does |",
         "|---|---|",
         *(f"| [`{PROGRAM} {command.name}`](#{command.name}) | {command.help} |" for command in COMMANDS),
         "",
-        "Each flag may be given as `--flag=value` or `--flag value`, or as an environment variable; the command line",
-        "wins. A switch takes no value, and `--no-` before its name turns it off; in the environment it is `true` or",
-        "`false`.",
+        "Set a flag as `--flag=value`, as `--flag value` or as an environment variable; the command line overrides the",
+        "environment. A switch takes no value: `--name` turns it on and `--no-name` turns it off. In the environment a",
+        "switch is `true` or `false`.",
         "",
         "| flag | default | environment | for | meaning |",
         "|---|---|---|---|---|",
@@ -217,7 +218,8 @@ def command_line_page() -> str:
         )
     lines += [
         "",
-        "Exit codes of every command: 2 for a wrong call, 130 if it was interrupted (but for `serve`, which stops).",
+        "Every command exits with 2 after a usage error, and with 130 after Ctrl-C. `serve` stops after Ctrl-C and",
+        "exits with 0.",
     ]
     for command in COMMANDS:
         lines += _command_section(command)

@@ -20,8 +20,8 @@ from exporter.glue.client import GlueClients
 from exporter.logs import get_logger
 from exporter.model.shard import Shard
 from exporter.model.transform import Target
-from exporter.polling.discovery import Discovery, DiscoveryQuery
-from exporter.polling.poller import Poller
+from exporter.polling import Discovery, Poller
+from exporter.polling.discovery import DiscoveryQuery
 from exporter.polling.targets import configured_targets, merge_targets
 from exporter.state.store import StateFile, open_state
 from exporter.statuspage import PageTime, TransformReport, read_health
