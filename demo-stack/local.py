@@ -1,17 +1,17 @@
-"""Run Prometheus and Alertmanager, as installed on this machine, against the demo, with the alerts loaded.
+"""Run the demo with the Prometheus and Alertmanager that are installed on this machine, and with the alerts loaded.
 
     python demo-stack/local.py [--exporter HOST:PORT] [--prometheus HOST:PORT] [--alertmanager HOST:PORT]
 
-Their configuration is that of the compose file, with the addresses of this machine. Ctrl-C ends everything.
+The configuration is that of the compose file, with addresses of this machine. Ctrl-C stops everything.
 """
 
 import argparse
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,16 +22,16 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-PATIENCE = 5.0
-"""Seconds that a program has to end by itself."""
+STOP_TIMEOUT = 5.0
+"""Seconds from SIGTERM until a program is killed."""
 
 
 class MissingProgramError(Exception):
-    """A program is not on this machine; the message says how to get it."""
+    """A program is not installed. The message says how to install it."""
 
 
 def find(*names: str) -> str:
-    """Return the path of a program, known by any of these names: this machine's, else the copy that the tests use."""
+    """Return the path of a program with one of these names: the installed one, else the copy that the tests use."""
     copies = [str(path) for path in sorted((ROOT / ".tools").glob("prometheus-*/usr/bin"), reverse=True)]
     for path in (None, *copies):
         for name in names:
@@ -41,7 +41,7 @@ def find(*names: str) -> str:
 
 
 def prometheus_config(exporter: str, alertmanager: str) -> dict[str, Any]:
-    """Return the demo's configuration of Prometheus with these addresses and the rules of this folder."""
+    """Return the demo's configuration of Prometheus, with these addresses and the rules of this repository."""
     config: dict[str, Any] = yaml.safe_load((HERE / "prometheus.yml").read_text(encoding="utf-8"))
     config["rule_files"] = [str(ROOT / "alerts" / Path(pattern).name) for pattern in config["rule_files"]]
     config["scrape_configs"][0]["static_configs"] = [{"targets": [exporter]}]
@@ -50,7 +50,7 @@ def prometheus_config(exporter: str, alertmanager: str) -> dict[str, Any]:
 
 
 class Running:
-    """A program with its output in a file; ended with the `with` block."""
+    """A program whose output goes to a file. The end of the `with` block stops it."""
 
     def __init__(self, folder: Path, name: str, *command: str) -> None:
         """Start the command in `folder`."""
@@ -61,7 +61,7 @@ class Running:
 
     @property
     def ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether the program has ended."""
         return self._process.poll() is not None
 
     def __enter__(self) -> Self:
@@ -72,14 +72,14 @@ class Running:
     ) -> None:
         self._process.terminate()
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
 
 def run(folder: Path, addresses: Mapping[str, str]) -> int:
-    """Run all three until one ends or Ctrl-C comes; return the exit code."""
+    """Run all three programs until one ends (return 1) or until Ctrl-C (return 0)."""
     config = prometheus_config(addresses["exporter"], addresses["alertmanager"])
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     commands = {
@@ -103,26 +103,27 @@ def run(folder: Path, addresses: Mapping[str, str]) -> int:
         programs = [stack.enter_context(Running(folder, name, *command)) for name, command in commands.items()]
         print(greeting(addresses), flush=True)
         try:
-            while not any(program.ended for program in programs):
-                threading.Event().wait(0.5)
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # until any program ends; leaves its exit code to Popen
         except KeyboardInterrupt:
             return 0
         for program in programs:
             if program.ended:
-                print(f"{program.name} has ended; it said:\n{program.log.read_text()[-2000:]}", file=sys.stderr)
+                print(
+                    f"{program.name} has ended. The end of its log:\n{program.log.read_text()[-2000:]}", file=sys.stderr
+                )
         return 1
 
 
 def greeting(addresses: Mapping[str, str]) -> str:
-    """Return where to look."""
+    """Return the text with the addresses, which is printed at the start."""
     return f"""
 Exporter:      http://{addresses["exporter"]}/metrics
 Prometheus:    http://{addresses["prometheus"]}/
 Alertmanager:  http://{addresses["alertmanager"]}/
-Alerts, in 10 seconds (Debian's packages have no page for them):
+Alerts, after 10 seconds (Debian's package of Alertmanager has no web page):
   amtool alert query --alertmanager.url=http://{addresses["alertmanager"]}
 
-Ctrl-C ends them all."""
+Ctrl-C stops everything."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

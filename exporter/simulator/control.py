@@ -72,7 +72,7 @@ class Control:
         self._routes = {key: (validate_call(method), name) for key, (method, name) in routes.items()}
 
     def handle(self, request: HttpRequest) -> HttpResponse:
-        """HttpResponse one control request: 200, 400 with the reason, or 404."""
+        """Answer one control request with 200, with 400 and the reason, or with 404."""
         url = urlsplit(request.target)
         route = self._routes.get((request.method, url.path.removeprefix(PREFIX)))
         if route is None or not _is_local(request):

@@ -164,9 +164,8 @@ class HttpServer:
         self._server.close()
         for connection in tuple(self._state.connections):
             cast("_Connection", connection).reset()
-        while (
-            self._state.tasks
-        ):  # a task ends when its connection is lost; uvicorn would log a cancelled one as an error
+        # Each task ends when its connection is lost. uvicorn would log a cancelled task as an error.
+        while self._state.tasks:
             await asyncio.wait(self._state.tasks)
 
     def _end_loop(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -144,4 +144,4 @@ def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
     ]
     ended = run(sys.executable, FOLDER / "local.py", *flags, folder=tmp_path, environ={"PYTHONPATH": str(ROOT)})
     assert ended.exit_code == 1
-    assert re.search("(alertmanager|exporter) has ended; it said:\n.+", ended.stderr)
+    assert re.search("(alertmanager|exporter) has ended. The end of its log:\n.+", ended.stderr)

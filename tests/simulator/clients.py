@@ -1,4 +1,4 @@
-"""What the simulator's tests share: boto3 clients that do not retry, a clock to set, pages walked to their end."""
+"""Helpers of the simulator's tests: boto3 clients without retries, a clock to set, and a reader of all pages."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +15,13 @@ _SESSION = boto3.session.Session()
 
 
 class Clock:
-    """A clock that stands until it is told to go on."""
+    """A clock that stands still until a test sets `now`."""
 
     def __init__(self, now: float = 1_795_000_000.0) -> None:
         self.now = now
 
     def __call__(self) -> float:
-        """Give the time in epoch seconds."""
+        """Return the time in epoch seconds."""
         return self.now
 
 
@@ -34,7 +34,7 @@ def client(
     validate: bool = True,
     timeout: float = 10.0,
 ) -> Any:
-    """Give a boto3 client of the simulator, without retries; `validate=False` lets it send wrong parameters."""
+    """Return a boto3 client of the simulator, without retries; `validate=False` lets it send wrong parameters."""
     return _SESSION.client(
         service,
         endpoint_url=simulator.url,
@@ -52,7 +52,7 @@ def client(
 
 
 def walk(call: Callable[..., dict[str, Any]], member: str, **request: Any) -> list[Any]:
-    """Follow every page of a listing and give all its elements."""
+    """Read every page of a listing and return all elements."""
     found: list[Any] = []
     while True:
         answer = call(**request)

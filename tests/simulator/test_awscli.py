@@ -43,7 +43,7 @@ def aws(simulator, tmp_path_factory):
     }
 
     def call(*arguments):
-        """Run the aws command and give its exit code, JSON output and error text."""
+        """Run the aws command. Return its exit code, JSON output and error text."""
         command = (program, "--endpoint-url", simulator.url, "--region", REGION, *arguments)
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
         return done.returncode, json.loads(done.stdout or "null"), done.stderr
@@ -52,12 +52,12 @@ def aws(simulator, tmp_path_factory):
 
 
 def ids_of(answer):
-    """Give the run ids of a listing."""
+    """Return the run ids of a listing."""
     return [run["TaskRunId"] for run in answer["TaskRuns"]]
 
 
 @pytest.mark.parametrize(("column", "direction"), list(product(COLUMNS, ("ASCENDING", "DESCENDING"))))
-def test_the_aws_client_walks_every_sort(simulator, aws, column, direction):
+def test_aws_cli_reads_all_pages_of_every_sort(simulator, aws, column, direction):
     """`aws glue get-ml-task-runs` follows the pages of every sort to the end."""
     request = ["glue", "get-ml-task-runs", "--transform-id", "tfm-cli", "--max-results", "30"]
     request += ["--sort", f"Column={column},SortDirection={direction}"]
@@ -88,8 +88,8 @@ def test_the_aws_client_walks_every_sort(simulator, aws, column, direction):
         ("Status=RUNNING,StartedAfter={}", lambda run: run["Status"] == "RUNNING" and run["StartedOn"] > NOW - 950),
     ],
 )
-def test_the_aws_client_filters(simulator, aws, criteria, keeps):
-    """Each filter of the client narrows the runs as documented."""
+def test_aws_cli_filters_runs(simulator, aws, criteria, keeps):
+    """Each filter of the aws command selects the documented runs."""
     bound = datetime.fromtimestamp(NOW - 950, UTC).isoformat()
     code, answer, error = aws(
         "glue", "get-ml-task-runs", "--transform-id", "tfm-cli", "--filter", criteria.format(bound)
@@ -100,8 +100,8 @@ def test_the_aws_client_filters(simulator, aws, criteria, keeps):
     assert wanted
 
 
-def test_the_aws_client_speaks_every_other_operation(aws):
-    """List, get, start, look up, cancel and identify all work from the command line."""
+def test_aws_cli_can_use_every_other_operation(aws):
+    """The aws command can list, get, start, look up and cancel, and can use both STS operations."""
     calls = [
         ("glue", "list-ml-transforms", "--tags", "team=data"),
         ("glue", "get-ml-transforms", "--max-results", "3"),
@@ -131,8 +131,8 @@ def test_the_aws_client_speaks_every_other_operation(aws):
     assert aws("glue", "cancel-ml-task-run", *run)[1]["Status"] == "STOPPING"
 
 
-def test_the_aws_client_shows_our_errors(aws):
-    """An unknown transform ends the command with the documented error's name."""
+def test_aws_cli_shows_the_simulators_errors(aws):
+    """For an unknown transform the aws command fails with the documented error code."""
     code, _, error = aws("glue", "get-ml-task-runs", "--transform-id", "nowhere")
     assert code != 0
     assert "(EntityNotFoundException)" in error

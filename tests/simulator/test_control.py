@@ -11,14 +11,14 @@ SCENARIO = {"transforms": [{"name": "t", "id": "t"}]}
 
 
 def call(simulator, method, path, **parameters):
-    """Send a control request and give the status and the JSON answer."""
+    """Send a control request. Return the status and the JSON answer."""
     body = json.dumps(parameters).encode() if parameters else None
     answer = fetch(f"{simulator.url}/_simulator/{path}", method=method, body=body)
     return answer.status, json.loads(answer.body)
 
 
-def test_another_process_can_make_a_run_live(simulator):
-    """Over HTTP a run is added, altered, finished and removed, as by the methods of the world."""
+def test_runs_can_be_added_altered_finished_and_removed_over_http(simulator):
+    """The control routes for runs do the same as the methods of `World`."""
     status, answer = call(simulator, "POST", "runs", transform_id="t", task_type="EVALUATION", run_id="mine")
     assert (status, answer) == (200, {"run_id": "mine"})
     call(simulator, "PATCH", "runs", transform_id="t", run_id="mine", fields={"LogGroupName": "/x"})
@@ -29,8 +29,8 @@ def test_another_process_can_make_a_run_live(simulator):
     assert simulator.world.runs("t") == []
 
 
-def test_another_process_can_start_and_cancel_a_run(simulator):
-    """A run that lives on its own can be started, cancelled and listed over HTTP."""
+def test_runs_can_be_started_cancelled_and_listed_over_http(simulator):
+    """A run with drawn times can be started, cancelled and listed over HTTP."""
     run_id = call(simulator, "POST", "runs/start", transform_id="t", task_type="IMPORT_LABELS")[1]["run_id"]
     answer = call(simulator, "POST", "runs/cancel", transform_id="t", run_id=run_id)[1]
     assert answer == {"status": "STOPPING"}
@@ -38,8 +38,8 @@ def test_another_process_can_start_and_cancel_a_run(simulator):
     assert listed["runs"] == simulator.world.runs("t")
 
 
-def test_another_process_can_read_the_truth(simulator):
-    """GET truth gives the same as the world's own method, `since` included."""
+def test_expected_counts_can_be_read_over_http(simulator):
+    """GET expected-counts returns the same as `World.expected_counts`, also with `since`."""
     simulator.world.add_run("t", status="SUCCEEDED", started=simulator.world.start - 60)
     old = simulator.world.start - 500
     simulator.world.add_run("t", status="FAILED", started=old - 1, completed=old)
@@ -48,8 +48,8 @@ def test_another_process_can_read_the_truth(simulator):
     assert [one["status"] for one in since["completions"]] == ["FAILED", "SUCCEEDED"]
 
 
-def test_another_process_can_set_and_clear_faults(simulator):
-    """Faults are set, counted and cleared over HTTP."""
+def test_faults_can_be_set_counted_and_cleared_over_http(simulator):
+    """A fault that is set over HTTP fires, is counted, and ends when it is cleared."""
     number = call(simulator, "POST", "faults", kind="throttle", operations=["GetMLTransform"])[1]["number"]
     glue = client(simulator)
     with pytest.raises(glue.exceptions.ClientError, match="ThrottlingException"):
@@ -59,8 +59,8 @@ def test_another_process_can_set_and_clear_faults(simulator):
     assert glue.get_ml_transform(TransformId="t")
 
 
-def test_another_process_can_change_the_transforms(simulator):
-    """Transforms are added, altered, listed and removed over HTTP."""
+def test_transforms_can_be_added_altered_and_removed_over_http(simulator):
+    """Transforms can be added, altered, listed and removed over HTTP."""
     status, answer = call(simulator, "POST", "transforms", name="new", count=2, tags={"a": "b"})
     assert status == 200
     first, second = answer["transform_ids"]
@@ -70,8 +70,8 @@ def test_another_process_can_change_the_transforms(simulator):
     assert client(simulator).get_ml_transform(TransformId=first)["Status"] == "DELETING"
 
 
-def test_another_process_can_read_the_request_log(simulator):
-    """The log and its counters are read and cleared over HTTP."""
+def test_the_request_log_can_be_read_and_cleared_over_http(simulator):
+    """The logged requests and their counts can be read and cleared over HTTP."""
     client(simulator).get_ml_task_runs(TransformId="t", MaxResults=7)
     answer = call(simulator, "GET", "requests?operation=GetMLTaskRuns")[1]
     assert answer["counts"] == {"GetMLTaskRuns": {"OK": 1}}
@@ -94,14 +94,14 @@ def test_another_process_can_read_the_request_log(simulator):
         ("GET", "secrets", {}, 404),
     ],
 )
-def test_a_mistaken_control_request_says_why(simulator, method, path, parameters, status):
-    """A wrong parameter is a 400, an unknown transform, run or path a 404, each with its reason."""
+def test_a_wrong_control_request_gets_an_error_with_the_reason(simulator, method, path, parameters, status):
+    """A wrong parameter is a 400. An unknown transform, run or path is a 404. Each response has the reason."""
     got, answer = call(simulator, method, path, **parameters)
     assert (got, bool(answer["error"])) == (status, True)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"7"])
-def test_a_control_body_that_is_no_object_is_refused(simulator, body):
+def test_a_control_body_that_is_not_a_json_object_is_refused(simulator, body):
     """A body that is not a JSON object is a 400."""
     assert fetch(f"{simulator.url}/_simulator/runs", method="POST", body=body).status == 400
 
@@ -117,15 +117,15 @@ def test_a_control_body_that_is_no_object_is_refused(simulator, body):
         ("127.0.0.1", {"origin": "https://elsewhere.example"}, 404),
     ],
 )
-def test_control_is_for_this_machine_only(simulator, peer, headers, status):
-    """Control answers loopback peers, and no page in a browser."""
+def test_only_clients_on_this_machine_can_control_the_simulator(simulator, peer, headers, status):
+    """Loopback addresses are answered. Other addresses, and requests with an `Origin` header, get a 404."""
     control = Control(simulator.world, simulator.faults, simulator.requests)
     request = HttpRequest("GET", "/_simulator/expected-counts", headers, b"", peer)
     assert control.handle(request).status == status
 
 
 def test_the_request_log_counts_by_operation_and_code(simulator):
-    """Counters add up over operations and codes, and know what succeeded."""
+    """Requests are counted by operation and code; `OK` stands for success."""
     glue = client(simulator)
     glue.list_ml_transforms()
     glue.get_ml_transform(TransformId="t")

@@ -106,7 +106,7 @@ def test_every_documented_error_has_its_http_status():
 
 
 def test_every_answer_is_valid_against_botocores_model(glue):
-    """No answer has a member that the model does not know, or a value of another type or out of range."""
+    """No answer has an unknown member, a value of a wrong type, or a value out of range."""
     run_id = glue.get_ml_task_runs(TransformId="tfm-full")["TaskRuns"][0]["TaskRunId"]
     requests = {
         "GetMLTaskRuns": {"TransformId": "tfm-full", "MaxResults": 2},
@@ -133,8 +133,8 @@ def test_every_answer_is_valid_against_botocores_model(glue):
         assert not report.has_errors(), f"{name}: {report.generate_report()}"
 
 
-def test_a_full_transform_shows_every_documented_member(glue):
-    """A transform of which everything is said answers all members but MaxCapacity, which excludes a worker type."""
+def test_a_complete_transform_has_every_documented_member(glue):
+    """With all settings given, only MaxCapacity is missing, which Glue does not allow beside a worker type."""
     transform = glue.get_ml_transform(TransformId="tfm-full")
     documented = glue.meta.service_model.operation_model("GetMLTransform").output_shape.members
     assert set(documented) - set(transform) == {"MaxCapacity"}

@@ -17,15 +17,15 @@ DETAILS = {
 
 
 def one_transform(**settings):
-    """Give a scenario with one transform, `t`."""
+    """Return a scenario with one transform, `t`."""
     return {"transforms": [{"name": "t", "id": "t", **settings}]}
 
 
-def at(world, clock, run_id, *moments):
-    """Give the run's status at each of the moments, in seconds from the start."""
+def statuses_at(world, clock, run_id, *seconds_from_start):
+    """Return the run's status at each of the times."""
     statuses = []
-    for moment in moments:
-        clock.now = world.start + moment
+    for seconds in seconds_from_start:
+        clock.now = world.start + seconds
         statuses.append(world.run("t", run_id)["Status"])
     return statuses
 
@@ -35,12 +35,12 @@ def clock():
     return Clock()
 
 
-def test_a_run_that_a_client_starts_really_lives(clock):
-    """StartMLEvaluationTaskRun makes a run that is STARTING, then RUNNING, then SUCCEEDED, at the task's pace."""
+def test_a_started_run_goes_through_its_statuses(clock):
+    """A run started by StartMLEvaluationTaskRun is STARTING, then RUNNING, then SUCCEEDED, at the task's times."""
     with Simulator(one_transform(tasks={"EVALUATION": PLAIN}), clock=clock) as simulator:
         run_id = client(simulator).start_ml_evaluation_task_run(TransformId="t")["TaskRunId"]
         world = simulator.world
-        assert at(world, clock, run_id, 0, 9.9, 10.1, 69.9, 70.1) == [
+        assert statuses_at(world, clock, run_id, 0, 9.9, 10.1, 69.9, 70.1) == [
             "STARTING",
             "STARTING",
             "RUNNING",
@@ -52,7 +52,7 @@ def test_a_run_that_a_client_starts_really_lives(clock):
     assert (record["CompletedOn"] - record["StartedOn"]).total_seconds() == 70
 
 
-def test_a_labeling_set_is_generated_where_the_client_wants_it(clock):
+def test_a_labeling_set_run_has_the_requested_output_path(clock):
     """The OutputS3Path of StartMLLabelingSetGenerationTaskRun is in the run's properties."""
     with Simulator(one_transform(), clock=clock) as simulator:
         glue = client(simulator)
@@ -64,25 +64,23 @@ def test_a_labeling_set_is_generated_where_the_client_wants_it(clock):
     }
 
 
-def test_a_cancelled_run_stops_after_a_while(clock):
-    """CancelMLTaskRun answers STOPPING; the run is STOPPED when its stopping time is over, and cannot be cancelled
-    again.
-    """  # noqa: D205  # one sentence
+def test_a_cancelled_run_is_stopping_and_then_stopped(clock):
+    """CancelMLTaskRun answers STOPPING. After the stopping time the run is STOPPED and cannot be cancelled again."""
     with Simulator(one_transform(tasks={"EVALUATION": PLAIN}), clock=clock) as simulator:
         glue, world = client(simulator), simulator.world
         run_id = glue.start_ml_evaluation_task_run(TransformId="t")["TaskRunId"]
         clock.now += 30
         assert glue.cancel_ml_task_run(TransformId="t", TaskRunId=run_id)["Status"] == "STOPPING"
         assert glue.cancel_ml_task_run(TransformId="t", TaskRunId=run_id)["Status"] == "STOPPING"
-        assert at(world, clock, run_id, 31, 49, 51) == ["STOPPING", "STOPPING", "STOPPED"]
+        assert statuses_at(world, clock, run_id, 31, 49, 51) == ["STOPPING", "STOPPING", "STOPPED"]
         with pytest.raises(glue.exceptions.InvalidInputException, match="STOPPED"):
             glue.cancel_ml_task_run(TransformId="t", TaskRunId=run_id)
         with pytest.raises(glue.exceptions.EntityNotFoundException):
             glue.cancel_ml_task_run(TransformId="t", TaskRunId="tsk-none")
 
 
-def test_an_untrained_transform_cannot_be_evaluated(clock):
-    """StartMLEvaluationTaskRun on a transform that is not READY is refused as documented."""
+def test_a_transform_that_is_not_ready_cannot_be_evaluated(clock):
+    """StartMLEvaluationTaskRun on it fails with MLTransformNotReadyException."""
     with Simulator(one_transform(status="NOT_READY"), clock=clock) as simulator:
         glue = client(simulator)
         with pytest.raises(glue.exceptions.MLTransformNotReadyException):
@@ -90,16 +88,16 @@ def test_an_untrained_transform_cannot_be_evaluated(clock):
 
 
 @pytest.mark.parametrize("task_type", TASK_TYPES)
-def test_each_type_has_its_own_properties(clock, task_type):
-    """The Properties of a run name its type and hold the structure of that type only."""
+def test_each_task_type_has_its_own_properties(clock, task_type):
+    """The Properties of a run have its task type and only the structure of that type."""
     world = World(load_scenario(one_transform()), clock)
     properties = world.run("t", world.add_run("t", task_type))["Properties"]
     assert properties["TaskType"] == task_type
     assert set(properties) - {"TaskType"} == DETAILS[task_type]
 
 
-def test_members_that_are_not_set_are_left_out(clock):
-    """A run under way has neither CompletedOn nor ExecutionTime nor ErrorString, and nothing is ever null."""
+def test_members_without_a_value_are_left_out(clock):
+    """A run that has not ended has no CompletedOn, ExecutionTime or ErrorString, and no member is null."""
     world = World(load_scenario(one_transform()), clock)
     record = world.run("t", world.add_run("t"))
     assert not {"CompletedOn", "ExecutionTime", "ErrorString"} & set(record)
@@ -107,21 +105,21 @@ def test_members_that_are_not_set_are_left_out(clock):
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_an_exact_run_has_the_status_it_was_given(clock, status):
-    """A run added with a status shows that status at once."""
+def test_an_added_run_has_its_status_at_once(clock, status):
+    """A run that is added with a status has that status."""
     world = World(load_scenario(one_transform()), clock)
     assert world.run("t", world.add_run("t", status=status))["Status"] == status
 
 
-def test_an_exact_run_ends_when_its_time_comes(clock):
-    """A run added with an end ahead is RUNNING until then."""
+def test_an_added_run_ends_at_its_completion_time(clock):
+    """A run that is added with a completion time in the future is RUNNING until then."""
     world = World(load_scenario(one_transform()), clock)
     run_id = world.add_run("t", status="FAILED", completed=clock.now + 5)
-    assert at(world, clock, run_id, 0, 4.9, 5) == ["RUNNING", "RUNNING", "FAILED"]
+    assert statuses_at(world, clock, run_id, 0, 4.9, 5) == ["RUNNING", "RUNNING", "FAILED"]
 
 
-def test_a_run_may_appear_later_than_it_started(clock):
-    """A run that appears late is not listed before its time, and then stands where its start belongs."""
+def test_a_run_can_appear_after_its_start(clock):
+    """A run is not listed before it appears. Then it is listed in the order of its start."""
     world = World(load_scenario(one_transform()), clock)
     world.add_run("t", started=clock.now - 50, run_id="old")
     world.add_run("t", started=clock.now - 100, appears=clock.now + 10, run_id="late")
@@ -130,8 +128,8 @@ def test_a_run_may_appear_later_than_it_started(clock):
     assert [run["TaskRunId"] for run in world.runs("t")] == ["late", "old"]
 
 
-def test_a_run_ends_at_the_very_millisecond():
-    """A run is over at its end, at any fraction of a second."""
+def test_a_run_ends_at_its_exact_millisecond():
+    """At its completion time a run has its final status, for every fraction of a second."""
     clock = Clock(1_795_000_000.001)
     world = World(load_scenario(one_transform()), clock)
     for milliseconds in range(300):
@@ -140,8 +138,8 @@ def test_a_run_ends_at_the_very_millisecond():
         assert (record["Status"], record["CompletedOn"]) == ("FAILED", clock.now)
 
 
-def test_two_runs_cannot_have_one_id(clock):
-    """An id is refused while another run has it or is about to appear with it, and a scenario may not repeat it."""
+def test_two_runs_cannot_have_the_same_id(clock):
+    """An id is refused if another run has it, or will appear with it, or has it in the same scenario."""
     world = World(load_scenario(one_transform()), clock)
     world.add_run("t", run_id="now")
     world.add_run("t", run_id="later", appears=clock.now + 5)
@@ -155,8 +153,8 @@ def test_two_runs_cannot_have_one_id(clock):
         load_scenario(one_transform(runs=[{"type": "EVALUATION", "id": "x", "started": 0}] * 2))
 
 
-def test_exact_members_replace_what_would_be_shown(clock):
-    """`fields` sets members as on the wire, leaves out those set to None, and passes unknown values through."""
+def test_fields_replace_members_of_a_run(clock):
+    """`fields` replace members as they are on the wire. None removes a member. Unknown values are passed through."""
     world = World(load_scenario(one_transform()), clock)
     run_id = world.add_run("t", "NEW_TYPE", status="PAUSED", fields={"StartedOn": None, "ErrorString": "x\ny"})
     record = world.run("t", run_id)
@@ -167,8 +165,8 @@ def test_exact_members_replace_what_would_be_shown(clock):
     assert world.run("t", run_id)["StartedOn"] == clock.now - 1
 
 
-def test_a_run_that_was_moved_is_listed_by_its_new_start(clock):
-    """Changing StartedOn changes the place in the listing; no StartedOn stands for the very end."""
+def test_a_run_with_a_changed_start_is_listed_by_it(clock):
+    """A new StartedOn changes the order of the listing. A run without StartedOn is listed last."""
     world = World(load_scenario(one_transform()), clock)
     for name, age in (("a", 30), ("b", 20), ("c", 10)):
         world.add_run("t", started=clock.now - age, run_id=name)
@@ -179,7 +177,7 @@ def test_a_run_that_was_moved_is_listed_by_its_new_start(clock):
 
 
 def test_a_run_can_be_finished_and_removed(clock):
-    """A run is finished with status, time and members of choice; a removed one is gone from every answer."""
+    """A run can be finished with a status, a time and members. A removed run is in no answer."""
     world = World(load_scenario(one_transform()), clock)
     run_id = world.add_run("t", "IMPORT_LABELS", started=clock.now - 100)
     world.finish_run("t", run_id, "FAILED", completed=clock.now - 3, fields={"ErrorString": "no such bucket"})
@@ -192,32 +190,31 @@ def test_a_run_can_be_finished_and_removed(clock):
         world.run("t", run_id)
 
 
-def test_truth_counts_what_the_listing_shows(clock):
-    """The world's own count agrees with counting its runs by hand."""
+def test_expected_counts_agree_with_the_listing(clock):
+    """`expected_counts` gives the same numbers as counting the listed runs."""
     tasks = {"FIND_MATCHES": {"every": "30s", "outcomes": {"FAILED": 0.3}, **PLAIN}, "EVALUATION": {"every": "1m"}}
     world = World(load_scenario(one_transform(tasks=tasks, history="1h")), clock)
     clock.now += 600
-    truth, runs = world.expected_counts(), world.runs("t")
-    mine = truth["transforms"]["t"]
-    assert sum(mine["started"].values()) == len(runs)
-    for task_type, statuses in mine["runs"].items():
+    counts, runs = world.expected_counts()["transforms"]["t"], world.runs("t")
+    assert sum(counts["started"].values()) == len(runs)
+    for task_type, statuses in counts["runs"].items():
         for status, number in statuses.items():
             matching = [r for r in runs if (r["Properties"]["TaskType"], r["Status"]) == (task_type, status)]
             assert len(matching) == number
     ended = [run for run in runs if run.get("CompletedOn", 0) >= world.start]
-    assert {one["run_id"] for one in mine["completions"]} == {run["TaskRunId"] for run in ended}
-    assert 0 < len(ended) < sum(sum(one.values()) for one in mine["finished"].values())
+    assert {one["run_id"] for one in counts["completions"]} == {run["TaskRunId"] for run in ended}
+    assert 0 < len(ended) < sum(sum(one.values()) for one in counts["finished"].values())
 
 
-def test_acceleration_shortens_what_comes_and_leaves_the_calendar_alone():
-    """Scenario time before the start has natural length, after it passes faster; the present stays the present."""
+def test_acceleration_applies_only_after_the_start():
+    """Scenario time has its natural length before the start, and passes faster after it."""
     calendar = Calendar(1000.0, 60)
     assert [calendar.milliseconds(second) for second in (-120, 0, 120)] == [880_000, 1_000_000, 1_002_000]
     assert [calendar.scenario_seconds(epoch) for epoch in (880, 1000, 1002)] == [-120, 0, 120]
 
 
-def test_history_runs_are_exactly_as_many_as_asked_for(clock):
-    """`history_runs` makes that many runs, all within the history and before the start."""
+def test_history_runs_is_the_exact_number_of_runs(clock):
+    """`history_runs` gives that many runs, all within the history and before the start."""
     task = {"history_runs": 250, "duration": "1s", "waiting": "0s"}
     world = World(load_scenario(one_transform(history="10d", tasks={"FIND_MATCHES": task})), clock)
     runs = world.runs("t")
@@ -226,23 +223,23 @@ def test_history_runs_are_exactly_as_many_as_asked_for(clock):
 
 
 def test_a_hanging_run_never_ends(clock):
-    """With `hang: 1` every run is RUNNING for ever."""
+    """With `hang: 1` every run stays RUNNING."""
     task = {"history_runs": 5, "hang": 1, "waiting": "0s"}
     world = World(load_scenario(one_transform(history="1d", tasks={"FIND_MATCHES": task})), clock)
     clock.now += 10**8
     assert {run["Status"] for run in world.runs("t")} == {"RUNNING"}
 
 
-def test_a_timed_out_run_has_lasted_as_long_as_the_timeout(clock):
-    """A TIMEOUT run executed for the transform's timeout."""
+def test_a_timed_out_run_has_the_execution_time_of_the_timeout(clock):
+    """The ExecutionTime of a TIMEOUT run is the transform's timeout."""
     task = {"history_runs": 5, "outcomes": {"TIMEOUT": 1}}
     world = World(load_scenario(one_transform(history="30d", timeout_minutes=20, tasks={"EVALUATION": task})), clock)
     assert {(run["Status"], run["ExecutionTime"]) for run in world.runs("t")} == {("TIMEOUT", 1200)}
     assert all("timeout after 1200 seconds" in run["ErrorString"] for run in world.runs("t"))
 
 
-def test_other_seeds_give_other_histories(clock):
-    """The seed alone decides what is drawn."""
+def test_the_seed_decides_the_runs(clock):
+    """The same seed gives the same runs, and another seed gives other runs."""
     settings = one_transform(history="1d", tasks={"FIND_MATCHES": {"every": "1h"}})
     first, same, other = (
         [run["StartedOn"] for run in World(build_scenario({**settings, "seed": seed}), clock).runs("t")]
@@ -251,16 +248,16 @@ def test_other_seeds_give_other_histories(clock):
     assert first == same != other
 
 
-def test_a_clock_that_jumps_back_does_not_turn_the_world_back():
-    """The world's time never runs backwards, whatever its clock does."""
+def test_the_worlds_time_does_not_go_back_with_its_clock():
+    """If the clock goes back, the world's time stays."""
     clock = Clock(1000.0)
     world = World(load_scenario(one_transform()), clock)
     clock.now = 900.0
     assert world.now() == 1000.0
 
 
-def test_the_built_in_scenario_has_something_for_everyone_to_watch(clock):
-    """Within half a minute the demo shows every status and every task type, and a first look at it is small."""
+def test_the_demo_shows_every_status_and_task_type_within_30_seconds(clock):
+    """The demo also has 12 to 15 transforms, and fewer than 5,000 runs at its start."""
     world = World(load_scenario(), clock)
     statuses, types = set(), set()
     assert 12 <= len(world.transform_ids()) <= 15

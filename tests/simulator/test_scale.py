@@ -26,14 +26,14 @@ def world():
 
 
 def page(world, transform_id, **request):
-    """Give one page of 1000 runs, oldest first."""
+    """Return one page of 1000 runs, oldest first."""
     request = {"TransformId": transform_id, "MaxResults": 1000, "Sort": OLDEST_FIRST, **request}
     return GlueApi(world).call("GetMLTaskRuns", CALLER, request)
 
 
 @pytest.mark.slow
-def test_many_runs_page_to_their_end_exactly(world):
-    """The last fifth of a transform's 1,000,000 runs is walked in 200 pages, in order and without loss."""
+def test_a_listing_of_many_runs_is_complete_and_ordered(world):
+    """200 pages with the last fifth of 1,000,000 runs have every run once, in order."""
     after = world.start - 60 * 86400
     starts = []
     answer = page(world, "big", Filter={"StartedAfter": after})
@@ -46,8 +46,8 @@ def test_many_runs_page_to_their_end_exactly(world):
 
 
 @pytest.mark.slow
-def test_a_million_runs_are_found_by_their_start(world):
-    """StartedAfter and StartedBefore cut the right piece out of a million runs."""
+def test_time_bounds_select_from_a_million_runs(world):
+    """StartedAfter and StartedBefore select the right runs of a million."""
     after, before = world.start - 100 * 86400, world.start - 100 * 86400 + 20_000
     found = page(world, "big", Filter={"StartedAfter": after, "StartedBefore": before})["TaskRuns"]
     assert 0 < len(found) < 1000
@@ -57,7 +57,7 @@ def test_a_million_runs_are_found_by_their_start(world):
 
 
 @pytest.mark.slow
-def test_a_run_takes_about_fifty_bytes(world):
+def test_a_run_takes_less_than_60_bytes(world):
     """The columns of a million runs take less than 60 bytes per run."""
     page(world, "big")
     columns = (
@@ -67,8 +67,8 @@ def test_a_run_takes_about_fifty_bytes(world):
     assert sum(map(sys.getsizeof, columns)) < 60_000_000
 
 
-def test_ten_thousand_transforms_cost_nothing_until_they_are_asked_for():
-    """Runs are drawn for the transforms that are asked about, and for no other."""
+def test_runs_are_drawn_only_for_requested_transforms():
+    """Of 10,000 transforms only the requested one has a table of runs."""
     world = World(load_scenario(SCENARIO), Clock())
     ids = GlueApi(world).call("ListMLTransforms", CALLER, {"MaxResults": 1000})
     assert len(ids["TransformIds"]) == 1000

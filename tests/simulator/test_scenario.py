@@ -52,30 +52,30 @@ from tests.simulator.clients import Clock
         ("seed: [1", "not valid YAML"),
     ],
 )
-def test_a_mistake_in_a_scenario_is_named_with_its_place(text, problem):
-    """A scenario with a mistake is refused with a line that says where and what."""
+def test_an_error_in_a_scenario_is_reported_with_its_place(text, problem):
+    """The message has the file, the place in it and the problem."""
     with pytest.raises(ScenarioError) as refusal:
         read_scenario(text, source="s.yaml")
     assert str(refusal.value).startswith("s.yaml: ")
     assert problem in str(refusal.value)
 
 
-def test_all_mistakes_are_named_at_once():
-    """Three mistakes make three lines."""
+def test_all_errors_in_a_scenario_are_reported_at_once():
+    """Three errors give three lines."""
     with pytest.raises(ScenarioError) as refusal:
         read_scenario("seed: x\nacceleration: -1\ncolour: red")
     assert len(str(refusal.value).splitlines()) == 3
 
 
-def test_two_transforms_cannot_share_an_id():
-    """The same id twice is a mistake, the same name twice is not."""
+def test_two_transforms_cannot_have_the_same_id():
+    """Two transforms with the same id are refused. Two with the same name are allowed."""
     with pytest.raises(ScenarioError, match="exists already"):
         Simulator({"transforms": [{"name": "a", "id": "x"}, {"name": "b", "id": "x"}]})
     assert len(World(load_scenario({"transforms": [{"name": "a"}, {"name": "a"}]})).transform_ids()) == 2
 
 
-def test_a_scenario_may_be_a_file_a_name_or_data(tmp_path):
-    """The loader takes a path, the name of a built-in scenario, and plain data; an empty file is an empty world."""
+def test_a_scenario_can_be_a_file_a_name_or_data(tmp_path):
+    """`load_scenario` takes a path, the name of a built-in scenario, or plain data. An empty file has no transforms."""
     path = tmp_path / "mine.yaml"
     path.write_text("seed: 7\n")
     assert load_scenario(path).seed == load_scenario(str(path)).seed == load_scenario({"seed": 7}).seed == 7
@@ -85,8 +85,8 @@ def test_a_scenario_may_be_a_file_a_name_or_data(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
-    """A missing file and one that is not UTF-8 are scenario errors that name the path."""
+def test_a_scenario_file_that_cannot_be_read_is_an_error_with_its_path(tmp_path, content):
+    """A missing file and a file that is not UTF-8 are scenario errors with the path."""
     path = tmp_path / "none.yaml"
     if content:
         path.write_bytes(content)
@@ -97,14 +97,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("5m", 300), ("1h30m", 5400), ("7d", 604_800), ("250ms", 0.25), (1.5, 1.5)]
 )
-def test_durations_read_as_people_write_them(text, seconds):
-    """A duration is a number of seconds, or amounts with units."""
+def test_a_duration_is_seconds_or_amounts_with_units(text, seconds):
+    """A duration is a number of seconds, or text with amounts and units."""
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "5", "-5m", "m5", -1, True, None, float("nan"), float("inf")])
-def test_what_is_not_a_duration_is_refused(text):
-    """Anything else is refused, negative and infinite times too."""
+def test_other_values_are_not_durations(text):
+    """Other values are refused, also negative and infinite ones."""
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
@@ -121,8 +121,8 @@ def test_what_is_not_a_duration_is_refused(text):
         (datetime(1970, 1, 1, 2, tzinfo=UTC), 7200),
     ],
 )
-def test_an_instant_is_an_offset_from_the_start_or_a_date(value, epoch):
-    """Offsets count from the start, dates stand for themselves."""
+def test_a_time_is_an_offset_from_the_start_or_a_date(value, epoch):
+    """Offsets count from the start. Dates do not depend on it."""
     assert instant(parse_offset(value), 1000.0) == epoch
 
 
@@ -137,7 +137,7 @@ def test_an_instant_is_an_offset_from_the_start_or_a_date(value, epoch):
     ],
 )
 def test_durations_follow_their_distribution(duration, low, high, mean):
-    """Executions lie within the bounds of their distribution and average to its mean."""
+    """Execution times are within the bounds of their distribution and have its mean."""
     task = {"history_runs": 1500, "duration": duration, "waiting": 0}
     scenario = {"transforms": [{"name": "t", "id": "t", "history": "100d", "tasks": {"EVALUATION": task}}]}
     runs = World(load_scenario(scenario), Clock()).runs("t")
@@ -147,7 +147,7 @@ def test_durations_follow_their_distribution(duration, low, high, mean):
 
 
 def test_outcomes_have_their_probabilities():
-    """Failures, timeouts and stops come about as often as the scenario says."""
+    """Failures, timeouts and stops are as frequent as the scenario says."""
     task = {"history_runs": 2000, "outcomes": {"FAILED": 0.3, "TIMEOUT": 0.1, "STOPPED": 0.2}}
     transform = {"name": "t", "id": "t", "history": "900d", "timeout_minutes": 1, "tasks": {"EVALUATION": task}}
     world = World(load_scenario({"transforms": [transform]}), Clock())
@@ -157,8 +157,8 @@ def test_outcomes_have_their_probabilities():
 
 
 @pytest.mark.parametrize("arrivals", ["poisson", "regular"])
-def test_runs_arrive_at_their_rate_and_faster_when_accelerated(arrivals):
-    """A run every minute makes 60 an hour before the start, and 600 an hour after it at tenfold acceleration."""
+def test_runs_start_at_their_rate_and_faster_with_acceleration(arrivals):
+    """`every: 1m` gives 60 runs an hour before the start, and 600 an hour after it with `acceleration: 10`."""
     task = {"every": "1m", "arrivals": arrivals}
     transform = {"name": "t", "id": "t", "history": "10h", "tasks": {"EVALUATION": task}}
     clock = Clock()

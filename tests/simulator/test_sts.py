@@ -19,8 +19,8 @@ def assume(simulator, role=ROLE, **more):
     return sts.assume_role(RoleArn=role, RoleSessionName="test", **more)["Credentials"]["AccessKeyId"]
 
 
-def test_an_assumed_role_acts_in_the_account_of_its_arn(simulator):
-    """Credentials of an assumed role see that account's transforms, and say so to GetCallerIdentity."""
+def test_an_assumed_role_has_the_account_of_its_arn(simulator):
+    """With the credentials of an assumed role, Glue lists that account's transforms and STS returns that account."""
     key = assume(simulator)
     assert client(simulator, key=key).list_ml_transforms()["TransformIds"] == ["tfm-theirs"]
     identity = client(simulator, "sts", key=key).get_caller_identity()
@@ -29,8 +29,8 @@ def test_an_assumed_role_acts_in_the_account_of_its_arn(simulator):
     assert client(simulator).list_ml_transforms()["TransformIds"] == []
 
 
-def test_assumed_credentials_expire_when_the_scenario_says_so(simulator, clock):
-    """With `lifetime: 3s` STS names an expiry 3 s ahead, and from then on Glue and STS refuse the key."""
+def test_the_scenarios_lifetime_limits_assumed_credentials(simulator, clock):
+    """With `lifetime: 3s` the Expiration is 3 s in the future. After that Glue and STS refuse the key."""
     answer = client(simulator, "sts").assume_role(RoleArn=ROLE, RoleSessionName="test")
     key = answer["Credentials"]["AccessKeyId"]
     assert answer["Credentials"]["Expiration"].timestamp() == clock.now + 3
@@ -45,15 +45,15 @@ def test_assumed_credentials_expire_when_the_scenario_says_so(simulator, clock):
 
 
 @pytest.mark.parametrize(("asked", "life"), [({}, 3600), ({"DurationSeconds": 900}, 900)])
-def test_without_a_lifetime_credentials_live_as_long_as_asked_for(clock, asked, life):
-    """DurationSeconds decides the life, an hour by default."""
+def test_duration_seconds_limits_assumed_credentials(clock, asked, life):
+    """Without `lifetime` the DurationSeconds of the request decides; its default is one hour."""
     with Simulator({}, clock=clock) as simulator:
         answer = client(simulator, "sts").assume_role(RoleArn=ROLE, RoleSessionName="test", **asked)
     assert answer["Credentials"]["Expiration"].timestamp() == clock.now + life
 
 
-def test_a_role_with_an_external_id_asks_for_it(simulator):
-    """AssumeRole on a role with an external id is denied without it and with another."""
+def test_a_role_with_an_external_id_requires_it(simulator):
+    """AssumeRole on a role with an external id is denied without it and with another one."""
     assert assume(simulator, GUARDED, ExternalId="sesame")
     for wrong in ({}, {"ExternalId": "open"}):
         with pytest.raises(ClientError) as refusal:
@@ -65,15 +65,15 @@ def test_a_role_with_an_external_id_asks_for_it(simulator):
 @pytest.mark.parametrize(
     "wrong", [{"RoleArn": "arn:aws:iam::1:role/x"}, {"RoleSessionName": "a b"}, {"DurationSeconds": 899}]
 )
-def test_a_malformed_assume_role_is_a_validation_error(simulator, wrong):
-    """A role ARN, session name or duration out of bounds is refused."""
+def test_a_malformed_assume_role_request_is_a_validation_error(simulator, wrong):
+    """A malformed role ARN or session name, and a duration out of bounds, are refused."""
     sts = client(simulator, "sts", validate=False)
     with pytest.raises(ClientError, match="ValidationError"):
         sts.assume_role(**{"RoleArn": ROLE, "RoleSessionName": "test", **wrong})
 
 
-def test_access_keys_may_be_given_accounts_and_strangers_refused():
-    """`keys` says whose a key is; with `only_known` any other is unrecognised, but what STS issued is known."""
+def test_the_scenario_decides_the_accounts_of_access_keys():
+    """`keys` gives a key an account. With `only_known` other keys are refused, but not those that STS issued."""
     known = {"keys": {"AKIAKNOWN": "333333333333"}, "only_known": True}
     with Simulator({"credentials": known}) as simulator:
         sts = client(simulator, "sts", key="AKIAKNOWN")
@@ -87,8 +87,8 @@ def test_access_keys_may_be_given_accounts_and_strangers_refused():
             client(simulator, "sts", key="AKIASTRANGER").get_caller_identity()
 
 
-def test_the_region_is_the_one_the_request_was_signed_for(simulator):
-    """The request log shows region, account and access key of each caller."""
+def test_the_request_log_has_region_account_and_access_key(simulator):
+    """The region is the one that the request was signed for."""
     client(simulator, region="ap-south-1", key="AKIAKNOWN").list_ml_transforms()
     logged = simulator.requests.all("ListMLTransforms")[-1]
     assert (logged.region, logged.account, logged.access_key_id) == ("ap-south-1", "333333333333", "AKIAKNOWN")

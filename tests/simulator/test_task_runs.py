@@ -24,7 +24,7 @@ NOW = 1_795_000_000
 
 
 def mixed_runs() -> list[dict[str, Any]]:
-    """Give 90 runs of every type and status, many of them started in the same second."""
+    """Return 90 runs of every type and status, many of them started in the same second."""
     rng = random.Random(5)  # noqa: S311  # test data
     runs = []
     for number in range(90):
@@ -51,12 +51,12 @@ def glue(simulator):
     return client(simulator)
 
 
-def expected(truth: list[dict[str, Any]], request: dict[str, Any]) -> list[str]:
-    """Say, independently of the simulator's own code, which run ids a query must give, and in which order."""
+def expected(runs: list[dict[str, Any]], request: dict[str, Any]) -> list[str]:
+    """Return the run ids that a query must give, in order, without the simulator's own code."""
     criteria, sort = request.get("Filter", {}), request["Sort"]
     kept = [
         run
-        for run in truth
+        for run in runs
         if criteria.get("TaskRunType") in (None, run["Properties"]["TaskType"])
         and criteria.get("Status") in (None, run["Status"])
         and run["StartedOn"] > criteria.get("StartedAfter", 0)
@@ -70,9 +70,9 @@ def expected(truth: list[dict[str, Any]], request: dict[str, Any]) -> list[str]:
     return [run["TaskRunId"] for run in kept]
 
 
-def test_every_filter_and_sort_in_pages_of_any_size_gives_exactly_the_matching_runs(simulator):
-    """All combinations of type, status, time bounds, sort and page size give what filtering the truth gives."""
-    api, truth = GlueApi(simulator.world), simulator.world.runs("tfm-mixed")
+def test_every_filter_and_sort_gives_the_matching_runs_in_order(simulator):
+    """Each combination of filters, sort and page size gives the same runs as a plain filter and sort of all runs."""
+    api, all_runs = GlueApi(simulator.world), simulator.world.runs("tfm-mixed")
     bounds = ({}, {"StartedAfter": NOW - 140}, {"StartedBefore": NOW - 120.5})
     combined = {"StartedAfter": NOW - 150, "StartedBefore": NOW - 110}
     for task_type, status, bound, column, direction in product(
@@ -84,7 +84,7 @@ def test_every_filter_and_sort_in_pages_of_any_size_gives_exactly_the_matching_r
             "Filter": {name: value for name, value in criteria.items() if value is not None},
             "Sort": {"Column": column, "SortDirection": direction},
         }
-        wanted = expected(truth, request)
+        wanted = expected(all_runs, request)
         for size in (1, 7, 1000) if len(wanted) < 20 else (7, 1000):
             got = walk(lambda **one: api.call("GetMLTaskRuns", CALLER, one), "TaskRuns", **request, MaxResults=size)
             assert [run["TaskRunId"] for run in got] == wanted
@@ -93,16 +93,16 @@ def test_every_filter_and_sort_in_pages_of_any_size_gives_exactly_the_matching_r
 @pytest.mark.parametrize("size", [1, 13, 90, 1000])
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("direction", ["ASCENDING", "DESCENDING"])
-def test_boto3_walks_every_sort_to_its_end(simulator, glue, column, direction, size):
-    """A boto3 client that follows NextToken sees each run exactly once, in the order it asked for."""
+def test_boto3_reads_all_pages_of_every_sort(simulator, glue, column, direction, size):
+    """A boto3 client that follows NextToken gets each run exactly once, in the requested order."""
     sort = {"Column": column, "SortDirection": direction}
     got = walk(glue.get_ml_task_runs, "TaskRuns", TransformId="tfm-mixed", MaxResults=size, Sort=sort)
     wanted = expected(simulator.world.runs("tfm-mixed"), {"Sort": sort})
     assert [run["TaskRunId"] for run in got] == wanted
 
 
-def test_boto3_reads_the_very_values_of_the_truth(simulator, glue):
-    """What boto3 parses equals the world's own record of each run, times to the millisecond."""
+def test_boto3_reads_the_exact_values_of_each_run(simulator, glue):
+    """The runs that boto3 parses equal those of `World.runs`, with times to the millisecond."""
     got = glue.get_ml_task_runs(TransformId="tfm-mixed", Sort=OLDEST_FIRST)["TaskRuns"]
     times = ("StartedOn", "LastModifiedOn", "CompletedOn")
     for run in got:
@@ -110,8 +110,8 @@ def test_boto3_reads_the_very_values_of_the_truth(simulator, glue):
     assert got == simulator.world.runs("tfm-mixed")
 
 
-def test_boto3_may_combine_all_filters(simulator, glue):
-    """Type, status and both time bounds narrow the answer together."""
+def test_boto3_can_combine_all_filters(simulator, glue):
+    """Type, status and both time bounds apply together."""
     criteria = {"TaskRunType": "EVALUATION", "Status": "FAILED", "StartedAfter": NOW - 155, "StartedBefore": NOW - 100}
     got = glue.get_ml_task_runs(TransformId="tfm-mixed", Filter=criteria, Sort=OLDEST_FIRST)["TaskRuns"]
     wanted = expected(simulator.world.runs("tfm-mixed"), {"Filter": criteria, "Sort": OLDEST_FIRST})
@@ -120,7 +120,7 @@ def test_boto3_may_combine_all_filters(simulator, glue):
 
 
 def test_time_bounds_are_exclusive():
-    """A run started exactly at a bound is neither before nor after it."""
+    """A run that started exactly at a bound is neither before nor after it."""
     with Simulator({"transforms": [{"name": "t", "id": "t"}]}, clock=Clock(NOW)) as simulator:
         simulator.world.add_run("t", started=NOW - 50)
         glue = client(simulator)
@@ -138,8 +138,8 @@ def test_without_max_results_a_page_has_100_runs_newest_first():
     assert answer["NextToken"]
 
 
-def test_a_token_allows_another_page_size_and_an_empty_one_means_the_beginning(glue):
-    """MaxResults may change between pages, and NextToken="" asks for the first."""
+def test_the_page_size_can_change_between_pages(glue):
+    """MaxResults can change between pages, and an empty NextToken asks for the first page."""
     first = glue.get_ml_task_runs(TransformId="tfm-mixed", MaxResults=10, NextToken="")
     rest = walk(glue.get_ml_task_runs, "TaskRuns", TransformId="tfm-mixed", MaxResults=50, NextToken=first["NextToken"])
     assert len(first["TaskRuns"]) + len(rest) == 90
@@ -155,14 +155,14 @@ def test_a_token_allows_another_page_size_and_an_empty_one_means_the_beginning(g
     ],
 )
 def test_a_token_is_refused_with_another_query(glue, change):
-    """A token continues only the transform, filter and sort that it was made for."""
+    """A token is valid only for the transform, filter and sort that it was made for."""
     token = glue.get_ml_task_runs(TransformId="tfm-mixed", MaxResults=2)["NextToken"]
     with pytest.raises(glue.exceptions.InvalidInputException, match="Invalid NextToken"):
         glue.get_ml_task_runs(**{"TransformId": "tfm-mixed", "NextToken": token, "MaxResults": 2, **change})
 
 
-def test_a_token_is_refused_by_another_operation_region_and_account(simulator, glue):
-    """A token does not open another operation's pages, nor those of another region or account."""
+def test_a_token_is_refused_by_another_operation_or_region(simulator, glue):
+    """A token is valid only for the operation and the region that it was made for."""
     token = glue.get_ml_task_runs(TransformId="tfm-mixed", MaxResults=2)["NextToken"]
     with pytest.raises(glue.exceptions.InvalidInputException):
         glue.list_ml_transforms(NextToken=token)
@@ -172,15 +172,15 @@ def test_a_token_is_refused_by_another_operation_region_and_account(simulator, g
         client(simulator, region="us-east-1").get_ml_task_runs(TransformId="tfm-mixed", NextToken=token)
 
 
-def test_a_token_can_be_typed_on_a_command_line():
-    """No token begins with a dash, which a command line client would take for an option."""
-    page_tokens = PageTokens(b"secret")
-    assert not any(page_tokens.make(offset, ["query"]).startswith("-") for offset in range(500))
+def test_no_token_begins_with_a_dash():
+    """The aws command would take such a token for an option."""
+    tokens = PageTokens(b"secret")
+    assert not any(tokens.make(offset, ["query"]).startswith("-") for offset in range(500))
 
 
 @pytest.mark.parametrize("pattern", ["x", "é", "{0}A", "{1}", "A{2}", "B{2}", "{0}{0}"])
-def test_a_tampered_token_is_refused(glue, pattern):
-    """Only a token exactly as it was given is taken."""
+def test_a_changed_token_is_refused(glue, pattern):
+    """A token with any change is an InvalidInputException."""
     token = glue.get_ml_task_runs(TransformId="tfm-mixed", MaxResults=2)["NextToken"]
     tampered = pattern.format(token, token[:-1], token[1:])
     assert tampered != token
@@ -188,8 +188,8 @@ def test_a_tampered_token_is_refused(glue, pattern):
         glue.get_ml_task_runs(TransformId="tfm-mixed", NextToken=tampered)
 
 
-def test_new_runs_shift_descending_pages_and_leave_ascending_ones_alone():
-    """A run that starts between two pages doubles one in newest-first order, and just follows in oldest-first."""
+def test_a_new_run_shifts_descending_pages_only():
+    """A run that starts between two pages repeats one run in newest-first order, and none in oldest-first order."""
     for direction, doubled in (("DESCENDING", 1), ("ASCENDING", 0)):
         sort = {"Column": "STARTED", "SortDirection": direction}
         with Simulator({"transforms": [{"name": "t", "id": "t"}]}, clock=Clock(NOW)) as simulator:
@@ -219,15 +219,15 @@ def test_new_runs_shift_descending_pages_and_leave_ascending_ones_alone():
     ],
 )
 def test_a_broken_constraint_is_an_invalid_input(simulator, request_, problem):
-    """Each documented constraint is enforced, and the message names what is wrong."""
+    """Each documented constraint is enforced, and the message says which one is broken."""
     glue = client(simulator, validate=False)
     request = {"TransformId": "tfm-mixed", **request_}
     with pytest.raises(glue.exceptions.InvalidInputException, match=problem):
         glue.get_ml_task_runs(**{name: value for name, value in request.items() if value is not None})
 
 
-def test_a_transform_that_is_not_there_is_an_entity_not_found(simulator, glue):
-    """An unknown transform, and one of another region, do not exist for the caller."""
+def test_an_unknown_transform_is_an_entity_not_found(simulator, glue):
+    """Unknown transforms, and transforms of another region, are an EntityNotFoundException."""
     for transform_id in ("tfm-nowhere", "tfm-else"):
         with pytest.raises(glue.exceptions.EntityNotFoundException):
             glue.get_ml_task_runs(TransformId=transform_id)
@@ -235,7 +235,7 @@ def test_a_transform_that_is_not_there_is_an_entity_not_found(simulator, glue):
 
 
 def test_one_run_can_be_looked_up_by_its_id(glue):
-    """GetMLTaskRun gives the same record as the listing; an id of another transform is not found."""
+    """GetMLTaskRun gives the same members as the listing. The id of another transform's run is not found."""
     run = glue.get_ml_task_runs(TransformId="tfm-mixed", MaxResults=1)["TaskRuns"][0]
     alone = glue.get_ml_task_run(TransformId="tfm-mixed", TaskRunId=run["TaskRunId"])
     assert {name: alone[name] for name in run} == run
@@ -262,7 +262,7 @@ TASKS = st.fixed_dictionaries(
 
 
 def explicit_runs(starts: list[int]) -> list[dict[str, Any]]:
-    """Give runs that start and end at given times, in seconds from the start of the simulator."""
+    """Return runs that start at the given times (seconds from the simulator's start) and end 9 seconds later."""
     return [{"type": "IMPORT_LABELS", "status": "FAILED", "started": at, "completed": at + 9} for at in starts]
 
 
@@ -284,8 +284,8 @@ SCENARIOS = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(scenario=SCENARIOS, size=st.integers(1, 60), steps=st.lists(st.floats(0, 20), max_size=30))
-def test_oldest_first_pages_lose_and_double_nothing_while_time_goes_on(scenario, size, steps):
-    """Whatever the scenario, the page size and the pace, a walk in ascending order sees each run exactly once."""
+def test_oldest_first_pages_have_each_run_once_while_time_passes(scenario, size, steps):
+    """For any scenario, page size and speed, reading the pages in ascending order gives each run exactly once."""
     clock = Clock()
     world = World(scenario, clock)
     api = GlueApi(world)
@@ -304,23 +304,23 @@ def test_oldest_first_pages_lose_and_double_nothing_while_time_goes_on(scenario,
 
 
 @settings(max_examples=40, deadline=None)
-@given(scenario=SCENARIOS, looks=st.lists(st.floats(0, 200), max_size=10))
-def test_the_same_seed_gives_the_same_truth_however_often_one_looks(scenario, looks):
-    """Two worlds of one scenario agree at the same instant, although only one was watched on the way."""
-    watched_clock, unwatched_clock = Clock(), Clock()
-    watched, unwatched = World(scenario, watched_clock), World(scenario, unwatched_clock)
-    for look in sorted(looks):
-        watched_clock.now = Clock().now + look
-        watched.expected_counts()
-    watched_clock.now = unwatched_clock.now = Clock().now + 200
-    assert watched.runs("t") == unwatched.runs("t")
-    assert watched.expected_counts() == unwatched.expected_counts()
+@given(scenario=SCENARIOS, reads=st.lists(st.floats(0, 200), max_size=10))
+def test_reading_a_world_does_not_change_it(scenario, reads):
+    """Two worlds of the same scenario have the same runs, although only one of them was read in between."""
+    read_clock, unread_clock = Clock(), Clock()
+    read, unread = World(scenario, read_clock), World(scenario, unread_clock)
+    for elapsed in sorted(reads):
+        read_clock.now = Clock().now + elapsed
+        read.expected_counts()
+    read_clock.now = unread_clock.now = Clock().now + 200
+    assert read.runs("t") == unread.runs("t")
+    assert read.expected_counts() == unread.expected_counts()
 
 
 @settings(max_examples=40, deadline=None)
 @given(scenario=SCENARIOS, elapsed=st.floats(0, 100))
-def test_generated_runs_never_lie_in_the_future_and_are_consistent(scenario, elapsed):
-    """Every time of a generated run is in the past and in order, and execution never exceeds the wall clock."""
+def test_generated_runs_have_consistent_times_in_the_past(scenario, elapsed):
+    """The times of a generated run are in order and not in the future, and ExecutionTime is not longer than the run."""
     clock = Clock()
     world = World(scenario, clock)
     clock.now += elapsed

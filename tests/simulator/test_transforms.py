@@ -25,7 +25,7 @@ def glue(simulator):
 
 
 def day(age):
-    """Give the instant `age` days before the simulator's start."""
+    """Return the time `age` days before the simulator's start."""
     return datetime.fromtimestamp(NOW - age * 86400, UTC)
 
 
@@ -52,16 +52,16 @@ def day(age):
     ],
 )
 @pytest.mark.parametrize("size", [1, 1000])
-def test_both_listings_filter_sort_and_page(glue, request_, ids, size):
-    """ListMLTransforms and GetMLTransforms give exactly the matching transforms, in order, over any pages."""
+def test_both_listings_of_transforms_filter_sort_and_page(glue, request_, ids, size):
+    """ListMLTransforms and GetMLTransforms give the matching transforms, in order, with any page size."""
     assert walk(glue.list_ml_transforms, "TransformIds", MaxResults=size, **request_) == ids
     if "Tags" not in request_:
         found = walk(glue.get_ml_transforms, "Transforms", MaxResults=size, **request_)
         assert [one["TransformId"] for one in found] == ids
 
 
-def test_an_account_sees_its_own_transforms_and_a_region_those_that_live_there(simulator, glue):
-    """Transforms belong to the account of the access key; one with a region answers only there."""
+def test_a_caller_sees_the_transforms_of_its_account_and_region(simulator, glue):
+    """Transforms belong to the account of the access key. A transform with a region answers only there."""
     other = client(simulator, key="AKIAOTHER")
     assert other.list_ml_transforms()["TransformIds"] == ["tfm-foreign"]
     assert "tfm-far" in client(simulator, region="us-east-1").list_ml_transforms()["TransformIds"]
@@ -70,8 +70,8 @@ def test_an_account_sees_its_own_transforms_and_a_region_those_that_live_there(s
             glue.get_ml_transform(TransformId=hidden)
 
 
-def test_tags_are_told_by_arn_and_follow_what_is_set(simulator, glue):
-    """GetTags takes the ARN of a transform of the caller's own account and region, and the listing filters alike."""
+def test_tags_can_be_read_by_arn(simulator, glue):
+    """GetTags takes the ARN of a transform of the caller's account and region. The listing filters by the same tags."""
     simulator.world.tag_transform("tfm-a", {"stage": "live"})
     arn = "arn:aws:glue:eu-west-1:123456789012:mlTransform/tfm-a"
     assert glue.get_tags(ResourceArn=arn)["Tags"] == {"stage": "live"}
@@ -86,15 +86,15 @@ def test_tags_are_told_by_arn_and_follow_what_is_set(simulator, glue):
             glue.get_tags(ResourceArn=other)
 
 
-def test_get_ml_transform_gives_the_same_record_as_the_listing(glue):
-    """A transform alone equals its entry in GetMLTransforms."""
+def test_get_ml_transform_gives_the_same_members_as_the_listing(glue):
+    """GetMLTransform equals the entry in GetMLTransforms."""
     entry = glue.get_ml_transforms(Filter={"Name": "alpha"})["Transforms"][0]
     alone = glue.get_ml_transform(TransformId="tfm-a")
     assert {name: alone[name] for name in entry} == entry
 
 
-def test_a_count_makes_that_many_transforms_with_ids_of_glues_form():
-    """`count` makes numbered transforms; their ids depend on seed, name and number only."""
+def test_count_makes_that_many_transforms_with_ids_like_glues():
+    """`count` makes numbered transforms. Their ids depend only on seed, name and number."""
     scenario = {"seed": 9, "transforms": [{"name": "bulk", "count": 120}]}
     with Simulator(scenario) as one, Simulator(scenario) as two:
         found = walk(client(one).get_ml_transforms, "Transforms")
@@ -103,8 +103,8 @@ def test_a_count_makes_that_many_transforms_with_ids_of_glues_form():
     assert all(len(t["TransformId"]) == 44 and t["TransformId"].startswith("tfm-") for t in found)
 
 
-def test_transforms_come_change_and_go_at_run_time():
-    """A transform can be added, altered member by member, and removed while the simulator serves."""
+def test_transforms_can_be_added_altered_and_removed_at_run_time():
+    """The next answers show a transform that was added, altered or removed."""
     clock = Clock(NOW)
     with Simulator({}, clock=clock) as simulator:
         glue = client(simulator)
