@@ -49,9 +49,9 @@ def prometheus(version, tmp_path):
 
 @pytest.fixture
 def traffic(simulator):
-    """Give the runs of the transform: 300 that are over, and 20 that end while the test runs."""
+    """Give the runs of the transform: 300 that are over, and 20 that are open."""
     one = Traffic(simulator.world, ID, seed=3)
-    one.past(over=300, unfinished=20, seconds=SECONDS)
+    one.past(over=300, unfinished=20)
     return one
 
 

@@ -18,23 +18,33 @@ class Traffic:
         self._id = transform_id
         self._dice = dice(seed)
         self._opened = 0
+        self._unfinished: list[str] = []
         self.begin = world.now()
         self.end = self.begin
 
-    def past(self, *, over: int, unfinished: int, seconds: float) -> None:
-        """Add `over` runs that have ended and `unfinished` ones, which end within `seconds` from now but not soon."""
+    def past(self, *, over: int, unfinished: int) -> None:
+        """Add `over` runs that have ended, and `unfinished` ones, of which `future` plans the end."""
         now = self._world.now()
         for number in range(over):
             started = now - self._dice.uniform(600, 20 * 86400)
             self._add(f"over-{number}", started=started, completed=started + self._dice.uniform(1, 500))
         for number in range(unfinished):
+            run_id = f"unfinished-{number}"
             started = now - self._dice.uniform(600, 20 * 86400)
-            completed = now + self._dice.uniform(seconds / 2, seconds)
-            self._add(f"unfinished-{number}", started=started, completed=completed)
+            self._world.add_run(self._id, self._dice.choice(TASK_TYPES), started=started, run_id=run_id)
+            self._unfinished.append(run_id)
 
     def future(self, *, count: int, seconds: float) -> None:
-        """Add runs that start within `seconds` from now; what ends from now on is what `finished` counts."""
+        """Add runs that start within `seconds` from now, and let the unfinished ones end in the second half of that.
+
+        `finished` counts the runs that end from now on. So the unfinished runs must not end before this is called,
+        however long the exporter takes to start.
+        """
         self.begin = self._world.now()
+        for run_id in self._unfinished:
+            completed = self.begin + self._dice.uniform(seconds / 2, seconds)
+            self._world.finish_run(self._id, run_id, self._final_status(), completed=completed)
+            self.end = max(self.end, completed)
         for number in range(count):
             started = self.begin + self._dice.uniform(0.01, seconds)
             completed = started + self._dice.choice([0.0, self._dice.uniform(0, 1), self._dice.uniform(0, 3)])
@@ -44,16 +54,20 @@ class Traffic:
 
     def _add(self, run_id: str, *, started: float, completed: float, appears: float | None = None) -> None:
         task_type = self._dice.choice(TASK_TYPES)
-        [status] = self._dice.choices(FINAL_STATUSES, weights=(1, 5, 3, 1))
+        status = self._final_status()
         visible = started if appears is None else appears
         self.end = max(self.end, completed, visible)
         self._world.add_run(
             self._id, task_type, status=status, started=started, completed=completed, appears=visible, run_id=run_id
         )
 
+    def _final_status(self) -> str:
+        [status] = self._dice.choices(FINAL_STATUSES, weights=(1, 5, 3, 1))
+        return status
+
     def wait_for_the_end(self) -> None:
         """Wait until the last run has ended and is listed."""
-        wait_for(lambda: self._world.now() > self.end, timeout=self.end - self._world.now() + 5)
+        wait_for(lambda: self._world.now() > self.end, timeout=self.end - self._world.now() + 60)
 
     def finished(self) -> Counter[Cell]:
         """Give how many runs have finished since `future` was called, by task type and status."""
