@@ -1,4 +1,4 @@
-"""Prometheus durations: `90s`, `5m`, `1h30m`, `7d`, to float seconds and back.
+"""Prometheus durations (`90s`, `5m`, `1h30m`, `7d`) to float seconds, and back.
 
 The syntax is that of Prometheus' configuration files (prometheus/common `model.ParseDuration`): whole numbers with the
 units y, w, d, h, m, s, ms, each at most once and from the longest to the shortest; a bare `0` needs no unit. A day has
@@ -27,10 +27,10 @@ _EXPECTED = "expected e.g. 90s, 5m, 1h30m"
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that a duration such as `1h30m` stands for.
+    """Return a duration such as `1h30m` in seconds.
 
     Raises:
-        ValueError: `is not a duration; expected ...` or `is too long ...`, to be put after the offending text.
+        ValueError: with a predicate (`is not a duration; expected ...`), which the caller puts after the text.
     """
     if text == "0":
         return 0.0
@@ -48,7 +48,7 @@ def parse_duration(text: str) -> float:
 def format_duration(seconds: float) -> str:
     """Return the canonical text of a duration of 0 or more seconds, rounded to milliseconds.
 
-    As in Prometheus, years and weeks are used only where nothing remains: `90d`, not `12w6d`.
+    As in Prometheus, years and weeks appear only if they divide the rest evenly: `90d`, not `12w6d`.
     """
     rest = round(seconds * 1000)
     parts = []

@@ -1,7 +1,7 @@
-"""Points in time as people write and read them: `2h ago`, `2026-11-26T09:00Z`, to UTC seconds and back.
+"""Points in time as text (`2h ago`, `2026-11-26T09:00Z`) to UTC seconds, and back.
 
-Without a zone a time is UTC, as it is in the log and in CloudWatch: the person on call and the one who wrote the ticket
-need not be in the same country.
+A time without a zone is UTC, as in the log and in CloudWatch, and not the local time of the user: a colleague elsewhere
+who copies the time must get the same result.
 """
 
 import re
@@ -18,19 +18,19 @@ class PointInTime:
     """A point in time, absolute or counted back from now."""
 
     seconds: float
-    """UTC seconds since 1970; or, if it is relative, seconds before now."""
+    """UTC seconds since 1970; if `relative`, seconds before now."""
     relative: bool
 
     def at(self, now: float) -> float:
-        """Return the UTC seconds for which it stands at ``now``."""
+        """Return the point as UTC seconds since 1970; `now` is in the same unit."""
         return now - self.seconds if self.relative else self.seconds
 
 
 def parse_time(text: str) -> PointInTime:
-    """Return the moment that an ISO 8601 date or time, or a Prometheus duration before `ago`, stands for.
+    """Return the meaning of an ISO 8601 date or time, or of a Prometheus duration followed by `ago`.
 
     Raises:
-        ValueError: `is not a time; expected ...`, to be put after the offending text.
+        ValueError: with a predicate (`is not a time; expected ...`), which the caller puts after the text.
     """
     if match := re.fullmatch(r"\s*(\S+)\s+ago\s*", text):
         return PointInTime(parse_duration(match[1]), relative=True)
@@ -47,7 +47,10 @@ def parse_time(text: str) -> PointInTime:
 
 
 def format_time(seconds: float, timespec: str = "seconds") -> str:
-    """Return UTC seconds in ISO 8601, or the number itself where no date is so far away."""
+    """Return UTC seconds since 1970 in ISO 8601, or the number itself if it is outside the years 1 to 9999.
+
+    `timespec` is the precision, as for `datetime.isoformat`.
+    """
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
@@ -55,7 +58,7 @@ def format_time(seconds: float, timespec: str = "seconds") -> str:
 
 
 def format_age(seconds: float, now: float) -> str:
-    """Return how long before ``now`` a time was, in two units at most: `3d4h ago`, `12m3s ago`; or `in 5s`."""
+    """Return the distance between two times in UTC seconds, in at most two units: `3d4h ago`, `12m3s ago`, `in 5s`."""
     distance = abs(now - seconds)
     unit = HOUR if distance >= DAY else MINUTE if distance >= HOUR else 1.0
     text = format_duration(distance // unit * unit)

@@ -52,19 +52,19 @@ def test_region_from_the_environment() -> None:
 
 
 def test_bad_region_in_the_environment() -> None:
-    """A region in the environment has to be one, too."""
+    """A region in the environment is checked like one in the file."""
     expected = "the region in the environment is not an AWS region; expected e.g. eu-west-1"
     assert refusal("transforms: [tfm-1]", AWS_REGION="here") == [f"config.yaml:1:1: region: {expected}"]
 
 
 def test_discovery_defaults() -> None:
-    """Discovery without more looks in the default region of the only account, every 10 minutes."""
+    """By default, discovery searches the default region of the only account every 10 minutes."""
     (discovery,) = load_case("discovery_alone").discovery
     assert (discovery.account, discovery.regions, discovery.interval) == ("default", ("eu-west-1",), 600)
     assert discovery.tags == {"monitor": "true"}
 
 
-def test_the_only_account_is_meant() -> None:
+def test_the_only_account_is_the_default() -> None:
     """Where one account is given, transforms and discovery need not name it."""
     config = load_case("the_only_account")
     assert config.transforms[0].account == "prod"
@@ -72,7 +72,7 @@ def test_the_only_account_is_meant() -> None:
 
 
 def test_scalars_are_read_as_written() -> None:
-    """Ids, names and label values mean what is written, whatever YAML would make of them."""
+    """Ids, names and label values keep the text of the file, also where YAML would convert it."""
     (transform,) = load_case("scalars_as_written").transforms
     assert (transform.id, transform.name) == ("0042", "no")
     assert transform.labels == {"team": "007", "on": "yes", "version": "1.10", "when": "2026-11-23", "empty": ""}
@@ -103,7 +103,7 @@ def test_variables_that_are_set() -> None:
 
 
 def test_a_variable_is_expanded_once() -> None:
-    """What a variable holds is not expanded again."""
+    """The value of a variable is not expanded again."""
     config = load("region: eu-west-1\ntransforms: [{id: tfm-1, name: '${A}'}]", A="${B} $$ # x")
     assert config.transforms[0].name == "${B} $$ # x"
     assert load(masked_yaml(config)) == config
@@ -146,7 +146,7 @@ transforms:
 
 
 def test_no_mistakes_that_follow_from_others() -> None:
-    """What follows only from a mistake already named is not reported."""
+    """A mistake that only follows from another one is not reported."""
     assert refusal("region: eu-west-1\naccounts: [{nam: a}]\ntransforms: [{id: tfm-1, account: a}]") == [
         "config.yaml:2:12: accounts[0].name: is required",
         "config.yaml:2:13: accounts[0].nam: unknown key; did you mean name?",
@@ -167,7 +167,7 @@ def test_a_variable_missing_in_two_places() -> None:
     "text", ["[" * 5_000, 'a: "\\UFFFFFFFF"', "a: *b", "a: 'x", "%YAML 9.9\n---\na: b", "a: \ud800"]
 )
 def test_broken_yaml_is_one_line(text: str) -> None:
-    """Whatever is not YAML is said in one line."""
+    """A syntax error of YAML gives one line."""
     (line,) = refusal(text)
     assert line.startswith("config.yaml:")
 
@@ -175,7 +175,7 @@ def test_broken_yaml_is_one_line(text: str) -> None:
 @pytest.mark.parametrize("depth", [1, 5, 9, 100, 350, 400, 1000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")], ids=["lists", "mappings"])
 def test_deep_nesting_is_an_error(depth: int, opening: str, closing: str) -> None:
-    """Nesting of any depth is refused, not followed until the stack ends."""
+    """Deep nesting is an error and does not exhaust the stack."""
     assert refusal(f"region: eu-west-1\ntransforms: [tfm-1]\nweb: {opening * depth}{closing * depth}")
 
 
@@ -187,7 +187,7 @@ def test_aliases_do_not_multiply_the_work() -> None:
 
 
 def test_external_id_is_never_shown() -> None:
-    """The external id is neither on the page, nor in the repr of the configuration, nor in a message."""
+    """Neither the configuration page nor its repr nor a message shows the external id."""
     text = (DATA / "accounts_of_every_kind.ok.yaml").read_text(encoding="utf-8").replace("0123}", "s3cr3t-1d}")
     config = load(text)
     assert config.accounts[1].external_id == "s3cr3t-1d"
@@ -208,7 +208,7 @@ def test_expanded_values_are_never_shown() -> None:
 
 
 def test_hostile_text_stays_on_its_line() -> None:
-    """Control characters in keys and values cannot break a message into two or turn it around."""
+    """Control characters in keys and values cannot split a message or reverse its direction."""
     hostile = '"a\\nconfig.yaml:1:1: forged\\u202e"'
     lines = refusal(f"region: {hostile}\n{hostile}: 1\ntransforms: [tfm-1]")
     assert len(lines) == 2
@@ -238,7 +238,7 @@ WORDS = st.sampled_from([*KEYS, *VALUES, *SIGNS])
 @settings(max_examples=300, deadline=None)
 @given(st.lists(WORDS, max_size=25).map("".join) | st.text(max_size=40))
 def test_any_text_is_a_configuration_or_an_error(text: str) -> None:
-    """No text whatever gets past both: it is a configuration, or an error of printable lines."""
+    """Every text gives a configuration or an error with printable lines."""
     outcome = outcome_of(text)
     if isinstance(outcome, Config):
         assert load(masked_yaml(outcome)) == outcome

@@ -34,28 +34,28 @@ def test_times_as_people_write_them(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", "yesterday", "2h", "ago", "2 hours ago", "2026-13-01", "12:00", "1969-12-31", "-2h ago"]
 )
-def test_what_is_no_time(text: str) -> None:
-    """What is not a time is refused with a predicate that says what is expected."""
+def test_a_text_that_is_not_a_time(text: str) -> None:
+    """A text that is not a time is refused with a predicate that names the expected forms."""
     with pytest.raises(ValueError, match=r"^is (not a time|not a duration|before 1970); expected "):
         parse_time(text)
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 1, 1)), st.integers(-14, 14))  # noqa: DTZ001 - the zone is the other argument
 def test_any_time_with_a_zone_is_that_instant(naive: datetime, hours: int) -> None:
-    """Whatever the zone, a time is read as the instant that it is."""
+    """A time in any zone gives the same instant."""
     moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     assert parse_time(moment.isoformat()) == PointInTime(moment.timestamp(), relative=False)
 
 
 @given(st.integers(0, 250_000_000_000))
-def test_a_stamp_reads_as_what_it_was_made_of(seconds: int) -> None:
-    """A stamp is a time that the command line takes, and the same one."""
+def test_a_formatted_time_can_be_parsed(seconds: int) -> None:
+    """The command line accepts a formatted time, and reads the same instant."""
     assert parse_time(format_time(seconds)).at(NOW) == seconds
 
 
 @given(st.floats(allow_nan=False))
-def test_no_number_is_too_large_for_a_stamp(seconds: float) -> None:
-    """What lies beyond the calendar is shown as a number."""
+def test_any_number_can_be_formatted(seconds: float) -> None:
+    """A time beyond the calendar is shown as a number."""
     assert format_time(seconds).isprintable()
 
 
@@ -73,11 +73,11 @@ def test_no_number_is_too_large_for_a_stamp(seconds: float) -> None:
     ],
 )
 def test_how_long_ago(seconds: float, text: str) -> None:
-    """A distance in time is told in two units at most, and may lie ahead."""
+    """An age has at most two units, and can be in the future."""
     assert format_age(NOW - seconds, NOW) == text
 
 
 @given(st.floats(0, 1e10))
 def test_distances_are_short(seconds: float) -> None:
-    """However far a time lies back, there is little to read."""
+    """The text of an age is short for every distance."""
     assert re.fullmatch(r"(\d+[a-z]){1,2} ago|\d+[ywd](\d+[ywdh]){1,3} ago", format_age(NOW - seconds, NOW))

@@ -23,14 +23,14 @@ STATEFUL: Object = {**MINIMAL, "persistence": {"enabled": True}}
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_lints(name: str, tmp_path: Path) -> None:
-    """Helm has nothing to object to in any scenario."""
+    """`helm lint` passes for every scenario."""
     arguments = ("lint", "--strict", CHART, "--values", scenario(name))
     linted = call("helm", *arguments, folder=tmp_path, environ=private(tmp_path))
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
 def test_valid_objects(tmp_path: Path) -> None:
-    """Kubernetes, the oldest and the newest, and the operator know every field of every scenario, but none mistyped."""
+    """The oldest and the newest Kubernetes and the operator accept every scenario, and refuse a misspelled field."""
     good = [item for name in SCENARIOS for item in template(scenario(name)).objects]
     bad = template(scenario("demo")).text
     for field in ("automountServiceAccountToken:", "scrapeTimeout:"):
@@ -48,12 +48,12 @@ def test_valid_objects(tmp_path: Path) -> None:
 
 
 def test_generated_files() -> None:
-    """Versions, rules, dashboards, schema and README of the chart are what their sources say."""
+    """Versions, rules, dashboards, schema and README of the chart agree with their sources."""
     assert generate.main(["--check"]) == 0
 
 
 def test_every_value_is_explained() -> None:
-    """The README has a row for every value, or for the mapping that it stands in."""
+    """The README has a row for every value, or for the mapping that contains it."""
     table = (CHART / "README.md").read_text()
     explained = set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE))
     leaves = list(paths(yaml.safe_load((CHART / "values.yaml").read_text()), ""))
@@ -88,7 +88,7 @@ class TestRefused:
         ],
     )
     def test_values(self, values: Object, message: str) -> None:
-        """A mistyped value, or values that do not go together, are refused with a sentence that names them."""
+        """A misspelled value, and values that contradict each other, give an error that names them."""
         code, _, errors = run_template(values)
         assert code != 0
         assert message in errors
@@ -97,7 +97,7 @@ class TestRefused:
 @pytest.mark.parametrize("name", SCENARIOS)
 class TestEveryScenario:
     def test_hardened(self, name: str) -> None:
-        """Every container runs as nobody in particular, with nothing to gain and nothing to write on."""
+        """Every container runs without root, without capabilities and with a read-only root file system."""
         rendered = template(scenario(name))
         for pod in (
             rendered.workload["spec"]["template"]["spec"],
@@ -115,7 +115,7 @@ class TestEveryScenario:
             assert context["capabilities"] == {"drop": ["ALL"]}
 
     def test_selectors_never_change(self, name: str) -> None:
-        """What nobody may change later is the same in every version of the chart, and selects the pod."""
+        """The immutable selector is the same in every version of the chart, and selects the pod."""
         workload = template(scenario(name)).workload
         fixed = {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
         selector = workload["spec"]["selector"]["matchLabels"]
@@ -125,7 +125,7 @@ class TestEveryScenario:
             assert set(claim["metadata"]["labels"]) == fixed
 
     def test_one_writer(self, name: str) -> None:
-        """No two pods watch the same transforms or have the same volume, not for a moment when one is replaced."""
+        """Two pods never poll the same transforms or mount the same volume, also while one replaces the other."""
         workload = template(scenario(name)).workload
         if workload["kind"] == "Deployment":
             assert workload["spec"]["replicas"] == 1
@@ -138,7 +138,7 @@ class TestEveryScenario:
             assert claim["spec"]["accessModes"] in (["ReadWriteOncePod"], ["ReadWriteOnce"])
 
     def test_configuration_loads(self, name: str, tmp_path: Path) -> None:
-        """The exporter's own check takes the configuration that the chart writes; its state is where the volume is."""
+        """`check-config` accepts the configuration that the chart writes, and its state file is on the volume."""
         rendered = template(scenario(name))
         mounts = {mount["name"]: mount["mountPath"] for mount in rendered.container["volumeMounts"]}
         for config_map in rendered.all("ConfigMap"):
@@ -157,7 +157,7 @@ class TestEveryScenario:
                 assert f"--config.file={mounts['config']}/config.yaml" in rendered.container["args"]
 
     def test_command_line(self, name: str) -> None:
-        """The exporter takes every flag that the chart passes."""
+        """The exporter accepts every flag that the chart passes."""
         from exporter.cli.parser import parse  # noqa: PLC0415 - only this test needs the parser
 
         parse(template(scenario(name)).container["args"], {})
@@ -165,7 +165,7 @@ class TestEveryScenario:
 
 @pytest.mark.parametrize("page", [CHART / "README.md", ROOT / "docs/helm.md"], ids=lambda page: page.name)
 def test_examples_render(page: Path) -> None:
-    """Every values file and every `--set` in the documentation is one that the chart takes."""
+    """Every values file and every `--set` in the documentation is accepted by the chart."""
     text = page.read_text()
     for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         template({**MINIMAL, **yaml.safe_load(block)})
@@ -176,7 +176,7 @@ def test_examples_render(page: Path) -> None:
 
 
 def test_image_reference() -> None:
-    """A digest wins over a tag, and the global registry over the image's."""
+    """A digest overrides a tag, and the global registry overrides that of the image."""
     assert template(MINIMAL).container["image"] == "ghcr.io/glue-ml-exporter/glue-ml-exporter:0.1.0"
     everything = template(scenario("everything")).container["image"]
     bare = {**MINIMAL, "image": {"registry": "", "repository": "mirror.example.com/glue", "tag": "1"}}
@@ -185,7 +185,7 @@ def test_image_reference() -> None:
 
 
 def test_probes_follow_tls() -> None:
-    """Probes ask over TLS where the exporter serves TLS, and only open the port where clients need a certificate."""
+    """Probes use TLS if the exporter does, and only open the port if clients need a certificate."""
     assert template(MINIMAL).container["livenessProbe"]["httpGet"]["scheme"] == "HTTP"
     tls = template(scenario("tls"))
     assert tls.container["livenessProbe"]["httpGet"] == {"path": "/-/healthy", "port": "metrics", "scheme": "HTTPS"}
@@ -199,7 +199,7 @@ def test_probes_follow_tls() -> None:
 
 
 def test_web_configuration(tmp_path: Path) -> None:
-    """The web configuration reads the certificate from where the chart mounts it, and the exporter takes it."""
+    """The web configuration names the path at which the chart mounts the certificate, and the exporter accepts it."""
     rendered = template(scenario("tls"))
     secret = next(secret for secret in rendered.all("Secret") if secret["metadata"]["name"].endswith("-web"))
     web = yaml.safe_load(secret["stringData"]["web-config.yml"])
@@ -232,7 +232,7 @@ class TestReload:
         assert checksum() != checksum(config=other)
 
     def test_auto(self) -> None:
-        """By default a changed configuration replaces no pod: the exporter looks itself."""
+        """By default a changed configuration replaces no pod, because the exporter reloads it."""
         one = template(MINIMAL).workload
         other = template({"config": {**MINIMAL["config"], "polling": {"interval": "2m"}}}).workload
         assert one == other
@@ -240,7 +240,7 @@ class TestReload:
 
 
 def test_stable_target() -> None:
-    """A restart changes no label of the target, and `job` is what the rules look for."""
+    """A restart changes no label of the target, and `job` has the value that the rules use."""
     for name, kind, key in (
         ("demo", "ServiceMonitor", "endpoints"),
         ("production", "ServiceMonitor", "endpoints"),
@@ -256,7 +256,7 @@ def test_stable_target() -> None:
 
 
 def test_scraped_once() -> None:
-    """Of the two Services of a StatefulSet the ServiceMonitor selects one."""
+    """The ServiceMonitor selects only one of the two Services of a StatefulSet."""
     rendered = template(scenario("production"))
     selector = rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
     services = rendered.all("Service")
@@ -268,7 +268,7 @@ def test_scraped_once() -> None:
 
 
 def test_limits_of_a_scrape() -> None:
-    """A scrape is limited as the values say, and only where they say so."""
+    """A scrape has exactly the limits that the values set."""
     limits = {"sampleLimit": 500000, "labelLimit": 40, "labelNameLengthLimit": 200, "labelValueLengthLimit": 1000}
     assert limits.items() <= template(scenario("everything")).one("ServiceMonitor")["spec"].items()
     assert not limits.keys() & template(scenario("tls")).one("ServiceMonitor")["spec"].keys()
@@ -277,7 +277,7 @@ def test_limits_of_a_scrape() -> None:
 class TestShards:
     @pytest.mark.parametrize("persistence", [False, True])
     def test_pods(self, persistence: bool) -> None:
-        """Shards are the pods of a StatefulSet, whose names do not change; volumes each has where state is kept."""
+        """Shards are the pods of a StatefulSet with stable names. Each has a volume if state is kept."""
         rendered = template({**MINIMAL, "shards": 3, "persistence": {"enabled": persistence}})
         spec = rendered.one("StatefulSet")["spec"]
         assert spec["replicas"] == 3
@@ -285,7 +285,7 @@ class TestShards:
         assert ("volumeClaimTemplates" in spec) == persistence
 
     def test_spread(self) -> None:
-        """A constraint of the topology is about this release's pods unless it says otherwise."""
+        """A topology constraint without a selector selects the pods of this release."""
         constraint = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
         own = {"labelSelector": {"matchLabels": {"a": "b"}}}
         rendered = template({**MINIMAL, "shards": 2, "topologySpreadConstraints": [constraint, {**constraint, **own}]})
@@ -295,7 +295,7 @@ class TestShards:
 
 
 def test_inside_another_chart(tmp_path: Path) -> None:
-    """The chart can be a part of another one, whose global values are none of its business."""
+    """The chart can be part of another one, and ignores the global values of that chart."""
     umbrella = tmp_path / "umbrella"
     shutil.copytree(CHART, umbrella / "charts/glue-ml-exporter")
     (umbrella / "Chart.yaml").write_text("{apiVersion: v2, name: umbrella, version: 1.0.0}")
@@ -306,7 +306,7 @@ def test_inside_another_chart(tmp_path: Path) -> None:
 
 
 def test_network_policy() -> None:
-    """The demo reaches nobody; production names, HTTPS and Pod Identity, and only scrapers and tests reach it."""
+    """The demo sends no traffic, production only to DNS, HTTPS and Pod Identity. Only scrapers and tests reach it."""
     assert template(scenario("demo")).one("NetworkPolicy")["spec"]["egress"] == []
     spec = template(scenario("production")).one("NetworkPolicy")["spec"]
     assert [[port["port"] for port in rule["ports"]] for rule in spec["egress"]] == [[53, 53], [443], [80]]
@@ -317,7 +317,7 @@ def test_network_policy() -> None:
 
 
 def test_helm_test(tmp_path: Path) -> None:
-    """What `helm test` runs finds a serving exporter good, and something else at its address not."""
+    """`helm test` succeeds with a running exporter, and fails if another server has its address."""
     (container,) = template(MINIMAL).one("Pod")["spec"]["containers"]
     assert container["command"][1:] == ["-c"]
     script, url = container["args"]
@@ -334,7 +334,7 @@ def test_helm_test(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_notes(name: str, tmp_path: Path) -> None:
-    """After an installation the user reads what to do next, with the names of this release."""
+    """The notes after an installation give the next steps with the names of this release."""
     chart = shutil.copytree(CHART, tmp_path / "chart")
     (chart / "templates/NOTES.txt").rename(chart / "notes")
     shown = 'kind: Notes\ntext: {{ tpl (.Files.Get "notes") . | quote }}\n'

@@ -37,14 +37,14 @@ class TestRules:
         ],
     )
     def test_thresholds(self, changed: Object) -> None:
-        """A threshold set as a value has the effect that it has in thresholds.toml."""
+        """A threshold has the same effect as a value of the chart and in thresholds.toml."""
         values = {camel(name): value for name, value in changed.items()}
         rendered = template({**MINIMAL, "prometheusRule": {"enabled": True, "thresholds": values}})
         settings = tomllib.loads(THRESHOLDS.read_text())
         assert rules(rendered) == generated(Thresholds.model_validate({**settings, **changed}))
 
     def test_every_duration(self) -> None:
-        """Every threshold that is a duration can be set, in whatever units."""
+        """Every threshold that is a duration accepts all units."""
         settings = tomllib.loads(THRESHOLDS.read_text())
         changed = {name: "1h30m15s" for name, value in settings.items() if re.fullmatch(r"\d+[smhdw]", str(value))}
         assert len(changed) > 10
@@ -53,7 +53,7 @@ class TestRules:
         assert rules(rendered) == generated(Thresholds.model_validate({**settings, **changed}))
 
     def test_switches(self) -> None:
-        """Groups and alerts can be left out, and every alert takes the labels that are asked for."""
+        """Groups and alerts can be left out, and labels can be added to every alert."""
         production = rules(template(scenario("production")))
         alerts = {rule["alert"]: rule for group in production for rule in group["rules"] if "alert" in rule}
         assert "GlueMLTransformNotReady" not in alerts
@@ -61,7 +61,7 @@ class TestRules:
         assert [group["name"] for group in rules(template(scenario("everything")))] == ["glue-ml-transforms"]
 
     def test_promtool(self, tmp_path: Path) -> None:
-        """Prometheus takes the rules of every scenario that has some."""
+        """Prometheus accepts the rules of every scenario that has rules."""
         for name in ("production", "everything"):
             (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"groups": rules(template(scenario(name)))}))
             checked = run(tool("promtool", version="3"), "check", "rules", f"{name}.yaml", folder=tmp_path)

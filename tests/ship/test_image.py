@@ -20,12 +20,12 @@ from tests.web.serving import FakeBackend, serving
 HEALTHCHECK = ROOT / "packaging/image/healthcheck.py"
 HOME = "/opt/glue-ml-exporter"
 EXPORTER_MEGABYTES = 65
-"""What the exporter and its dependencies may add to the base image; 59 MB when this was written."""
+"""Maximum size that the exporter and its dependencies add to the base image; measured: 59 MB."""
 
 
 @pytest.mark.slow
 def test_dockerfile_lints(tmp_path: Path) -> None:
-    """The Dockerfile has nothing that hadolint objects to."""
+    """Hadolint accepts the Dockerfile."""
     linted = call("hadolint", ROOT / "Dockerfile", folder=tmp_path)
     assert (linted.returncode, linted.stdout) == (0, "")
 
@@ -72,7 +72,7 @@ def check_configuration(config: Mapping[str, Any]) -> None:
 
 
 def check_contents(root: Path) -> None:
-    """Check that nothing is left that builds or installs, nor a cache, nor a file that the user cannot read."""
+    """Check that the image has no build tools, no installer, no cache, and no file that the user cannot read."""
     packages = {path.name for path in root.glob("opt/glue-ml-exporter/lib/python3*/site-packages/*")}
     assert {"boto3", "exporter"} <= packages
     assert not packages & {"pip", "setuptools", "wheel", "hatchling", "editables"}
@@ -85,7 +85,7 @@ def check_contents(root: Path) -> None:
 
 
 def check_size(root: Path) -> None:
-    """Check that the exporter with its dependencies adds no more to the base than when its size was stated."""
+    """Check that the exporter and its dependencies add no more than the stated size to the base image."""
     files = [path for path in root.glob("opt/**/*") if path.is_file() and not path.is_symlink()]
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     print(f"{megabytes:.1f} MB in {len(files)} files on top of the base")
@@ -93,7 +93,7 @@ def check_size(root: Path) -> None:
 
 
 def check_reads_its_configuration(root: Path, config: Mapping[str, Any], folder: Path) -> None:
-    """Check that it reads /etc/glue-ml-exporter/config.yaml without being told to."""
+    """Check that the default configuration file is /etc/glue-ml-exporter/config.yaml."""
     etc = folder / "etc"
     etc.mkdir()
     (etc / "config.yaml").write_text("region: eu-west-1\ntransforms: [tfm-0123456789abcdef]\n")
@@ -104,7 +104,7 @@ def check_reads_its_configuration(root: Path, config: Mapping[str, Any], folder:
 
 
 def check_serves_and_stops(root: Path, config: Mapping[str, Any], folder: Path) -> None:
-    """Check that the demo serves from an immutable root, as nobody in particular, until it is asked to stop."""
+    """Check that the demo serves from a read-only root as an arbitrary user until SIGTERM."""
     port = free_port()
     arguments = ["demo", f"--web.listen-address=127.0.0.1:{port}"]
     container = Container(folder / "demo", root, config, arguments=arguments)
@@ -149,7 +149,7 @@ class TestHealthcheck:
     @pytest.mark.parametrize("client", ["NoClientCert", "RequireAndVerifyClientCert"])
     @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
     def test_tls(self, client: str, version: str, tmp_path: Path) -> None:
-        """It finds a server that speaks TLS healthy, even if that wants certificates of clients, which it has not."""
+        """A server with TLS is healthy, even if it requires client certificates, which the check does not have."""
         authority = trustme.CA()
         certificate = authority.issue_cert("somewhere.example")
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -163,14 +163,14 @@ class TestHealthcheck:
             assert checked.exit_code == 0, checked.stderr
 
     def test_ill(self, tmp_path: Path) -> None:
-        """A server whose poll loop is dead is found unhealthy, with the status that it answers."""
+        """A server with a dead poll loop is unhealthy, and the output has its status code."""
         with serving(FakeBackend(alive=False)) as served:
             checked = self.healthcheck(tmp_path, served.port)
             assert checked.exit_code == 1
             assert re.fullmatch(rf"127.0.0.1:{served.port}: .*503.*\n", checked.stderr)
 
     def test_silent(self, tmp_path: Path) -> None:
-        """Where nobody listens the health check fails and says why in one line."""
+        """If no server listens, the health check fails and gives the reason in one line."""
         port = free_port()
         checked = self.healthcheck(tmp_path, port)
         assert checked.exit_code == 1

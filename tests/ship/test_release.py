@@ -14,7 +14,7 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 @pytest.mark.slow
 def test_workflows_lint(tmp_path: Path) -> None:
-    """Neither actionlint nor zizmor has anything to object to in the workflows."""
+    """Actionlint and zizmor accept the workflows."""
     linted = call("actionlint", *WORKFLOWS, folder=tmp_path)
     assert linted.returncode == 0, linted.stdout
     judged = call("zizmor", "--offline", "--no-progress", "--persona=regular", ROOT / ".github", folder=tmp_path)
@@ -23,7 +23,7 @@ def test_workflows_lint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_are_pinned(path: Path) -> None:
-    """Every action is named by its full commit, with the version beside it, and nothing is granted to all jobs."""
+    """Every action is named by its full commit, with its version in a comment, and no permission is for all jobs."""
     text = path.read_text()
     uses = re.findall(r"uses: (.*)", text)
     assert uses
@@ -32,7 +32,7 @@ def test_actions_are_pinned(path: Path) -> None:
 
 
 def test_version_in_one_place() -> None:
-    """The version stands in the package alone; chart, wheel and image take it from there."""
+    """Only the package contains the version; chart, wheel and image read it from there."""
     chart = yaml.safe_load((ROOT / "helm/glue-ml-exporter/Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
     assert __version__ not in (ROOT / "pyproject.toml").read_text()
@@ -40,7 +40,7 @@ def test_version_in_one_place() -> None:
 
 
 def test_licences(tmp_path: Path) -> None:
-    """The list of licences names every locked dependency, and none is unknown or forbids to ship it."""
+    """The list of licences names every locked dependency, and each licence is known and permits distribution."""
     checked = run(sys.executable, ROOT / "packaging/licences.py", "--check", folder=tmp_path)
     assert checked.exit_code == 0, checked.stderr
     stated = re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "docs/licences.md").read_text(), re.MULTILINE)[1:]

@@ -32,7 +32,7 @@ def analyze(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess
 
 
 def test_units_verify(units: Path) -> None:
-    """The systemd of Debian finds nothing wrong with the units."""
+    """Systemd of Debian accepts the units."""
     names = ("glue-ml-exporter.service", "glue-ml-exporter.socket")
     verified = analyze("verify", "--man=no", *(units / name for name in names), folder=units)
     ours = [line for line in (verified.stdout + verified.stderr).splitlines() if "glue-ml-exporter" in line]
@@ -53,7 +53,7 @@ def test_drop_ins_of_the_documentation(kind: str, units: Path) -> None:
 
 
 def test_exposure(units: Path) -> None:
-    """The service is exposed no more than the documentation says, by systemd's own measure."""
+    """`systemd-analyze security` gives an exposure of at most the documented figure."""
     service = units / "glue-ml-exporter.service"
     judged = analyze("security", "--offline=yes", f"--threshold={WORST_EXPOSURE}", service, folder=units)
     assert judged.returncode == 0, judged.stdout
@@ -63,14 +63,14 @@ def test_exposure(units: Path) -> None:
 
 
 def test_verification_can_fail(units: Path) -> None:
-    """A mistyped directive is found."""
+    """A misspelled directive fails the verification."""
     service = units / "glue-ml-exporter.service"
     service.write_text(service.read_text().replace("ProtectClock=", "ProtectClok="))
     assert "ProtectClok" in analyze("verify", "--man=no", service, folder=units).stderr
 
 
 def test_socket_activation(tmp_path: Path) -> None:
-    """The exporter serves on the socket that systemd opened, whatever its own flags say."""
+    """The exporter serves on the socket that systemd opened, and ignores its listen addresses."""
     port = free_port()
     activate = tool("systemd-socket-activate")
     command = (activate, f"--listen=127.0.0.1:{port}", "--setenv=PYTHONPATH", *EXPORTER, "demo")
@@ -139,7 +139,7 @@ class TestConfined:
             assert (tmp_path / "state.db").stat().st_size > 0
 
     def test_the_confinement_confines(self, tmp_path: Path) -> None:
-        """What the unit denies fails in the same confinement: to change the owner of a file, and a raw socket."""
+        """In the same confinement, a change of a file's owner and a raw socket fail, because the unit denies them."""
         for attempt in ("os.chown('.', 0, 0)", "socket.socket(socket.AF_PACKET)", "os.setpriority(0, 0, 5)"):
             code = f"import os, socket\n{attempt}"
             tried = run(*self.confined(tmp_path, sys.executable, "-c", code), folder=tmp_path)

@@ -38,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_environment(wheel: Path, tmp_path: Path) -> None:
-    """The wheel and what the lock names are all it takes to run the demo, and the bill of materials says just that."""
+    """The wheel and the locked packages are enough to run the demo, and the bill of materials lists exactly these."""
     made = run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", folder=tmp_path, timeout=60)
     assert made.exit_code == 0, made.stderr
     python = tmp_path / "venv/bin/python"
@@ -53,7 +53,7 @@ def test_environment(wheel: Path, tmp_path: Path) -> None:
 
 
 def check_demo(command: Path, folder: Path) -> None:
-    """Check that the demo serves metrics, and stops when it is asked to."""
+    """Check that the demo serves metrics, and stops on SIGTERM."""
     with Process(command, "demo", "--web.listen-address=127.0.0.1:0", folder=folder) as exporter:
         address = exporter.wait_for_output(r"addresses=(\S+)", timeout=30)[1]
         wait_for_answer(f"http://{address}/-/ready")
@@ -89,7 +89,7 @@ def test_wheel_contents(wheel: Path) -> None:
 
 
 def test_sdist(wheel: Path, tmp_path: Path) -> None:
-    """The sdist has all that the tests look at, and the wheel that is built from it is the wheel of the repository."""
+    """The sdist has all files that the tests read, and gives the same wheel as the repository."""
     with tarfile.open(build("sdist", ROOT, tmp_path)) as sdist:
         names = {name.partition("/")[2].partition("/")[0] for name in sdist.getnames()}
         sdist.extractall(tmp_path, filter="data")

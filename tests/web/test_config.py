@@ -51,7 +51,7 @@ def problems(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{path}:").strip() for line in str(caught.value).splitlines()]
 
 
-def test_an_empty_file_means_nothing(folder: Path) -> None:
+def test_an_empty_file_sets_nothing(folder: Path) -> None:
     """Without settings there is no TLS, no password, no limit."""
     settings = WebConfig(write(folder, "")).current
     assert settings.tls is None
@@ -60,8 +60,8 @@ def test_an_empty_file_means_nothing(folder: Path) -> None:
     assert settings.bucket is None
 
 
-def test_everything_that_is_possible(folder: Path) -> None:
-    """Every key that can be honoured is, relative paths beginning at the file."""
+def test_every_key(folder: Path) -> None:
+    """Every key has its effect. Relative paths start at the folder of the file."""
     settings = WebConfig(
         write(
             folder,
@@ -117,8 +117,8 @@ def test_defaults_of_tls(folder: Path) -> None:
     assert tls.context.options & ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
-def test_certificate_and_key_may_stand_in_the_file(folder: Path) -> None:
-    """The inline form is taken too."""
+def test_inline_certificate_and_key(folder: Path) -> None:
+    """Certificates and key can be given inline."""
 
     def block(name: str) -> str:
         return "|\n" + "".join(f"    {line}\n" for line in (folder / name).read_text().splitlines())
@@ -201,13 +201,13 @@ TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  "
     ],
 )
 def test_mistakes_are_errors_with_their_place(folder: Path, text: str, expected: str) -> None:
-    """What is wrong, or cannot be honoured, is refused in one line that says where and what was expected."""
+    """A wrong or unsupported setting gives one line with its place and the expected value."""
     lines = problems(folder, text)
     assert any(expected in line for line in lines), lines
 
 
-def test_an_encrypted_key_is_refused_and_no_passphrase_is_asked_for(folder: Path) -> None:
-    """Nobody sits at a terminal."""
+def test_an_encrypted_key_is_refused_without_a_prompt(folder: Path) -> None:
+    """OpenSSL must not prompt for a passphrase, because a service has no terminal."""
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - slow to import, needed once
 
     key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
@@ -221,8 +221,8 @@ def test_an_encrypted_key_is_refused_and_no_passphrase_is_asked_for(folder: Path
     assert "key is encrypted" in problems(folder, TLS)[0]
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(folder: Path) -> None:
-    """One run of the check shows everything."""
+def test_all_mistakes_are_listed_in_the_order_of_the_file(folder: Path) -> None:
+    """One check lists every mistake."""
     lines = problems(folder, "basic_auth_users: {a: b}\nrate_limit: {burst: 0}\nmore: 1\n")
     assert [line.split(":")[0] for line in lines] == ["1", "2", "3"] or len(lines) >= 3
     assert lines == sorted(lines)
@@ -235,7 +235,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_no_secret_is_ever_printed(folder: Path) -> None:
-    """Hashes and keys stay out of messages, wherever they were put by mistake."""
+    """No message contains a hash or a key, even if it is in the wrong place of the file."""
     key = (folder / "key.pem").read_text()
     secret = key.splitlines()[1]
     texts = [
@@ -253,8 +253,8 @@ def test_no_secret_is_ever_printed(folder: Path) -> None:
         assert secret not in shown
 
 
-def test_a_change_is_taken_over_when_it_has_settled(folder: Path) -> None:
-    """Users are re-read; a file is used when it was seen twice in the same state."""
+def test_a_change_takes_effect_at_the_second_refresh(folder: Path) -> None:
+    """A changed file takes effect after two refreshes have seen the same content."""
     path = write(folder, f"basic_auth_users: {{alice: {HASH}}}")
     web = WebConfig(path)
     before = web.current
@@ -267,7 +267,7 @@ def test_a_change_is_taken_over_when_it_has_settled(folder: Path) -> None:
     assert web.current.users == {"bob": OTHER_HASH}
 
 
-def test_a_renewed_certificate_is_taken_over(folder: Path, ca: trustme.CA) -> None:
+def test_a_renewed_certificate_takes_effect(folder: Path, ca: trustme.CA) -> None:
     """New certificate files make a new context."""
     web = WebConfig(write(folder, TLS))
     before = web.current.tls
@@ -293,8 +293,8 @@ def test_a_swapped_link_is_noticed(folder: Path, ca: trustme.CA, tmp_path: Path)
     assert web.current.tls is not before
 
 
-def test_what_cannot_be_used_leaves_the_old_settings(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A broken change is told and logged once, by its place and without secrets; the next good one is taken over."""
+def test_an_invalid_change_keeps_the_old_settings(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An invalid change is reported and logged once, without secrets. The next valid change takes effect."""
     loads: list[bool] = []
     web = WebConfig(write(folder, f"basic_auth_users: {{alice: {HASH}}}"), loads.append)
     before = web.current
@@ -312,7 +312,7 @@ def test_what_cannot_be_used_leaves_the_old_settings(folder: Path, caplog: pytes
     assert loads == [True, False, True]
 
 
-def test_a_file_that_vanishes_leaves_the_old_settings(folder: Path) -> None:
+def test_a_removed_file_keeps_the_old_settings(folder: Path) -> None:
     """A removed file does not open the server."""
     path = write(folder, f"basic_auth_users: {{alice: {HASH}}}")
     loads: list[bool] = []
@@ -324,8 +324,8 @@ def test_a_file_that_vanishes_leaves_the_old_settings(folder: Path) -> None:
     assert loads == [True, False]
 
 
-def test_half_of_a_renewal_heals_itself(folder: Path, ca: trustme.CA) -> None:
-    """A certificate whose key is not there yet waits for it."""
+def test_a_certificate_without_its_new_key_waits_for_it(folder: Path, ca: trustme.CA) -> None:
+    """If the new certificate arrives before its key, the old pair stays in use until the key arrives."""
     loads: list[bool] = []
     web = WebConfig(write(folder, TLS), loads.append)
     before = web.current.tls
@@ -344,8 +344,8 @@ def test_half_of_a_renewal_heals_itself(folder: Path, ca: trustme.CA) -> None:
     assert loads == [True, False, True]
 
 
-def test_a_rate_limit_lives_through_other_changes(folder: Path) -> None:
-    """What was used of a limit stays used when something else changes, and begins anew when the limit itself does."""
+def test_a_rate_limit_keeps_its_tokens_over_other_changes(folder: Path) -> None:
+    """A reload keeps the tokens of a rate limit, unless the limit itself changes."""
     limit = "rate_limit: {interval: 1h, burst: 1}\n"
     web = WebConfig(write(folder, limit))
     bucket = web.current.bucket
