@@ -159,7 +159,7 @@ MUTANTS = (
         "exposition/initial_values",
         "self.served: dict[Series, Total] = dict(recorded)",
         "self.served: dict[Series, Total] = {}",
-        found_by="exposition/test_initial_values",
+        found_by="exposition/test_served_record",
     ),
     Mutant(
         "begin at nothing when a transform returns",
@@ -180,7 +180,7 @@ MUTANTS = (
         "exposition/publisher",
         "if not publication.recorded or variant not in publication.bodies:",
         "if variant not in publication.bodies:",
-        found_by="exposition/test_initial_values",
+        found_by="exposition/test_served_record",
     ),
     Mutant(
         "store what was forgotten",
@@ -201,7 +201,7 @@ MUTANTS = (
         "state/store",
         "        self._incomplete.add(transform_id)\n",
         "",
-        found_by="exposition/test_initial_values",
+        found_by="exposition/test_served_record",
     ),
     Mutant(
         "take a scrape without counters for one that has seen their base",

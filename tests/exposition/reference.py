@@ -1,4 +1,4 @@
-"""The same families, put together with prometheus_client from a reading of the interface's table. No tests here."""
+"""The same metrics, made with prometheus_client from the promised names and meanings. No tests here."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ Sample = tuple[dict[str, str], float]
 
 
 class Families:
-    """A registry, as far as prometheus_client's generators ask."""
+    """A registry with the only method that the generators of prometheus_client call."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self.families = list(families)
@@ -32,14 +32,14 @@ class Families:
 
 
 def rendered(snapshots: list[TransformSnapshot], text_format: TextFormat) -> str:
-    """Give what prometheus_client prints for these pictures."""
+    """Give the text that prometheus_client prints for these snapshots."""
     if text_format is TextFormat.OPENMETRICS:
         return openmetrics.generate_latest(Families(families(snapshots, created=True))).decode()
     return text.generate_latest(Families(families(snapshots, created=False))).decode()
 
 
 def families(snapshots: list[TransformSnapshot], *, created: bool) -> Iterator[Metric]:
-    """Yield the families in their order; with `created` the `_created` samples of the pictures that want them."""
+    """Yield the metrics in their order; `created` adds the `_created` samples of snapshots that have them turned on."""
     for name in ORDER:
         if name.endswith("_total"):
             yield counters(name, snapshots, created=created)

@@ -1,4 +1,4 @@
-"""Pictures to show, made by hand or drawn by hypothesis, and how to look at what is served. No tests here."""
+"""Snapshots of transforms, made by hand or drawn by hypothesis, and ways to read what is served. No tests here."""
 
 import gzip
 import itertools
@@ -16,7 +16,7 @@ from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.counting.run_kinds import KNOWN_KINDS
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.initial_values import FIRST_SERIES, InitialValues
-from exporter.exposition.publisher import Exposition
+from exporter.exposition.publisher import Exposition, Scrape
 from exporter.exposition.snapshot import PollResult, TransformSnapshot
 from exporter.model.task_run import FINAL_STATUSES, STATUSES, TASK_TYPES
 from exporter.model.transform import Details, Lane, Target
@@ -27,22 +27,23 @@ BOUNDS = (30.0, 60.0, 3600.0)
 LANE = Lane("default", "eu-west-1")
 VARIANTS = list(itertools.product(TextFormat, Encoding))
 FAILED = Series("finished", "FIND_MATCHES", "FAILED")
+FINISHED = "glue_ml_task_runs_finished_total"
 EXECUTION = Series("execution", "FIND_MATCHES", "FAILED")
 NO_RUNS = GaugeValues(dict.fromkeys(KNOWN_KINDS, 0), {}, {})
 
 
-def free_births(**changes: Any) -> InitialValues:
-    """Give births that hold nothing back."""
+def unheld(**changes: Any) -> InitialValues:
+    """Give initial values that hold no series at its base value."""
     return InitialValues(**{"scrapes": 0, "timeout": 300.0, "created_at": 1.0} | changes)
 
 
-def held_births(**changes: Any) -> InitialValues:
-    """Give births that hold each series back for one scrape."""
-    return free_births(**{"scrapes": 1} | changes)
+def held(**changes: Any) -> InitialValues:
+    """Give initial values that hold each series at its base value for one scrape."""
+    return unheld(**{"scrapes": 1} | changes)
 
 
 def snapshot(transform_id: str = "tfm-1", **changes: Any) -> TransformSnapshot:
-    """Give the picture of a transform that was polled well and has had no runs, but for the `changes`."""
+    """Give the snapshot of a transform after a successful poll that found no runs, with the `changes`."""
     plain = TransformSnapshot(
         target=Target(transform_id, LANE),
         account_id="",
@@ -50,7 +51,7 @@ def snapshot(transform_id: str = "tfm-1", **changes: Any) -> TransformSnapshot:
         gauge_values=NO_RUNS,
         latest={},
         has_baseline=True,
-        initial_values=free_births(),
+        initial_values=unheld(),
         bounds=BOUNDS,
         created=False,
         details=None,
@@ -59,7 +60,7 @@ def snapshot(transform_id: str = "tfm-1", **changes: Any) -> TransformSnapshot:
 
 
 def observed(*seconds: float) -> Histogram:
-    """Give the histogram over `BOUNDS` that has seen these values."""
+    """Give the histogram over `BOUNDS` that has observed these values."""
     histogram = Histogram.empty(BOUNDS)
     for number, value in enumerate(seconds):
         histogram = histogram.plus(Exemplar(f"tsk-{number}", value, 1000.0 + number), BOUNDS)
@@ -67,7 +68,7 @@ def observed(*seconds: float) -> Histogram:
 
 
 def silent_telemetry() -> Telemetry:
-    """Give telemetry that adds nothing to a scrape."""
+    """Give telemetry that adds no metrics to a scrape."""
     telemetry = Telemetry(process=False)
     telemetry.add_state_metrics()
     telemetry.registry = CollectorRegistry()
@@ -75,12 +76,12 @@ def silent_telemetry() -> Telemetry:
 
 
 def exposition(state: StateFile | None = None) -> Exposition:
-    """Give an exposition of nothing but what is put in."""
+    """Give an exposition that shows only the transforms that a test puts in."""
     return Exposition(silent_telemetry(), state)
 
 
 def shown(*snapshots: TransformSnapshot, totals: Mapping[Series, Total] | None = None) -> Exposition:
-    """Give an exposition of these pictures, all with the same `totals`."""
+    """Give an exposition of these snapshots, all with the same `totals`."""
     exposed = exposition()
     for each in snapshots:
         exposed.update(each, totals or {})
@@ -88,7 +89,7 @@ def shown(*snapshots: TransformSnapshot, totals: Mapping[Series, Total] | None =
 
 
 def body(exposed: Exposition, text_format: TextFormat = TextFormat.TEXT, encoding: Encoding = Encoding.IDENTITY) -> str:
-    """Publish, scrape, and give the text that the client reads; nobody is told that it was sent."""
+    """Publish, scrape, and give the text that a client reads; the scrape does not count as sent."""
     exposed.publish()
     scrape = exposed.scrape(text_format, encoding) or exposed.prepare_scrape(text_format, encoding)
     sent = b"".join(scrape.chunks)
@@ -97,7 +98,7 @@ def body(exposed: Exposition, text_format: TextFormat = TextFormat.TEXT, encodin
 
 
 def samples(text: str, name: str) -> dict[str, float]:
-    """Give the samples of one name: what stands between the braces, and the value without exemplar."""
+    """Give the samples of one name: the text between the braces, and the value without its exemplar."""
     lines = [line.removeprefix(name + "{") for line in text.splitlines() if line.startswith(name + "{")]
     found = [line.rpartition(" # {")[0] or line for line in lines]
     return {labels: float(value) for labels, _, value in (line.rpartition("} ") for line in found)}
@@ -107,6 +108,31 @@ def value(text: str, name: str, *labels: str) -> float:
     """Give the only sample of this name whose labels contain all of `labels`."""
     (found,) = [number for text, number in samples(text, name).items() if all(label in text for label in labels)]
     return found
+
+
+def begin_scrape(exposed: Exposition) -> Scrape:
+    """Begin a scrape of the plain text format; the test decides whether it ends."""
+    variant = (TextFormat.TEXT, Encoding.IDENTITY)
+    return exposed.scrape(*variant) or exposed.prepare_scrape(*variant)
+
+
+def scrape(exposed: Exposition, *, sent: bool = True) -> str:
+    """Publish, scrape to the end unless `sent` is false, and give the text."""
+    exposed.publish()
+    answer = begin_scrape(exposed)
+    if sent:
+        answer.sent()
+    return text_of(answer)
+
+
+def text_of(answer: Scrape) -> str:
+    """Give the text of a scrape in the plain text format."""
+    return b"".join(answer.chunks).decode()
+
+
+def failures(text: str) -> float:
+    """Give the counter of FIND_MATCHES runs that have failed, of the only transform."""
+    return value(text, FINISHED, 'status="FAILED"', "FIND_MATCHES")
 
 
 # -- drawn by hypothesis ----------------------------------------------------------------------------------------------
@@ -211,7 +237,7 @@ def all_totals(bounds: tuple[float, ...]) -> st.SearchStrategy[dict[Series, Tota
 
 @st.composite
 def shows(draw: st.DrawFn, transform_id: str | None = None) -> tuple[TransformSnapshot, dict[Series, Total]]:
-    """Draw a picture, and the totals of its ledger."""
+    """Draw a snapshot and the totals of its ledger."""
     bounds = draw(bucket_bounds)
     target = Target(
         draw(filled_words) if transform_id is None else transform_id,
@@ -226,7 +252,7 @@ def shows(draw: st.DrawFn, transform_id: str | None = None) -> tuple[TransformSn
         gauge_values=draw(st.none() | views),
         latest=draw(st.dictionaries(task_types, latests, max_size=3)),
         has_baseline=draw(st.booleans()),
-        initial_values=free_births(created_at=draw(times)),
+        initial_values=unheld(created_at=draw(times)),
         bounds=bounds,
         created=draw(st.booleans()),
         details=draw(st.none() | some_details),

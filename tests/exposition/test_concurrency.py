@@ -1,4 +1,4 @@
-"""Polls and scrapes at once: each scrape is one whole publication."""
+"""Polls and scrapes at the same time: each scrape shows one whole publication."""
 
 import gzip
 import itertools
@@ -22,28 +22,28 @@ from exporter.exposition.publisher import Exposition
 from exporter.exposition.snapshot import PollResult
 from exporter.model.transform import Details
 from exporter.state.store import open_state
-from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, VARIANTS, exposition, free_births, observed, snapshot
-from tests.exposition.test_initial_values import polled
+from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, VARIANTS, exposition, observed, snapshot, unheld
+from tests.exposition.test_served_record import polled
 
 TRANSFORMS = [f"tfm-{number}" for number in range(GROUP_SIZE + 3)]
 SAMPLE = re.compile(r'^(glue_ml_[a-z0-9_]+)\{(.*)transform_id="([^"]+)".*?\} (\S+)', re.MULTILINE)
-TELLING = {
+NUMBERED = {
     "glue_ml_task_runs_finished_total": 'status="FAILED",task_type="FIND_MATCHES"',
     "glue_ml_task_runs": 'status="FAILED",task_type="FIND_MATCHES"',
     "glue_ml_task_run_last_start_timestamp_seconds": 'task_type="FIND_MATCHES"',
     "glue_ml_transform_training_labels": "",
     "glue_ml_transform_last_poll_timestamp_seconds": "",
 }
-"""Samples that a poll sets to its own number."""
+"""Samples that the n-th poll sets to n."""
 
 
 class Polls:
-    """Polls one transform again and again; its n-th poll sets everything to n."""
+    """Repeated polls of one transform; the n-th poll sets all values to n."""
 
     def __init__(self, exposed: Exposition, name: str) -> None:
         self.exposed = exposed
         self.name = name
-        self.initial_values = free_births()
+        self.initial_values = unheld()
         self.number = 0
 
     def poll(self) -> None:
@@ -68,17 +68,17 @@ def read(exposed: Exposition, variant: tuple[TextFormat, Encoding]) -> str:
 
 
 def numbers(text: str) -> dict[str, set[float]]:
-    """Give, by transform, all the numbers of polls that its samples tell."""
+    """Give the numbers of the polls that the samples show, by transform."""
     found = defaultdict(set)
     for name, labels, transform, value in SAMPLE.findall(text):
-        if name in TELLING and labels.rstrip(",") == TELLING[name]:
+        if name in NUMBERED and labels.rstrip(",") == NUMBERED[name]:
             found[transform].add((name, float(value)))
-    assert all(len(samples) == len(TELLING) for samples in found.values())
+    assert all(len(samples) == len(NUMBERED) for samples in found.values())
     return {transform: {value for _, value in samples} for transform, samples in found.items()}
 
 
 def together(*works: Callable[[], None]) -> None:
-    """Run each work in a thread of its own, and raise what any of them raises."""
+    """Run each work in a thread, and raise the first exception of any of them."""
     raised: list[BaseException] = []
 
     def guarded(work: Callable[[], None]) -> None:
@@ -99,7 +99,7 @@ def together(*works: Callable[[], None]) -> None:
 
 @pytest.mark.slow
 def test_each_scrape_is_one_whole_publication() -> None:
-    """Whatever polls and scrapes do at once, a scrape shows all families of one moment, and counters never fall."""
+    """During polls, every scrape shows all metrics of a transform as of the same poll, and no counter falls."""
     exposed = exposition()
     polls = [Polls(exposed, name) for name in TRANSFORMS]
     for each in polls:
@@ -142,7 +142,7 @@ def test_each_scrape_is_one_whole_publication() -> None:
 
 @pytest.mark.slow
 def test_transforms_come_and_go_under_scrapes() -> None:
-    """While transforms join and leave, a scrape shows each of them with all of its families, or not at all."""
+    """While transforms come and leave, a scrape shows each of them with all its metrics, or not at all."""
     exposed = exposition()
     over = threading.Event()
 
@@ -163,11 +163,11 @@ def test_transforms_come_and_go_under_scrapes() -> None:
 
 
 @pytest.mark.slow
-def test_every_answer_of_a_crowd_is_recorded(tmp_path) -> None:
-    """Scrapes that need the disk at the same moment all get an answer, and never one that the file does not have."""
+def test_concurrent_scrapes_show_only_recorded_values(tmp_path) -> None:
+    """Scrapes that wait for the disk at the same time are all answered, with values that are in the state file."""
     state, _ = open_state(tmp_path / "state.db", 1000.0)
     exposed = exposition(state)
-    initial_values = free_births()
+    initial_values = unheld()
     over = threading.Event()
 
     def poll(number: int) -> None:

@@ -1,4 +1,4 @@
-"""The table of metrics, read as its users read it: names, types, labels, and when a series is there."""
+"""The table of metrics as users see it: names, types, labels, and when a series exists."""
 
 import re
 from collections import Counter
@@ -41,7 +41,7 @@ glue_ml_transform_last_poll_timestamp_seconds gauge
 glue_ml_transform_last_successful_poll_timestamp_seconds gauge
 glue_ml_transform_poll_duration_seconds gauge
 """
-"""The public promise: name, type, labels beside transform_id and transform_name. A change here is BREAKING."""
+"""The promise to users: name, type, labels besides transform_id and transform_name. A change of it is BREAKING."""
 
 LATEST = LatestRun(start=1.0, status="FAILED", success=2.0, failed=3.0, timeout=4.0, finish=4.0, execution=5.0)
 FULL = snapshot(
@@ -67,13 +67,13 @@ def names(text: str) -> set[str]:
     return {family.name for family in parse(text) if family.samples}
 
 
-def test_the_table_is_the_interface() -> None:
-    """Names, types and labels of all metrics are those that were promised."""
+def test_names_types_and_labels_are_those_promised() -> None:
+    """The table of metrics has the names, types and labels of the list above, in its order."""
     assert [" ".join((metric.name, metric.kind, *metric.labels)) for metric in METRICS] == INTERFACE.split("\n")[1:-1]
 
 
 def test_every_metric_of_the_interface_is_served() -> None:
-    """A transform about which everything is known shows every metric, with exactly its labels and those of identity."""
+    """A transform with all details shows every metric, with exactly the promised labels."""
     text = full()
     assert names(text) == {metric.family for metric in METRICS}
     families = {family.name: family for family in parse(text)}
@@ -86,13 +86,13 @@ def test_every_metric_of_the_interface_is_served() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_help_says_when_a_value_was_true(metric: Metric) -> None:
-    """Every HELP text is one line of whole sentences that ends by saying that the value comes from the last poll."""
+def test_help_says_that_the_value_is_of_the_last_poll(metric: Metric) -> None:
+    """Every HELP text is one line, and its last sentence says that the value comes from the last poll."""
     assert re.fullmatch(r"[A-Z0-9][^\n]+\. As of the last poll\.", metric.help)
 
 
 def test_a_transform_has_its_counters_from_the_first_poll() -> None:
-    """After one good poll without any run there are 35 gauges, 5 counters of starts and 20 of finishes, all 0."""
+    """After a successful poll without runs there are 35 gauges, 5 counters of starts and 20 of finishes, all at 0."""
     text = body(shown(snapshot()))
     assert Counter(line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")) == {
         "glue_ml_task_runs": 35,
@@ -108,8 +108,8 @@ def test_a_transform_has_its_counters_from_the_first_poll() -> None:
         assert set(samples(text, name).values()) == {0.0}
 
 
-def test_before_the_first_good_poll_there_are_no_runs() -> None:
-    """A transform whose polls have all failed shows that it is down, and claims nothing about its runs."""
+def test_before_the_first_successful_poll_there_are_no_metrics_of_runs() -> None:
+    """A transform whose polls have all failed shows that it is down, and nothing about its runs."""
     failing = PollResult(up=False, tried=1000.0, succeeded=None, duration=0.5)
     text = body(shown(snapshot(poll=failing, gauge_values=None, has_baseline=False)))
     assert names(text) == {
@@ -121,16 +121,16 @@ def test_before_the_first_good_poll_there_are_no_runs() -> None:
     assert value(text, "glue_ml_transform_up") == 0
 
 
-def test_what_was_restored_is_shown_before_the_first_poll() -> None:
-    """Counters and times of an earlier process are there before this one has polled; what tells of polls is not."""
+def test_restored_counters_are_shown_before_the_first_poll() -> None:
+    """Before its first poll a process shows the counters and timestamps of an earlier one, but nothing about polls."""
     text = body(shown(replace(FULL, poll=None, gauge_values=None), totals=SERVED))
     assert value(text, "glue_ml_task_runs_finished_total", "FAILED", "FIND_MATCHES") == 1
     assert "glue_ml_task_run_last_success_timestamp_seconds" in names(text)
     assert not {name for name in names(text) if "poll" in name or name.endswith(("_up", "task_runs"))}
 
 
-def test_a_stale_transform_keeps_what_stays_true() -> None:
-    """Without a good poll for too long the gauges go; counters, times, info and the state of polling stay."""
+def test_a_stale_transform_keeps_its_counters_and_timestamps() -> None:
+    """Without a recent successful poll the gauges go; counters, timestamps, info and the metrics of polls stay."""
     exposed = shown(FULL, totals=SERVED)
     body(exposed)
     exposed.update(replace(FULL, gauge_values=None), SERVED)
@@ -151,7 +151,7 @@ def test_a_stale_transform_keeps_what_stays_true() -> None:
 
 
 def test_gauges_of_a_stale_transform_come_back() -> None:
-    """The next good poll shows the withdrawn gauges again."""
+    """The next successful poll shows the gauges again."""
     exposed = shown(FULL, totals=SERVED)
     before = body(exposed)
     exposed.update(replace(FULL, gauge_values=None), SERVED)
@@ -160,8 +160,8 @@ def test_gauges_of_a_stale_transform_come_back() -> None:
     assert body(exposed) == before
 
 
-def test_a_removed_transform_leaves_nothing() -> None:
-    """A transform that leaves the configuration takes all its series with it, and no other's."""
+def test_a_removed_transform_leaves_no_series() -> None:
+    """All series of a transform that leaves the configuration go, and no others."""
     exposed = shown(FULL, snapshot("tfm-2"), totals=SERVED)
     body(exposed)
     exposed.remove("tfm-1")
@@ -173,7 +173,7 @@ def test_a_removed_transform_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("status", [*STATUSES, "PAUSED"])
 def test_latest_status_is_a_state_set(status: str) -> None:
-    """Exactly one status of the run started last is 1 and the rest 0; one that Glue adds later joins the seven."""
+    """Exactly one status of the run that started last is 1; a status that Glue adds later is an eighth one."""
     view = replace(NO_RUNS, latest={"EVALUATION": replace(LATEST, status=status)})
     found = samples(body(shown(snapshot(gauge_values=view))), "glue_ml_task_run_latest_status")
     assert len(found) == len({*STATUSES, status})
@@ -185,13 +185,13 @@ def test_latest_status_is_a_state_set(status: str) -> None:
 
 @pytest.mark.parametrize(("status", "ones"), [("NOT_READY", 1), ("READY", 1), ("DELETING", 1), ("NEW_STATUS", 0)])
 def test_transform_status_is_a_state_set(status: str, ones: int) -> None:
-    """At most one of the three statuses of a transform is 1: none if Glue adds another one."""
+    """At most one of the three statuses of a transform is 1, and none of them if Glue adds another one."""
     found = samples(full(details=Details(status=status)), "glue_ml_transform_status")
     assert sorted(found.values()) == [0.0] * (3 - ones) + [1.0] * ones
 
 
 def test_a_status_that_glue_adds_later_is_shown() -> None:
-    """Runs of an unknown type or status are counted under the names that Glue gives them, beside the 35 known pairs."""
+    """Runs of an unknown type or status are counted under the names from Glue, besides the 35 known pairs."""
     view = replace(NO_RUNS, runs=NO_RUNS.runs | {("NEW_TYPE", "NEW_STATUS"): 2})
     totals: dict[Series, Total] = {
         Series("finished", "NEW_TYPE", "NEW_STATUS"): Count(3),
@@ -204,8 +204,8 @@ def test_a_status_that_glue_adds_later_is_shown() -> None:
     assert len(samples(text, "glue_ml_task_runs")) == 36
 
 
-def test_info_has_the_same_labels_whatever_is_known() -> None:
-    """The labels of the info metric are all there without details and without an account id, as empty ones."""
+def test_info_always_has_the_same_labels() -> None:
+    """Without details and account id the info metric has the same labels, with empty values."""
     (bare,) = samples(body(shown(snapshot())), "glue_ml_transform_info")
     assert bare == (
         'aws_account="default",aws_account_id="",aws_region="eu-west-1",glue_version="",'
@@ -229,22 +229,22 @@ def test_info_has_the_same_labels_whatever_is_known() -> None:
     ],
 )
 def test_transform_name(configured: str | None, details: Details | None, name: str) -> None:
-    """A transform is shown under its configured name, else under the one that Glue knows, else under its id."""
+    """The name is the configured one, else the one that Glue knows, else the id."""
     each = snapshot(target=Target("tfm-1", Lane("default", "eu-west-1"), configured), details=details)
     found = re.findall('transform_name="([^"]*)"', body(shown(each)))
     assert set(found) == {name}
 
 
 def test_a_renamed_transform_has_one_name() -> None:
-    """When the name changes, all series bear the new one at once: no series is left under the old name."""
+    """When the name changes, all series get the new name in the same publication."""
     exposed = shown(FULL, totals=SERVED)
     body(exposed)
     exposed.update(replace(FULL, target=replace(FULL.target, name="renamed")), SERVED)
     assert set(re.findall('transform_name="([^"]*)"', body(exposed))) == {"renamed"}
 
 
-def test_times_are_absent_until_there_is_one() -> None:
-    """A time or an execution that nothing is known of is left out, not shown as 0."""
+def test_a_timestamp_is_absent_until_it_is_known() -> None:
+    """An unknown timestamp or execution time is left out, not shown as 0."""
     nothing = {"FIND_MATCHES": LatestRun(start=5.0, status="RUNNING")}
     text = body(shown(snapshot(gauge_values=replace(NO_RUNS, latest=nothing), latest=nothing)))
     assert value(text, "glue_ml_task_run_last_start_timestamp_seconds") == 5
@@ -253,8 +253,8 @@ def test_times_are_absent_until_there_is_one() -> None:
     )
 
 
-def test_failures_are_told_apart() -> None:
-    """The last FAILED run and the last that ended in TIMEOUT are separate series, so that neither hides the other."""
+def test_failures_and_timeouts_are_separate_series() -> None:
+    """The last FAILED run does not hide the last run that ended in TIMEOUT."""
     found = samples(full(), "glue_ml_task_run_last_failure_timestamp_seconds")
     assert {re.search('status="([^"]*)"', labels)[1]: number for labels, number in found.items()} == {  # type: ignore[index]
         "FAILED": 3.0,
@@ -263,7 +263,7 @@ def test_failures_are_told_apart() -> None:
 
 
 def test_histograms_are_cumulative() -> None:
-    """Each bucket counts what is at most its bound, the bound included; count and sum are those of all observations."""
+    """Each bucket counts the observations up to and including its bound; count and sum are of all observations."""
     text = body(shown(snapshot(), totals={EXECUTION: observed(30.0, 30.5, 3600.0, 4000.0)}))
     found = samples(text, "glue_ml_task_run_execution_seconds_bucket")
     assert list(found.values()) == [1, 2, 3, 4]
@@ -272,8 +272,8 @@ def test_histograms_are_cumulative() -> None:
     assert value(text, "glue_ml_task_run_execution_seconds_sum") == 7660.5
 
 
-def test_histograms_are_born_with_their_first_run() -> None:
-    """A histogram of 14 series per type and status is there only for what has happened."""
+def test_a_histogram_appears_with_its_first_run() -> None:
+    """There is no histogram for a type and status without a finished run, since each has 14 series."""
     text = full()
     assert len(samples(text, "glue_ml_task_run_execution_seconds_count")) == 1
     assert len(TASK_TYPES) == 5
@@ -282,11 +282,11 @@ def test_histograms_are_born_with_their_first_run() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["2", "3"])
-@pytest.mark.parametrize("shown_picture", [snapshot(), FULL], ids=["bare", "full"])
-def test_promtool_has_nothing_to_say(version: str, shown_picture: TransformSnapshot, tmp_path) -> None:
-    """The linter of Prometheus finds nothing to improve in our metrics, and reads hostile labels."""
+@pytest.mark.parametrize("each", [snapshot(), FULL], ids=["bare", "full"])
+def test_promtool_finds_no_problem(version: str, each: TransformSnapshot, tmp_path) -> None:
+    """The linter of Prometheus reports no problem in the metrics, and reads labels with special characters."""
     hostile = snapshot('tfm-2 "\\\n{}#', details=Details(name='} 1\n# {a="b"} \U0001f40d', status="READY"))
-    (tmp_path / "metrics.txt").write_text(body(shown(shown_picture, hostile, totals=SERVED), TextFormat.TEXT))
+    (tmp_path / "metrics.txt").write_text(body(shown(each, hostile, totals=SERVED), TextFormat.TEXT))
     promtool = tool("promtool", version=version)
     linted = run("sh", "-c", f"'{promtool}' check metrics < metrics.txt", folder=tmp_path)
     assert (linted.exit_code, linted.stderr, linted.stdout) == (0, "", "")

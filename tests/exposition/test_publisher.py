@@ -1,4 +1,4 @@
-"""What is published after any sequence of changes, and what of it had to be rendered again."""
+"""Publications after any sequence of changes, and which parts of them are rendered again."""
 
 import re
 import time
@@ -25,11 +25,10 @@ from tests.exposition.snapshots import (
     VARIANTS,
     body,
     exposition,
-    free_births,
-    held_births,
     observed,
     shown,
     snapshot,
+    unheld,
 )
 
 NAMES = [f"tfm-{number}" for number in range(4)]
@@ -37,7 +36,7 @@ CROWD = [f"crowd-{number}" for number in range(GROUP_SIZE + 1)]
 
 
 def drawn_picture(name: str, poll: int, runs: int, details: int) -> TransformSnapshot:
-    """Give one of a few pictures whose parts differ in every number."""
+    """Give one of a few snapshots; each number changes other parts of it."""
     return snapshot(
         name,
         poll=PollResult(up=poll > 0, tried=1000.0 + poll, succeeded=1000.0, duration=0.5) if poll < 3 else None,
@@ -66,7 +65,7 @@ def totals_of(numbers: dict[Series, int]) -> dict[Series, Total]:
 
 
 class Publications(RuleBasedStateMachine):
-    """Polls, reloads and scrapes in any order, beside an exposition made anew from what must be shown now."""
+    """Polls, reloads and scrapes in any order, compared with a new exposition of the same snapshots."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,22 +77,22 @@ class Publications(RuleBasedStateMachine):
         self.exposed.update(each, totals_of(numbers))
 
     @rule(each=snapshots, numbers=some_totals, held=st.booleans())
-    def show_from_birth(self, each: TransformSnapshot, numbers: dict[Series, int], held: bool) -> None:
-        """A poll of a transform that is new, or whose series are born again."""
-        self.show(replace(each, initial_values=held_births() if held else free_births()), numbers)
+    def show_restarted(self, each: TransformSnapshot, numbers: dict[Series, int], held: bool) -> None:
+        """A poll of a transform that is new, or whose initial values are restarted."""
+        self.show(replace(each, initial_values=held() if held else unheld()), numbers)
 
     @precondition(lambda self: self.snapshots.keys() & NAMES)
     @rule(each=snapshots, numbers=some_totals)
     def show_again(self, each: TransformSnapshot, numbers: dict[Series, int]) -> None:
-        """A later poll of the same transform, whatever it has brought."""
+        """A later poll of a transform that is shown."""
         if each.target.id in self.snapshots:
             self.show(replace(each, initial_values=self.snapshots[each.target.id].initial_values), numbers)
 
     @rule()
     def show_a_crowd(self) -> None:
-        """Polls of more transforms than a block takes."""
+        """Polls of more transforms than fit into a group."""
         for name in CROWD:
-            self.show(snapshot(name, initial_values=free_births()), {FAILED: len(name)})
+            self.show(snapshot(name, initial_values=unheld()), {FAILED: len(name)})
 
     @rule(name=st.sampled_from([*NAMES, *CROWD[:3], "stranger"]))
     def remove(self, name: str) -> None:
@@ -110,7 +109,7 @@ class Publications(RuleBasedStateMachine):
 
     @rule()
     def compare(self) -> None:
-        """Every variant is what an exposition made anew shows, in the order that the transforms have here."""
+        """Every variant is the same as that of a new exposition with the transforms in the same order."""
         plain = body(self.exposed)
         lines = [line for line in plain.splitlines() if line.startswith("glue_ml_transform_info{")]
         order = [re.search(r'transform_id="([^"]*)"', line)[1] for line in lines]  # type: ignore[index]
@@ -118,7 +117,7 @@ class Publications(RuleBasedStateMachine):
         anew = exposition()
         for name in order:
             initial_values = self.snapshots[name].initial_values
-            same = free_births(
+            same = unheld(
                 created_at=initial_values.created_at,
                 recorded=initial_values.served,
                 series_created_at=initial_values.series_created_at,
@@ -135,7 +134,7 @@ class Publications(RuleBasedStateMachine):
 
 @pytest.mark.slow
 class TestPublications(Publications.TestCase):  # type: ignore[misc] # hypothesis makes the class at run time
-    """After any sequence of polls, removals and scrapes, every variant is what rendering all anew would give."""
+    """After any sequence of polls, removals and scrapes, every variant is the same as if all were rendered again."""
 
     settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
@@ -149,7 +148,7 @@ def groups_of(exposed: Exposition) -> list[ChunkGroup]:
 
 
 def chunks(exposed: Exposition) -> dict[str, tuple[Chunk, ...]]:
-    """Give, for each metric, the chunks of all blocks as OpenMetrics has them."""
+    """Give the OpenMetrics chunks of all groups, by metric."""
     body(exposed)
     return {
         metric.name: tuple(group.chunk(metric.name, TextFormat.OPENMETRICS) for group in groups_of(exposed))
@@ -157,7 +156,7 @@ def chunks(exposed: Exposition) -> dict[str, tuple[Chunk, ...]]:
     }
 
 
-BEFORE = snapshot("tfm-40", initial_values=free_births(), details=Details(name="before", status="READY"))
+BEFORE = snapshot("tfm-40", initial_values=unheld(), details=Details(name="before", status="READY"))
 SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
 
 
@@ -184,9 +183,9 @@ SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
 def test_only_what_has_changed_is_rendered_again(
     change: TransformSnapshot, totals: dict[Series, Total], parts: set[Part]
 ) -> None:
-    """A poll renders again only the parts that it has changed, and compresses again only lines that differ."""
-    initial_values = free_births()
-    others = [snapshot(f"tfm-{number}", initial_values=free_births()) for number in range(2 * GROUP_SIZE)]
+    """A poll renders only the parts of a transform that it has changed, and compresses only lines that differ."""
+    initial_values = unheld()
+    others = [snapshot(f"tfm-{number}", initial_values=unheld()) for number in range(2 * GROUP_SIZE)]
     exposed = shown(
         *(replace(BEFORE, initial_values=initial_values) if each.target.id == "tfm-40" else each for each in others),
         totals=SERVED,
@@ -201,9 +200,9 @@ def test_only_what_has_changed_is_rendered_again(
     assert rendered == {metric.name for metric in METRICS if metric.part in parts}
 
 
-def test_nothing_new_is_not_published() -> None:
-    """A poll that changes nothing leaves the publication as it is."""
-    initial_values = free_births()
+def test_a_poll_without_changes_is_not_published() -> None:
+    """After a poll that changes nothing the publication is the same object as before."""
+    initial_values = unheld()
     exposed = shown(snapshot(initial_values=initial_values))
     body(exposed)
     before = exposed._publication
@@ -215,8 +214,8 @@ def test_nothing_new_is_not_published() -> None:
 # -- formats ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_format_is_prepared_once_somebody_asks() -> None:
-    """The first scrape of a variant has to wait for it, later ones and later publications have it ready."""
+def test_a_format_is_prepared_after_the_first_scrape_of_it() -> None:
+    """Only the first scrape of a variant waits; later publications have the variant ready."""
     exposed = shown(snapshot())
     exposed.publish()
     for variant in VARIANTS:
@@ -226,12 +225,12 @@ def test_a_format_is_prepared_once_somebody_asks() -> None:
     exposed.update(snapshot(), {FAILED: Count(1)})
     exposed.publish()
     assert VARIANTS[0] in exposed._publication.bodies
-    exposed.prepare_scrape(*VARIANTS[0])  # notes what is about to be shown, for all of them
+    exposed.prepare_scrape(*VARIANTS[0])  # records the new value, for all variants
     assert all(exposed.scrape(*variant) is not None for variant in VARIANTS)
 
 
-def test_a_format_that_nobody_asks_for_is_no_longer_prepared() -> None:
-    """A variant that was not scraped for ten minutes is left out of the next publication, and comes back when asked."""
+def test_an_unused_format_is_no_longer_prepared() -> None:
+    """A variant without a scrape for ten minutes is not in the next publication, until a scrape asks for it."""
     exposed = shown(snapshot())
     for variant in VARIANTS:
         exposed.prepare_scrape(*variant)
@@ -245,8 +244,8 @@ def test_a_format_that_nobody_asks_for_is_no_longer_prepared() -> None:
     assert set(exposed._publication.bodies) == set(VARIANTS)
 
 
-def test_a_handed_out_scrape_does_not_change() -> None:
-    """What a slow reader is being sent stays as it was, whatever is published meanwhile."""
+def test_a_scrape_does_not_change_once_it_has_begun() -> None:
+    """The chunks of a scrape stay the same while the next publication is made."""
     exposed = shown(snapshot(), totals={FAILED: Count(1)})
     scrape = exposed.prepare_scrape(TextFormat.TEXT, Encoding.IDENTITY)
     before = b"".join(scrape.chunks)

