@@ -22,8 +22,8 @@ from exporter.simulator.scenario import Fault
 from exporter.simulator.sts import AccessKeys, Identity, StsApi, read_query
 from exporter.simulator.world import World
 
-_WITHOUT_GOOD_ANSWER = ("hang", "reset", "garbage", "repeat_token")
-"""Kinds of faults that spoil a successful answer, so that the log shows the kind in place of an error code."""
+_KINDS_WITHOUT_ERROR_CODE = ("hang", "reset", "garbage", "repeat_token")
+"""Kinds of faults that break the answer without an error code. The request log shows the kind instead."""
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Gateway:
         return json_response({name: value for name, value in result.items() if value is not None})
 
     def _record(self, exchange: _Exchange, action: ServerAction) -> None:
-        fault_kind = next((fault.kind for fault in exchange.faults if fault.kind in _WITHOUT_GOOD_ANSWER), None)
+        fault_kind = next((fault.kind for fault in exchange.faults if fault.kind in _KINDS_WITHOUT_ERROR_CODE), None)
         self._log.add(
             LoggedRequest(
                 time=self._world.now(),

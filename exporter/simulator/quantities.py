@@ -48,14 +48,14 @@ def parse_offset(value: object) -> float | datetime:
         value = _parse_date(value)
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
-    raise ValueError(f"{value!r} is not an instant; expected {_OFFSET_FORM}")
+    raise ValueError(f"{value!r} is not a time; expected {_OFFSET_FORM}")
 
 
 def _parse_date(text: str) -> datetime:
     try:
         date = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not an instant; expected {_OFFSET_FORM}") from None
+        raise ValueError(f"{text!r} is not a time; expected {_OFFSET_FORM}") from None
     if date.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; expected {_OFFSET_FORM}")
     return date

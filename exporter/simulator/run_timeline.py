@@ -194,7 +194,7 @@ def explicit_timeline(
         overridden.setdefault("Status", status)
         overridden.setdefault("CompletedOn", completed)
     elif (status in FINAL_STATUSES) != (completed is not None):
-        raise ValueError("completed goes with a final status, and a final status with completed")
+        raise ValueError("completed needs a final status, and a final status needs completed")
     ends = completed is not None and status in FINAL_STATUSES
     start = milliseconds(started)
     return RunTimeline(

@@ -90,7 +90,7 @@ class ExplicitRun(Strict):
     def _consistent(self) -> "ExplicitRun":
         final = self.status in FINAL_STATUSES
         if self.status in STATUSES and final != (self.completed is not None):
-            raise ValueError("completed goes with a final status, and a final status with completed")
+            raise ValueError("completed needs a final status, and a final status needs completed")
         return self
 
 
@@ -155,7 +155,7 @@ class Transform(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Transform":
         if self.id and self.count > 1:
-            raise ValueError("id names one transform; it does not go with count")
+            raise ValueError("id cannot be used together with a count above 1")
         run_ids = [run.id for run in self.runs if run.id]
         if len(run_ids) != len(set(run_ids)):
             raise ValueError("two runs have the same id")
@@ -212,7 +212,7 @@ class Fault(Strict):
             if operation not in known:
                 raise ValueError(f"unknown operation {operation!r}; expected one of {', '.join(known)}")
         if (self.kind == "error") != (self.code is not None):
-            raise ValueError("code is required by, and only by, kind: error")
+            raise ValueError("kind: error needs code, and other kinds do not allow it")
         return self
 
 
