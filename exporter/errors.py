@@ -1,8 +1,7 @@
 """The exceptions of this program.
 
 ExporterError
-├── ConfigError (config.document)         the configuration file cannot be used; lists every problem with its position
-│   └── WebConfigError (web.config)       the same for --web.config.file
+├── ConfigError (config.problems)         a configuration file cannot be used; lists every problem with its position
 ├── UsageError (cli.parser)               the command line cannot be used
 ├── ListenError (web.listeners)           an address cannot be listened on
 ├── StateError                            the state file cannot be used or written

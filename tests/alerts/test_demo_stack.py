@@ -21,13 +21,13 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def mounted(service: str) -> dict[str, Path]:
-    """Give what a service sees of this repository, by its path in the container."""
+    """Give the files of this repository that a service mounts, by path in the container."""
     volumes = [volume.split(":") for volume in SERVICES[service].get("volumes", ())]
     return {inside: (FOLDER / outside).resolve() for outside, inside, *_ in volumes if outside.startswith(".")}
 
 
 def test_every_file_and_service_of_the_stack_is_there() -> None:
-    """All that the compose file mounts, builds from or depends on exists, and no image floats."""
+    """Every file and service that the compose file uses exists, and every image is pinned."""
     assert set(SERVICES) == {"simulator", "exporter", "prometheus", "alertmanager", "grafana"}
     for name, service in SERVICES.items():
         assert all(path.exists() for path in mounted(name).values()), name
@@ -48,7 +48,7 @@ def test_nothing_of_the_stack_is_open_to_other_machines() -> None:
 
 
 def test_the_exporter_of_the_stack_starts_with_what_it_is_given() -> None:
-    """The commands of simulator and exporter are ones, and the exporter's configuration asks that simulator."""
+    """The commands of simulator and exporter are valid, and the exporter polls that simulator."""
     simulate = parse(SERVICES["simulator"]["command"], {})
     assert isinstance(simulate, SimulateOptions)
     assert simulate.listen_address == ("0.0.0.0", 10211)  # noqa: S104 - within the containers' network
@@ -106,7 +106,7 @@ def test_prometheus_and_alertmanager_accept_their_configuration(version: str, tm
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_without_docker_the_demo_raises_alerts_in_a_local_prometheus_and_alertmanager(tmp_path: Path) -> None:
-    """`make demo-prometheus` brings alerts about the demo's transforms to Alertmanager, and SIGINT ends all of it."""
+    """`make demo-prometheus` sends alerts about the demo to Alertmanager, and SIGINT stops all its programs."""
     tool("prometheus")
     addresses = {name: f"127.0.0.1:{free_port()}" for name in ("exporter", "prometheus", "alertmanager")}
     flags = [f"--{name}={address}" for name, address in addresses.items()]
@@ -135,7 +135,7 @@ def test_without_docker_the_demo_raises_alerts_in_a_local_prometheus_and_alertma
 
 @pytest.mark.slow
 def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
-    """When a program of the local demo ends at once, its last words are shown and the command fails."""
+    """If a program of the local demo exits at once, the command prints its output and fails."""
     tool("prometheus")
     flags = [
         "--exporter=127.0.0.1:1",

@@ -1,4 +1,4 @@
-"""A run fails in a simulated Glue, and the pager rings: every step between them is the real program."""
+"""A run fails in a simulated Glue, and the alert reaches a webhook through the real programs."""
 
 import sys
 import time
@@ -38,7 +38,7 @@ def ringing() -> Iterator[Pager]:
 
 @pytest.fixture
 def alertmanager(ringing: Pager, tmp_path: Path) -> Iterator[str]:
-    """Give the address of an Alertmanager that rings the pager."""
+    """Give the address of an Alertmanager that notifies the webhook."""
     with Alertmanager(tmp_path / "alertmanager", ringing.url) as one:
         yield one.address
 
@@ -53,7 +53,7 @@ def static(address: str) -> dict[str, Any]:
 
 
 def end_a_run(simulator: Simulator, status: str) -> float:
-    """Let one run start and end, and give the time."""
+    """Start and end one run; give the time of its end in UTC seconds."""
     run = simulator.world.start_run(ID, "FIND_MATCHES")
     simulator.world.finish_run(ID, run, status)
     return time.time()
@@ -66,14 +66,14 @@ def report(capfd: pytest.CaptureFixture[str], what: str, seconds: float) -> None
 
 
 def beginnings(ringing: Pager) -> set[tuple[str, str]]:
-    """Give name and beginning of each alert about a failure; a busy machine has alerts about the exporter as well."""
+    """Give name and start of each alert about a failure. A busy machine may cause alerts about the exporter too."""
     alerts = (alert for notification in ringing.notifications for alert in notification.payload["alerts"])
-    told = {(alert["labels"]["alertname"], alert["startsAt"]) for alert in alerts}
-    return {(name, begun) for name, begun in told if name in BOTH_FORMS}
+    found = {(alert["labels"]["alertname"], alert["startsAt"]) for alert in alerts}
+    return {(name, begun) for name, begun in found if name in BOTH_FORMS}
 
 
 def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
-    """Assert that a person who reads the alert knows what failed, where, and where to look."""
+    """Assert that the alert names the failed run, its account and region, and links to runbook and dashboard."""
     labels, annotations = alert["labels"], alert["annotations"]
     assert labels["transform_name"] == "customers-dedup"
     assert labels["transform_id"] == ID
@@ -92,7 +92,7 @@ def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
 def test_a_failed_run_rings_once_and_a_later_success_resolves_it(
     simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A failure reaches the webhook from two Prometheus servers as one, named and linked; a success resolves it."""
+    """Two Prometheus servers send a failure as one alert with names and links; a success resolves it."""
     with ExitStack() as stack:
         exporter = stack.enter_context(Exporter(tmp_path, settings(simulator, metrics={"birth_scrapes": 2})))
         pair = [
@@ -139,7 +139,7 @@ def test_a_failed_run_rings_once_and_a_later_success_resolves_it(
 def test_a_failed_run_rings_over_tls_with_a_password(
     simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With TLS and basic authentication on the scrape, a failure rings and a success resolves it all the same."""
+    """Alerts also fire and resolve if scrapes use TLS and basic authentication."""
     authority, password = trustme.CA(), "correct horse battery staple"
     certificate = authority.issue_cert("127.0.0.1")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -178,7 +178,7 @@ def test_a_failed_run_rings_over_tls_with_a_password(
 def test_a_run_that_fails_while_the_exporter_is_dead_rings_when_it_is_back(
     simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """After kill -9 a failure from meanwhile rings, in both forms; a further kill neither resolves nor rings again."""
+    """A failure during an outage raises both alerts after the restart. A second kill changes neither of them."""
     port, config = steady_port(), settings(simulator, state={"path": "state.db"})
     scrape = static(f"127.0.0.1:{port}")
     with Prometheus(

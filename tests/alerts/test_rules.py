@@ -51,7 +51,7 @@ def test_the_committed_rules_are_what_the_thresholds_make() -> None:
 
 
 def test_a_rule_file_that_was_edited_by_hand_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A rule file that differs from its thresholds fails the check, and the next generation puts it right."""
+    """A rule file that differs from its thresholds fails the check, and `generate` corrects it."""
     folder = a_copy(tmp_path / "alerts")
     edited = folder / "glue-ml-exporter.yaml"
     edited.write_text(edited.read_text().replace("for: 5m", "for: 6m"))
@@ -111,7 +111,7 @@ def test_every_alert_has_severity_texts_and_links() -> None:
 
 
 def test_alerts_about_a_transform_name_it_and_no_instance() -> None:
-    """An alert about a transform has its name, account, region and team, and nothing that tells replicas apart."""
+    """An alert about a transform has its name, account, region and team, and no label that differs between replicas."""
     about_transforms = {name: alert for name, alert in ALERTS.items() if "transform_id" in alert["expr"]}
     assert len(about_transforms) == 13
     for name, alert in about_transforms.items():
@@ -120,7 +120,7 @@ def test_alerts_about_a_transform_name_it_and_no_instance() -> None:
         assert not TARGET_LABELS & grouped, name
 
 
-def test_a_failed_run_waits_for_nothing() -> None:
+def test_a_failed_run_raises_an_alert_at_once() -> None:
     """The alerts about FAILED and TIMEOUT fire at the first evaluation, without a `for`."""
     immediate = [
         name for name, alert in ALERTS.items() if name.startswith(("GlueMLTaskRunFailed", "GlueMLTaskRunTime"))
@@ -129,8 +129,8 @@ def test_a_failed_run_waits_for_nothing() -> None:
     assert not any("for" in ALERTS[name] for name in immediate)
 
 
-def test_the_alert_on_credentials_covers_what_aws_says_when_it_lets_nobody_in() -> None:
-    """Every refusal of credentials or rights that the simulated and the real AWS know is a reason to alert."""
+def test_the_alert_on_credentials_covers_every_refusal_of_aws() -> None:
+    """Every error code with which AWS refuses credentials or permissions raises the alert."""
     refusals = (
         "ExpiredTokenException",
         "ExpiredToken",
@@ -142,7 +142,7 @@ def test_the_alert_on_credentials_covers_what_aws_says_when_it_lets_nobody_in() 
     assert classify_code("Throttling", 429).reason == THROTTLED
 
 
-def test_alerts_and_runbooks_are_in_step() -> None:
+def test_every_alert_has_a_runbook() -> None:
     """Every alert has a runbook with all its sections, and every runbook has its alert."""
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTS)
     for path in RUNBOOKS.glob("*.md"):
@@ -187,7 +187,7 @@ def test_the_page_about_alerts_lists_them_all() -> None:
 def test_wrong_thresholds_are_refused_with_their_place(
     line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A threshold that makes no sense is refused with one line that names the file and the key."""
+    """A wrong threshold gives one line with the file and the key."""
     key = line.split(" = ", maxsplit=1)[0]
     text = (FOLDER / "thresholds.toml").read_text()
     changed = re.sub(f"(?m)^{key} = .*$", line, text) if f"\n{key} = " in text else f"{text}\n{line}\n"
@@ -207,15 +207,15 @@ def test_the_rules_do_what_their_unit_tests_say(path: Path, version: str, tmp_pa
     assert tested.exit_code == 0, tested.stderr + tested.stdout
 
 
-def test_the_words_of_every_alert_are_unit_tested() -> None:
-    """Each alert's labels and annotations are written out in a unit test, as a person gets them."""
+def test_the_texts_of_every_alert_are_unit_tested() -> None:
+    """Each alert's labels and annotations are written out in a unit test."""
     texts = yaml.safe_load((FOLDER / "tests" / "texts.yaml").read_text())["tests"]
     written = [one["alertname"] for test in texts for one in test["alert_rule_test"] if one["exp_alerts"]]
     assert sorted(written) == sorted(ALERTS)
 
 
 def test_every_alert_is_unit_tested_to_be_silent_to_fire_and_to_resolve() -> None:
-    """For each alert there is one unit test that looks at it before it fires, while it does and after it has ended."""
+    """One unit test checks each alert before it fires, while it fires and after it has ended."""
     tests = [test for path in UNIT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
     incomplete = {
         name: [course_of(name, test) for test in tests if True in course_of(name, test)]
@@ -226,7 +226,7 @@ def test_every_alert_is_unit_tested_to_be_silent_to_fire_and_to_resolve() -> Non
 
 
 def course_of(name: str, test: Mapping[str, Any]) -> list[bool]:
-    """Give, for every time at which a unit test looks at an alert, whether it expects it, in their order."""
+    """Give, for each check of an alert in a unit test, whether the alert is expected, in the order of time."""
     looks = []
     for one in test.get("promql_expr_test", ()):
         selected = re.search(r"\bALERTS(\{.*?\})?", one["expr"])
@@ -244,13 +244,13 @@ def seconds_of(time: str) -> float:
 
 
 def is_whole(course: list[bool]) -> bool:
-    """Say whether an alert is silent, fires and is silent again."""
+    """Return whether an alert is silent, then fires, then is silent again."""
     return re.search("01+0", "".join(str(int(fires)) for fires in course)) is not None
 
 
 @pytest.mark.parametrize("times", [("4m", "5m"), ("5m", "30m"), ("4m", "30m")])
 def test_a_unit_test_that_leaves_out_an_end_is_noticed(times: tuple[str, str]) -> None:
-    """A unit test that never sees its alert silent before, firing, or silent afterwards is not a whole one."""
+    """A unit test is incomplete if it never checks the alert before, during or after firing."""
     first = yaml.safe_load((FOLDER / "tests" / "failures.yaml").read_text())["tests"][0]
     assert is_whole(course_of("GlueMLTaskRunFailedSinceSuccess", first))
     cut = {"promql_expr_test": [one for one in first["promql_expr_test"] if one["eval_time"] in times]}

@@ -1,4 +1,4 @@
-"""The commands of the runbooks, run as they stand there."""
+"""The commands in the runbooks run as they are written."""
 
 import re
 import sys
@@ -16,11 +16,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 BUSY = "tfm-b0575000000000000000000000000000000000b2"
 OF_THE_HOST = ("journalctl", "systemctl", "aws logs", "localhost:9090", "$STATE")
-"""What needs systemd, CloudWatch, a Prometheus of one's own, or a state file whose place is not ours to say."""
+"""Commands that need systemd, CloudWatch, the user's Prometheus, or a state file at a path that the user chooses."""
 
 
 def commands() -> list[str]:
-    """Give every command of the runbooks once, as a person would paste it."""
+    """Give every command in the runbooks once."""
     texts = (path.read_text() for path in sorted((ROOT / "docs" / "runbooks").glob("*.md")))
     blocks = (block for text in texts for block in re.findall(r"^ +```sh\n(.*?)^ +```", text, re.MULTILINE | re.DOTALL))
     return sorted({re.sub("^ {3}", "", block, flags=re.MULTILINE).strip() for block in blocks})
@@ -31,7 +31,7 @@ RUNNABLE = [command for command in commands() if not any(mark in command for mar
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Give a folder with a running exporter's configuration, and the environment of a person at its prompt."""
+    """Give a folder with the configuration of a running exporter, and the environment of a shell."""
     folder = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator("demo"))
@@ -74,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
 
 
 def test_most_commands_can_be_run_here() -> None:
-    """The runbooks have commands, and most of them need nothing that a test has not."""
+    """The runbooks have commands, and a test can run most of them."""
     assert len(RUNNABLE) > 20
     assert len(RUNNABLE) > 0.6 * len(commands())
 

@@ -1,4 +1,4 @@
-"""Which metrics, labels and label values there are, and which ones a PromQL expression uses.
+"""All metrics, labels and label values of the exporter, and those that a PromQL expression uses.
 
 What there is comes from the exporter's own code, so a misspelt name anywhere in rules or dashboards is found.
 """
@@ -17,7 +17,7 @@ from exporter.model.task_run import STATUSES, TASK_TYPES
 from exporter.telemetry import LOG_LEVELS, OPERATIONS, Telemetry
 
 TARGET_LABELS = frozenset({"job", "instance", "namespace", "service"})
-"""What Prometheus adds to every sample, the last two of them in Kubernetes only."""
+"""The labels that Prometheus adds to every sample, the last two only in Kubernetes."""
 
 VALUES: Mapping[str, frozenset[str]] = {
     "status": frozenset({*STATUSES, *TRANSFORM_STATUSES}),
@@ -27,7 +27,7 @@ VALUES: Mapping[str, frozenset[str]] = {
     "operation": frozenset(OPERATIONS),
     "level": frozenset(LOG_LEVELS),
 }
-"""Labels of which all values are known."""
+"""Labels whose values are all known."""
 
 _TOKEN = re.compile(
     r"""
@@ -134,7 +134,7 @@ def _names(name: str, kind: str, labels: Iterable[str]) -> dict[str, frozenset[s
 
 
 def problems(expression: str, known: Mapping[str, frozenset[str]]) -> list[str]:
-    """Name everything in an expression that does not exist: metrics, their labels, those labels' values."""
+    """Name every metric, label and label value in an expression that does not exist."""
     used = uses(expression)
     found = [f"metric {metric}" for metric in sorted(used.metrics) if metric not in known]
     for matcher in used.matchers:

@@ -1,4 +1,4 @@
-"""The committed dashboards as tests want them: panels, their queries, and what Grafana puts in place of variables."""
+"""The committed dashboards for tests: panels, queries, and the values of variables."""
 
 import json
 import re
@@ -31,7 +31,7 @@ class Target:
 
 
 def panels(dashboard: str) -> list[dict[str, Any]]:
-    """Give the panels of a dashboard that show something."""
+    """Give the panels of a dashboard, without its rows."""
     return [panel for panel in DASHBOARDS[dashboard]["panels"] if panel["type"] != "row"]
 
 
@@ -46,5 +46,5 @@ def variables(dashboard: str) -> dict[str, dict[str, Any]]:
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """Put values in place of `$name` and `${name}`."""
+    """Replace `$name` and `${name}` by values."""
     return re.sub(r"\$\{?(\w+)\}?", lambda match: values[match[1]], text)

@@ -33,7 +33,7 @@ def test_the_committed_dashboards_are_what_the_code_makes() -> None:
 
 
 def test_a_dashboard_that_was_edited_by_hand_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A dashboard that differs from its code fails the check, and the next generation puts it right."""
+    """A dashboard that differs from its code fails the check, and `generate` corrects it."""
     for path in FOLDER.glob("*.json"):
         shutil.copy(path, tmp_path)
     edited = tmp_path / "glue-ml-exporter.json"
@@ -46,7 +46,7 @@ def test_a_dashboard_that_was_edited_by_hand_is_noticed(tmp_path: Path, capsys: 
 
 @every_query
 def test_every_metric_label_and_value_in_a_query_exists(target: Target) -> None:
-    """Every metric, label and known label value that a panel asks for is one that the exporter has."""
+    """The exporter has every metric, label and known label value in a panel."""
     assert problems(plain(target), exposed()) == []
 
 
@@ -100,8 +100,8 @@ def test_the_dashboard_of_a_transform_leads_to_its_consoles() -> None:
 
 
 @every_dashboard
-def test_the_variables_let_everything_be_chosen(name: str) -> None:
-    """Each dashboard has a data source, account and region to choose, and all but the exporter's a transform."""
+def test_every_dashboard_has_its_variables(name: str) -> None:
+    """Each dashboard can select data source, account and region, and two of them the transform."""
     found = variables(name)
     names = list(found)
     assert names[:3] == ["datasource", "account", "region"]
@@ -120,7 +120,7 @@ def test_the_variables_let_everything_be_chosen(name: str) -> None:
 
 @every_dashboard
 def test_every_panel_says_what_it_shows(name: str) -> None:
-    """Each panel has a number of its own, a title, a description, a unit and thresholds, and asks the chosen source."""
+    """Each panel has a unique number, a title, a description, a unit, thresholds and the selected data source."""
     numbers = Counter(panel["id"] for panel in DASHBOARDS[name]["panels"])
     assert numbers == Counter(range(1, len(DASHBOARDS[name]["panels"]) + 1))
     for panel in panels(name):
@@ -135,7 +135,7 @@ def test_every_panel_says_what_it_shows(name: str) -> None:
 
 @every_dashboard
 def test_the_panels_lie_side_by_side(name: str) -> None:
-    """No two panels of a dashboard overlap, and none sticks out."""
+    """The panels of a dashboard do not overlap and fit its width."""
     taken: dict[tuple[int, int], str] = {}
     for panel in DASHBOARDS[name]["panels"]:
         place = panel["gridPos"]
@@ -159,8 +159,8 @@ def test_a_query_has_a_legend_and_looks_at_rates_as_grafana_advises(target: Targ
     assert target.query["instant"] != target.query["range"]
 
 
-def test_what_every_exporter_has_is_asked_of_this_one_only() -> None:
-    """A metric that other programs have too is asked for by the jobs of this exporter, whatever is chosen."""
+def test_common_metrics_are_selected_by_job() -> None:
+    """A query of a metric that other programs have too selects the jobs of this exporter."""
     common = [target for target in targets() if re.search(r"\b(up|process_\w+)\{", target.expr)]
     assert len(common) >= 4
     for target in common:
@@ -169,7 +169,7 @@ def test_what_every_exporter_has_is_asked_of_this_one_only() -> None:
 
 
 def test_the_lines_of_the_overview_lead_to_their_transforms() -> None:
-    """A click on a transform in the overview opens its dashboard with it chosen, and the same source and time."""
+    """A transform in the overview links to its dashboard, with the same data source and time range."""
     leads = {
         panel["title"]: link["url"]
         for panel in panels("glue-ml-overview")
@@ -193,7 +193,7 @@ def test_the_lines_of_the_overview_lead_to_their_transforms() -> None:
 
 
 def test_the_link_of_every_alert_leads_to_a_dashboard_and_chooses_what_it_has() -> None:
-    """An alert's link names the uid of a dashboard, and sets only variables that this one has."""
+    """An alert's link names the uid of a dashboard, and sets only variables of that dashboard."""
     files = [yaml.safe_load(path.read_text()) for path in (ROOT / "alerts").glob("*.yaml")]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule]
     assert len(rules) > 20
@@ -205,7 +205,7 @@ def test_the_link_of_every_alert_leads_to_a_dashboard_and_chooses_what_it_has() 
 
 @every_query
 def test_a_counter_is_never_shown_as_it_is(target: Target) -> None:
-    """A counter stands in rate() or increase(), or is a histogram's bucket in histogram_quantile()."""
+    """Every counter is in rate() or increase(), or is a bucket in histogram_quantile()."""
     counters = re.findall(r"(\w+)\s*\(?\s*\b\w+_total\b", target.expr)
     assert set(counters) <= {"rate", "increase"}
     if "_bucket" in target.expr:
@@ -214,7 +214,7 @@ def test_a_counter_is_never_shown_as_it_is(target: Target) -> None:
 
 @every_query
 def test_the_labels_in_a_legend_are_left_by_its_query(target: Target) -> None:
-    """Every label that a legend shows is one that the query names."""
+    """The query names every label in its legend."""
     shown = set(re.findall(r"\{\{(\w+)\}\}", target.query["legendFormat"]))
     assert shown <= set(re.findall(r"\w+", target.expr))
 
@@ -230,7 +230,7 @@ def test_durations_are_heatmaps_with_exemplars() -> None:
 
 
 def test_the_numbers_of_the_state_timeline_are_those_of_all_statuses() -> None:
-    """The timeline tells every status that Glue documents by a text and a colour of its own."""
+    """The timeline has a text and a colour for every status that Glue documents."""
     assert tuple(STATUS_COLOURS) == STATUSES
     assert len(set(STATUS_COLOURS.values())) == len(STATUSES)
     for name in ("glue-ml-overview", "glue-ml-transform"):

@@ -1,4 +1,4 @@
-"""Every query of every panel, put to a real Prometheus that scrapes the exporter on a simulated Glue."""
+"""Every query of every panel, run on a real Prometheus that scrapes the exporter on a simulated Glue."""
 
 import json
 import math
@@ -25,13 +25,13 @@ WINDOWS = {"__rate_interval": "15s", "__range": "2m"}
 EVERYTHING = {"job": ".+", "instance": ".+", "account": ".+", "region": ".+", "transform": ".+", "aws_region": ".+"}
 HEALTHY = "tfm-c0570e45dedb0000000000000000000000000001"
 PATIENCE = 90.0
-"""Seconds until everything that can happen in the demo has happened."""
+"""Seconds until the demo has shown every kind of event."""
 
 TRANSFORMS = 300
 
 
 def answer(server: Prometheus, target: Target, values: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Put a panel's query to Prometheus as Grafana does, and give the series with anything but NaN."""
+    """Run a query on Prometheus as Grafana does, and give the series that have a value other than NaN."""
     now = time.time()
     parameters = {"query": filled(target.expr, {**EVERYTHING, **WINDOWS, **values})}
     if target.query["instant"]:
@@ -76,7 +76,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Prometheus]]
 
 
 def test_every_query_of_every_panel_returns_data(demo: list[Prometheus]) -> None:
-    """Every panel of every dashboard shows something of the demo, in both versions of Prometheus."""
+    """Every panel of every dashboard has data in the demo, with both versions of Prometheus."""
     missing = {(server.address, str(target)): (server, target) for server in demo for target in targets()}
 
     def all_answered() -> bool:
@@ -89,7 +89,7 @@ def test_every_query_of_every_panel_returns_data(demo: list[Prometheus]) -> None
 
 
 def test_the_dashboard_of_a_transform_shows_one_that_was_chosen(demo: list[Prometheus]) -> None:
-    """With one transform chosen, its dashboard and the overview show that one and no other."""
+    """With one transform selected, its dashboard and the overview show only that one."""
     server = demo[0]
     for target in targets():
         if "transform" in variables(target.dashboard):
@@ -99,7 +99,7 @@ def test_the_dashboard_of_a_transform_shows_one_that_was_chosen(demo: list[Prome
 
 
 def test_the_variables_have_choices(demo: list[Prometheus]) -> None:
-    """Every variable has values, and a transform is shown by its name and known by its id."""
+    """Every variable has values. A transform has its name as text and its id as value."""
     server = demo[1]
     for name in ("glue-ml-overview", "glue-ml-transform", "glue-ml-exporter"):
         for variable in variables(name).values():
@@ -123,7 +123,7 @@ def choices(series: list[dict[str, str]], regex: str) -> dict[str, str]:
 
 
 def test_durations_have_exemplars_that_name_runs(demo: list[Prometheus]) -> None:
-    """The exemplars that the heatmaps ask for are there, and each has the id of a run."""
+    """The heat maps get exemplars, and each exemplar has the id of a run."""
     for server in demo:
         for target in (target for target in targets() if target.panel["type"] == "heatmap"):
             runs = wait_for(
@@ -141,7 +141,7 @@ def exemplars(server: Prometheus, target: Target) -> list[str]:
 
 
 def test_the_overview_is_readable_with_three_hundred_transforms(tmp_path: Path) -> None:
-    """With 300 transforms no panel but the table has more series than a person can read, and the table has them all."""
+    """With 300 transforms, only the table shows all of them; the other panels stay readable."""
     task = {"every": "1m", "history_runs": 2, "duration": "20s", "waiting": "2s", "outcomes": {"FAILED": 0.5}}
     scenario = {
         "acceleration": 10,

@@ -1,4 +1,4 @@
-"""What docs/capacity.md says of series, held against a real exposition and against the rules."""
+"""The numbers of series in docs/capacity.md, compared with a real exposition and with the rules."""
 
 import re
 
@@ -16,7 +16,7 @@ BUCKETS = 12
 
 
 def numbers(row: str) -> list[int]:
-    """Give the numbers in the second column of the row that begins so."""
+    """Give the numbers in the second column of the row with this beginning."""
     [found] = re.findall(rf"^\| {re.escape(row)}[^|]* \| ([^|]*) \|$", PAGE, re.MULTILINE)
     return [int(number) for number in re.findall("[0-9]+", found)]
 
@@ -34,7 +34,7 @@ def series_by_transform(exporter):
 
 
 def test_a_transform_has_as_many_series_as_the_page_says(simulator):
-    """Transforms without runs, with some and with all there can be have as many series as the formula gives."""
+    """The formula gives the number of series without runs, with some and with all possible kinds of runs."""
     [always] = numbers("always")
     details = range(numbers("with `transform_details`")[0], numbers("with `transform_details`")[1] + 1)
     started, finished, while_open = numbers("for each task type that has run")
@@ -61,7 +61,7 @@ def test_a_transform_has_as_many_series_as_the_page_says(simulator):
 
 
 def needed() -> dict[str, set[str]]:
-    """Give the alerts that need each metric, by way of the recorded series."""
+    """Give the alerts that need each metric, directly or through recorded series."""
     files = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "alerts").glob("*.yaml"))]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     recorded = {rule["record"]: uses(rule["expr"]).metrics for rule in rules if "record" in rule}

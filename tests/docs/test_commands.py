@@ -1,4 +1,4 @@
-"""Our command within the sentences of a page, and in the runbooks; lines of its own are typed by `test_pages`."""
+"""Calls of the command within sentences and runbooks. `test_pages` checks calls on lines of their own."""
 
 import re
 import shlex
@@ -16,25 +16,25 @@ NAMES = {command.name for command in COMMANDS}
 
 
 def cited(page: Path) -> list[str]:
-    """Give the calls of our command that stand between backquotes in a page, but for outlines and mere names."""
+    """Give the calls of the command in backquotes in a page, without outlines and names of commands."""
     quoted = re.findall(r"`glue-ml-exporter ([^`\n]+)`", page.read_text(encoding="utf-8"))
     return [call for call in quoted if "[FLAGS]" not in call and call not in NAMES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_in_sentences_can_be_typed(page: Path) -> None:
-    """Each call of our command that a sentence names is one that the command takes."""
+    """The command accepts each call within a sentence."""
     for call in cited(page):
         parse(shlex.split(call), {})
 
 
 def test_sentences_name_commands() -> None:
-    """There are such calls."""
+    """The search finds such calls."""
     assert sum(len(cited(page)) for page in PAGES) > 5
 
 
 def test_runbooks_show_runs() -> None:
-    """The runbooks of the alerts about task runs begin with a look at the runs."""
+    """The runbooks of the alerts about task runs begin with the command `runs`."""
     pages = [page for page in PAGES if page.stem.startswith("GlueMLTaskRun")]
     texts = {page.stem: page.read_text(encoding="utf-8") for page in pages}
     assert len(texts) >= 8

@@ -1,4 +1,4 @@
-"""What a running exporter serves and what the reference of metrics says are the same."""
+"""A running exporter serves the metrics in the reference."""
 
 import re
 from collections import defaultdict
@@ -57,7 +57,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_everything_served_is_documented_and_vice_versa(demo: str) -> None:
-    """A live exporter serves the names and types of the reference, but for those that need a file of their own."""
+    """A live exporter serves the names and types of the reference, except metrics that need a file."""
     served = {family.name: family.type for family in parse_text(fetch(demo).text) if family.name.startswith("glue_ml_")}
     always = {name: row for name, row in documented().items() if name not in ONLY_WITH_A_FILE}
     rows = {name.removesuffix("_total"): row.kind for name, row in always.items()}
@@ -78,14 +78,14 @@ def test_labels_are_as_documented(demo: str) -> None:
 
 
 def test_a_demo_shows_every_metric_about_glue(demo: str) -> None:
-    """Nothing that is documented about transforms is missing from the demo."""
+    """The demo serves every documented metric about transforms."""
     with_samples = {family.name for family in parse_text(fetch(demo).text) if family.samples}
     about_glue = {name for name in documented() if not name.startswith("glue_ml_exporter_")}
     assert not {name for name in about_glue if name.removesuffix("_total") not in with_samples}
 
 
 def test_openmetrics_of_a_demo_names_runs(demo: str) -> None:
-    """A live exporter speaks OpenMetrics to who asks, and names the run behind an increment."""
+    """A live exporter serves OpenMetrics on request, with the run id as exemplar of an increment."""
     answer = fetch(demo, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     families = {family.name: family for family in parse_openmetrics(answer.text)}
     exemplars = [sample.exemplar for sample in families["glue_ml_task_runs_finished"].samples if sample.exemplar]
@@ -94,6 +94,6 @@ def test_openmetrics_of_a_demo_names_runs(demo: str) -> None:
 
 
 def test_the_readme_names_the_default_port() -> None:
-    """Where the README says that metrics are is where the exporter serves them by default."""
+    """The README gives the default address of the metrics."""
     text = Path(ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"localhost:(\d+)", text)) == {str(DEFAULT_PORT)}

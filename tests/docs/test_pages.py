@@ -1,4 +1,4 @@
-"""What is written for people is true of the program."""
+"""The documentation agrees with the program."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def exposed() -> set[str]:
-    """Give every name that can stand in a query."""
+    """Give every metric name that a query can use."""
     telemetry = Telemetry(process=False)
     telemetry.create_series([Lane("default", "eu-west-1")], REASONS)
     telemetry.add_state_metrics()
@@ -69,7 +69,7 @@ def exposed() -> set[str]:
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    """The references of metrics, configuration and command line are what the code makes of them today."""
+    """The references of metrics, configuration and command line agree with the code."""
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -77,7 +77,7 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    """Whatever the exporter tells of Glue or itself has a row in the reference of metrics."""
+    """Every metric about Glue and about the exporter has a row in the reference."""
     documented = set(
         re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/metrics.md").read_text(encoding="utf-8"), re.MULTILINE)
     )
@@ -86,21 +86,21 @@ def test_every_metric_is_documented() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_metrics_named_in_a_page_exist(page: Path) -> None:
-    """No page speaks of a metric that there is not."""
+    """Every metric that a page names exists."""
     named = set(_METRIC.findall(page.read_text(encoding="utf-8")))
     assert not {name for name in named - exposed() if not any(known.startswith(name) for known in exposed())}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
-    """A relative link in a page names a file or folder that is there."""
+    """A relative link in a page names an existing file or folder."""
     targets = [target for target, _ in _LINK.findall(page.read_text(encoding="utf-8")) if target]
     assert not [target for target in targets if not (page.parent / target).exists()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_configurations_load(page: Path) -> None:
-    """Each configuration in a page is one that the exporter takes, once a fragment has a region and a transform."""
+    """The exporter accepts each configuration in a page. A fragment gets a region and a transform first."""
     for text in blocks(page, "yaml"):
         keys = yaml.safe_load(text).keys()
         if keys <= File.model_fields.keys():
@@ -130,7 +130,7 @@ def test_the_policy_shown_is_the_one_printed(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_can_be_typed(page: Path) -> None:
-    """Each line of a page that calls our command is one that the command takes."""
+    """The command accepts each call in a page."""
     for line in re.findall(r"^ *glue-ml-exporter(?:$| (?=[a-z-]).*)", page.read_text(encoding="utf-8"), re.MULTILINE):
         parse(shlex.split(re.split("[|>;]", line.replace("$AWS_REGION", "eu-west-1"))[0])[1:], {})
 
@@ -144,7 +144,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def arguments(command: list[str]) -> list[str] | None:
-    """Give what a command passes to the exporter that it calls by a path, in a container or in a pod."""
+    """Give the arguments that a command passes to the exporter by a path, in a container or in a pod."""
     for position, word in enumerate(command):
         image = command[0] == "docker" and re.fullmatch(r"ghcr\.io/\S+:\S+", word)
         first = position == 0 or command[position - 1] == "--"
@@ -156,20 +156,20 @@ def arguments(command: list[str]) -> list[str] | None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_in_other_places_can_be_typed(page: Path) -> None:
-    """What an example passes to the exporter by its path or in a container is what the command takes."""
+    """The command accepts the arguments that an example passes by a path, in a container or in a pod."""
     for command in commands(page):
         if (passed := arguments(command)) is not None:
             parse(passed, {})
 
 
 def test_commands_in_other_places_are_found() -> None:
-    """The search for such commands finds those of the installation page."""
+    """The search for such commands finds those in the installation page."""
     found = [passed for command in commands(ROOT / "docs/install.md") if (passed := arguments(command)) is not None]
     assert found == [["demo"], ["demo"], []]
 
 
 def test_reasons_in_troubleshooting_exist() -> None:
-    """Each reason of a failed poll of which the page about troubles speaks is one that the metric can have."""
+    """Each reason of a failed poll in the troubleshooting page is a possible value of the metric."""
     telemetry = Telemetry(process=False)
     telemetry.create_series([Lane("default", "eu-west-1")], REASONS)
     (errors,) = [family for family in telemetry.registry.collect() if family.name == "glue_ml_exporter_poll_errors"]
@@ -180,14 +180,14 @@ def test_reasons_in_troubleshooting_exist() -> None:
 
 
 def test_the_readme_leads_to_every_page() -> None:
-    """There is no page in docs/ to which the README has no link."""
+    """The README links to every page in docs/."""
     linked = {target for target, _ in _LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))}
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_images_in_examples_are_of_this_version(page: Path) -> None:
-    """An example that names an image names that of the version it comes with."""
+    """An example that names an image uses the current version."""
     versions = re.findall(r"ghcr\.io/\S*glue-ml-exporter:([0-9][\w.]*)", page.read_text(encoding="utf-8"))
     assert set(versions) <= {__version__}
 
@@ -210,7 +210,7 @@ def test_every_flag_and_command_is_documented() -> None:
 
 @pytest.mark.slow
 def test_prometheus_takes_the_examples_of_the_readme(tmp_path: Path) -> None:
-    """Promtool finds nothing wrong with the scrape configuration and the rules in the README."""
+    """Promtool accepts the scrape configuration and the rules in the README."""
     texts = blocks(ROOT / "README.md", "yaml")
     (scrape,) = [text for text in texts if "scrape_configs" in text]
     (rules,) = [text for text in texts if "groups:" in text]
@@ -229,7 +229,7 @@ def test_prometheus_takes_the_examples_of_the_readme(tmp_path: Path) -> None:
 
 
 def queries(page: Path) -> list[str]:
-    """Give the queries of a page: its blocks of PromQL, and what calls a function between backticks."""
+    """Give the queries of a page: blocks of PromQL, and text in backticks that calls a function."""
     blocked = [query for text in blocks(page, "promql") for query in text.split("\n\n")]
     called = re.findall(r"`((?:sum|rate|increase|max|time)\b[^`]*\bglue_ml_[^`]*)`", page.read_text(encoding="utf-8"))
     return [*blocked, *(query.replace("\\|", "|") for query in called)]
@@ -237,7 +237,7 @@ def queries(page: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_prometheus_understands_the_recommended_queries(tmp_path: Path) -> None:
-    """Each query of a page is one that Prometheus can parse."""
+    """Prometheus can parse each query in a page."""
     found = {page: queries(page) for page in PAGES}
     assert {"how-it-counts.md", "migrate.md", "troubleshooting.md"} <= {page.name for page in PAGES if found[page]}
     groups = [
@@ -279,7 +279,7 @@ tests:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["2", "3"])
 def test_the_alerts_of_the_readme_work(version: str, tmp_path: Path) -> None:
-    """The first alert of the README tells of a failure and ends; the second, even without a success before, lasts."""
+    """The first README alert fires after a failure and ends; the second stays, also without an earlier success."""
     (rules,) = [text for text in blocks(ROOT / "README.md", "yaml") if "groups:" in text]
     (tmp_path / "rules.yml").write_text(rules, encoding="utf-8")
     (tmp_path / "tests.yml").write_text(README_ALERTS, encoding="utf-8")

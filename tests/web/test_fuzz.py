@@ -93,7 +93,7 @@ def test_the_server_still_answers(opened: Served, closed: Served) -> None:
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 @quick
 def test_any_web_configuration_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
-    """Every file content is either accepted or refused with WebConfigError."""
+    """Every file content is either accepted or refused with ConfigError."""
     path = tmp_path / "web.yml"
     path.write_bytes(content)
     with suppress(ConfigError):
