@@ -31,10 +31,10 @@ NAMES = (
 
 
 def main() -> int:
-    """Run the benchmarks that the arguments name and print their tables; always 0, the tables say what is missed."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the exporter; all without a NAME.")
+    """Run the named benchmarks and print their tables; return 0, also if a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Run all benchmarks, or those of NAME.")
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round: shows that it works, no more")
+    parser.add_argument("--quick", action="store_true", help="small sizes and one round, to test the benchmarks")
     arguments = parser.parse_args()
     os.environ.update(CREDENTIALS)
     print(f"# {_machine()}\n")

@@ -1,4 +1,4 @@
-"""Memory of the clients: one for each account and region, against a stock session and clients for each."""
+"""Memory of the clients: one for each account and region, against boto3 as its guide shows it."""
 
 import os
 import threading
@@ -19,8 +19,8 @@ from exporter.telemetry import Telemetry
 
 TITLE = "Clients: accounts with an assumed role"
 NOTE = (
-    "Resident memory in a fresh process, once each client has made a call over HTTP: its session, its client of STS\n"
-    "for the role, and its connections included. The first is apart, since it loads the models that all share."
+    "Resident memory in a new process after each client has made a call over HTTP. It includes the session, the\n"
+    "client of STS for the role, and the connections. The first client has its own row: it loads the shared models."
 )
 
 REGION = "eu-west-1"
@@ -33,13 +33,13 @@ def run(*, quick: bool) -> Iterator[Row]:
         first, each = in_fresh_process(ours, simulator.url, count)
         stock_first, stock_each = in_fresh_process(stock, simulator.url, stock_count)
     yield Row("the first", stock_first / first, f"{megabytes(first)} : {megabytes(stock_first)}", at_least(1))
-    # The noise of a process's memory is as large as a few clients, so only the full size has the target.
+    # The memory of a process varies by the size of some clients, so only the full number of clients has a target.
     yield Row("each further", stock_each / each, f"{each / 1e3:.0f} : {stock_each / 1e3:.0f} kB")
     yield Row("each further", each / 1e3, f"of {count - 1}", None if quick else at_most(750), "kB")
 
 
 def ours(url: str, count: int) -> tuple[int, float]:
-    """Return the bytes of the first of our clients, and of each further one."""
+    """Return the bytes of the first client of the exporter, and of each further one."""
     accounts = tuple(Account(name=f"a{number}", role_arn=_role(number), endpoint_url=url) for number in range(count))
     os.environ["AWS_ENDPOINT_URL_STS"] = url
     clients = GlueClients(replace(CONFIG, accounts=accounts), telemetry=Telemetry(), stop=threading.Event())
@@ -47,7 +47,7 @@ def ours(url: str, count: int) -> tuple[int, float]:
 
 
 def stock(url: str, count: int) -> tuple[int, float]:
-    """Return the same for boto3, used as its guide says: a session, STS and Glue for each role."""
+    """Return the same for boto3 with a session, a client of STS and a client of Glue for each role."""
     kept: list[object] = []
 
     def connect(number: int) -> None:

@@ -1,6 +1,6 @@
-"""Real exporters for companies of all sizes: `glue-ml-exporter serve` against the simulator, and a Prometheus' scrapes.
+"""Processes of `glue-ml-exporter serve` for companies of several sizes, against the simulator and with scrapes.
 
-A company has accounts with a role each, regions in each account, and transforms in each region, which discovery finds.
+A company has accounts with one role each, regions in each account, and transforms in each region. Discovery finds them.
 """
 
 import json
@@ -24,13 +24,13 @@ from exporter.simulator import Simulator
 
 REGIONS = ("eu-west-1", "eu-central-1", "us-east-1", "us-west-2")
 RUNS = 10
-_START_PATIENCE = 60.0
+_START_TIMEOUT = 60.0
 _PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """So many accounts, with so many regions each, with so many transforms in each of these, with so many runs."""
+    """The number of accounts, of regions in each, of transforms in each region, and of runs of each transform."""
 
     accounts: int
     regions: int
@@ -41,11 +41,11 @@ class Company:
 
     @property
     def transforms(self) -> int:
-        """All of them."""
+        """The number of all transforms."""
         return self.accounts * self.regions * self.per_lane
 
     def scenario(self) -> dict[str, object]:
-        """Return what the simulator is to play: transforms with a history each to which nothing is added."""
+        """Return the scenario for the simulator: transforms with a history and without new runs."""
         tasks = {"FIND_MATCHES": {"history_runs": self.runs, "outcomes": {"FAILED": 0.1}}}
         alike = {"count": self.per_lane, "history": "25d", "labels": 500, "tasks": tasks}
         lanes = [(account, region) for account in range(self.accounts) for region in REGIONS[: self.regions]]
@@ -75,14 +75,14 @@ def _account_id(number: int) -> str:
 
 
 def serve_simulator(port: Connection, company: Company) -> None:
-    """Simulate the Glue of a company; for `servers.served`."""
+    """Run the simulator for a company; for `servers.served`."""
     with Simulator(company.scenario()) as simulator:
         port.send(int(simulator.url.rpartition(":")[2]))
         threading.Event().wait()
 
 
 class Exporter:
-    """An exporter at work."""
+    """A running exporter."""
 
     def __init__(self, company: Company, port: int, pid: int) -> None:
         self.company = company
@@ -94,7 +94,7 @@ class Exporter:
         self.sent = 0
 
     def scrape(self) -> str:
-        """Scrape as Prometheus does and return the text, which is kept too."""
+        """Scrape as Prometheus does, keep the text in `text`, and return it."""
         with self._scraping:
             began = time.perf_counter()
             body = self._scraper.scrape()
@@ -103,17 +103,17 @@ class Exporter:
             return self.text
 
     def polls(self) -> float:
-        """Return how many GetMLTaskRuns have been answered."""
+        """Return the number of GetMLTaskRuns requests so far."""
         counts = re.findall(r'requests_total\{[^}]*operation="GetMLTaskRuns"[^}]*\} (\S+)', self.scrape())
         return sum(map(float, counts))
 
     def wait_for_polls(self, per_transform: int, pause: float) -> None:
-        """Return when the transforms have been polled so many times, on average; look every ``pause`` seconds."""
+        """Wait until each transform was polled so many times on average; check every ``pause`` seconds."""
         while self.polls() < per_transform * self.company.transforms:
             threading.Event().wait(pause)
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of its process so far."""
+        """Return the CPU seconds of its process so far."""
         return self._server.cpu_seconds()
 
     def peak(self) -> int:
@@ -123,7 +123,7 @@ class Exporter:
 
 @contextmanager
 def exporting(company: Company, glue_port: int, interval: float, folder: Path) -> Iterator[Exporter]:
-    """Run an exporter for a company, and end it."""
+    """Run an exporter for a company while the body runs."""
     url = f"http://{HOST}:{glue_port}"
     config, output = folder / f"{company.transforms}.yaml", folder / f"{company.transforms}.log"
     config.write_text(json.dumps(company.config(url, interval, folder)), encoding="utf-8")
@@ -143,19 +143,19 @@ def exporting(company: Company, glue_port: int, interval: float, folder: Path) -
 
 
 def _port(output: Path) -> int:
-    """Return the port that an exporter tells in its log."""
-    deadline = time.monotonic() + _START_PATIENCE
+    """Return the port that an exporter has logged."""
+    deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
-        told = re.search(rf"addresses=\S*{HOST}:(\d+)", output.read_text())
-        if told is not None:
-            return int(told[1])
+        logged = re.search(rf"addresses=\S*{HOST}:(\d+)", output.read_text())
+        if logged is not None:
+            return int(logged[1])
         threading.Event().wait(_PAUSE)
     raise TimeoutError(f"the exporter does not listen: {output.read_text()[-1000:]}")
 
 
 @contextmanager
 def scraped(exporters: list[Exporter], interval: float) -> Iterator[None]:
-    """Scrape the exporters every ``interval`` seconds, one after the other, while the body runs."""
+    """Scrape the exporters one after the other every ``interval`` seconds while the body runs."""
     ended = threading.Event()
 
     def scrape() -> None:

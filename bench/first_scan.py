@@ -11,14 +11,14 @@ from bench.transforms import CONFIG, watch
 
 TITLE = "First scan: ours against stock boto3 with a dict per run"
 NOTE = (
-    "CPU time of the client per run, over HTTP from a Glue with canned pages, each scan in a fresh process whose\n"
-    "client is made. Stock is measured over fewer runs, for its memory; its cost per run grows with their number, so\n"
-    "that is in its favour. Memory is that beyond the process before it has a client."
+    "CPU time of the client per run, over HTTP from a server with canned pages. Each scan has a new process, and its\n"
+    "client connects before the scan. Stock boto3 reads fewer runs because of its memory. Its cost per run grows with\n"
+    "the number of runs, so this is in its favour. Memory is the growth since the start of the scan."
 )
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield a row for the CPU and one for the memory."""
+    """Yield one row for the CPU time and one for the memory."""
     total, stock_total = (5000, 2000) if quick else (1_000_000, 200_000)
     peaks: list[tuple[int, int]] = []
     with served(serve_glue, total) as server, served(serve_glue, stock_total) as stock_server:
@@ -45,10 +45,10 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 
 def scan(port: int, total: int) -> tuple[float, int, int]:
-    """Scan everything; return CPU seconds, resident bytes before, and those at the peak."""
+    """Scan all runs; return the CPU seconds, and the resident bytes before the scan and at its peak."""
     glue, watched = our_client(port), watch()
     idle = resident_bytes()
-    # Stock's client is there before its scan, too: to load the models of AWS and to connect takes a while.
+    # The client of stock boto3 also loads its models before its scan is measured.
     next(glue.task_run_pages(watched.target.id, since=now_after(total) - 1, page_size=1))
     read = partial(watched.read, glue, CONFIG.polling, now_after(total), lambda: None)
     cpu = cpu_seconds(read)
@@ -58,6 +58,6 @@ def scan(port: int, total: int) -> tuple[float, int, int]:
 
 
 def stock_scan(port: int) -> float:
-    """Page through everything and keep each run by its id; return CPU seconds."""
+    """Read all pages and keep each run by its id; return the CPU seconds."""
     client = stock_client(port)
     return cpu_seconds(lambda: {run["TaskRunId"]: run for runs in stock_pages(client) for run in runs})

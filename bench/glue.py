@@ -1,7 +1,7 @@
-"""A Glue that answers GetMLTaskRuns from canned bytes, so cheaply that a client's own cost is what is measured.
+"""A server that answers GetMLTaskRuns from canned bytes, so that a benchmark measures the cost of the client.
 
-It knows one history: a run per second, the same thousand again and again but for ids and times, and every
-``TransformId`` has it. The clients of both sides are made here too.
+Every ``TransformId`` has the same history with one run per second. It repeats a thousand runs with other ids and times.
+This module also makes the clients that are compared.
 """
 
 import json
@@ -24,16 +24,16 @@ from exporter.telemetry import Telemetry
 
 PAGE = 1000
 BEGINNING = int(time.time()) // 1_000_000 * 1_000_000 - 1_000_000
-"""When the history begins, in UTC seconds: one to three weeks ago, so that a million runs lie within the lookback."""
+"""The start of the history in UTC seconds, one to three weeks ago: a million runs then lie within the lookback."""
 
 _THOUSANDS = "@@@@"
-"""Stands for the page's number in a canned run, in the id and in the times."""
+"""The placeholder of the page number in the id and in the times of a canned run."""
 
 _SECONDS = BEGINNING // 1_000_000
 
 
 def canned_run(position: int) -> bytes:
-    """Return the run at this place (0 to 999) of every page, 500 bytes as Glue sends them."""
+    """Return the run at a position (0 to 999) of every page, with the about 500 bytes that Glue sends."""
     failed = position % 10 == 3
     at = f"{_SECONDS}{_THOUSANDS[:3]}{position:03d}"
     run = {
@@ -61,7 +61,7 @@ def _canned_runs() -> tuple[bytes, ...]:
 
 
 def page(first: int, total: int) -> bytes:
-    """Return the answer with the thousand runs from number ``first`` on, out of ``total``."""
+    """Return the answer with the thousand runs from number ``first`` on, in a history of ``total`` runs."""
     thousand, offset = divmod(first, PAGE)
     last = min(first + PAGE, total)
     runs = _canned_runs()
@@ -77,7 +77,7 @@ def _numbered(runs: bytes, thousand: int) -> bytes:
 
 
 def pages(total: int) -> Iterator[bytes]:
-    """Yield all answers of a history of so many runs."""
+    """Yield all answers of a history of ``total`` runs."""
     return (page(first, total) for first in range(0, total, PAGE))
 
 
@@ -98,18 +98,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: a client that is killed is how some benchmarks end."""
+        """Log nothing, because some benchmarks end by killing a client."""
 
 
 def serve_glue(port: Connection, total: int) -> None:
-    """Serve a history of so many runs; for `servers.served`."""
+    """Serve a history of ``total`` runs; for `servers.served`."""
     handler = type("_Handler", (_Handler,), {"total": total})
     server = _Server((HOST, 0), handler)
     port.send(server.server_port)
@@ -117,26 +117,26 @@ def serve_glue(port: Connection, total: int) -> None:
 
 
 def now_after(total: int) -> float:
-    """Return the UTC seconds at which the last of so many runs has just ended."""
+    """Return the time in UTC seconds at which the last of ``total`` runs ends."""
     return float(BEGINNING + total)
 
 
 def our_client(port: int) -> GlueClient:
-    """Return the exporter's client of this Glue, with no limit on its rate."""
+    """Return the exporter's client of this server, without a rate limit."""
     polling = CONFIG.polling.model_copy(update={"requests_per_second": 1e6})
     config = replace(CONFIG, polling=polling, endpoint_url=f"http://{HOST}:{port}")
     return GlueClients(config, telemetry=Telemetry(), stop=threading.Event()).client_for(LANE)
 
 
 def stock_client(port: int) -> Any:
-    """Return boto3's client of this Glue, as it comes."""
+    """Return boto3's client of this server with default settings."""
     return boto3.client(
         "glue", region_name=LANE.region, endpoint_url=f"http://{HOST}:{port}", config=BotoConfig(tcp_keepalive=True)
     )
 
 
 def stock_pages(client: Any) -> Iterator[list[dict[str, Any]]]:
-    """Page through everything with boto3, as one does without an exporter: Glue has no paginator for it."""
+    """Yield all pages with boto3 and a loop, because boto3 has no paginator for GetMLTaskRuns."""
     request = {"TransformId": "tfm-1", "MaxResults": PAGE}
     while True:
         answer = client.get_ml_task_runs(**request)

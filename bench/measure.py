@@ -1,4 +1,4 @@
-"""How to measure on a machine that does other things too: take turns, take medians, and count CPU time."""
+"""Measuring on a machine that runs other work too: contestants alternate, medians are compared, CPU time counts."""
 
 import gc
 import multiprocessing
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 
 
 def in_turns(repetitions: int, **contestants: Callable[[], float]) -> dict[str, float]:
-    """Call the contestants one after the other, so many rounds, and return the median of what each returns."""
+    """Call the contestants alternately for so many rounds, and return the median result of each by name."""
     results: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repetitions):
         for name, contestant in contestants.items():
@@ -23,7 +23,7 @@ def in_turns(repetitions: int, **contestants: Callable[[], float]) -> dict[str, 
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Return the CPU seconds that `work` takes, in all threads of this process."""
+    """Return the CPU seconds of all threads of this process while `work` runs."""
     gc.collect()
     began = time.process_time()
     work()
@@ -31,38 +31,41 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def wall_seconds(work: Callable[[], object]) -> float:
-    """Return how long `work` takes."""
+    """Return the seconds that `work` takes by the clock."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the value below which `share` (0 to 1) of them lie: the nearest rank."""
+    """Return the percentile of the values for a `share` between 0 and 1, by nearest rank."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
 
 
 def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what `function`, a module's own, returns in an interpreter started for it: its memory is its own."""
+    """Return the result of `function` in a new interpreter, so that its memory is measured alone.
+
+    The function must be defined at the top of a module, since it is pickled.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as executor:
         return executor.submit(function, *args, **kwargs).result()
 
 
 def resident_bytes() -> int:
-    """Return the memory of this process that is in use now, after a garbage collection."""
+    """Return the resident memory of this process after a garbage collection, in bytes."""
     gc.collect()
     return _status_bytes("self", "VmRSS")
 
 
 def peak_bytes(pid: int | str = "self") -> int:
-    """Return the largest resident memory that a process has had, since its start or `forget_peak`."""
+    """Return the largest resident memory of a process since its start or since `forget_peak`, in bytes."""
     return _status_bytes(pid, "VmHWM")
 
 
 def forget_peak(pid: int) -> None:
-    """Let `peak_bytes` begin anew (proc(5), clear_refs)."""
+    """Reset the peak that `peak_bytes` returns (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 

@@ -12,11 +12,11 @@ from bench.tables import Row, at_least, seconds
 from exporter.glue.decode import decode_page
 
 TITLE = "Parsing a page of 1,000 runs: ours against stock boto3"
-NOTE = "CPU time. The parse is from the body's bytes to runs; the call is all of it, building, signing and receiving."
+NOTE = "CPU time. The parse turns the bytes of the body into runs. The whole call also builds, signs and receives."
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield a row for the parse and one for the whole call."""
+    """Yield one row for the parse and one for the whole call."""
     rounds = 3 if quick else 15
     body = page(0, PAGE)
     parser = ResponseParserFactory().create_parser("json")

@@ -1,4 +1,4 @@
-"""Tables of results: the ratio first, the absolute figures behind it, then the target and whether it is reached."""
+"""Tables of results: the ratio, the absolute figures behind it, the target, and whether it is reached."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure must be at least, or at most."""
+    """The lower or upper limit of a figure."""
 
     bound: Literal["at least", "at most"]
     limit: float
 
     def reached(self, figure: float) -> bool:
-        """Tell whether `figure` is on the right side of the limit."""
+        """Return whether `figure` keeps to the limit."""
         return figure >= self.limit if self.bound == "at least" else figure <= self.limit
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ def at_most(limit: float) -> Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One result. `figure` is a ratio, or has a `unit`; None says that it was not measured and `absolute` why."""
+    """One result. `figure` is a ratio or has a `unit`; if it is None, `absolute` says why it was not measured."""
 
     what: str
     figure: float | None
@@ -41,8 +41,8 @@ class Row:
     target: Target | None = None
     unit: str = "x"
 
-    def run_kinds(self) -> tuple[str, ...]:
-        """Return the row as text, a cell per column of `COLUMNS`."""
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as text, one cell for each column of `COLUMNS`."""
         figure = "-" if self.figure is None else f"{_digits(self.figure)} {self.unit}"
         if self.target is None:
             return self.what, figure, self.absolute, "", ""
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def missed(self) -> bool:
-        """Whether there is a target, a figure, and a gap between them."""
+        """Whether a figure was measured and does not reach its target."""
         return self.target is not None and self.figure is not None and not self.target.reached(self.figure)
 
 
@@ -59,19 +59,19 @@ COLUMNS = ("what", "ratio", "absolute", "target", "reached")
 
 
 def table(title: str, rows: Iterable[Row]) -> str:
-    """Return a title and the rows as a Markdown table that is aligned for reading as it is."""
-    lines = [COLUMNS, *(row.run_kinds() for row in rows)]
+    """Return a title and the rows as a Markdown table with aligned columns."""
+    lines = [COLUMNS, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    head, *body = (_line(run_kinds, widths) for run_kinds in lines)
+    head, *body = (_line(cells, widths) for cells in lines)
     return "\n".join([f"## {title}", "", head, _line(["-" * width for width in widths], widths), *body, ""])
 
 
-def _line(run_kinds: Sequence[str], widths: Sequence[int]) -> str:
-    return f"| {' | '.join(run_kind.ljust(width) for run_kind, width in zip(run_kinds, widths, strict=True))} |"
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |"
 
 
 def _digits(figure: float) -> str:
-    """Return three significant digits, no exponent."""
+    """Return the figure with three significant digits and without an exponent."""
     if figure == 0 or math.isinf(figure):
         return f"{figure:g}"
     places = max(0, 2 - math.floor(math.log10(abs(figure))))
@@ -80,7 +80,7 @@ def _digits(figure: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a time in the unit that suits it."""
+    """Return a number of seconds as text in s, ms, µs or ns."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= size:
             return f"{_digits(value / size)} {unit}"
@@ -88,5 +88,5 @@ def seconds(value: float) -> str:
 
 
 def megabytes(value: float) -> str:
-    """Return a number of bytes in megabytes (10^6)."""
+    """Return a number of bytes as text in megabytes (10^6 bytes)."""
     return f"{_digits(value / 1e6)} MB"

@@ -27,7 +27,7 @@ TABLES = (
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_every_benchmark_runs_and_prints_its_table(tmp_path):
-    """`python -m bench --quick` prints one table with rows for each benchmark and exits with 0."""
+    """`python -m bench --quick` prints one table with at least one row for each benchmark, and exits with 0."""
     with Process(sys.executable, "-m", "bench", "--quick", folder=tmp_path, environ={"PYTHONPATH": str(ROOT)}) as bench:
         assert bench.wait(timeout=180) == 0, bench.stderr
     titles = [line.removeprefix("## ") for line in bench.stdout.splitlines() if line.startswith("## ")]

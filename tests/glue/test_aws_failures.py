@@ -1,4 +1,4 @@
-"""Each thing that goes wrong with AWS has a name, stays where it is, and is over when its cause is."""
+"""Each failure of AWS has a reason, affects only its own account or transform, and ends when its cause ends."""
 
 import socket
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ TRANSFORMS = [{"id": "tfm-one", "account": "one"}, {"id": "tfm-two", "account": 
 
 REQUESTS = "glue_ml_exporter_api_requests_total"
 
-ANSWERS = [
+FAULTS = [
     ({"kind": "throttle"}, "ThrottlingException"),
     ({"kind": "server_error"}, "InternalServiceException"),
     ({"kind": "server_error", "status": 503}, "ServiceUnavailable"),
@@ -39,9 +39,9 @@ def fails_with(exporter, reason, **labels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fault", "reason"), ANSWERS, ids=lambda value: None if isinstance(value, dict) else value)
-def test_a_fault_of_one_account_is_named_there_spares_the_other_and_heals(simulator, fault, reason):
-    """While one account fails, its polls count that reason and no other, the other account's all succeed."""
+@pytest.mark.parametrize(("fault", "reason"), FAULTS, ids=lambda value: None if isinstance(value, dict) else value)
+def test_a_fault_of_one_account_fails_only_its_polls_until_it_ends(simulator, fault, reason):
+    """While one account fails, its polls count that reason and no other, and all polls of the other account succeed."""
     with running(simulator, accounts=ACCOUNTS, transforms=TRANSFORMS, polling={"request_timeout": "1s"}) as exporter:
         exporter.wait_until_up("tfm-one", "tfm-two")
         simulator.faults.set({**fault, "accounts": [ONE], "operations": ["GetMLTaskRuns"]})
@@ -64,8 +64,8 @@ def test_a_fault_of_one_account_is_named_there_spares_the_other_and_heals(simula
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
 )
-def test_a_fault_of_one_transform_spares_the_others_of_its_account(simulator, fault, reason):
-    """A transform that is gone, forbidden or hanging does not keep its neighbour from being polled each interval."""
+def test_a_fault_of_one_transform_does_not_delay_the_others_of_its_account(simulator, fault, reason):
+    """While polls of one transform fail or hang, another transform of the account is polled at its interval."""
     polling = {"request_timeout": "700ms"}
     with running(simulator, transforms=["tfm-a", "tfm-b"], polling=polling) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
@@ -102,8 +102,8 @@ def test_more_hanging_transforms_than_threads_leave_the_sound_ones_theirs(simula
         exporter.wait_until_up(*hanging)
 
 
-def test_an_outage_of_the_endpoint_is_a_connection_error_until_it_is_back(simulator):
-    """A refused connection is counted as "connection", and polls go on when the endpoint listens again."""
+def test_an_endpoint_that_refuses_connections_is_a_connection_error_until_it_is_back(simulator):
+    """A refused connection is counted as "connection", and polls succeed when the endpoint listens again."""
     with running(simulator, transforms=["tfm-a"]) as exporter:
         exporter.wait_until_up("tfm-a")
         simulator.stop()
@@ -115,7 +115,7 @@ def test_an_outage_of_the_endpoint_is_a_connection_error_until_it_is_back(simula
 
 @contextmanager
 def deaf_endpoint():
-    """Listen, with the queue of connections full: the kernel leaves further ones without an answer."""
+    """Listen with a full queue of connections, so that the kernel does not answer further ones."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -140,8 +140,8 @@ def deaf_endpoint():
     ],
     ids=["refused", "no such host", "no TLS there"],
 )
-def test_an_endpoint_that_cannot_be_reached_is_named_and_heals_by_reload(simulator, url, reason):
-    """A wrong endpoint_url of one account is named, spares the other account, and another one helps at once."""
+def test_a_wrong_endpoint_fails_only_its_account_until_a_reload_corrects_it(simulator, url, reason):
+    """A wrong endpoint_url of one account has its own reason, and the other account's polls succeed."""
     wrong = [{"name": "one", "profile": "one", "endpoint_url": url(simulator)}, ACCOUNTS[1]]
     with running(simulator, accounts=wrong, transforms=TRANSFORMS) as exporter:
         fails_with(exporter, reason, aws_account="one")
@@ -152,7 +152,7 @@ def test_an_endpoint_that_cannot_be_reached_is_named_and_heals_by_reload(simulat
         assert not exporter.errors(aws_account="two")
 
 
-def test_a_connection_that_is_never_accepted_is_a_timeout(simulator):
+def test_a_connection_that_is_not_accepted_is_a_timeout(simulator):
     """When the endpoint does not answer the first packet, the poll fails with "timeout" after request_timeout."""
     with deaf_endpoint() as url:
         wrong = [{"name": "one", "profile": "one", "endpoint_url": url}, ACCOUNTS[1]]
@@ -163,8 +163,8 @@ def test_a_connection_that_is_never_accepted_is_a_timeout(simulator):
             wait_for(lambda: set(exporter.errors()) == {"timeout"}, describe=lambda: str(exporter.errors()))
 
 
-def test_pages_without_end_are_named(simulator):
-    """An endpoint that gives the same NextToken for ever costs one failed poll at a time, counted as "pagination"."""
+def test_endless_pages_are_counted_as_pagination(simulator):
+    """When the endpoint repeats a NextToken, the poll fails with the reason "pagination"."""
     for _ in range(3):
         simulator.world.add_run("tfm-a", status="SUCCEEDED")
     simulator.faults.set({"kind": "repeat_token", "operations": ["GetMLTaskRuns"]})
@@ -176,7 +176,7 @@ def test_pages_without_end_are_named(simulator):
 
 @pytest.mark.slow
 def test_retries_are_counted_attempt_by_attempt(simulator):
-    """Two throttled attempts and a third that succeeds make one good poll and three counted requests."""
+    """Two throttled attempts and a successful third one are one successful poll and three counted requests."""
     simulator.faults.set({"kind": "throttle", "times": 2, "operations": ["GetMLTaskRuns"]})
     polling = {"interval": "1h", "stale_after": "2h", "max_attempts": 5}
     with running(simulator, transforms=["tfm-a"], polling=polling) as exporter:

@@ -1,4 +1,4 @@
-"""Credentials: where they come from, how long they live, and what happens when they are not there."""
+"""Credentials: their sources, their expiry, and polls without them."""
 
 import http.server
 import socket
@@ -67,8 +67,8 @@ def test_a_role_is_assumed_once_for_many_polls_and_counted(environment):
         wait_for(lambda: exporter.value(REQUESTS, **labels) == 1)
 
 
-def test_the_account_id_is_shown_as_far_as_it_is_known(environment):
-    """The role's ARN tells the account id, AWS_ACCOUNT_ID beside an access key does, a bare access key does not."""
+def test_the_account_id_comes_from_the_role_or_the_environment(environment):
+    """The ARN of a role has the account id, and AWS_ACCOUNT_ID has it; an access key alone has none."""
     with sts(environment) as simulator:
         with running(simulator, **ASSUMED) as exporter:
             exporter.wait_until_up("tfm-one")
@@ -85,8 +85,8 @@ def test_the_account_id_is_shown_as_far_as_it_is_known(environment):
             assert exporter.value("glue_ml_transform_info", aws_account_id=ONE) == 1
 
 
-def test_a_role_that_may_not_be_assumed_harms_its_account_alone(environment):
-    """With a wrong external id the account's polls count AccessDeniedException, and the other account is polled on."""
+def test_a_role_that_cannot_be_assumed_fails_only_its_own_account(environment):
+    """With a wrong external id the polls of the account count AccessDeniedException; those of the other succeed."""
     wrong = [{**ASSUMED["accounts"][0], "external_id": "wrong"}, ASSUMED["accounts"][1]]
     with sts(environment) as simulator, running(simulator, **{**ASSUMED, "accounts": wrong}) as exporter:
         wait_for(lambda: exporter.errors(aws_account="one").get("AccessDeniedException"))
@@ -112,8 +112,8 @@ def test_a_role_that_may_not_be_assumed_harms_its_account_alone(environment):
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
 )
-def test_trouble_with_sts_is_named_and_over_when_sts_is_well(environment, fault, reason):
-    """While STS fails, the polls of its accounts fail with STS's own reason, a profile's do not; then all is well."""
+def test_polls_fail_with_the_reason_of_sts_until_sts_answers_again(environment, fault, reason):
+    """While STS fails, the polls of an assumed role fail with its reason, and those of a profile succeed."""
     accounts = [*ASSUMED["accounts"][:1], {"name": "two", "profile": "two"}]
     polling = {"request_timeout": "300ms"}
     with sts(environment) as simulator:
@@ -129,7 +129,7 @@ def test_trouble_with_sts_is_named_and_over_when_sts_is_well(environment, fault,
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_credentials_that_live_for_three_seconds_cost_no_poll(environment):
+def test_no_poll_fails_with_credentials_that_expire_every_three_seconds(environment):
     """Over a minute of polls with credentials that expire every 3 s, no poll and no request fails."""
     with sts(environment, lifetime="3s") as simulator, running(simulator, **ASSUMED) as exporter:
         exporter.wait_until_up("tfm-one", "tfm-two")
@@ -140,8 +140,8 @@ def test_credentials_that_live_for_three_seconds_cost_no_poll(environment):
         assert longest_gap(times) < 1
 
 
-def test_credentials_that_are_not_there_are_named(environment, simulator):
-    """Without any credentials every poll fails with the reason "credentials"; no request is sent."""
+def test_polls_without_credentials_fail_with_the_reason_credentials(environment, simulator):
+    """Without any credentials every poll fails with the reason "credentials", and no request is sent."""
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     with running(simulator, transforms=["tfm-a"]) as exporter:
@@ -150,7 +150,7 @@ def test_credentials_that_are_not_there_are_named(environment, simulator):
 
 
 @pytest.mark.slow
-def test_credentials_that_come_later_are_found(environment, simulator, tmp_path):
+def test_credentials_that_are_added_later_are_used(environment, simulator, tmp_path):
     """Polls succeed as soon as the credentials file has the profile's keys, without restart or reload."""
     credentials = tmp_path / "later"
     credentials.write_text("[one]\nregion = eu-west-1\n")
@@ -164,7 +164,7 @@ def test_credentials_that_come_later_are_found(environment, simulator, tmp_path)
 
 @pytest.mark.slow
 def test_expired_keys_in_a_file_are_replaced_by_its_new_ones(environment, tmp_path):
-    """When a tool writes new keys into the credentials file, the refused old ones are given up within seconds."""
+    """When a tool writes new keys into the credentials file, they replace the refused old ones within seconds."""
     scenario = {
         "transforms": [{"id": "tfm-one", "name": "x", "account": ONE}],
         "credentials": {"keys": {"AKIANEW": ONE}, "only_known": True},
@@ -179,8 +179,8 @@ def test_expired_keys_in_a_file_are_replaced_by_its_new_ones(environment, tmp_pa
         exporter.wait_until_up("tfm-one", timeout=MIN_CONNECTION_AGE + 5)
 
 
-def test_a_profile_that_does_not_exist_is_named_and_found_once_it_does(environment, simulator, tmp_path):
-    """An unknown profile is counted as "configuration"; when the file has it, the account is polled."""
+def test_a_missing_profile_is_counted_as_configuration_until_it_exists(environment, simulator, tmp_path):
+    """An unknown profile is counted as "configuration"; when the file has the profile, polls succeed."""
     credentials = tmp_path / "profiles"
     credentials.write_text("")
     environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
@@ -193,7 +193,7 @@ def test_a_profile_that_does_not_exist_is_named_and_found_once_it_does(environme
 
 @contextmanager
 def web_identities(key):
-    """An STS that gives `key` to any web identity, and what it was asked."""
+    """Run an STS that gives `key` to any web identity; yield its URL and the requests that it got."""
     asked = []
     answer = f"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
       <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>x</SecretAccessKey>
@@ -219,8 +219,8 @@ def web_identities(key):
 
 
 @pytest.mark.slow
-def test_a_web_identity_is_named_when_it_is_not_there_and_serves_when_it_is(environment, simulator, tmp_path):
-    """IRSA without its token, or with an empty one, is counted as "credentials"; with one its role's key is used."""
+def test_a_missing_web_identity_token_is_counted_as_credentials_until_it_exists(environment, simulator, tmp_path):
+    """IRSA with a missing or an empty token is counted as "credentials"; with a token the key of the role is used."""
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     environment.setenv("AWS_ROLE_ARN", ROLE_ONE)
@@ -242,7 +242,7 @@ def test_a_web_identity_is_named_when_it_is_not_there_and_serves_when_it_is(envi
 
 @contextmanager
 def container_credentials(key, token):
-    """The endpoint of Pod Identity: hands `key` out to whoever shows `token`, and notes the tokens it is shown."""
+    """Run the endpoint of Pod Identity, which gives `key` for `token`; yield its URL and the tokens that it got."""
     shown = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -265,7 +265,7 @@ def container_credentials(key, token):
 
 
 def test_pod_identity_gives_the_ambient_credentials(environment, simulator, tmp_path):
-    """With the variables that EKS Pod Identity sets, the exporter's requests carry the key that its agent gives."""
+    """With the variables that EKS Pod Identity sets, the exporter signs with the key from the agent."""
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     token = tmp_path / "token"
@@ -279,8 +279,8 @@ def test_pod_identity_gives_the_ambient_credentials(environment, simulator, tmp_
             assert {one.access_key_id for one in simulator.requests.all()} == {"AKIAONE"}
 
 
-def test_a_source_of_credentials_that_hangs_delays_nobody_else(environment, simulator):
-    """While the ambient credentials cannot be had, another account is polled, a reload is done, and a stop is quick."""
+def test_a_credential_source_that_hangs_does_not_delay_other_accounts(environment, simulator):
+    """While the source of the ambient credentials hangs, another account is polled, and reload and stop do not wait."""
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     accounts = [{"name": "ambient"}, {"name": "one", "profile": "one"}]
@@ -300,7 +300,7 @@ def test_a_source_of_credentials_that_hangs_delays_nobody_else(environment, simu
 
 @contextmanager
 def proxy():
-    """A proxy that lets nothing through, and the hosts to which it was asked to connect."""
+    """Run a proxy that refuses all connections; yield its URL and the hosts of the CONNECT requests."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -317,8 +317,8 @@ def proxy():
         server.shutdown()
 
 
-def test_proxy_fips_and_regional_sts_are_botocores_own_settings(environment):
-    """HTTPS_PROXY and AWS_USE_FIPS_ENDPOINT are obeyed, and STS is asked in the region of the transform."""
+def test_botocores_settings_for_proxy_fips_and_regional_sts_apply(environment):
+    """HTTPS_PROXY and AWS_USE_FIPS_ENDPOINT apply, and STS is called in the region of the transform."""
     with proxy() as (url, asked):
         environment.setenv("HTTPS_PROXY", url)
         environment.setenv("AWS_USE_FIPS_ENDPOINT", "true")

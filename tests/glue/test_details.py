@@ -1,4 +1,4 @@
-"""GetMLTransform: an ornament that may be missing."""
+"""Transform details from GetMLTransform, which are optional."""
 
 import threading
 from dataclasses import replace
@@ -16,8 +16,8 @@ CONFIG = load_config("region: eu-west-1\ntransforms: [tfm-a]", source="test", en
 INFO = "glue_ml_transform_info"
 
 
-def test_details_are_asked_for_once_in_many_polls(simulator):
-    """Name, type and versions come from one GetMLTransform that serves all polls of ten minutes."""
+def test_details_are_read_once_for_many_polls(simulator):
+    """Name, type and versions come from one GetMLTransform call, whose answer is kept for ten minutes."""
     with running(simulator, transforms=["tfm-a"]) as exporter:
         exporter.wait_until_up("tfm-a")
         keeps_polling(exporter, "tfm-a")
@@ -25,8 +25,8 @@ def test_details_are_asked_for_once_in_many_polls(simulator):
         assert exporter.value(INFO, transform_name="alpha", transform_type="FIND_MATCHES", glue_version="2.0") == 1
 
 
-def test_without_permission_the_ids_serve_and_run_metrics_do_not_suffer(simulator, caplog):
-    """When GetMLTransform is denied: one warning for all transforms, one try each, a count, and every poll succeeds."""
+def test_without_permission_the_id_is_the_name_and_polls_succeed(simulator, caplog):
+    """When GetMLTransform is denied, it is called once for each transform, one warning is logged, and no poll fails."""
     simulator.faults.set({"kind": "access_denied", "operations": ["GetMLTransform"]})
     with running(simulator, transforms=["tfm-a", "tfm-b"]) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
@@ -39,8 +39,8 @@ def test_without_permission_the_ids_serve_and_run_metrics_do_not_suffer(simulato
         wait_for(lambda: exporter.value("glue_ml_exporter_api_requests_total", **denied) == 2)
 
 
-def test_a_passing_failure_of_details_is_tried_again_at_the_next_poll(simulator):
-    """A server error is not borne for ten minutes: the name is there as soon as GetMLTransform answers."""
+def test_a_temporary_failure_of_details_is_retried_at_the_next_poll(simulator):
+    """A server error is not kept for ten minutes: the name appears as soon as GetMLTransform answers."""
     simulator.faults.set({"kind": "server_error", "operations": ["GetMLTransform"], "times": 1})
     with running(simulator, transforms=["tfm-a"]) as exporter:
         wait_for(lambda: exporter.value(INFO, transform_name="alpha") == 1)
@@ -48,7 +48,7 @@ def test_a_passing_failure_of_details_is_tried_again_at_the_next_poll(simulator)
 
 
 def test_details_can_be_switched_off(simulator):
-    """With transform_details false GetMLTransform is never called, and a reload that switches it on asks at once."""
+    """With transform_details false GetMLTransform is not called; after a reload with true the next poll calls it."""
     with running(simulator, transforms=["tfm-a"], transform_details=False) as exporter:
         exporter.wait_until_up("tfm-a")
         keeps_polling(exporter, "tfm-a")
@@ -57,8 +57,8 @@ def test_details_can_be_switched_off(simulator):
         wait_for(lambda: exporter.value(INFO, transform_name="alpha") == 1)
 
 
-def test_details_are_asked_for_again_after_ten_minutes(simulator):
-    """What GetMLTransform has told serves for ten minutes by the clock, then it is asked again, and a denial too."""
+def test_details_are_read_again_after_ten_minutes(simulator):
+    """An answer of GetMLTransform, and a denial too, is kept for ten minutes; then it is called again."""
     now = [0.0]
     config = replace(CONFIG, endpoint_url=simulator.url)
     clients = GlueClients(config, telemetry=Telemetry(), stop=threading.Event(), clock=lambda: now[0])
