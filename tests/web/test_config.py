@@ -360,3 +360,14 @@ def test_a_rate_limit_keeps_its_tokens_over_other_changes(folder: Path) -> None:
     web.refresh()
     web.refresh()
     assert web.current.bucket is not bucket
+
+
+def test_a_key_that_may_be_a_hash_is_not_printed(folder: Path) -> None:
+    """A password hash as a key is left out of the path of the message."""
+    (line,) = problems(folder, f"http_server_config: {{'{HASH}': x}}")
+    assert line.startswith("1:22: http_server_config.(...): unknown key; expected one of http2, headers")
+
+
+def test_a_rate_limit_of_interval_0_is_no_limit(folder: Path) -> None:
+    """Interval 0 turns the rate limit off, as in the exporter-toolkit."""
+    assert WebConfig(write(folder, "rate_limit: {interval: 0, burst: 1}")).current.bucket is None
