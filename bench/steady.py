@@ -21,10 +21,10 @@ def run(*, quick: bool) -> Iterator[Row]:
     stock_per_run = 0.0
     for total in (1000, 3000) if quick else (1000, 10_000, 100_000, 1_000_000):
         with served(serve_glue, total) as server:
-            glue, stock, watched, now = our_client(server.port), stock_client(server.port), watch(), now_after(total)
+            glue, stock, monitored, now = our_client(server.port), stock_client(server.port), watch(), now_after(total)
 
             def poll() -> None:
-                watched.read(glue, CONFIG.polling, now, lambda: None)  # noqa: B023 - called in this round
+                monitored.read(glue, CONFIG.polling, now, lambda: None)  # noqa: B023 - called in this round
 
             def page_everything() -> None:
                 for _ in stock_pages(stock):  # noqa: B023 - called in this round

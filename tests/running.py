@@ -86,7 +86,7 @@ class Running:
         """Give whether the last poll of a transform has succeeded; None before the first."""
         return self.value("glue_ml_transform_up", transform_id=transform_id)
 
-    def watched(self) -> set[str]:
+    def monitored_ids(self) -> set[str]:
         """Give the ids of the transforms that have any series."""
         return {
             labels["transform_id"]

@@ -80,7 +80,7 @@ class Timetable:
         """Yield the jobs that are due, each of them pending from now on."""
         while self._turns and self._turns[0][0] <= now:
             due, _, job = heapq.heappop(self._turns)
-            # The heap keeps entries of jobs that were removed or planned anew since.
+            # The heap keeps entries of jobs that were removed or planned again since.
             if job.active and not job.pending and due == job.due:
                 job.pending = True
                 yield job

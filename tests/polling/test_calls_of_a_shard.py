@@ -14,7 +14,7 @@ def test_a_shard_asks_only_about_its_own_transforms():
         mine = {one for one in simulator.world.transform_ids() if shard.owns(one)}
         with running(simulator, shard=shard, discovery=[{"name": "many*"}]) as exporter:
             exporter.wait_until_up(*mine)
-            assert exporter.watched() == mine
+            assert exporter.monitored_ids() == mine
             assert exporter.value("glue_ml_exporter_discovered_transforms") == len(mine)
         asked = {operation: asked_about(simulator, operation) for operation in ("GetMLTransform", "GetMLTaskRuns")}
     assert asked == {"GetMLTransform": mine, "GetMLTaskRuns": mine}

@@ -23,26 +23,26 @@ def arn(transform_id):
     return f"arn:aws:glue:{REGION}:{DEFAULT_ACCOUNT}:mlTransform/{transform_id}"
 
 
-def watches(exporter, *transform_ids):
-    wait_for(lambda: exporter.watched() == set(transform_ids), describe=lambda: str(exporter.watched()))
+def wait_until_monitored(exporter, *transform_ids):
+    wait_for(lambda: exporter.monitored_ids() == set(transform_ids), describe=lambda: str(exporter.monitored_ids()))
 
 
 def test_every_transform_of_the_account_is_found_and_a_vanished_one_leaves_no_series(simulator):
     """Discovery without filters finds what ListMLTransforms lists: it adds new transforms and removes old ones."""
     with running(simulator, discovery=[QUICK]) as exporter:
-        watches(exporter, "tfm-a", "tfm-b")
+        wait_until_monitored(exporter, "tfm-a", "tfm-b")
         exporter.wait_until_up("tfm-a", "tfm-b")
         simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
-        watches(exporter, "tfm-a", "tfm-b", "tfm-c")
+        wait_until_monitored(exporter, "tfm-a", "tfm-b", "tfm-c")
         simulator.world.remove_transform("tfm-a")
-        watches(exporter, "tfm-b", "tfm-c")
+        wait_until_monitored(exporter, "tfm-b", "tfm-c")
         wait_for(lambda: exporter.value(FOUND, aws_account="default", aws_region=REGION) == 2)
 
 
 def test_old_runs_of_a_discovered_transform_are_not_counted(simulator):
     """After the first poll of a discovered transform the gauges show its past runs and the counters are 0."""
     with running(simulator, discovery=[QUICK]) as exporter:
-        watches(exporter, "tfm-a", "tfm-b")
+        wait_until_monitored(exporter, "tfm-a", "tfm-b")
         past = {"type": "EVALUATION", "status": "FAILED", "started": "-1h", "completed": "-30m"}
         simulator.world.add_transform({"id": "tfm-c", "name": "gamma", "runs": [past]})
         wait_for(lambda: exporter.value("glue_ml_task_runs", transform_id="tfm-c", status="FAILED") == 1)
@@ -56,8 +56,8 @@ def test_tags_and_the_pages_of_the_listing_are_used(simulator):
     simulator.world.add_transform({"name": "many", "count": 25, "tags": {"monitor": "true"}})
     discovery = [{"tags": {"monitor": "true"}}]
     with running(simulator, discovery=discovery, polling={"page_size": 10}) as exporter:
-        wait_for(lambda: len(exporter.watched()) == 25)
-        assert not {"tfm-a", "tfm-b"} & exporter.watched()
+        wait_for(lambda: len(exporter.monitored_ids()) == 25)
+        assert not {"tfm-a", "tfm-b"} & exporter.monitored_ids()
         listings = simulator.requests.all("ListMLTransforms")
         assert [one.params["MaxResults"] for one in listings] == [10, 10, 10]
         assert all(one.params["Tags"] == {"monitor": "true"} for one in listings)
@@ -66,16 +66,16 @@ def test_tags_and_the_pages_of_the_listing_are_used(simulator):
 def test_the_name_is_a_glob(simulator):
     """Only transforms whose name in Glue matches the case-sensitive pattern are monitored."""
     with running(simulator, discovery=[{**QUICK, "name": "al*"}]) as exporter:
-        watches(exporter, "tfm-a")
+        wait_until_monitored(exporter, "tfm-a")
         simulator.world.add_transform({"id": "tfm-c", "name": "altitude"})
         simulator.world.add_transform({"id": "tfm-d", "name": "Alpine"})
-        watches(exporter, "tfm-a", "tfm-c")
+        wait_until_monitored(exporter, "tfm-a", "tfm-c")
 
 
 def test_discovery_and_details_share_one_request_for_the_name(simulator):
     """Discovery by name and the details of polls need one GetMLTransform for each transform."""
     with running(simulator, discovery=[{**QUICK, "name": "*"}]) as exporter:
-        watches(exporter, "tfm-a", "tfm-b")
+        wait_until_monitored(exporter, "tfm-a", "tfm-b")
         exporter.wait_until_up("tfm-a", "tfm-b")
         keeps_polling(exporter, "tfm-a")
         wait_for(lambda: simulator.requests.count("ListMLTransforms") > 2)
@@ -133,7 +133,7 @@ def test_a_discovery_that_fails_keeps_the_transforms_found_before(simulator, cap
         wait_for(lambda: simulator.requests.count("ListMLTransforms") > failed + 2, timeout=60)
         assert exporter.reload(web={"status_page": "false"}) is None
         keeps_polling(exporter, "tfm-a", times=1)
-        assert exporter.watched() == {"tfm-a", "tfm-b"}
+        assert exporter.monitored_ids() == {"tfm-a", "tfm-b"}
         assert not exporter.errors()
         assert caplog.text.count("discovery fails") == 1
         succeeded = exporter.value("glue_ml_exporter_discovery_last_success_timestamp_seconds")
@@ -150,9 +150,9 @@ def test_a_discovery_that_cannot_read_names_fails_and_removes_no_transform(simul
         simulator.faults.set({"kind": "throttle", "operations": ["GetMLTransform"]})
         simulator.world.add_transform({"id": "tfm-c", "name": "gamma"})
         wait_for(lambda: exporter.value(UP) == 0)
-        assert exporter.watched() == {"tfm-a", "tfm-b"}
+        assert exporter.monitored_ids() == {"tfm-a", "tfm-b"}
         simulator.faults.clear()
-        watches(exporter, "tfm-a", "tfm-b", "tfm-c")
+        wait_until_monitored(exporter, "tfm-a", "tfm-b", "tfm-c")
 
 
 def test_a_first_discovery_that_hangs_delays_nothing_else(simulator):
@@ -185,13 +185,13 @@ def test_a_reload_changes_discovery_without_a_gap(simulator):
         exporter.wait_until_up("tfm-a", "tfm-b")
         simulator.faults.set({"kind": "delay", "seconds": 1.5, "operations": ["ListMLTransforms"]})
         assert exporter.reload(polling={**exporter.config["polling"], "interval": "150ms"}) is None
-        assert exporter.watched() == {"tfm-a", "tfm-b"}
+        assert exporter.monitored_ids() == {"tfm-a", "tfm-b"}
         assert exporter.reload(discovery=[{**QUICK, "tags": {"team": "red"}}]) is None
         keeps_polling(exporter, "tfm-a", times=1)
-        assert exporter.watched() == {"tfm-a", "tfm-b"}
-        watches(exporter, "tfm-b")
+        assert exporter.monitored_ids() == {"tfm-a", "tfm-b"}
+        wait_until_monitored(exporter, "tfm-b")
         assert exporter.reload(discovery=[], transforms=["tfm-a"]) is None
-        watches(exporter, "tfm-a")
+        wait_until_monitored(exporter, "tfm-a")
         wait_for(lambda: exporter.value(FOUND) is None)
 
 
@@ -246,7 +246,7 @@ def test_discovery_works_in_each_account_with_its_own_credentials(simulator):
     accounts = [{"name": "one", "profile": "one"}, {"name": "ambient"}]
     discovery = [{"account": "one"}, {"account": "ambient", "tags": {"team": "red"}}]
     with running(simulator, accounts=accounts, discovery=discovery) as exporter:
-        watches(exporter, "tfm-one", "tfm-b")
+        wait_until_monitored(exporter, "tfm-one", "tfm-b")
         exporter.wait_until_up("tfm-one", "tfm-b")
         polls = simulator.requests.all("GetMLTaskRuns")
         assert {one.account for one in polls if one.transform_id == "tfm-one"} == {ONE}

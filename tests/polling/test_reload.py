@@ -128,7 +128,7 @@ def test_the_transforms_of_a_removed_account_lose_their_series(simulator):
     with running(simulator, accounts=accounts, transforms=transforms) as exporter:
         exporter.wait_until_up("tfm-one", "tfm-two")
         assert exporter.reload(accounts=accounts[:1], transforms=transforms[:1]) is None
-        wait_for(lambda: exporter.watched() == {"tfm-one"})
+        wait_for(lambda: exporter.monitored_ids() == {"tfm-one"})
         keeps_polling(exporter, "tfm-one")
 
 
@@ -142,10 +142,10 @@ def test_a_bad_configuration_changes_nothing_and_says_why(simulator):
         wait_for(lambda: exporter.value(RELOADED) == 0)
         assert exporter.service.effective_config() == before
         keeps_polling(exporter, "tfm-a")
-        assert exporter.watched() == {"tfm-a"}
+        assert exporter.monitored_ids() == {"tfm-a"}
         assert exporter.reload(transforms=["tfm-b"], polling={"interval": "100ms"}) is None
         wait_for(lambda: exporter.value(RELOADED) == 1)
-        wait_for(lambda: exporter.watched() == {"tfm-b"})
+        wait_for(lambda: exporter.monitored_ids() == {"tfm-b"})
 
 
 @pytest.mark.slow
