@@ -44,9 +44,8 @@ class Acceptor:
         self._tls = tls
         self._make_connection = make_connection
         self._loop = asyncio.get_running_loop()
-        self._handshakes: dict[
-            asyncio.Task[None], _Handshake
-        ] = {}  # the event loop keeps only weak references to tasks
+        # Keeps the tasks alive: the event loop has only weak references to them.
+        self._handshakes: dict[asyncio.Task[None], _Handshake] = {}
         self._retry: asyncio.TimerHandle | None = None
         listener.setblocking(False)
         self._start_accepting()

@@ -1,7 +1,7 @@
-"""Where the server listens: hosts and ports, or the sockets that systemd passed.
+"""Opens the listening sockets: hosts and ports, or the sockets that systemd passed.
 
-A socket unit of systemd takes the place of every address: where `LISTEN_PID` names this process, its `LISTEN_FDS`
-descriptors from 3 on are used and no address is bound (sd_listen_fds(3)).
+If systemd started the process from a socket unit, `LISTEN_PID` is the id of this process and `LISTEN_FDS` the number of
+sockets, from descriptor 3 on (sd_listen_fds(3)). Then these sockets are used and no address is bound.
 """
 
 import errno
@@ -18,19 +18,19 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 class ListenError(ExporterError):
-    """The server cannot listen; the text is one line that says where and why."""
+    """The server cannot listen. The text is one line with the address and the reason."""
 
 
 def open_listeners(addresses: Sequence[Address], environ: Mapping[str, str]) -> list[socket.socket]:
     """Return a listening stream socket for every address.
 
-    An empty host and `::` serve IPv4 and IPv6. Either all addresses are bound or none.
+    An empty host and `::` listen on IPv4 and IPv6. If one address fails, none stays bound.
 
     Raises:
-        ListenError: an address cannot be bound, or systemd passed something that is no stream socket.
+        ListenError: an address cannot be bound, or systemd passed a descriptor that is not a stream socket.
     """
     if environ.get("LISTEN_PID") == str(os.getpid()) and (passed := environ.get("LISTEN_FDS")):
-        return _adopt(passed)
+        return _passed_listeners(passed)
     listeners: list[socket.socket] = []
     try:
         listeners.extend(_bind(address) for address in addresses)
@@ -42,27 +42,27 @@ def open_listeners(addresses: Sequence[Address], environ: Mapping[str, str]) -> 
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return where a socket is bound, as `127.0.0.1:10210`, `[::]:10210` or the path of a Unix socket."""
+    """Return the bound address, as `127.0.0.1:10210`, `[::]:10210` or the path of a Unix socket."""
     name = listener.getsockname()
     if listener.family == socket.AF_INET6:
         return f"[{name[0]}]:{name[1]}"
     return f"{name[0]}:{name[1]}" if listener.family == socket.AF_INET else os.fsdecode(name)
 
 
-def _adopt(count: str) -> list[socket.socket]:
+def _passed_listeners(count: str) -> list[socket.socket]:
     if not (count.isascii() and count.isdigit() and int(count) > 0):
         raise ListenError(f"LISTEN_FDS: {count!r} is not a number of sockets")
-    return [_adopt_one(_FIRST_PASSED_DESCRIPTOR + offset) for offset in range(int(count))]
+    return [_passed_listener(_FIRST_PASSED_DESCRIPTOR + offset) for offset in range(int(count))]
 
 
-def _adopt_one(descriptor: int) -> socket.socket:
+def _passed_listener(descriptor: int) -> socket.socket:
     try:
         listener = socket.socket(fileno=descriptor)
     except OSError as error:
         raise ListenError(f"descriptor {descriptor} passed by systemd: {error.strerror}; expected a socket") from error
     listener.set_inheritable(False)
     if listener.type != socket.SOCK_STREAM:
-        raise ListenError(f"descriptor {descriptor} passed by systemd is no stream socket; expected ListenStream=")
+        raise ListenError(f"descriptor {descriptor} passed by systemd is not a stream socket; expected ListenStream=")
     listener.listen(_BACKLOG)
     return listener
 
@@ -72,7 +72,7 @@ def _bind(address: Address) -> socket.socket:
     try:
         if host in {"", "::"}:
             return _bind_both_families(port)
-        # an address of the older family first, where a name has both: what Go does, so `localhost` means the same
+        # IPv4 first if a name has both families, as in Go, so that `localhost` is the same address as for Prometheus
         found = sorted(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), key=lambda entry: entry[0])
         return _bind_to(found[0][0], found[0][4])
     except OSError as error:

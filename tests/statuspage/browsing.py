@@ -1,4 +1,4 @@
-"""A real browser, without a window, that looks at the pages and keeps watch over what they do."""
+"""A headless Chromium that opens the pages and records their messages and requests."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Browser]:
-    """Start Chromium with its own libraries and font, whatever the machine has."""
+    """Start Chromium with its own libraries and font, not those of the machine."""
     root = tool("chromium-headless-shell").parents[2]
     program = root / "usr/lib/chromium/chromium-headless-shell"  # the one in usr/bin is a script with fixed paths
     fonts = folder / "fonts.conf"
@@ -43,7 +43,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
 
 
 class Watched:
-    """A page of the browser whose every message and request is noted."""
+    """A page of the browser that records every message, error, dialog and request."""
 
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
@@ -67,7 +67,7 @@ class Watched:
 
 @contextmanager
 def looking(browser: Browser, address: str, **options: Any) -> Iterator[Watched]:
-    """Open a page of its own; at the end there was no complaint, and nobody but the exporter was asked for anything."""
+    """Open a page; at the end assert that it logged nothing and sent requests to the exporter only."""
     context = browser.new_context(**{"viewport": DESKTOP, **options})
     context.set_default_timeout(15_000)
     try:

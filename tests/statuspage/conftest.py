@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -10,5 +9,6 @@ from tests.statuspage.browsing import chromium
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(Path(tmp_path_factory.mktemp("browser"))) as running:
+    """A headless Chromium for all tests of a module."""
+    with chromium(tmp_path_factory.mktemp("browser")) as running:
         yield running

@@ -1,4 +1,4 @@
-"""The pages as a reader meets them: in a browser, over HTTP, from a service that polls a simulator."""
+"""The pages in a browser, over HTTP, from an exporter that polls a simulator."""
 
 import re
 import time
@@ -32,7 +32,7 @@ SCENARIO: dict[str, Any] = {
 
 
 class Stage:
-    """A simulator with runs of every kind, the exporter that polls it, and its address."""
+    """A simulator with runs of every status, the exporter that polls it, and its address."""
 
     def __init__(self, simulator: Simulator, exporter: Running, address: str) -> None:
         self.simulator, self.exporter, self.address = simulator, exporter, address
@@ -111,7 +111,7 @@ def row(page: Page, transform_id: str) -> Any:
 
 @pytest.mark.parametrize("script", [True, False])
 def test_the_front_page_shows_every_transform_the_worst_first(browser: Browser, stage: Stage, script: bool) -> None:
-    """With or without script there is a line for each transform, with its state, marks, counts and times."""
+    """With and without script, each transform has a row with its health, run strip, counts and times."""
     with looking(browser, stage.address, java_script_enabled=script) as watched:
         page = watched.go()
         assert page.title() == "2 failing · glue-ml-exporter"
@@ -136,7 +136,7 @@ def test_the_front_page_shows_every_transform_the_worst_first(browser: Browser, 
 
 
 def test_the_page_of_a_transform_says_why_and_where_to_look(browser: Browser, stage: Stage) -> None:
-    """A reader gets from a line to the error string, the log group, the S3 path and the job of the run."""
+    """A row links to the page with the error string, and that page to the log group, the S3 path and the job."""
     with looking(browser, stage.address) as watched:
         page = watched.go()
         page.get_by_role("link", name="suppliers").click()
@@ -158,8 +158,8 @@ def test_the_page_of_a_transform_says_why_and_where_to_look(browser: Browser, st
         assert page.locator(".runs tbody tr").last.get_attribute("id") == "r-tsk-hangs"
 
 
-def test_hostile_text_does_nothing(browser: Browser, stage: Stage) -> None:
-    """Markup, scripts and addresses in names, ids, error strings, log groups and job names are text, on both pages."""
+def test_hostile_text_stays_text(browser: Browser, stage: Stage) -> None:
+    """Markup, scripts and URLs in names, ids, error strings, log groups and job names are shown as text."""
     with looking(browser, stage.address) as watched:
         page = watched.go()
         for path in ("front", "its own"):
@@ -178,7 +178,7 @@ def test_hostile_text_does_nothing(browser: Browser, stage: Stage) -> None:
 
 
 def test_the_filter_works_without_script(browser: Browser, stage: Stage) -> None:
-    """The form is sent to the server, which shows what has all of the words, and says how many there are."""
+    """The form asks the server for the rows with all of the words, and the page shows their number."""
     with looking(browser, stage.address, java_script_enabled=False) as watched:
         page = watched.go("/?show=problems")
         page.get_by_label("Filter").fill("SUPP default")
@@ -194,8 +194,8 @@ def test_the_filter_works_without_script(browser: Browser, stage: Stage) -> None
         assert len(names(page)) == 5
 
 
-def test_the_filter_works_while_one_types(browser: Browser, stage: Stage) -> None:
-    """With script the list follows the typing, the address too, and the field keeps its focus."""
+def test_the_filter_works_during_typing(browser: Browser, stage: Stage) -> None:
+    """With script, typing updates the rows and the address of the page, and the field keeps its focus."""
     with looking(browser, stage.address) as watched:
         page = watched.go()
         page.get_by_label("Filter").press_sequentially("archive")
@@ -207,8 +207,8 @@ def test_the_filter_works_while_one_types(browser: Browser, stage: Stage) -> Non
         assert page.url.endswith("/")
 
 
-def test_the_page_comes_up_to_date_and_the_reader_keeps_the_place(browser: Browser) -> None:
-    """What is new comes without a reload, while scroll position, focus, filter and an unsent word stay."""
+def test_an_update_keeps_the_position_of_the_reader(browser: Browser) -> None:
+    """An update needs no reload and keeps the scroll position, the focus and the text of the filter."""
     with staged() as stage, looking(browser, stage.address, viewport={"width": 1000, "height": 420}) as watched:
         page = watched.go("/?q=s")
         page.evaluate("window.untouched = true")
@@ -230,7 +230,7 @@ def test_the_page_comes_up_to_date_and_the_reader_keeps_the_place(browser: Brows
 
 
 def test_updates_can_be_paused(browser: Browser) -> None:
-    """A paused page stays as it is until it is asked for more."""
+    """A paused page does not change until the reader resumes updates."""
     with staged() as stage, looking(browser, stage.address) as watched:
         page = watched.go("/transforms/tfm-quiet")
         page.get_by_role("button", name="Pause updates").click()
@@ -242,8 +242,8 @@ def test_updates_can_be_paused(browser: Browser) -> None:
         expect(page.locator(".runs tbody tr")).to_have_count(1)
 
 
-def test_an_outage_shows_and_the_page_stands(browser: Browser) -> None:
-    """When Glue cannot be reached, the page is there as before and says so, with the reason."""
+def test_an_outage_is_shown_with_its_reason(browser: Browser) -> None:
+    """If Glue cannot be reached, the page still loads and shows each transform as Down with the reason."""
     with staged() as stage, looking(browser, stage.address) as watched:
         page = watched.go()
         stage.simulator.stop()
@@ -258,7 +258,7 @@ def test_an_outage_shows_and_the_page_stands(browser: Browser) -> None:
 def test_the_pages_fit_and_are_accessible(
     browser: Browser, stage: Stage, path: str, viewport: Any, scheme: Any
 ) -> None:
-    """At 1280 pixels by day and at 400 by night: nothing sticks out sideways, and axe finds no fault."""
+    """At 1280 pixels in light and 400 in dark colours, no page scrolls sideways and axe finds no violation."""
     with looking(browser, stage.address, viewport=viewport, color_scheme=scheme, bypass_csp=True) as watched:
         page = watched.go(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]

@@ -45,7 +45,7 @@ def has_ipv6() -> bool:
 
 
 def test_several_addresses() -> None:
-    """Each address is served."""
+    """The server listens on each of several addresses."""
     with serving(addresses=[("127.0.0.1", 0), ("127.0.0.2", 0), ("localhost", 0)]) as served:
         assert len(served.server.addresses) == 3
         for address in served.server.addresses:
@@ -53,7 +53,7 @@ def test_several_addresses() -> None:
 
 
 def test_a_port_alone_means_every_address_of_both_families() -> None:
-    """`:0` is reached over IPv4, and over IPv6 where the machine has it."""
+    """`:0` accepts connections over IPv4, and over IPv6 if the machine has it."""
     with serving(addresses=[("", 0)]) as served:
         assert fetch(f"http://127.0.0.1:{served.port}/metrics").status == 200
         if has_ipv6():
@@ -71,7 +71,7 @@ def test_a_listener_names_tcp_so_that_answers_are_sent_at_once() -> None:
 
 
 def test_an_ipv6_address() -> None:
-    """Brackets hold an IPv6 address, and the bound address is shown with them."""
+    """An IPv6 address can be bound, and the bound address is shown in brackets."""
     if not has_ipv6():
         with pytest.raises(ListenError, match=r"\[::1\]:0"):
             open_listeners([("::1", 0)], {})
@@ -89,7 +89,7 @@ def test_an_ipv6_address() -> None:
     ],
 )
 def test_an_address_that_cannot_be_used_is_one_clear_line(address: Address, expected: str) -> None:
-    """The message has the address and the reason."""
+    """The error is one line with the address and the reason."""
     with pytest.raises(ListenError) as caught:
         open_listeners([address], {})
     assert expected in str(caught.value)
@@ -97,7 +97,7 @@ def test_an_address_that_cannot_be_used_is_one_clear_line(address: Address, expe
 
 
 def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
-    """Either all addresses are bound or none."""
+    """If one address fails, no socket stays open."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -109,14 +109,14 @@ def test_a_taken_port_is_an_error_and_leaves_nothing_open() -> None:
 
 
 def test_the_address_of_a_unix_socket_is_its_path(tmp_path: Path) -> None:
-    """A socket unit may listen on a path."""
+    """The address of a Unix socket is its path."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         assert address_of(listener) == str(tmp_path / "s")
 
 
-def test_sockets_meant_for_another_process_are_left_alone() -> None:
-    """LISTEN_FDS counts only where LISTEN_PID names this process."""
+def test_sockets_for_another_process_are_ignored() -> None:
+    """LISTEN_FDS is ignored unless LISTEN_PID is the id of this process."""
     listeners = open_listeners([("127.0.0.1", 0)], {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid() + 1)})
     assert len(listeners) == 1
     listeners[0].close()
@@ -124,7 +124,7 @@ def test_sockets_meant_for_another_process_are_left_alone() -> None:
 
 @pytest.mark.parametrize("count", ["x", "-1", "0", "²"])
 def test_a_malformed_number_of_passed_sockets_is_an_error(count: str) -> None:
-    """LISTEN_FDS has to be a number."""
+    """LISTEN_FDS must be a number above 0."""
     with pytest.raises(ListenError, match="LISTEN_FDS"):
         open_listeners([], {"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())})
 
@@ -132,7 +132,7 @@ def test_a_malformed_number_of_passed_sockets_is_an_error(count: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 def test_sockets_passed_by_systemd_are_served(tmp_path: Path, family: socket.AddressFamily) -> None:
-    """With LISTEN_FDS for its own pid the server uses descriptor 3 and binds no address; SIGTERM stops it cleanly."""
+    """With LISTEN_FDS for its own process the server uses descriptor 3 and binds no address. SIGTERM ends it."""
     with socket.socket(family) as listener, socket.socket(family) as client:
         listener.bind(("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "s"))
         command = (sys.executable, "-c", LAUNCH, str(listener.fileno()), SERVE)
