@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from exporter.cli.options import DemoOptions
-from exporter.cli.serve import run_until_stopped, start_telemetry
+from exporter.cli.serve import run_until_stopped, share_one_arena, start_telemetry
 from exporter.cli.simulate import scenario_of
 from exporter.config.settings import load_config
 from exporter.service import Service
@@ -20,6 +20,7 @@ def demo(options: DemoOptions) -> int:
         ExporterError: the scenario cannot be used.
         ListenError: an address cannot be listened on.
     """
+    share_one_arena()
     telemetry = start_telemetry(options, process=True)
     _use_fake_credentials()
     with Simulator(scenario_of(options.scenario)) as simulator:

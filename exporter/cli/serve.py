@@ -35,6 +35,7 @@ def serve(options: ServeOptions) -> int:
         StateError: the state file cannot be used.
         ListenError: an address cannot be listened on.
     """
+    share_one_arena()
     try:
         shard = chosen_shard(options.shard_index, options.shard_count, socket.gethostname())
     except ValueError as error:
@@ -79,7 +80,6 @@ def run_until_stopped(service: Service, server: WebServer, on_start: Callable[[]
     Raises:
         ListenError: an address cannot be listened on.
     """
-    share_one_arena()
     server.start()
     service.start()
     log.info("listening", version=__version__, addresses=", ".join(server.addresses))
