@@ -6,23 +6,24 @@ from pathlib import Path
 
 
 class AutoReload:
-    """Compares the content of a file with the content at the last look.
+    """Compares the content of a file with its content at the last check.
 
-    The time of the file says nothing: Kubernetes updates a ConfigMap by swapping a symbolic link to a folder above it.
+    It does not compare modification times, because Kubernetes updates a ConfigMap by swapping a symbolic link to a
+    folder above the file, and the new file can be older than the old one.
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the file and read it: a later content that differs is a change."""
+        """Take the file and read it. A different content later is a change."""
         self._path = path
         self._content = self._read()
         self._stop = threading.Event()
 
     def start(self, reload: Callable[[], object], interval: float) -> None:
-        """Look at the file every `interval` seconds, in a thread, and call `reload` after each change."""
+        """Check the file every `interval` seconds in a thread, and call `reload` after each change."""
         threading.Thread(target=self._run, args=(reload, interval), name="auto-reload", daemon=True).start()
 
     def stop(self) -> None:
-        """End the thread. A reload that is under way goes on."""
+        """End the thread. A reload that has begun continues."""
         self._stop.set()
 
     def _run(self, reload: Callable[[], object], interval: float) -> None:

@@ -1,4 +1,4 @@
-"""`check-config`: validate the configuration; with `--live` also what AWS allows."""
+"""`check-config`: validate the configuration, and with `--live` also the permissions in AWS."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from exporter.config.settings import read_config
 
 
 def check_config(options: CheckConfigOptions) -> int:
-    """Print that the configuration is valid, with `--live` also a table of what AWS answers; return the exit code.
+    """Print that the configuration is valid, and with `--live` a table of the answers of AWS; return the exit code.
 
     Raises:
         ConfigError: the configuration is not valid; the error carries every problem with its place in the file.
@@ -18,7 +18,7 @@ def check_config(options: CheckConfigOptions) -> int:
     print(f"{options.config_file}: ok", flush=True)
     if not options.live:
         return 0
-    # These load botocore and rich, which take longer than the check of a file.
+    # These load botocore and rich, which takes longer than the check of a file.
     from exporter.cli.check_live import check_live  # noqa: PLC0415
     from exporter.cli.output.progress import lossless_stdout  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`check-config --live`: make each call to AWS that the exporter would make, once, and print what AWS answers."""
+"""`check-config --live`: make each call to AWS that the exporter would make, once, and print the answers."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +25,10 @@ _NOT_FOUND_REASONS = ("EntityNotFoundException", "InvalidInputException")
 _NEWEST_FIRST = {"Column": "STARTED", "SortDirection": "DESCENDING"}
 
 _MISSING_RUN = f"tsk-{'0' * 40}"
-"""Requested where a transform has no run. "Not found" shows that the call is allowed: a denied call says so first."""
+"""An id that no run has, requested if a transform has no run.
+
+The answer "not found" shows that the call is allowed, because AWS checks the permission before it looks up the run.
+"""
 
 
 @dataclass(frozen=True, slots=True)

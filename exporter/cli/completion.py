@@ -22,10 +22,12 @@ def completion_script(shell: str) -> str:
 
 
 def _flag_words(command: Command) -> list[str]:
+    """Return every form of every flag of a command."""
     return [*(word for flag in flags_of(command) for word in spellings(flag)), *_FLAGS_OF_ALL_COMMANDS]
 
 
 def _operand_words(command: Command) -> tuple[str, ...]:
+    """Return the words that the operand of a command accepts; empty if it accepts any text or there is none."""
     return command.operand.read.words if command.operand and isinstance(command.operand.read, Choice) else ()
 
 
@@ -100,8 +102,8 @@ def _zsh() -> Iterator[str]:
             yield from (f"                {_quoted(spec)} \\" for spec in _zsh_specs(flag))
         if command.operand:
             words = " ".join(_operand_words(command))
-            many = "*" if command.operand.many else "1"
-            yield f"                {_quoted(f'{many}:{command.operand.metavar}:({words})')} \\"
+            position = "*" if command.operand.many else "1"
+            yield f"                {_quoted(f'{position}:{command.operand.metavar}:({words})')} \\"
         yield "                '(- *)--help[print this help]' '(- *)--version[print the version]' ;;"
     yield from (
         "    esac",
@@ -113,14 +115,15 @@ def _zsh() -> Iterator[str]:
 
 
 def _zsh_specs(flag: Flag) -> Iterator[str]:
+    """Yield the specifications of a flag for `_arguments` (zshcompsys(1)), one for each form."""
     text = flag.help.replace("[", "(").replace("]", ")").replace(":", r"\:")
     if not flag.metavar:
         yield from (f"{word}[{text}]" for word in spellings(flag))
         return
     action = "_files" if flag.metavar == _FILE else f"({' '.join(flag.words)})" if flag.words else " "
-    again = "*" if flag.repeatable else ""
+    repeat = "*" if flag.repeatable else ""
     metavar = flag.metavar.replace(":", r"\:")
-    yield f"{again}--{flag.name}=[{text}]:{metavar}:{action}"
+    yield f"{repeat}--{flag.name}=[{text}]:{metavar}:{action}"
 
 
 # -- fish -------------------------------------------------------------------------------------------------------------
@@ -133,15 +136,15 @@ def _fish() -> Iterator[str]:
     for command in COMMANDS:
         yield f"complete -c {PROGRAM} -n __fish_use_subcommand -a {command.name} -d {_quoted(command.help)}"
     for command in COMMANDS:
-        seen = f"not __fish_seen_subcommand_from {others}"
+        condition = f"not __fish_seen_subcommand_from {others}"
         if command is not _SERVE:
-            seen = f"__fish_seen_subcommand_from {command.name}"
-        beginning = f"complete -c {PROGRAM} -n {_quoted(seen)}"
+            condition = f"__fish_seen_subcommand_from {command.name}"
+        prefix = f"complete -c {PROGRAM} -n {_quoted(condition)}"
         if words := _operand_words(command):
-            yield f"{beginning} -a {_quoted(' '.join(words))}"
+            yield f"{prefix} -a {_quoted(' '.join(words))}"
         for flag in flags_of(command):
             for word in spellings(flag):
-                yield f"{beginning} -l {word.removeprefix('--')}{_fish_value(flag)} -d {_quoted(flag.help)}"
+                yield f"{prefix} -l {word.removeprefix('--')}{_fish_value(flag)} -d {_quoted(flag.help)}"
     yield f"complete -c {PROGRAM} -l help -s h -d 'print this help'"
     yield f"complete -c {PROGRAM} -l version -d 'print the version'"
 

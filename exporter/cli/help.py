@@ -40,7 +40,7 @@ def flag_help(flag: Flag) -> str:
 
 
 def text_before_flags(command: Command) -> str:
-    """Return what the command does, its details, and its operand; for `serve` also the list of commands."""
+    """Return the purpose, the details and the operand of a command; for `serve` also the list of commands."""
     serve = command is COMMANDS[0]
     parts = [_DESCRIPTION if serve else f"{command.help[0].upper()}{command.help[1:]}."]
     parts += [" ".join(paragraph.split()) for paragraph in command.details.strip().split("\n\n") if paragraph]

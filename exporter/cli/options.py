@@ -1,4 +1,4 @@
-"""The options of each command: what the parser returns and the command takes.
+"""The options of each command. The parser returns them, and the command takes them.
 
 A field is named for its flag or operand (`--config.file` is `config_file`). Durations are in seconds.
 """

@@ -1,4 +1,4 @@
-"""`serve`: put service and web server together, and run them until a signal."""
+"""`serve`: connect the service to the web server, and run both until a signal."""
 
 import ctypes
 import os
@@ -42,7 +42,7 @@ def serve(options: ServeOptions) -> int:
         raise UsageError(f"--shard.index: {error}") from error
     telemetry = start_telemetry(options, process=not options.web_disable_exporter_metrics)
     config_file = Path(options.config_file)
-    # It reads the file before the service does, so that a change in between is noticed.
+    # This reads the file before the service does, so that a change in between is noticed.
     auto_reload = AutoReload(config_file) if options.config_enable_auto_reload else None
     service = Service(partial(read_config, config_file, environ=os.environ), telemetry, shard)
     server = WebServer(
@@ -67,7 +67,7 @@ def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, proces
 
     Args:
         options: level and format of the log.
-        process: whether there are metrics of the process (memory, CPU, open files), too.
+        process: whether to include metrics of the process (memory, CPU, open files).
     """
     telemetry = Telemetry(process=process)
     logs.configure(options.log_level, options.log_format, sys.stderr, telemetry.count_log_message)

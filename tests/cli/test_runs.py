@@ -303,10 +303,10 @@ def test_a_transform_that_fails_does_not_stop_the_others(glue, folder):
 
 def test_an_endpoint_that_does_not_answer_is_one_error(glue, folder):
     """If an endpoint does not answer, the first transform has an error and the others of its lane are skipped."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
+    with socket.socket() as unanswered:
+        unanswered.bind(("127.0.0.1", 0))
         accounts = [
-            {"name": "down", "endpoint_url": f"http://127.0.0.1:{nobody.getsockname()[1]}"},
+            {"name": "down", "endpoint_url": f"http://127.0.0.1:{unanswered.getsockname()[1]}"},
             {"name": "up", "endpoint_url": glue.url},
         ]
         transforms = [{"id": f"tfm-{number}", "account": "down"} for number in range(3)]
@@ -329,7 +329,7 @@ def test_only_unread_transforms_count_as_skipped(glue, folder):
 
 
 def test_an_error_message_cannot_forge_a_line(glue, folder):
-    """The error message of AWS is one printable line, whatever it contains."""
+    """The error message of AWS is one printable line, also if it contains control characters."""
     configure(folder, glue.url, transforms=["tfm-a"])
     glue.faults.set({"kind": "error", "code": "SomethingElse", "message": HOSTILE, "transforms": ["tfm-a"]})
     lines = runs("tfm-a").stderr.split("\n")[:-1]

@@ -1,4 +1,4 @@
-"""The modules that a command loads: a command that prints a text must not load what serves, polls or draws."""
+"""The modules that a command loads. Commands that print a text must be fast, so they load no package for the others."""
 
 import sys
 

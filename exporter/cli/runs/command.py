@@ -73,8 +73,7 @@ def _reject_contradictions(options: RunsOptions, now: float) -> None:
 def _configuration(options: RunsOptions) -> Config:
     """Return the configuration in the file that is named or in the working directory.
 
-    Without a file it is a configuration of the whole region with the credentials of the environment, so that nobody has
-    to write a file to look at a transform.
+    Without a file it is a configuration of the whole region with the credentials of the environment.
     """
     path = Path(options.config_file or CONFIG_FILE)
     if options.config_file is None and not path.exists():

@@ -42,7 +42,7 @@ class TransformLookup:
     def labels(self, targets: Sequence[Target]) -> dict[str, str]:
         """Return a label for each id: the configured name, else the name in Glue, else the id.
 
-        Glue is not asked if there is only one transform: the user has just typed what it is called.
+        Glue is not asked if there is only one transform, because the user has just typed its name.
         """
         unnamed = {target.lane for target in targets if not target.name} if len(targets) > 1 else set()
         known: dict[str, str] = {}
