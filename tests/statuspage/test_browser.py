@@ -88,7 +88,7 @@ def staged(**config: Any) -> Iterator[Stage]:
         transforms = [{"id": one, "labels": {"team": "data"}} for one in simulator.world.transform_ids()]
         with running(simulator, transforms=transforms, **config) as exporter:
             exporter.wait_until_up(*simulator.world.transform_ids())
-            with serving(exporter.service) as served:  # type: ignore[arg-type] # the real site in place of the fake
+            with serving(exporter.service) as served:  # type: ignore[arg-type] # the real backend instead of the fake
                 yield Stage(simulator, exporter, f"127.0.0.1:{served.port}")
 
 

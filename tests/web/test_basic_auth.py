@@ -10,7 +10,6 @@ import pytest
 
 from exporter.web.basic_auth import BasicAuth, Verdict, password_matches
 from exporter.web.config import WebConfig
-from exporter.web.token_bucket import TokenBucket
 from tests.support import wait_for
 from tests.web.serving import DEADLINE, serving
 from tests.web.test_config import HASH, OTHER_HASH, write
@@ -234,16 +233,3 @@ def test_the_rate_limit_comes_before_the_password(tmp_path: Path) -> None:
         assert served.ask("/-/healthy").status == 200
     assert limited.status == 429
     assert 0 < int(limited.headers["Retry-After"]) <= 3600
-
-
-def test_a_token_bucket_fills_with_time() -> None:
-    """It admits a burst at once, then one request per interval, and after a pause never more than the burst."""
-    now = [0.0]
-    bucket = TokenBucket(10.0, 2, lambda: now[0])
-    assert [bucket.take() for _ in range(3)] == [0, 0, 10.0]
-    now[0] = 9.0
-    assert bucket.take() == pytest.approx(1.0)
-    now[0] = 10.0
-    assert [bucket.take(), bucket.take()] == [0, pytest.approx(10.0)]
-    now[0] = 1000.0
-    assert [bucket.take() for _ in range(3)] == [0, 0, pytest.approx(10.0)]

@@ -290,7 +290,7 @@ def turn_by_turn(backend: FakeBackend | None = None) -> Iterator[tuple[WebServer
 @example(waves=[20, 20])
 @settings(max_examples=20, deadline=None)
 def test_each_connection_counts_once_until_it_ends(waves: list[int]) -> None:
-    """In whatever waves connections arrive, up to 20 are open, and none is open after their clients disconnect."""
+    """With waves of any sizes, up to 20 connections are open, and none after the clients disconnect."""
 
     async def connect_waves(server: WebServer, address: tuple[str, int]) -> tuple[int, int]:
         """Connect one wave per turn of the event loop; return the open connections before and after clients leave."""
