@@ -7,7 +7,7 @@ from bench.glue import now_after, our_client, serve_glue, stock_client, stock_pa
 from bench.measure import cpu_seconds, in_fresh_process, in_turns, peak_bytes, resident_bytes
 from bench.servers import served
 from bench.tables import Row, at_least, at_most, megabytes, seconds
-from bench.transforms import CONFIG, watch
+from bench.transforms import CONFIG, new_transform
 
 TITLE = "First scan: ours against stock boto3 with a dict per run"
 NOTE = (
@@ -46,14 +46,14 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 def scan(port: int, total: int) -> tuple[float, int, int]:
     """Scan all runs; return the CPU seconds, and the resident bytes before the scan and at its peak."""
-    glue, watched = our_client(port), watch()
+    glue, transform = our_client(port), new_transform()
     idle = resident_bytes()
     # The client of stock boto3 also loads its models before its scan is measured.
-    next(glue.task_run_pages(watched.target.id, since=now_after(total) - 1, page_size=1))
-    read = partial(watched.read, glue, CONFIG.polling, now_after(total), lambda: None)
+    next(glue.task_run_pages(transform.target.id, since=now_after(total) - 1, page_size=1))
+    read = partial(transform.read, glue, CONFIG.polling, now_after(total), lambda: None)
     cpu = cpu_seconds(read)
-    if watched.ledger.tracked != total:
-        raise ValueError(f"{watched.ledger.tracked} runs instead of {total}")
+    if transform.ledger.tracked != total:
+        raise ValueError(f"{transform.ledger.tracked} runs instead of {total}")
     return cpu, idle, peak_bytes()
 
 

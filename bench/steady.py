@@ -6,7 +6,7 @@ from bench.glue import now_after, our_client, serve_glue, stock_client, stock_pa
 from bench.measure import cpu_seconds, in_turns
 from bench.servers import served
 from bench.tables import Row, seconds
-from bench.transforms import CONFIG, watch
+from bench.transforms import CONFIG, new_transform
 
 TITLE = "Steady poll: paging everything with stock boto3 against ours"
 NOTE = (
@@ -21,7 +21,8 @@ def run(*, quick: bool) -> Iterator[Row]:
     stock_per_run = 0.0
     for total in (1000, 3000) if quick else (1000, 10_000, 100_000, 1_000_000):
         with served(serve_glue, total) as server:
-            glue, stock, monitored, now = our_client(server.port), stock_client(server.port), watch(), now_after(total)
+            glue, stock = our_client(server.port), stock_client(server.port)
+            monitored, now = new_transform(), now_after(total)
 
             def poll() -> None:
                 monitored.read(glue, CONFIG.polling, now, lambda: None)  # noqa: B023 - called in this round
