@@ -206,7 +206,7 @@ MUTANTS = (
     Mutant(
         "take a scrape without counters for one that has seen their base",
         "exposition/shown_transforms",
-        "if not shown.snapshot.counting:",
+        "if not shown.snapshot.has_baseline:",
         "if None is shown:",
         found_by="counting/test_found_later",
     ),
