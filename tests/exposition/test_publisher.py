@@ -25,6 +25,7 @@ from tests.exposition.snapshots import (
     VARIANTS,
     body,
     exposition,
+    held,
     observed,
     shown,
     snapshot,
@@ -76,10 +77,10 @@ class Publications(RuleBasedStateMachine):
         self.snapshots[each.target.id] = each
         self.exposed.update(each, totals_of(numbers))
 
-    @rule(each=snapshots, numbers=some_totals, held=st.booleans())
-    def show_restarted(self, each: TransformSnapshot, numbers: dict[Series, int], held: bool) -> None:
+    @rule(each=snapshots, numbers=some_totals, is_held=st.booleans())
+    def show_restarted(self, each: TransformSnapshot, numbers: dict[Series, int], is_held: bool) -> None:
         """A poll of a transform that is new, or whose initial values are restarted."""
-        self.show(replace(each, initial_values=held() if held else unheld()), numbers)
+        self.show(replace(each, initial_values=held() if is_held else unheld()), numbers)
 
     @precondition(lambda self: self.snapshots.keys() & NAMES)
     @rule(each=snapshots, numbers=some_totals)
