@@ -14,7 +14,7 @@ from exporter.counting.ledger import Changes, Ledger
 from exporter.counting.reading import Reading
 from exporter.model.task_run import TaskRun
 from exporter.state.store import STAGE_SIZE, StateFile, open_state
-from tests.counting.lives import RUNS
+from tests.counting.killed_process import RUNS
 from tests.counting.world import (
     BOUNDS,
     FINISHED,
@@ -25,7 +25,7 @@ from tests.counting.world import (
     Run,
     Samples,
     World,
-    by_cell,
+    by_kind,
     configuration,
     copy_state,
     run_kinds,
@@ -131,7 +131,7 @@ def live_on(kill: Kill, instance: str, folder: Path) -> tuple[Counter[tuple[str,
     prometheus.take(instance, exporter.scrape())
     prometheus.take(instance, exporter.scrape())
     exporter.close()
-    return Counter(by_cell(prometheus.increase(FINISHED))), prometheus
+    return Counter(by_kind(prometheus.increase(FINISHED))), prometheus
 
 
 def happened(kill: Kill) -> Counter[tuple[str, str]]:
@@ -175,7 +175,7 @@ def test_under_a_new_label_only_the_scrape_under_way_may_lose_its_step(kills: li
 def test_a_process_that_is_killed_for_real_keeps_the_promise(tmp_path: Path) -> None:
     """After kill -9 before any of its writes, the files and what Prometheus has seen add up to what has finished."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.counting.lives", tmp_path],
+        [sys.executable, "-m", "tests.counting.killed_process", tmp_path],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -193,7 +193,7 @@ def killed(folder: Path) -> Kill:
     world, prometheus, scraping = World(), Prometheus(), False
     for run in RUNS:
         world.add(run)
-    for line in (folder / "told.jsonl").read_text().splitlines():
+    for line in (folder / "log.jsonl").read_text().splitlines():
         told = json.loads(line)
         world.now, scraping = told["now"], told["scraping"]
         if "samples" in told:

@@ -357,7 +357,7 @@ class Prometheus:
         ]
 
 
-def by_cell(increase: Mapping[str, float], transform_id: str = "tfm-a") -> dict[RunKind, int]:
+def by_kind(increase: Mapping[str, float], transform_id: str = "tfm-a") -> dict[RunKind, int]:
     """Give increases of finished runs by type and status."""
     return {run_kind: int(value) for run_kind, value in Samples(increase).finished(transform_id).items()}
 

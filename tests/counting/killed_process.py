@@ -1,7 +1,7 @@
-"""A process that is killed, really, before each of its writes in turn: `python -m tests.counting.lives FOLDER`.
+"""A process that is killed before each of its writes in turn: `python -m tests.counting.killed_process FOLDER`.
 
-For each number there is a folder with the state file as the kill has left it and `told.jsonl`, what the process had
-told by then: the time, whether a scrape was under way, and what finished scrapes have shown.
+FOLDER gets one folder for each write, with the state file as the kill left it and `log.jsonl`. Each line of the log
+has the time, whether a scrape was under way, and the samples of a complete scrape.
 """
 
 import itertools
@@ -35,16 +35,16 @@ STEPS = (
     (0.0, "scrape"),
     (0.0, "scrape"),
 )
-"""Seconds that pass, and what the process does then."""
+"""Seconds that pass, and the action after them."""
 
 
-def live(folder: Path, writes: int) -> None:
-    """Live through all steps, or until so many writes, of a statement or of an answer, were about to begin."""
-    told = os.open(folder / "told.jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+def run_steps(folder: Path, writes: int) -> None:
+    """Run all steps; kill the process just before the write with this number. Answers to scrapes are writes too."""
+    log = os.open(folder / "log.jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     left = itertools.count(writes - 1, -1)
 
-    def tell(**what: object) -> None:
-        os.write(told, json.dumps(what).encode() + b"\n")
+    def write_log(**fields: object) -> None:
+        os.write(log, json.dumps(fields).encode() + b"\n")
 
     def count_down(_write: str) -> None:
         if next(left) == 0:
@@ -56,29 +56,29 @@ def live(folder: Path, writes: int) -> None:
     state, _ = open_state(folder / "state.db", world.now)
     state._connection.execute("PRAGMA synchronous = OFF")
     state._connection.set_trace_callback(count_down)
-    tell(now=world.now, scraping=False)
+    write_log(now=world.now, scraping=False)
     exporter = Exporter(world, CONFIG, state)
-    for seconds, act in STEPS:
+    for seconds, action in STEPS:
         world.now += seconds
-        tell(now=world.now, scraping=act == "scrape")
-        if act == "poll":
+        write_log(now=world.now, scraping=action == "scrape")
+        if action == "poll":
             exporter.poll()
         else:
             samples, scrape = exporter.begin_scrape()
             count_down("the answer")
-            tell(now=world.now, scraping=False, samples=samples.values)
+            write_log(now=world.now, scraping=False, samples=samples.values)
             scrape.sent()
             exporter.exposition.publish()
 
 
 def main(folder: Path) -> None:
-    """Live again and again, each time to the next write, until a life has reached its end."""
+    """Start the process again and again, each time with one more write, until one process ends by itself."""
     for writes in itertools.count(1):
         own = folder / f"{writes:04}"
         own.mkdir()
         child = os.fork()
         if not child:
-            live(own, writes)
+            run_steps(own, writes)
             os._exit(0)
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:
             return

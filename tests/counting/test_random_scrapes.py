@@ -26,7 +26,7 @@ from tests.counting.world import (
     RunKind,
     Samples,
     World,
-    by_cell,
+    by_kind,
     configuration,
     run_kinds,
     through,
@@ -252,7 +252,7 @@ class Scrapes(RuleBasedStateMachine):
         for name in IDS:
             truth = self.truth(name)
             assert last.finished(name) == truth
-            increase = Counter(by_cell(self.prometheus.increase(FINISHED), name))
+            increase = Counter(by_kind(self.prometheus.increase(FINISHED), name))
             assert increase + of_transform(self.lost, name) == Counter(truth) + of_transform(self.ended, name)
 
 

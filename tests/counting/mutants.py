@@ -1,0 +1,377 @@
+"""Plausible mistakes in the counting code, each made by a change of one function's syntax tree.
+
+As a pytest plugin this makes the mistake that the environment variable ``MUTANT`` names, before any test runs::
+
+    MUTANT="skip the overlap" python -m pytest -p tests.counting.mutants tests/counting/test_ledger.py
+
+A mutant names a function, and a statement, call or condition in it. It does not quote the source text, so most edits of
+the function leave it valid; one that no longer fits raises LookupError.
+"""
+
+import ast
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
+from typing import NamedTuple
+
+import pytest
+
+Mutation = Callable[[ast.FunctionDef], None]
+
+
+class Mutant(NamedTuple):
+    """One mistake in one function, and the tests that find it.
+
+    Other tests may find it too. Only the named ones run, since all tests for each mutant would take an hour.
+    """
+
+    mistake: str
+    function: str
+    """``module:Class.function``, the module without the leading ``exporter.``."""
+    mutation: Mutation
+    found_by: str = "counting/test_ledger.py"
+    """A file or one test, relative to ``tests/``."""
+
+
+# -- mutations: each takes the definition of a function and changes it in place ----------------------------------------
+
+
+def assign(target: str, value: str) -> Mutation:
+    """Assign another value to the variable or attribute ``target``, wherever the function assigns to it."""
+
+    def mutate(function: ast.FunctionDef) -> None:
+        for statement in _found(s for s in _statements(function) if target in _assigned_names(s)):
+            statement.value = _expression(value)  # type: ignore[attr-defined] # an assignment has a value
+
+    return mutate
+
+
+def read(name: str, instead: str) -> Mutation:
+    """Read the expression ``instead`` wherever the function reads the variable or attribute ``name``."""
+    return _replace(lambda node: _name_of(node) == name and isinstance(getattr(node, "ctx", None), ast.Load), instead)
+
+
+def call(name: str, instead: str) -> Mutation:
+    """Replace each call of the function or method ``name`` by an expression."""
+    return _replace(lambda node: isinstance(node, ast.Call) and _name_of(node.func) == name, instead)
+
+
+def condition(number: int, instead: str) -> Mutation:
+    """Replace the condition of the ``if`` statement with this index, counted from 0; -1 is the last one."""
+
+    def mutate(function: ast.FunctionDef) -> None:
+        ifs = [statement for statement in _statements(function) if isinstance(statement, ast.If)]
+        ifs[number].test = _expression(instead)
+
+    return mutate
+
+
+def returns(value: str) -> Mutation:
+    """Return this value from each ``return`` statement."""
+
+    def mutate(function: ast.FunctionDef) -> None:
+        for statement in _found(s for s in _statements(function) if isinstance(s, ast.Return)):
+            statement.value = _expression(value)
+
+    return mutate
+
+
+def drop(name: str, number: int | None = None) -> Mutation:
+    """Drop the statements that assign to ``name`` or only call it; or only one of them, by index."""
+
+    def mutate(function: ast.FunctionDef) -> None:
+        found = _found(s for s in _statements(function) if name in (*_assigned_names(s), _called_name(s)))
+        for statement in found if number is None else [found[number]]:
+            _replace_statement(function, statement, ast.Pass())
+
+    return mutate
+
+
+def add_first(statement: str) -> Mutation:
+    """Add a statement before all others."""
+    return lambda function: function.body.insert(0, ast.parse(statement).body[0])
+
+
+def add_last(statement: str) -> Mutation:
+    """Add a statement at the end, before a final ``return``."""
+
+    def mutate(function: ast.FunctionDef) -> None:
+        end = len(function.body) - isinstance(function.body[-1], ast.Return)
+        function.body.insert(end, ast.parse(statement).body[0])
+
+    return mutate
+
+
+def _expression(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def _statements(function: ast.FunctionDef) -> list[ast.stmt]:
+    """Return all statements in the order of the source."""
+    found = [node for node in ast.walk(function) if isinstance(node, ast.stmt) and node is not function]
+    return sorted(found, key=lambda statement: (statement.lineno, statement.col_offset))
+
+
+def _name_of(node: ast.AST) -> str:
+    """Return the name of a variable, the last name of an attribute, or nothing."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _assigned_names(statement: ast.stmt) -> list[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    nodes = [target.value if isinstance(target, ast.Subscript) else target for target in targets if target is not None]
+    return [_name_of(node) for node in nodes] if not isinstance(statement, ast.For) else []
+
+
+def _called_name(statement: ast.stmt) -> str:
+    is_call = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+    return _name_of(statement.value.func) if is_call else ""  # type: ignore[attr-defined] # is_call says so
+
+
+def _found(statements: Iterator[ast.stmt]) -> list[ast.stmt]:
+    found = list(statements)
+    if not found:
+        raise LookupError("the mutant does not fit its function any more: no such statement")
+    return found
+
+
+def _replace(is_wanted: Callable[[ast.AST], bool], instead: str) -> Mutation:
+    class Replacer(ast.NodeTransformer):
+        replaced = 0
+
+        def visit(self, node: ast.AST) -> ast.AST:
+            if is_wanted(node):
+                self.replaced += 1
+                return _expression(instead)
+            return self.generic_visit(node)
+
+    def mutate(function: ast.FunctionDef) -> None:
+        replacer = Replacer()
+        replacer.visit(function)
+        if not replacer.replaced:
+            raise LookupError("the mutant does not fit its function any more: no such expression")
+
+    return mutate
+
+
+def _replace_statement(function: ast.FunctionDef, old: ast.stmt, new: ast.stmt) -> None:
+    for node in ast.walk(function):
+        for name in ("body", "orelse", "finalbody"):
+            body = getattr(node, name, None)
+            if isinstance(body, list) and old in body:
+                body[body.index(old)] = new
+
+
+# -- making a mistake --------------------------------------------------------------------------------------------------
+
+
+def mutated(mutant: Mutant) -> tuple[FunctionType, CodeType]:
+    """Return the function and the code of its mutant; LookupError if the mutant does not fit the function."""
+    module_name, _, qualified_name = mutant.function.partition(":")
+    module = importlib.import_module(f"exporter.{module_name}")
+    tree = ast.parse(inspect.getsource(module))
+    scope: ast.AST = tree
+    owner: object = module
+    for name in qualified_name.split("."):
+        definitions = [node for node in getattr(scope, "body", []) if getattr(node, "name", "") == name]
+        if not definitions:
+            raise LookupError(f"there is no {mutant.function}")
+        scope, owner = definitions[0], inspect.getattr_static(owner, name)
+    assert isinstance(scope, ast.FunctionDef)
+    function = owner.fget if isinstance(owner, property) else owner
+    assert isinstance(function, FunctionType)
+    before = ast.dump(scope)
+    mutant.mutation(scope)
+    if ast.dump(scope) == before:
+        raise LookupError("the mutant does not change its function")
+    code = compile(ast.fix_missing_locations(tree), str(module.__file__), "exec")
+    return function, next(part for part in _codes(code) if part.co_qualname == qualified_name)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001 - pytest passes it by name
+    """Make the mistake named in the environment."""
+    (mutant,) = (mutant for mutant in MUTANTS if mutant.mistake == os.environ["MUTANT"])
+    function, code = mutated(mutant)
+    function.__code__ = code
+
+
+# -- the mistakes ------------------------------------------------------------------------------------------------------
+
+_POLLS = "counting/test_poll_sequences.py"
+_RESTARTS = "counting/test_restarts_and_reloads.py"
+_BASELINE = "counting/test_baseline_pages.py"
+_INITIAL = "exposition/test_initial_values.py"
+_SERVED = "exposition/test_served_record.py"
+
+MUTANTS = (
+    Mutant("skip the overlap", "counting.ledger:Ledger.since", read("overlap", "0.0")),
+    Mutant(
+        "forget too early",
+        "counting.finished_runs:FinishedRuns.remove_before",
+        read("cutoff", "(cutoff + 3600)"),
+    ),
+    Mutant(
+        "never forget runs that came late",
+        "counting.finished_runs:FinishedRuns.update",
+        drop("heappush"),
+    ),
+    Mutant(
+        "leave replaced and forgotten runs in the gauges",
+        "counting.finished_runs:FinishedRuns.remove",
+        drop("counts"),
+    ),
+    Mutant("count the runs of the first poll as new", "counting.ledger:Ledger.__init__", assign("floor", "0.0")),
+    Mutant(
+        "count a run when it is first seen open and again when it ends",
+        "counting.reading:Reading._add_open",
+        add_last("self.finished[fingerprint] = run"),
+    ),
+    Mutant(
+        "let the floor follow the cutoff",
+        "counting.ledger:Ledger._update_progress",
+        assign("floor", "max(min(self.floor, reading.since), reading.cutoff)"),
+    ),
+    Mutant("leave the floor below forgotten runs", "counting.ledger:Ledger._forget", drop("floor")),
+    Mutant(
+        "count again when a finished run changes its status",
+        "counting.reading:Reading._add_known",
+        add_first("if packed & CODE_MASK != code:\n    self.finished[fingerprint] = raw"),
+    ),
+    Mutant("look up no open run that the listing omits", "counting.reading:Reading.unlisted", returns("[]")),
+    Mutant(
+        "count duplicates on pages",
+        "counting.reading:Reading._add_final",
+        assign("packed", "known"),
+        f"{_POLLS}::test_a_run_on_two_pages_starts_and_ends_once",
+    ),
+    Mutant(
+        "count runs that shifting pages hid from the first poll",
+        "counting.ledger:Ledger.is_new",
+        condition(1, "False"),
+        "counting/test_random_polls.py",
+    ),
+    Mutant(
+        "let a wrong start carry the watermark ahead",
+        "counting.reading:Reading.add",
+        assign("watermark", "started + 86400"),
+    ),
+    Mutant(
+        "read every poll as one without a baseline",
+        "counting.reading:Reading.__init__",
+        assign("_has_baseline", "False"),
+    ),
+    Mutant(
+        "take a page as a whole that has a run which was open before",
+        "counting.reading:Reading._add_baseline_page",
+        condition(-1, "False"),
+        _BASELINE,
+    ),
+    Mutant(
+        "take a page as a whole once there is a baseline",
+        "counting.reading:Reading.add_page",
+        condition(0, "not self._add_baseline_page(page)"),
+        _BASELINE,
+    ),
+    Mutant(
+        "let the host's clock decide what is new",
+        "counting.reading:Reading._add_final",
+        call("is_new", "ledger.is_new(run)"),
+    ),
+    Mutant(
+        "let the host's clock date known runs",
+        "counting.reading:Reading._add_known",
+        assign("effective_time", "self.now"),
+    ),
+    Mutant(
+        "count the start of a missing run again",
+        "counting.reading:Reading._add_open",
+        assign("known", "run.run_id in ledger.open or run.run_id in self.open"),
+    ),
+    Mutant(
+        "forget that an old open run was missing",
+        "counting.reading:Reading._add_final",
+        assign("was_open", "known is not None or run.run_id in ledger.open"),
+        f"{_POLLS}::test_an_old_open_run_that_was_missing_once_counts_when_it_ends",
+    ),
+    Mutant(
+        "put an observation on a bound into the next bucket",
+        "counting.counters:Histogram.plus",
+        call("bisect_left", "sum(bound <= exemplar.value for bound in bounds)"),
+        "counting/test_counters.py",
+    ),
+    Mutant(
+        "serve a new series with its true value at once",
+        "exposition.initial_values:_Hold.is_over",
+        returns("True"),
+        _INITIAL,
+    ),
+    Mutant(
+        "accept a scrape of an older publication",
+        "exposition.initial_values:InitialValues.scraped",
+        condition(0, "hold is not None and hold.scrapes > 0"),
+        _INITIAL,
+    ),
+    Mutant(
+        "serve the true value first after a restart",
+        "exposition.initial_values:InitialValues.__init__",
+        assign("served", "{}"),
+        _SERVED,
+    ),
+    Mutant(
+        "start at 0 when a transform comes back",
+        "exposition.initial_values:InitialValues._take_over",
+        add_last("self.served, self.recorded = {}, {}"),
+        _INITIAL,
+    ),
+    Mutant(
+        "take over the recorded values before the last scrape of the old ones",
+        "exposition.initial_values:InitialValues.restarted",
+        add_last("successor._take_over()"),
+        _RESTARTS,
+    ),
+    Mutant(
+        "serve a value before it is recorded",
+        "exposition.publisher:Exposition.scrape",
+        condition(0, "variant not in publication.bodies"),
+        _SERVED,
+    ),
+    Mutant(
+        "count a scrape without counters as one that showed their base",
+        "exposition.shown_transforms:ShownTransforms._choose_values",
+        condition(0, "False"),
+        f"{_RESTARTS}::test_a_scrape_before_the_first_good_poll_shows_no_base_value",
+    ),
+    Mutant(
+        "keep forgotten runs in the state file",
+        "state.store:StateFile._drop_finished",
+        drop("executemany"),
+        "counting/test_random_polls.py",
+    ),
+    Mutant(
+        "count the lookback of a removed transform from its last run",
+        "state.store:StateFile.drop_unconfigured",
+        read("_configured", "frozenset()"),
+        f"{_RESTARTS}::test_a_quiet_transform_that_leaves_is_stored_for_the_whole_lookback",
+    ),
+    Mutant(
+        "never store the changes of a poll that could not be stored",
+        "state.store:StateFile.save",
+        drop("add"),
+        _SERVED,
+    ),
+    Mutant(
+        "show a new name before it is stored",
+        "polling.poller:Poller._poll",
+        drop("_store", -1),
+        _RESTARTS,
+    ),
+)
