@@ -3,6 +3,7 @@
 `python docs/generate.py` writes the pages. With `--check` it names each page that differs, and exits with 1.
 """
 
+import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
 
 DOCS = Path(__file__).parent
+MAP = DOCS / "design" / "0001-the-datas-way.md"
 EXAMPLE = DOCS.parent / "config.example.yaml"
 
 CREATED_LATER = "with the first finished run"
@@ -44,6 +46,7 @@ def main(arguments: list[str]) -> int:
         DOCS / "metrics.md": metrics_page(),
         DOCS / "configuration.md": configuration_page(),
         DOCS / "command-line.md": command_line_page(),
+        MAP: module_map(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in arguments:
@@ -53,6 +56,49 @@ def main(arguments: list[str]) -> int:
     for path in stale:
         path.write_text(pages[path], encoding="utf-8")
     return 0
+
+
+PACKAGES = (
+    "cli",
+    "config",
+    "model",
+    "polling",
+    "glue",
+    "counting",
+    "state",
+    "exposition",
+    "web",
+    "statuspage",
+    "simulator",
+)  # fmt: skip - one line, in the order of the data's way
+"""The packages of the exporter, as 0001 lists them."""
+
+
+def module_map() -> str:
+    """Return 0001 with the first sentence of each module between its two markers."""
+    begin, end = "<!-- modules: python docs/generate.py -->\n", "<!-- /modules -->"
+    text = MAP.read_text(encoding="utf-8")
+    root = DOCS.parent / "exporter"
+    tables = [
+        _module_table("exporter", sorted(root.glob("*.py")), root),
+        *(_module_table(package, sorted((root / package).rglob("*.py")), root / package) for package in PACKAGES),
+    ]
+    return f"{text.partition(begin)[0]}{begin}\n{chr(10).join(tables)}\n{end}{text.partition(end)[2]}"
+
+
+def _module_table(package: str, modules: Iterable[Path], folder: Path) -> str:
+    rows = [
+        f"| `{module.relative_to(folder)}` | {_first_sentence(module)} |"
+        for module in modules
+        if module.name not in {"__init__.py", "__main__.py"}
+    ]
+    return "\n".join([f"| {package} | {_first_sentence(folder / '__init__.py')} |", "|---|---|", *rows]) + "\n"
+
+
+def _first_sentence(module: Path) -> str:
+    paragraph = (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
+    sentence = re.split(r"(?<=[.])\s", " ".join(paragraph.split()))[0]
+    return sentence.removesuffix(".").replace("|", "\\|")
 
 
 def metrics_page() -> str:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from exporter.config.problems import ConfigError
 from exporter.config.settings import Config, masked_yaml
-from exporter.errors import StateError
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.publisher import Exposition, Scrape
 from exporter.glue.client import GlueClients
 from exporter.logs import get_logger
+from exporter.model.errors import StateError
 from exporter.model.shard import Shard
 from exporter.model.transform import Target
 from exporter.polling import Discovery, Poller

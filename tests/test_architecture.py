@@ -12,6 +12,7 @@ PRODUCTION = sorted(ROOT.glob("exporter/**/*.py"))
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
 CORE = [*ROOT.glob("exporter/model/*.py"), *ROOT.glob("exporter/counting/*.py")]
 LOCKS = sorted(ROOT.glob("locks/*.txt"))
+MAP = ROOT / "docs/design/0001-the-datas-way.md"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -49,12 +50,35 @@ def test_the_counting_core_touches_nothing_outside():
         assert not any(isinstance(node, ast.Global) for node in ast.walk(tree(path))), path
 
 
-def test_the_design_document_shows_every_module():
-    """The data's way in docs/design/0001 names each production module, so that the picture cannot grow old unseen."""
-    (document,) = ROOT.glob("docs/design/0001-*.md")
-    modules = {path.stem for path in ROOT.glob("exporter/*.py")} - {"__init__", "__main__"}
-    missing = {name for name in modules if not re.search(rf"\b{name}\b", document.read_text())}
-    assert not missing
+def test_the_map_draws_the_layers_of_the_import_contract():
+    """The layers in docs/design/0001 are those that import-linter checks, and they name every package and module."""
+    contract = next(one for one in PROJECT["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    section = MAP.read_text().partition("### Layers")[2].partition("###")[0]
+    drawn = [re.sub(r" {3,}.*", "", line) for line in section.split("```")[1].strip().splitlines()]
+    assert drawn == contract["layers"]
+    parts = {
+        path.stem for path in (ROOT / "exporter").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    outside = {"__init__", "__main__", "simulator"}
+    assert {name for line in drawn for name in line.split(" | ")} == parts - outside
+
+
+def test_the_map_lists_every_package_and_module():
+    """The tables in docs/design/0001 name each module of each package once, and no other file."""
+    tables = re.findall(r"^\| (\w+) \| .*\n\|---\|---\|\n((?:\| `.*\n)*)", MAP.read_text(), re.MULTILINE)
+    named = sorted(
+        f"{'' if package == 'exporter' else package + '/'}{module}"
+        for package, rows in tables
+        for module in re.findall(r"^\| `([^`]+)`", rows, re.MULTILINE)
+    )
+    modules = sorted(str(path.relative_to(ROOT / "exporter")) for path in PRODUCTION)
+    assert named == [module for module in modules if Path(module).name not in {"__init__.py", "__main__.py"}]
+
+
+def test_the_first_folder_fits_on_a_screen():
+    """`ls exporter/` shows at most 16 entries."""
+    entries = [path for path in (ROOT / "exporter").iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 16
 
 
 def test_tests_speak_in_sentences():

@@ -12,8 +12,8 @@ from exporter.cli.output import fields
 from exporter.cli.output.progress import Progress, affects_lane, error_text
 from exporter.cli.output.table import print_table
 from exporter.config.settings import Config, DiscoverySettings
-from exporter.errors import GlueError
 from exporter.glue.client import GlueClients
+from exporter.model.errors import GlueError
 from exporter.model.transform import Lane, Target
 from exporter.polling.discovery import find
 from exporter.polling.targets import configured_targets, merge_targets

@@ -18,7 +18,7 @@ from exporter.cli.options import (
     SimulateOptions,
 )
 from exporter.cli.parser import UsageError, parse
-from exporter.errors import ExporterError
+from exporter.model.errors import ExporterError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from exporter.cli.flags import COMMANDS, FLAGS, PROGRAM, Command, Flag, flags_of, spellings
 from exporter.cli.help import HelpFormatter, flag_help, text_after_flags, text_before_flags, version
 from exporter.cli.options import CheckConfigOptions, Options
-from exporter.errors import ExporterError
+from exporter.model.errors import ExporterError
 
 _FLAGS_OF_ALL_COMMANDS = ("-h", "--help", "--version")
 

@@ -6,7 +6,7 @@ import threading
 from exporter import logs
 from exporter.cli.options import SimulateOptions
 from exporter.cli.signals import handle_signals
-from exporter.errors import ExporterError
+from exporter.model.errors import ExporterError
 from exporter.simulator import Scenario, ScenarioError, load_scenario, serve
 
 

@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from exporter.errors import ExporterError
+from exporter.model.errors import ExporterError
 
 MASK = "<secret>"
 """Replaces a secret in messages and on the page that shows the configuration."""

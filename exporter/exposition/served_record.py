@@ -7,9 +7,9 @@ serves a lower value than Prometheus has seen. While the file cannot be written,
 from collections.abc import Mapping
 
 from exporter.counting.counters import Series, Total
-from exporter.errors import StateError
 from exporter.exposition.initial_values import InitialValues
 from exporter.logs import get_logger
+from exporter.model.errors import StateError
 from exporter.state.store import StateFile
 from exporter.telemetry import Telemetry
 

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from cachetools import TTLCache
 
 from exporter.config.settings import Config
-from exporter.errors import GlueError
 from exporter.glue import decode
 from exporter.glue.botocore_setup import BODY, Connection
 from exporter.glue.error_table import CREDENTIAL_REASONS, error_from
@@ -22,6 +21,7 @@ from exporter.glue.pagination import pages
 from exporter.glue.rate_limit import RateLimiter, Stopped
 from exporter.glue.request_metrics import RequestMetrics
 from exporter.logs import get_logger
+from exporter.model.errors import GlueError
 from exporter.model.task_run import RunPage
 from exporter.model.transform import Details, Lane, transform_arn
 from exporter.telemetry import Telemetry

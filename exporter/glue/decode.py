@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from exporter.errors import GlueError
+from exporter.model.errors import GlueError
 from exporter.model.task_run import NO_PROPERTIES, UNKNOWN, Properties, RunPage, TaskRun
 from exporter.model.transform import Details
 

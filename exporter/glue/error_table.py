@@ -8,7 +8,7 @@ API References, and those that botocore treats as throttling.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from exporter.errors import GlueError
+from exporter.model.errors import GlueError
 
 
 class FailureKind(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from exporter.errors import GlueError
+from exporter.model.errors import GlueError
 
 MAX_PAGES = 100_000
 """A listing with more pages is treated as endless."""

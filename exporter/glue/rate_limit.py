@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from exporter.errors import GlueError
+from exporter.model.errors import GlueError
 
 
 class Stopped(GlueError):  # noqa: N818 - it ends a call, but nothing is wrong

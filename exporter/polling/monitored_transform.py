@@ -10,10 +10,10 @@ from exporter.counting.counters import Series, Total
 from exporter.counting.ledger import Changes, Ledger
 from exporter.counting.reading import Reading
 from exporter.counting.recent_runs import LIMIT, NewestRuns, RecentRuns
-from exporter.errors import GlueError
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.snapshot import PollResult, TransformSnapshot, shown_name
 from exporter.glue.client import GlueClient
+from exporter.model.errors import GlueError
 from exporter.model.transform import Details, Target
 from exporter.polling.timetable import Job
 

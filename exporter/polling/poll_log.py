@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from exporter.counting.ledger import Changes
-from exporter.errors import GlueError, StateError
 from exporter.logs import get_logger
+from exporter.model.errors import GlueError, StateError
 from exporter.model.task_run import FAILURES, TaskRun
 from exporter.model.transform import Lane, Target
 

@@ -10,7 +10,6 @@ from functools import partial
 from exporter.config.settings import Config
 from exporter.counting.ledger import NO_CHANGES, Changes, Ledger
 from exporter.counting.recent_runs import LIMIT
-from exporter.errors import GlueError, StateError
 from exporter.exposition.filters import SeriesFilter
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.publisher import Exposition
@@ -18,6 +17,7 @@ from exporter.exposition.snapshot import PollResult
 from exporter.glue.client import GlueClient, GlueClients
 from exporter.glue.error_table import REASONS
 from exporter.glue.rate_limit import Stopped
+from exporter.model.errors import GlueError, StateError
 from exporter.model.transform import Details, Target
 from exporter.polling.monitored_transform import MonitoredTransform
 from exporter.polling.poll_log import DETAILS, STATE, PollLog, log_rebucketed

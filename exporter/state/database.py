@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from exporter.errors import StateError
+from exporter.model.errors import StateError
 
 APPLICATION_ID = 0x676D6C65
 """Marks the file as ours in its header ("gmle"), so that another program's database is never written to."""

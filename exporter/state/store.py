@@ -21,7 +21,7 @@ from typing import Any
 from exporter.counting.counters import Count, Exemplar, Histogram, Series, Total
 from exporter.counting.latest import LatestRun
 from exporter.counting.ledger import Changes, Ledger
-from exporter.errors import StateError
+from exporter.model.errors import StateError
 from exporter.model.task_run import TaskRun
 from exporter.state.database import open_database
 

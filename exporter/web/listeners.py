@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from exporter.config.parsing import Address, format_address
-from exporter.errors import ExporterError
+from exporter.model.errors import ExporterError
 
 _FIRST_PASSED_DESCRIPTOR = 3
 _BACKLOG = 1024

@@ -19,7 +19,7 @@ print("loaded:", *sys.modules)
 
 SERVING = {"asyncio", "botocore", "jinja2", "prometheus_client", "rich", "sqlite3", "ssl", "structlog", "uvicorn"}
 CONFIGURATION = {"pydantic", "yaml"}
-OWN = {"exporter", "exporter.cli", "exporter.config", "exporter.errors", "exporter.logs", "exporter.model"}
+OWN = {"exporter", "exporter.cli", "exporter.config", "exporter.model.errors", "exporter.logs", "exporter.model"}
 
 
 def loaded(folder, *arguments):

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from exporter.counting.counters import Count, Histogram, Series
 from exporter.counting.latest import GaugeValues
 from exporter.counting.ledger import Ledger
-from exporter.errors import GlueError
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.snapshot import PollResult
+from exporter.model.errors import GlueError
 from exporter.model.task_run import FINAL_STATUSES
 from exporter.model.transform import Lane, Target
 from exporter.polling.monitored_transform import MonitoredTransform

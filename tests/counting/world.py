@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from exporter.config.settings import Config, load_config
-from exporter.errors import GlueError
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.publisher import Exposition, Scrape
+from exporter.model.errors import GlueError
 from exporter.model.task_run import MAX_CLOCK_SKEW, RunPage, TaskRun
 from exporter.model.transform import Details, Lane
 from exporter.polling.monitored_transform import MonitoredTransform

@@ -3,7 +3,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from exporter.errors import GlueError
 from exporter.glue.decode import (
     decode_details,
     decode_listing,
@@ -14,6 +13,7 @@ from exporter.glue.decode import (
     decode_tags,
     encode_answer,
 )
+from exporter.model.errors import GlueError
 from exporter.model.transform import Details
 
 HALF = "half \ud800 a pair"

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from exporter.config.settings import load_config
-from exporter.errors import GlueError
 from exporter.glue.client import GlueClients
+from exporter.model.errors import GlueError
 from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
 from tests.running import REGION, keeps_polling, running, wait_for

@@ -1,4 +1,4 @@
-from exporter.errors import GlueError
+from exporter.model.errors import GlueError
 
 
 def test_the_text_of_an_error_names_the_reason_once_and_ends_with_the_advice() -> None:

@@ -82,7 +82,7 @@ def test_wheel_contents(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(f"glue_ml_exporter-{__version__}.dist-info/METADATA").decode()
-    assert {"exporter/cli/dispatch.py", "exporter/py.typed"} <= names
+    assert {"exporter/cli/dispatch.py", "exporter/statuspage/templates/page.css"} <= names
     assert f"glue_ml_exporter-{__version__}.dist-info/licenses/LICENSE" in names
     assert not [name for name in names if not name.startswith(("exporter/", "glue_ml_exporter-"))]
     assert "License-Expression: Apache-2.0" in metadata

@@ -11,7 +11,7 @@ import pytest
 from exporter.counting.counters import Count, Exemplar, Histogram, Series
 from exporter.counting.latest import LatestRun
 from exporter.counting.run_kinds import KNOWN_KINDS
-from exporter.errors import StateError
+from exporter.model.errors import StateError
 from exporter.model.task_run import TaskRun
 from exporter.state.database import APPLICATION_ID, MIGRATIONS
 from exporter.state.store import open_state

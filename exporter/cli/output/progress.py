@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Self, TextIO
 
 from exporter.cli.output.fields import printable
-from exporter.errors import GlueError
+from exporter.model.errors import GlueError
 from exporter.polling.poll_log import TRANSFORM_REASONS
 
 _IDENTITY_OPERATIONS = ("AssumeRole", "GetCallerIdentity")

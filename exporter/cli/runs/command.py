@@ -22,10 +22,10 @@ from exporter.cli.runs.follow import Follower
 from exporter.cli.runs.lookup import TransformLookup
 from exporter.cli.runs.query import RunQuery
 from exporter.config.settings import Config, load_config, read_config
-from exporter.errors import GlueError
 from exporter.glue.botocore_setup import ambient_region
 from exporter.glue.client import GlueClients
 from exporter.glue.decode import Record
+from exporter.model.errors import GlueError
 from exporter.model.task_run import FAILURES
 from exporter.model.transform import Lane, Target
 from exporter.telemetry import Telemetry

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from exporter.cli.output.fields import printable
 from exporter.cli.output.progress import Progress, error_text
 from exporter.config.settings import Config
-from exporter.errors import GlueError
 from exporter.glue.client import GlueClients
+from exporter.model.errors import GlueError
 from exporter.model.transform import Lane, Target
 from exporter.polling.discovery import find
 from exporter.polling.targets import configured_targets, merge_targets
