@@ -12,7 +12,7 @@ from exporter.counting.run_kinds import KNOWN_KINDS
 from exporter.exposition.filters import SeriesFilter
 from exporter.exposition.formats import TextFormat
 from exporter.exposition.metrics import METRICS
-from tests.counting.world import DAY, EXECUTION, FINISHED, Exporter, Prometheus, Run, World, by_cell, configuration
+from tests.counting.world import DAY, EXECUTION, FINISHED, Exporter, Prometheus, Run, World, by_kind, configuration
 from tests.exposition.snapshots import EXECUTION as EXECUTION_SERIES
 from tests.exposition.snapshots import FAILED, body, exposition, observed, snapshot
 
@@ -94,14 +94,14 @@ def test_a_counter_that_is_shown_again_includes_the_runs_that_finished_meanwhile
     exporter.reload(without(config, FINISHED))
     end("FAILED")
     see()
-    assert not by_cell(prometheus.increase(FINISHED))
+    assert not by_kind(prometheus.increase(FINISHED))
     assert prometheus.increase("glue_ml_task_runs_started_total")
     exporter.reload(config)
     end("FAILED")
     see()
     see()
     assert exporter.totals() == {("FIND_MATCHES", "FAILED"): 2}
-    assert by_cell(prometheus.increase(FINISHED)) == {("FIND_MATCHES", "FAILED"): 2}
+    assert by_kind(prometheus.increase(FINISHED)) == {("FIND_MATCHES", "FAILED"): 2}
     assert not prometheus.falls()
     exporter.close()
 

@@ -35,5 +35,5 @@ def test_all_shards_together_keep_the_rate():
         ) as exporter:
             wait_for(lambda: simulator.requests.count() >= 43, timeout=60)
             times = sorted(one.time for one in simulator.requests.all())[3:]
-            assert exporter.service._clients._polling.requests_per_second == 10
+            assert exporter.service._clients._config.polling.requests_per_second == 10
     assert len(times) - 1 <= 1.1 * 10 * (times[-1] - times[0])
