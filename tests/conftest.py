@@ -1,4 +1,4 @@
-"""Rules for every test run. Fixtures live beside the tests that use them, helpers in support.py."""
+"""Rules for every test run. Fixtures are beside the tests that use them, and helpers are in support.py."""
 
 import os
 from collections.abc import Generator
@@ -20,7 +20,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _without_skips(report: R) -> R:
-    """Turn a skip into a failure under CI=true: a test that did not run there proves nothing."""
+    """Turn a skip into a failure if CI=true, because every test must run there."""
     skipped = report.skipped and not hasattr(report, "wasxfail")
     if skipped and os.environ.get("CI") == "true":
         report.outcome = "failed"

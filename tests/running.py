@@ -22,13 +22,13 @@ from tests import support
 REGION = "eu-west-1"
 
 wait_for = partial(support.wait_for, timeout=30.0)
-"""Waits longer than other tests do: everything runs in one process, and the machine may be busy."""
+"""Waits longer than in other tests, because everything runs in one process and the machine may be busy."""
 
 
 @contextmanager
 def no_threads() -> Iterator[None]:
-    """Let every start of a thread fail."""
-    threading.stack_size(1 << 47)  # more than the address space has
+    """Make every start of a thread fail."""
+    threading.stack_size(1 << 47)  # larger than the address space
     try:
         yield
     finally:
@@ -54,7 +54,7 @@ class Running:
         return self.service.reload()
 
     def scrape(self) -> str:
-        """Scrape the text format as a server does."""
+        """Scrape the text format in the same way as the web server."""
         scrape = self.service.scrape(TextFormat.TEXT, Encoding.IDENTITY)
         scrape = scrape or self.service.prepare_scrape(TextFormat.TEXT, Encoding.IDENTITY)
         text = b"".join(scrape.chunks).decode()
@@ -62,7 +62,7 @@ class Running:
         return text
 
     def samples(self) -> Samples:
-        """Scrape, and give labels and value of every sample by name."""
+        """Scrape, and return labels and value of every sample, by name."""
         found: Samples = {}
         for family in text_string_to_metric_families(self.scrape()):
             for sample in family.samples:
@@ -70,12 +70,12 @@ class Running:
         return found
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Give the sum of the samples that carry these labels; None if there are none."""
+        """Return the sum of the samples with these labels; None if there are none."""
         matching = [value for its_labels, value in self.samples().get(name, []) if labels.items() <= its_labels.items()]
         return sum(matching) if matching else None
 
     def errors(self, **labels: str) -> dict[str, float]:
-        """Give the reasons of failed polls so far, those that have occurred."""
+        """Return the number of failed polls by reason, without zeros."""
         found: dict[str, float] = {}
         for its_labels, value in self.samples().get("glue_ml_exporter_poll_errors_total", []):
             if value and labels.items() <= its_labels.items():
@@ -83,11 +83,11 @@ class Running:
         return found
 
     def up(self, transform_id: str) -> float | None:
-        """Give whether the last poll of a transform has succeeded; None before the first."""
+        """Return 1 if the last poll of a transform succeeded, 0 if it failed, None before the first poll."""
         return self.value("glue_ml_transform_up", transform_id=transform_id)
 
     def monitored_ids(self) -> set[str]:
-        """Give the ids of the transforms that have any series."""
+        """Return the ids of the transforms that have any series."""
         return {
             labels["transform_id"]
             for samples in self.samples().values()
@@ -96,7 +96,7 @@ class Running:
         }
 
     def wait_until_up(self, *transform_ids: str, timeout: float = 30.0) -> None:
-        """Wait until the last polls of all these have succeeded."""
+        """Wait until the last poll of each of these transforms has succeeded."""
         wait_for(
             lambda: all(self.up(transform_id) == 1 for transform_id in transform_ids),
             timeout=timeout,
@@ -106,7 +106,7 @@ class Running:
 
 @contextmanager
 def running(simulator: Simulator | None = None, *, shard: Shard | None = None, **config: Any) -> Iterator[Running]:
-    """Run the exporter with this configuration; the defaults are a short interval and one attempt per request."""
+    """Run the exporter with this configuration. The defaults are a short interval and one attempt per request."""
     polling = {"interval": "100ms", "stale_after": "1m", "max_attempts": "1", "requests_per_second": "1000"}
     defaults: dict[str, Any] = {"region": REGION}
     if simulator is not None:
@@ -118,12 +118,12 @@ def running(simulator: Simulator | None = None, *, shard: Shard | None = None, *
         yield exporter
     finally:
         exporter.service.stop()
-        # A connection that opens while the simulator stops would never be closed.
+        # If a connection opens while the simulator stops, the simulator never closes it.
         pause(0.05)
 
 
 def _text(value: Any) -> Any:
-    """Give the data with numbers as text, as the configuration reads them."""
+    """Return the data with all numbers as text, as the reader of the configuration expects them."""
     if isinstance(value, dict):
         return {key: _text(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -132,19 +132,19 @@ def _text(value: Any) -> Any:
 
 
 def polled_times(exporter: Running, transform_id: str) -> float:
-    """Give when a transform was last polled successfully."""
+    """Return the time of the last successful poll of a transform in epoch seconds; 0 before the first."""
     return exporter.value("glue_ml_transform_last_successful_poll_timestamp_seconds", transform_id=transform_id) or 0.0
 
 
 def keeps_polling(exporter: Running, transform_id: str, *, times: int = 3, timeout: float = 30.0) -> None:
-    """Wait until a transform was polled successfully `times` more times."""
+    """Wait for `times` more successful polls of a transform."""
     for _ in range(times):
         before = polled_times(exporter, transform_id)
         wait_for(lambda before=before: polled_times(exporter, transform_id) > before, timeout=timeout)
 
 
 def write_credentials(path: Path, **profiles: str) -> None:
-    """Write a shared credentials file: profile and access key id."""
+    """Write a shared credentials file with these access key ids, by profile."""
     lines = [
         line
         for profile, key in profiles.items()
@@ -159,10 +159,10 @@ def pause(seconds: float) -> None:
 
 
 def gaps(times: list[float]) -> list[float]:
-    """Give the times between two that follow each other."""
+    """Return the differences between consecutive times."""
     return [later - sooner for sooner, later in pairwise(times)]
 
 
 def longest_gap(times: list[float]) -> float:
-    """Give the longest time between two that follow each other."""
+    """Return the longest time between two that follow each other."""
     return max(gaps(times))

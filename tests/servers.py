@@ -1,4 +1,4 @@
-"""Outside servers of the tests, as real processes: Prometheus, Alertmanager, and the webhook that it posts to."""
+"""Prometheus and Alertmanager as real processes, and the webhook that Alertmanager calls."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ import yaml
 from tests.support import Process, fetch, tool, wait_for, wait_for_answer
 
 START = 60.0
-"""Seconds that a server may take to start on a busy machine."""
+"""The time in seconds that a server may take to start on a busy machine."""
 
 Labels = frozenset[tuple[str, str]]
 
@@ -32,13 +32,13 @@ class Track:
 
     @property
     def increase(self) -> float:
-        """What the counter has risen from its first to its last sample; a fall is a reset to 0."""
+        """The increase of the counter from its first to its last sample. A decrease counts as a reset to 0."""
         values = [value for _, value in self.points]
         return sum(after - before if after >= before else after for before, after in pairwise(values))
 
     @property
     def falls(self) -> int:
-        """How often the value fell: what Prometheus takes for a reset."""
+        """The number of decreases, which Prometheus treats as counter resets."""
         values = [value for _, value in self.points]
         return sum(after < before for before, after in pairwise(values))
 
@@ -48,7 +48,7 @@ class Server(Process):
 
     @cached_property
     def address(self) -> str:
-        """Where it listens, as host:port; waits until it is ready."""
+        """The address as host:port. Waits until the server is ready."""
         address = self.wait_for_output(r'msg="Listening on".* address=([\d.:]+)', timeout=START)[1]
         wait_for_answer(f"http://{address}/-/ready", timeout=START)
         return address
@@ -57,8 +57,8 @@ class Server(Process):
 class Prometheus(Server):
     """A real Prometheus with one scrape job, which scrapes and evaluates rules every `interval` seconds.
 
-    `scrape` is put into the job (targets, TLS, passwords); without it the targets are those of the last `point_at`.
-    `replica` is an external label that the alerts drop, as in an HA pair; it also moves the instant in the interval at
+    `scrape` has further settings of the job (targets, TLS, passwords). Without it the last `point_at` sets the targets.
+    `replica` is an external label that the alerts drop, as in an HA pair. It also changes the offset in the interval at
     which the server scrapes. `version` is the major version, `alertmanager` an address.
     """
 
@@ -112,7 +112,7 @@ class Prometheus(Server):
         new.replace(self._targets)
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """Call its HTTP API and give the `data` of the answer."""
+        """Call its HTTP API, and return the `data` of the answer."""
         query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
         answer = fetch(f"http://{self.address}/api/v1/{path}?{query}")
         content = json.loads(answer.body)
@@ -120,13 +120,13 @@ class Prometheus(Server):
         return content["data"]
 
     def number(self, promql: str) -> float:
-        """Give the value of an expression that has one series at most, 0 if it has none."""
+        """Return the value of an expression with at most one series; 0 if it has none."""
         result = self.ask("query", query=promql)["result"]
         assert len(result) < 2, result
         return float(result[0]["value"][1]) if result else 0.0
 
     def tracks(self, selector: str) -> list[Track]:
-        """Give the raw samples of all series that match the selector, of the last ten minutes."""
+        """Return the raw samples of the last ten minutes of all series that match the selector."""
         result = self.ask("query", query=f"{selector}[10m]")["result"]
         return [
             Track(
@@ -137,13 +137,13 @@ class Prometheus(Server):
         ]
 
     def scrapes(self, instance: str) -> list[tuple[float, bool]]:
-        """Give the scrapes of a target so far: when each began (epoch seconds) and whether it was good."""
+        """Return start (epoch seconds) and success of each scrape of a target so far."""
         return [
             (time, value == 1) for track in self.tracks(f'up{{instance="{instance}"}}') for time, value in track.points
         ]
 
     def wait_for_scrapes(self, instance: str, count: int = 1, *, timeout: float = START) -> None:
-        """Wait for `count` further good scrapes of a target."""
+        """Wait for `count` more successful scrapes of a target."""
         before = self.good_scrapes(instance)
         wait_for(
             lambda: self.good_scrapes(instance) >= before + count,
@@ -152,11 +152,11 @@ class Prometheus(Server):
         )
 
     def good_scrapes(self, instance: str) -> int:
-        """Give how many scrapes of a target were good so far."""
+        """Return the number of successful scrapes of a target so far."""
         return sum(good for _, good in self.scrapes(instance))
 
     def wait_until_up(self, scrapes: int = 3) -> None:
-        """Wait for that many good scrapes of every target."""
+        """Wait for so many successful scrapes of every target."""
         wait_for(
             lambda: self.number(f"min(sum_over_time(up[5m])) >= {scrapes}"),
             timeout=START,
@@ -164,11 +164,11 @@ class Prometheus(Server):
         )
 
     def firing(self) -> set[str]:
-        """Give the names of the alerts that fire."""
+        """Return the names of the alerts that fire."""
         return {series["metric"]["alertname"] for series in self.alerts("firing")}
 
     def alerts(self, state: str) -> list[dict[str, Any]]:
-        """Give the series of the alerts in this state."""
+        """Return the series of the alerts in this state."""
         found: list[dict[str, Any]] = self.ask("query", query=f'ALERTS{{alertstate="{state}"}}')["result"]
         return found
 
@@ -201,26 +201,26 @@ class Alertmanager(Server):
 
 @dataclass(frozen=True)
 class Notification:
-    """What Alertmanager posted, and when it came (epoch seconds)."""
+    """A message from Alertmanager, and the time of its arrival (epoch seconds)."""
 
     time: float
     payload: Mapping[str, Any]
 
     def alert(self, name: str, status: str) -> dict[str, Any] | None:
-        """Give its alert of this name and status."""
+        """Return the alert with this name and status; None if there is none."""
         named = (one for one in self.payload["alerts"] if one["labels"]["alertname"] == name)
         return next((one for one in named if one["status"] == status), None)
 
 
 @dataclass
 class Pager:
-    """The webhook: keeps what was posted."""
+    """The webhook. It keeps every notification."""
 
     url: str
     notifications: list[Notification] = field(default_factory=list)
 
     def wait_for(self, name: str, status: str, *, timeout: float = START) -> tuple[Notification, dict[str, Any]]:
-        """Wait for a notification with an alert of this name and status, and give both."""
+        """Wait for a notification that has an alert with this name and status, and return both."""
 
         def arrived() -> tuple[Notification, dict[str, Any]] | None:
             for notification in list(self.notifications):
@@ -233,7 +233,7 @@ class Pager:
 
 @contextmanager
 def pager() -> Iterator[Pager]:
-    """Give a webhook that listens while the body runs."""
+    """Yield a webhook that listens until the end of the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

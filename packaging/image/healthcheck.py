@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def tls_settings(path: str) -> dict[str, Any] | None:
-    """Give what a web configuration file says about TLS; None if the server speaks plain HTTP."""
+    """Return what a web configuration file says about TLS; None if the server speaks plain HTTP."""
     if not path:
         return None
     import yaml  # noqa: PLC0415 - most containers need none

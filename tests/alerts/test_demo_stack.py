@@ -21,7 +21,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def mounted(service: str) -> dict[str, Path]:
-    """Give the files of this repository that a service mounts, by path in the container."""
+    """Return the files of this repository that a service mounts, by path in the container."""
     volumes = [volume.split(":") for volume in SERVICES[service].get("volumes", ())]
     return {inside: (FOLDER / outside).resolve() for outside, inside, *_ in volumes if outside.startswith(".")}
 

@@ -38,13 +38,13 @@ def ringing() -> Iterator[Pager]:
 
 @pytest.fixture
 def alertmanager(ringing: Pager, tmp_path: Path) -> Iterator[str]:
-    """Give the address of an Alertmanager that notifies the webhook."""
+    """Yield the address of an Alertmanager that notifies the webhook."""
     with Alertmanager(tmp_path / "alertmanager", ringing.url) as one:
         yield one.address
 
 
 def settings(simulator: Simulator, **sections: Any) -> dict[str, Any]:
-    """Give a configuration that polls twice a second; the transform belongs to a team."""
+    """Return a configuration that polls twice a second; the transform belongs to a team."""
     return configuration(simulator.url, [{"id": ID, "labels": {"team": "crm"}}], {"interval": "500ms"}, **sections)
 
 
@@ -66,7 +66,7 @@ def report(capfd: pytest.CaptureFixture[str], what: str, seconds: float) -> None
 
 
 def beginnings(ringing: Pager) -> set[tuple[str, str]]:
-    """Give name and start of each alert about a failure. A busy machine may cause alerts about the exporter too."""
+    """Return name and start of each alert about a failure. A busy machine may cause alerts about the exporter too."""
     alerts = (alert for notification in ringing.notifications for alert in notification.payload["alerts"])
     found = {(alert["labels"]["alertname"], alert["startsAt"]) for alert in alerts}
     return {(name, begun) for name, begun in found if name in BOTH_FORMS}

@@ -27,7 +27,7 @@ SECTIONS = ("Meaning", "Impact", "First commands", "Usual causes")
 
 
 def vocabulary() -> dict[str, frozenset[str]]:
-    """Give what the exporter exposes and the rules record, with the labels that a configuration adds."""
+    """Return what the exporter exposes and the rules record, with the labels that a configuration adds."""
     known = dict(exposed())
     known["glue_ml_transform_info"] |= set(THRESHOLDS.joined_labels)
     for rule in RULES:

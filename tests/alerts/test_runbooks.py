@@ -20,7 +20,7 @@ OF_THE_HOST = ("journalctl", "systemctl", "aws logs", "localhost:9090", "$STATE"
 
 
 def commands() -> list[str]:
-    """Give every command in the runbooks once."""
+    """Return every command in the runbooks once."""
     texts = (path.read_text() for path in sorted((ROOT / "docs" / "runbooks").glob("*.md")))
     blocks = (block for text in texts for block in re.findall(r"^ +```sh\n(.*?)^ +```", text, re.MULTILINE | re.DOTALL))
     return sorted({re.sub("^ {3}", "", block, flags=re.MULTILINE).strip() for block in blocks})
@@ -31,7 +31,7 @@ RUNNABLE = [command for command in commands() if not any(mark in command for mar
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Give a folder with the configuration of a running exporter, and the environment of a shell."""
+    """Yield a folder with the configuration of a running exporter, and the environment of a shell."""
     folder = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator("demo"))

@@ -67,7 +67,7 @@ class Uses:
 
 
 def tokens(expression: str) -> Iterator[tuple[str, str]]:
-    """Give the kind and text of each token; ValueError where there is none."""
+    """Yield the kind and text of each token; ValueError where there is none."""
     place = 0
     while place < len(expression):
         match = _TOKEN.match(expression, place)
@@ -107,7 +107,7 @@ def uses(expression: str) -> Uses:
 
 @cache
 def exposed() -> Mapping[str, frozenset[str]]:
-    """Give the labels of every series that the exporter exposes, by the series' name."""
+    """Return the labels of every series that the exporter exposes, by the series' name."""
     series: dict[str, frozenset[str]] = {"up": TARGET_LABELS}
     for metric in METRICS:
         series |= _names(metric.name, metric.kind, {"transform_id", "transform_name", *metric.labels})

@@ -31,17 +31,17 @@ class Target:
 
 
 def panels(dashboard: str) -> list[dict[str, Any]]:
-    """Give the panels of a dashboard, without its rows."""
+    """Return the panels of a dashboard, without its rows."""
     return [panel for panel in DASHBOARDS[dashboard]["panels"] if panel["type"] != "row"]
 
 
 def targets() -> list[Target]:
-    """Give every query of every panel."""
+    """Return every query of every panel."""
     return [Target(name, panel, query) for name in DASHBOARDS for panel in panels(name) for query in panel["targets"]]
 
 
 def variables(dashboard: str) -> dict[str, dict[str, Any]]:
-    """Give the variables of a dashboard by their names."""
+    """Return the variables of a dashboard by their names."""
     return {variable["name"]: variable for variable in DASHBOARDS[dashboard]["templating"]["list"]}
 
 

@@ -22,7 +22,7 @@ every_query = pytest.mark.parametrize("target", targets(), ids=str)
 
 
 def plain(target: Target) -> str:
-    """Give a query's PromQL with a value for each variable of its dashboard."""
+    """Return a query's PromQL with a value for each variable of its dashboard."""
     return filled(target.expr, TIMES | dict.fromkeys(variables(target.dashboard), ".+"))
 
 

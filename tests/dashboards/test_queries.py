@@ -54,7 +54,7 @@ def numbers(series: Mapping[str, Any]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Prometheus]]:
-    """Give both versions of Prometheus, scraping an exporter with state and discovery on the demo's Glue."""
+    """Yield both versions of Prometheus, scraping an exporter with state and discovery on the demo's Glue."""
     folder = tmp_path_factory.mktemp("demo")
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator("demo"))
@@ -115,7 +115,7 @@ def test_the_variables_have_choices(demo: list[Prometheus]) -> None:
 
 
 def choices(series: list[dict[str, str]], regex: str) -> dict[str, str]:
-    """Give value and text of each choice, as Grafana's regular expression takes them from its text of a series."""
+    """Return value and text of each choice, as Grafana's regular expression takes them from its text of a series."""
     pattern = regex.strip("/").replace("(?<", "(?P<")
     lines = ["{" + ",".join(f'{name}="{value}"' for name, value in one.items()) + "} 1 0" for one in series]
     found = [re.search(pattern, line) for line in lines]
@@ -133,7 +133,7 @@ def test_durations_have_exemplars_that_name_runs(demo: list[Prometheus]) -> None
 
 
 def exemplars(server: Prometheus, target: Target) -> list[str]:
-    """Give the runs that the exemplars of a query name."""
+    """Return the runs that the exemplars of a query name."""
     now = time.time()
     query = filled(target.expr, {**EVERYTHING, **WINDOWS})
     found = server.ask("query_exemplars", query=query, start=f"{now - 300}", end=f"{now + 60}")

@@ -16,7 +16,7 @@ BUCKETS = 12
 
 
 def numbers(row: str) -> list[int]:
-    """Give the numbers in the second column of the row with this beginning."""
+    """Return the numbers in the second column of the row with this beginning."""
     [found] = re.findall(rf"^\| {re.escape(row)}[^|]* \| ([^|]*) \|$", PAGE, re.MULTILINE)
     return [int(number) for number in re.findall("[0-9]+", found)]
 
@@ -61,7 +61,7 @@ def test_a_transform_has_as_many_series_as_the_page_says(simulator):
 
 
 def needed() -> dict[str, set[str]]:
-    """Give the alerts that need each metric, directly or through recorded series."""
+    """Return the alerts that need each metric, directly or through recorded series."""
     files = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "alerts").glob("*.yaml"))]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     recorded = {rule["record"]: uses(rule["expr"]).metrics for rule in rules if "record" in rule}

@@ -16,7 +16,7 @@ NAMES = {command.name for command in COMMANDS}
 
 
 def cited(page: Path) -> list[str]:
-    """Give the calls of the command in backquotes in a page, without outlines and names of commands."""
+    """Return the calls of the command in backquotes in a page, without outlines and names of commands."""
     quoted = re.findall(r"`glue-ml-exporter ([^`\n]+)`", page.read_text(encoding="utf-8"))
     return [call for call in quoted if "[FLAGS]" not in call and call not in NAMES]
 

@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 def documented() -> dict[str, Row]:
-    """Give the rows of the reference, by metric."""
+    """Return the rows of the reference, by metric."""
     found = {}
     for line in (ROOT / "docs/metrics.md").read_text(encoding="utf-8").splitlines():
         if match := re.match(r"\| `(\w+)` \| (\w+) \| ([^|]*) \|", line):
@@ -43,7 +43,7 @@ def documented() -> dict[str, Row]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of a demo that has polled everything and counted a finish."""
+    """Yield the address of a demo that has polled everything and counted a finish."""
     with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=tmp_path_factory.mktemp("demo")) as demo:
         port = demo.wait_for_output(r"Metrics: +http://localhost:(\d+)/metrics")[1]
         url = f"http://127.0.0.1:{port}/metrics"

@@ -53,12 +53,12 @@ _LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(#[^)\s]*)?\)")
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """Give the code blocks of a page in one language."""
+    """Return the code blocks of a page in one language."""
     return [text for name, text in _BLOCK.findall(page.read_text(encoding="utf-8")) if name == language]
 
 
 def exposed() -> set[str]:
-    """Give every metric name that a query can use."""
+    """Return every metric name that a query can use."""
     telemetry = Telemetry(process=False)
     telemetry.create_series([Lane("default", "eu-west-1")], REASONS)
     telemetry.add_state_metrics()
@@ -136,7 +136,7 @@ def test_commands_can_be_typed(page: Path) -> None:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Give the words of every command in the shell examples of a page."""
+    """Yield the words of every command in the shell examples of a page."""
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             for command in re.split(r"&&|[|;]", line.partition(" #")[0]):
@@ -144,7 +144,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def arguments(command: list[str]) -> list[str] | None:
-    """Give the arguments that a command passes to the exporter by a path, in a container or in a pod."""
+    """Return the arguments that a command passes to the exporter by a path, in a container or in a pod."""
     for position, word in enumerate(command):
         image = command[0] == "docker" and re.fullmatch(r"ghcr\.io/\S+:\S+", word)
         first = position == 0 or command[position - 1] == "--"
@@ -229,7 +229,7 @@ def test_prometheus_takes_the_examples_of_the_readme(tmp_path: Path) -> None:
 
 
 def queries(page: Path) -> list[str]:
-    """Give the queries of a page: blocks of PromQL, and text in backticks that calls a function."""
+    """Return the queries of a page: blocks of PromQL, and text in backticks that calls a function."""
     blocked = [query for text in blocks(page, "promql") for query in text.split("\n\n")]
     called = re.findall(r"`((?:sum|rate|increase|max|time)\b[^`]*\bglue_ml_[^`]*)`", page.read_text(encoding="utf-8"))
     return [*blocked, *(query.replace("\\|", "|") for query in called)]

@@ -27,12 +27,12 @@ def old_runs(simulator):
 
 
 def polls(simulator):
-    """Give how often each transform was polled."""
+    """Return how often each transform was polled."""
     return Counter(one.transform_id for one in simulator.requests.all("GetMLTaskRuns"))
 
 
 def planned(exporter):
-    """Give the interval by which the next poll of each transform is planned, by transform id."""
+    """Return the interval by which the next poll of each transform is planned, by transform id."""
     return {one.target.id: one.job.planned_interval for one in exporter.service._poller.monitored}
 
 
@@ -63,7 +63,7 @@ def test_idle_transforms_are_polled_at_their_interval_and_active_ones_at_theirs(
         assert seen[active] > max(seen[one] for one in idle)
 
         def off():
-            """Give by how many seconds each idle one is off its offset; None for those that are being polled."""
+            """Return by how many seconds each idle one is off its offset; None for those that are being polled."""
             monitored = [one for one in exporter.service._poller.monitored if one.target.id in idle]
             dues = [(one.next_poll, one.offset * IDLE) for one in monitored]
             return [due and (due - offset + TOLERANCE) % IDLE for due, offset in dues]

@@ -14,7 +14,7 @@ OVERRUNS = "glue_ml_exporter_poll_cycle_overruns_total"
 
 
 def polls(simulator):
-    """Give how often each transform was polled."""
+    """Return how often each transform was polled."""
     return Counter(one.transform_id for one in simulator.requests.all("GetMLTaskRuns"))
 
 
@@ -71,7 +71,7 @@ def test_polls_are_spread_over_the_interval():
             wait_for(lambda: simulator.requests.count("GetMLTaskRuns") >= 80)
 
             def off():
-                """Give by how many seconds each is off its offset; None for those that are being polled."""
+                """Return by how many seconds each is off its offset; None for those that are being polled."""
                 monitored = exporter.service._poller.monitored
                 dues = [(one.next_poll, one.offset * 2) for one in monitored]
                 return [due and (due - offset + TOLERANCE) % 2 for due, offset in dues]

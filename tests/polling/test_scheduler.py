@@ -63,7 +63,7 @@ class Rounds:
 
 @pytest.fixture
 def work():
-    """Give the work of all jobs, and open its gate in the end so that no thread is left."""
+    """Yield the work of all jobs, and open its gate in the end so that no thread is left."""
     one = Work()
     yield one
     one.gate.set()

@@ -39,7 +39,7 @@ FAULTS = (
 
 
 def configuration(simulator, dice):
-    """Give a random configuration; all of them monitor the same transforms."""
+    """Return a random configuration; all of them monitor the same transforms."""
     one = dice.choice([{"name": "one", "role_arn": ROLE}, {"name": "one", "profile": "one"}])
     ids = [transform_id for transform_id in simulator.world.transform_ids() if transform_id.startswith("listed")]
     listed = [{"id": one_id, "account": "two", "labels": {"team": dice.choice("abc")}} for one_id in ids]
@@ -197,7 +197,7 @@ def listening(process):
 
 @pytest.fixture
 def simulator_environment(tmp_path):
-    """Give the environment of a process whose profiles one and two are the simulator's accounts."""
+    """Return the environment of a process whose profiles one and two are the simulator's accounts."""
 
     def environ(simulator):
         credentials = tmp_path / "credentials"

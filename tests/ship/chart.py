@@ -1,4 +1,4 @@
-"""The chart, rendered."""
+"""The rendered chart."""
 
 import functools
 import tempfile
@@ -26,11 +26,11 @@ class Rendered:
         self.objects: list[Object] = [document for document in yaml.load_all(text, Loader=StrictLoader) if document]
 
     def all(self, kind: str) -> list[Object]:
-        """Give the objects of a kind."""
+        """Return the objects of a kind."""
         return [item for item in self.objects if item["kind"] == kind]
 
     def one(self, kind: str) -> Object:
-        """Give the only object of a kind."""
+        """Return the only object of a kind."""
         (item,) = self.all(kind)
         return item
 
@@ -48,17 +48,17 @@ class Rendered:
 
 
 class StrictLoader(yaml.CSafeLoader):
-    """Refuses a key that is given twice, as the API server does."""
+    """A YAML loader that refuses a duplicate key, as the API server does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Read a mapping."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        assert len(keys) == len(set(keys)), f"a key is given twice in {keys}{node.start_mark}"
+        assert len(keys) == len(set(keys)), f"duplicate key in {keys}{node.start_mark}"
         return super().construct_mapping(node, deep=deep)
 
 
 def scenario(name: str) -> Path:
-    """Give the values file of a scenario."""
+    """Return the path of the values file of a scenario."""
     return CHART / f"ci/{name}-values.yaml"
 
 
@@ -79,7 +79,7 @@ def _render(values: Path | Object) -> Rendered:
 
 
 def run_template(values: Path | Object, chart: Path = CHART) -> tuple[int, str, str]:
-    """Run `helm template` and give exit code, stdout and stderr."""
+    """Run `helm template`, and return its exit code, stdout and stderr."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if isinstance(values, dict):
@@ -93,5 +93,5 @@ def run_template(values: Path | Object, chart: Path = CHART) -> tuple[int, str, 
 
 
 def private(folder: Path) -> dict[str, str]:
-    """Give the environment that keeps Helm in a folder."""
+    """Return an environment in which Helm keeps all its files in `folder`."""
     return {f"HELM_{kind}_HOME": str(folder / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}

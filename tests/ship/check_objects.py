@@ -1,8 +1,8 @@
-"""Check Kubernetes objects against the API's own schemas; run by the Python of `.tools/shipping`.
+"""Check Kubernetes objects against the schemas of the API. The Python of `.tools/shipping` runs this program.
 
     check_objects.py KUBERNETES_VERSION ... < list.json
 
-Prints one line for each mistake. Fields that a schema does not have are mistakes, and so are kinds without a schema.
+It prints one line for each mistake. A field that is not in the schema is a mistake, and so is a kind without a schema.
 """
 
 import json
@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 MONITORING = {"ServiceMonitor": v1.ServiceMonitor, "PodMonitor": v1.PodMonitor, "PrometheusRule": v1.PrometheusRule}
 GRAFANA = {"allowCrossNamespaceImport": bool, "instanceSelector": dict, "configMapRef": dict}
-"""What we use of a GrafanaDashboard's spec; the operator publishes no schema in a Python package."""
+"""The fields of a GrafanaDashboard that the chart uses. The operator publishes no schema in a Python package."""
 
 
 def problems(document: dict[str, Any], version: str) -> Iterator[str]:
-    """Yield what is wrong with an object."""
+    """Yield a text for each mistake in an object."""
     api, kind = document["apiVersion"], document["kind"]
     if api == "monitoring.coreos.com/v1":
         yield from _monitoring_problems(document)
@@ -38,7 +38,7 @@ def problems(document: dict[str, Any], version: str) -> Iterator[str]:
 
 
 def _monitoring_problems(document: dict[str, Any]) -> Iterator[str]:
-    """Yield what the operator's types refuse, or drop because they do not know it."""
+    """Yield a text for each field that the operator's types refuse or drop as unknown."""
     try:
         read = MONITORING[document["kind"]].model_validate(document)
     except ValidationError as error:

@@ -1,10 +1,10 @@
-"""Become another program, confined as a systemd service is that has these settings.
+"""Replace this process by another program, confined like a systemd service with these settings.
 
     confined.py LIBSECCOMP SYSTEM_CALLS ADDRESS_FAMILIES PROGRAM [ARGUMENT ...]
 
-LIBSECCOMP is the library's path. The lists are separated by commas: names of the system calls that are allowed, all
-others fail with EPERM; numbers of the families of which sockets may be made. Memory that can be written can never be
-executed (MemoryDenyWriteExecute=), and nothing gains rights.
+LIBSECCOMP is the path of the library. The lists are separated by commas. SYSTEM_CALLS names the allowed system calls;
+all others fail with EPERM. ADDRESS_FAMILIES has the numbers of the allowed socket families. Writable memory can never
+become executable (MemoryDenyWriteExecute=), and the program cannot gain privileges.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ ALLOW, FAIL, IS_EQUAL = 0x7FFF0000, 0x00050000 | errno.EPERM, 4
 
 
 class Comparison(ctypes.Structure):
-    """`struct scmp_arg_cmp`: what an argument of a system call is compared with."""
+    """`struct scmp_arg_cmp`: a comparison of one argument of a system call."""
 
     _fields_ = (
         ("arg", ctypes.c_uint),
@@ -28,20 +28,20 @@ class Comparison(ctypes.Structure):
 
 
 def check(result: int, what: str) -> None:
-    """End the program if a call has failed."""
+    """Exit if a call of libseccomp returned an error."""
     if result != 0:
         sys.exit(f"confined.py: {what}: {result}")
 
 
 def confine(libseccomp: str, calls: list[str], families: list[int]) -> None:
-    """Confine this process for good."""
+    """Confine this process until it ends."""
     libc, seccomp = ctypes.CDLL(None), ctypes.CDLL(libseccomp)
     seccomp.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(seccomp.seccomp_init(FAIL))
     for call in calls:
         number = seccomp.seccomp_syscall_resolve_name(call.encode())
         if number < 0:
-            continue  # another architecture's
+            continue  # not a call of this architecture
         if call != "socket":
             check(seccomp.seccomp_rule_add_array(context, ALLOW, number, 0, None), call)
             continue
@@ -56,4 +56,4 @@ def confine(libseccomp: str, calls: list[str], families: list[int]) -> None:
 if __name__ == "__main__":
     library, allowed, addresses, *program = sys.argv[1:]
     confine(library, allowed.split(","), [int(number) for number in addresses.split(",")])
-    os.execv(program[0], program)  # noqa: S606 - it is for tests
+    os.execv(program[0], program)  # noqa: S606 - the tests choose the program

@@ -1,7 +1,7 @@
-"""An image built with buildah and run with runc, as far as a machine without a container registry allows it.
+"""Build an image with buildah and run it with runc, without a container registry.
 
-The base image cannot be pulled in a test. What stands in for it is made of this machine's own Python and the few
-programs that the Dockerfile's RUN lines use; every instruction of the Dockerfile itself is carried out unchanged.
+A test cannot pull the base image. A stand-in replaces it, which has this machine's own Python and the few programs
+that the RUN lines of the Dockerfile use. Every instruction of the Dockerfile is executed unchanged.
 """
 
 import json
@@ -31,7 +31,7 @@ RUNTIMES = (
     "librt.so.1",
     "libutil.so.1",
 )
-"""What compiled wheels expect of every glibc system."""
+"""Libraries that compiled wheels need and that every glibc system has."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -43,19 +43,19 @@ class Image:
         self._storage = storage
 
     def config(self) -> dict[str, Any]:
-        """Give the configuration, as Docker's format has it."""
+        """Return the configuration in Docker's format."""
         inspected = json.loads(self._storage.buildah("inspect", "--type", "image", self.name))
         config: dict[str, Any] = inspected["Docker"]["config"]
         return config
 
     def mount(self) -> Path:
-        """Give the folder with the image's files."""
+        """Mount the image, and return the folder with its files."""
         container = self._storage.buildah("from", "--pull=never", self.name).strip()
         return Path(self._storage.buildah("mount", container).strip())
 
 
 class Storage:
-    """A place for images under `folder`, apart from the machine's own."""
+    """A storage for images under `folder`, separate from that of the machine."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -66,7 +66,7 @@ class Storage:
         )
 
     def buildah(self, *arguments: str | Path) -> str:
-        """Run buildah and give what it printed; AssertionError with its errors if it fails."""
+        """Run buildah and return its output; AssertionError with its errors if it fails."""
         environ = {
             **environment(self._buildah),
             "HOME": str(self._folder),
@@ -84,14 +84,14 @@ class Storage:
 
     def build(self, name: str, context: Path, *options: str | Path) -> Image:
         """Build the Dockerfile of a folder."""
-        # The limits are what every machine has: one that may not raise its own fails with buildah's defaults.
+        # These limits work on every machine. Buildah's defaults fail on a machine that may not raise its own limits.
         limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
         source = ("--pull=never", "--network=host", "--signature-policy", self._folder / "policy.json")
         self.buildah("bud", *source, *limits, "--format=docker", "--tag", name, *options, context)
         return Image(name, self)
 
     def build_exporter(self, version: str, revision: str) -> Image:
-        """Build the Dockerfile of the repository on the stand-in."""
+        """Build the Dockerfile of the repository on the stand-in for the base image."""
         context = self._folder / "stand-in"
         make_stand_in(context / "root")
         context.joinpath("Dockerfile").write_text(
@@ -113,7 +113,7 @@ class Storage:
 
 
 def make_stand_in(root: Path) -> None:
-    """Fill `root` with this machine's Python in /usr/local, where the official image has it, and a few programs."""
+    """Copy this machine's Python to /usr/local under `root`, as in the official image, and a few programs."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     library = root / "usr/local/lib" / version
     binaries = root / "usr/local/bin"
@@ -144,13 +144,13 @@ def make_stand_in(root: Path) -> None:
 
 
 def libraries(files: Iterable[Path]) -> set[Path]:
-    """Give the shared libraries, by the paths under which they are looked for, that the files need to run."""
+    """Return the shared libraries that the files need, by the paths at which the loader looks for them."""
     listed = subprocess.run(["ldd", *files], capture_output=True, text=True, check=False).stdout
     return {Path(path) for path in re.findall(r"(?:=> |^\t)(/\S+) \(0x", listed, re.MULTILINE)}
 
 
 def library_path(name: str) -> Path:
-    """Give the path of a shared library of this machine."""
+    """Return the path of a shared library of this machine."""
     cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
     return Path(re.findall(rf"^\t{re.escape(name)} \(libc6,.*64.*\) => (.*)$", cache, re.MULTILINE)[0])
 
@@ -158,8 +158,8 @@ def library_path(name: str) -> Path:
 class Container:
     """A container of runc, confined as the chart confines it, with the network of this machine.
 
-    A user without a name or capabilities, a root that cannot be written, no privileges to gain. `mounts` says which
-    folder is seen where, read-only; what runc needs is kept in `folder`.
+    The user has no name and no capabilities, the root is read-only, and no process can gain privileges. `mounts` maps
+    folders of this machine to read-only paths in the container. `folder` keeps the files of runc.
     """
 
     def __init__(
@@ -177,15 +177,15 @@ class Container:
         (folder / "config.json").write_text(json.dumps(runtime_spec(root, config, arguments, mounts or {})))
 
     def start(self) -> Process:
-        """Start it; what is sent to the process is sent to the container's first process."""
+        """Start it. A signal to the returned process reaches the first process of the container."""
         return Process(*self._runc("run", "--bundle", self._folder, self._name), **self._where())
 
     def run_to_end(self) -> Process:
-        """Run it until it ends."""
+        """Run it, and wait until it ends."""
         return run(*self._runc("run", "--bundle", self._folder, self._name), **self._where())
 
     def pid(self) -> int:
-        """Give the id, on this machine, of its first process."""
+        """Return the process id that its first process has on this machine."""
         pid: int = json.loads(run(*self._runc("state", self._name), **self._where()).stdout)["pid"]
         return pid
 
@@ -199,7 +199,7 @@ class Container:
 def runtime_spec(
     root: Path, config: Mapping[str, Any], arguments: list[str], mounts: Mapping[Path, Path]
 ) -> dict[str, Any]:
-    """Give the specification of a container in the format of the Open Container Initiative's runtime."""
+    """Return the specification of a container in the format of the Open Container Initiative's runtime."""
     user, _, group = config["User"].partition(":")
     sets = ("bounding", "effective", "inheritable", "permitted", "ambient")
     return {

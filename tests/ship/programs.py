@@ -1,4 +1,4 @@
-"""How the tests of what is shipped run the programs that `make tools` unpacked."""
+"""Run the programs that `make tools` has unpacked, for the tests of packaging."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from tests.support import tool
 
 
 def environment(program: Path) -> dict[str, str]:
-    """Give the environment in which a program that was unpacked into `.tools/` finds the libraries beside it."""
+    """Return an environment in which a program in `.tools/` finds the libraries that were unpacked with it."""
     folder = program.parents[2]
     libraries = {file.parent for file in folder.glob("usr/lib/*-linux-gnu/**/lib*.so*")}
     return {"PATH": os.environ["PATH"], "HOME": str(folder), "LD_LIBRARY_PATH": ":".join(map(str, libraries))}
@@ -23,7 +23,7 @@ def call(
     stdin: str = "",
     timeout: float = 60.0,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program of `.tools/` to its end in `folder`; skip the test if it is not there."""
+    """Run a program of `.tools/` in `folder` and wait until it ends; skip the test if the program is missing."""
     program = tool(name)
     return subprocess.run(
         [program, *arguments],

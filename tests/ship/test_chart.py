@@ -48,7 +48,7 @@ def test_valid_objects(tmp_path: Path) -> None:
 
 
 def test_generated_files() -> None:
-    """Versions, rules, dashboards, schema and README of the chart agree with their sources."""
+    """Versions, rules, dashboards, schema and README of the chart are up to date with their sources."""
     assert generate.main(["--check"]) == 0
 
 
@@ -62,7 +62,7 @@ def test_every_value_is_explained() -> None:
 
 
 def paths(value: object, path: str) -> list[str]:
-    """Give the paths of all leaves."""
+    """Return the paths of all leaves."""
     if isinstance(value, dict) and value:
         return [leaf for key, inner in value.items() for leaf in paths(inner, f"{path}.{key}".strip("."))]
     return [path]
@@ -125,7 +125,7 @@ class TestEveryScenario:
             assert set(claim["metadata"]["labels"]) == fixed
 
     def test_one_writer(self, name: str) -> None:
-        """Two pods never poll the same transforms or mount the same volume, also while one replaces the other."""
+        """Two pods never poll the same transforms or mount the same volume, even while one replaces the other."""
         workload = template(scenario(name)).workload
         if workload["kind"] == "Deployment":
             assert workload["spec"]["replicas"] == 1

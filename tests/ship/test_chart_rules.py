@@ -69,13 +69,13 @@ class TestRules:
 
 
 def rules(rendered: Rendered) -> list[Object]:
-    """Give the groups of the PrometheusRule, by name."""
+    """Return the groups of the PrometheusRule, by name."""
     groups: list[Object] = rendered.one("PrometheusRule")["spec"]["groups"]
     return sorted(groups, key=lambda group: str(group["name"]))
 
 
 def generated(thresholds: Thresholds) -> list[Object]:
-    """Give the groups that alerts/ has for the thresholds, by name."""
+    """Return the groups that alerts/ has for the thresholds, by name."""
     groups = [group for text in rule_files(thresholds).values() for group in yaml.safe_load(text)["groups"]]
     return sorted(groups, key=lambda group: str(group["name"]))
 

@@ -31,7 +31,7 @@ def test_dockerfile_lints(tmp_path: Path) -> None:
 
 
 def test_base_is_pinned() -> None:
-    """Without arguments the image is built on a base that is named by its digest, in both stages."""
+    """Without build arguments both stages use a base image that is named by its digest."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     default = next(line for line in lines if line.startswith("ARG PYTHON_IMAGE="))
     assert re.fullmatch(r"ARG PYTHON_IMAGE=docker\.io/library/python:3\.\d+-slim@sha256:[0-9a-f]{64}", default)
@@ -42,9 +42,9 @@ def test_base_is_pinned() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_built_image(tmp_path: Path) -> None:
-    """The Dockerfile builds an image that serves without rights on a root it cannot write, and exits with 0."""
+    """The image runs without privileges on a read-only root, serves metrics, and exits with 0 on SIGTERM."""
     if os.geteuid() != 0:
-        # Without root they need user namespaces, which CI does not promise; as CI is root, nothing is skipped there.
+        # Without root they need user namespaces, which CI may lack. CI runs as root, so it does not skip this test.
         pytest.skip("buildah and runc are run as root here")
     storage = Storage(tmp_path)
     image = storage.build_exporter(__version__, "0123abc")
@@ -60,7 +60,7 @@ def test_built_image(tmp_path: Path) -> None:
 
 
 def check_configuration(config: Mapping[str, Any]) -> None:
-    """Check that the image says how it is run, stopped and probed, and what it was made from."""
+    """Check user, entry point, stop signal, port, health check and labels of the image."""
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["/opt/glue-ml-exporter/bin/glue-ml-exporter"]
     assert config["StopSignal"] == "SIGTERM"
@@ -138,7 +138,7 @@ class TestHealthcheck:
 
     @pytest.mark.slow
     def test_healthy(self, tmp_path: Path) -> None:
-        """The image's health check finds a serving exporter healthy, at the address that the environment names."""
+        """The image's health check finds a serving exporter healthy, at the address in the environment variables."""
         port = free_port()
         environ = {"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}", "PYTHONPATH": str(ROOT)}
         with Process(sys.executable, "-m", "exporter", "demo", folder=tmp_path, environ=environ) as exporter:
@@ -149,7 +149,7 @@ class TestHealthcheck:
     @pytest.mark.parametrize("client", ["NoClientCert", "RequireAndVerifyClientCert"])
     @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
     def test_tls(self, client: str, version: str, tmp_path: Path) -> None:
-        """A server with TLS is healthy, even if it requires client certificates, which the check does not have."""
+        """A server with TLS is healthy, even if it requires client certificates, although the check has none."""
         authority = trustme.CA()
         certificate = authority.issue_cert("somewhere.example")
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -162,15 +162,15 @@ class TestHealthcheck:
             checked = self.healthcheck(tmp_path, served.port, path)
             assert checked.exit_code == 0, checked.stderr
 
-    def test_ill(self, tmp_path: Path) -> None:
-        """A server with a dead poll loop is unhealthy, and the output has its status code."""
+    def test_unhealthy(self, tmp_path: Path) -> None:
+        """A server with a dead poll loop is unhealthy, and the check prints the status code."""
         with serving(FakeBackend(alive=False)) as served:
             checked = self.healthcheck(tmp_path, served.port)
             assert checked.exit_code == 1
             assert re.fullmatch(rf"127.0.0.1:{served.port}: .*503.*\n", checked.stderr)
 
-    def test_silent(self, tmp_path: Path) -> None:
-        """If no server listens, the health check fails and gives the reason in one line."""
+    def test_no_server(self, tmp_path: Path) -> None:
+        """If no server listens, the health check fails and prints the reason in one line."""
         port = free_port()
         checked = self.healthcheck(tmp_path, port)
         assert checked.exit_code == 1

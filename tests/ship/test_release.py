@@ -23,7 +23,7 @@ def test_workflows_lint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_are_pinned(path: Path) -> None:
-    """Every action is named by its full commit, with its version in a comment, and no permission is for all jobs."""
+    """Every action is pinned to a full commit with its version in a comment, and no permission is for all jobs."""
     text = path.read_text()
     uses = re.findall(r"uses: (.*)", text)
     assert uses
@@ -40,7 +40,7 @@ def test_version_in_one_place() -> None:
 
 
 def test_licences(tmp_path: Path) -> None:
-    """The list of licences names every locked dependency, and each licence is known and permits distribution."""
+    """The list of licences names every locked dependency, and each licence is known and allows distribution."""
     checked = run(sys.executable, ROOT / "packaging/licences.py", "--check", folder=tmp_path)
     assert checked.exit_code == 0, checked.stderr
     stated = re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "docs/licences.md").read_text(), re.MULTILINE)[1:]

@@ -15,12 +15,12 @@ pytestmark = pytest.mark.slow
 
 UNITS = ROOT / "packaging/systemd"
 WORST_EXPOSURE = 15
-"""Tenths, as `systemd-analyze security --threshold` counts; docs/install.md states the figure."""
+"""The exposure in tenths, the unit of `systemd-analyze security --threshold`; docs/install.md gives the figure."""
 
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units, with a program that this machine has."""
+    """The units, with the path of a program that exists on this machine."""
     for path in UNITS.iterdir():
         text = path.read_text().replace("/opt/glue-ml-exporter/bin/glue-ml-exporter", sys.executable)
         (tmp_path / path.name).write_text(text)
@@ -41,7 +41,7 @@ def test_units_verify(units: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["service", "socket"])
 def test_drop_ins_of_the_documentation(kind: str, units: Path) -> None:
-    """Systemd takes the changes to the units that the documentation proposes."""
+    """Systemd accepts the changes to the units that the documentation proposes."""
     name = f"glue-ml-exporter.{kind}"
     page = (ROOT / "docs/install.md").read_text()
     (change,) = re.findall(rf"^```ini\n# systemctl edit {name}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -85,11 +85,11 @@ def test_socket_activation(tmp_path: Path) -> None:
 
 class TestConfined:
     def directives(self, name: str) -> list[str]:
-        """Give what the unit says about something, in order."""
+        """Return the values of a directive of the unit, in order."""
         return re.findall(rf"^{name}=(.*)$", (UNITS / "glue-ml-exporter.service").read_text(), re.MULTILINE)
 
     def allowed_calls(self, folder: Path) -> set[str]:
-        """Give the system calls that the unit allows."""
+        """Return the system calls that the unit allows."""
         listed = analyze("syscall-filter", folder=folder).stdout
         groups: dict[str, list[str]] = {}
         for line in listed.splitlines():
@@ -108,14 +108,14 @@ class TestConfined:
         return allowed
 
     def confined(self, folder: Path, *program: str | Path) -> tuple[str | Path, ...]:
-        """Give the command that runs a program as the unit would."""
+        """Return the command that runs a program with the restrictions of the unit."""
         (families,) = self.directives("RestrictAddressFamilies")
         numbers = ",".join(str(int(getattr(socket, family))) for family in families.split())
         (library,) = TOOLS.glob("systemd/usr/lib/*-linux-gnu/libseccomp.so.2")
         calls = ",".join(sorted(self.allowed_calls(folder)))
         return (sys.executable, ROOT / "tests/ship/confined.py", library, calls, numbers, *program)
 
-    def test_the_exporter_needs_no_more(self, tmp_path: Path) -> None:
+    def test_the_exporter_works_under_the_restrictions(self, tmp_path: Path) -> None:
         """With the system calls, sockets and memory that the unit allows the exporter polls, keeps state and serves."""
         environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "PYTHONPATH": str(ROOT)}
         with Simulator("demo") as simulator:
@@ -138,8 +138,8 @@ class TestConfined:
             assert "level=error" not in exporter.stderr
             assert (tmp_path / "state.db").stat().st_size > 0
 
-    def test_the_confinement_confines(self, tmp_path: Path) -> None:
-        """In the same confinement, a change of a file's owner and a raw socket fail, because the unit denies them."""
+    def test_the_restrictions_have_an_effect(self, tmp_path: Path) -> None:
+        """Under the same restrictions a chown and a raw socket fail, because the unit denies them."""
         for attempt in ("os.chown('.', 0, 0)", "socket.socket(socket.AF_PACKET)", "os.setpriority(0, 0, 5)"):
             code = f"import os, socket\n{attempt}"
             tried = run(*self.confined(tmp_path, sys.executable, "-c", code), folder=tmp_path)

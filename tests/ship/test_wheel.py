@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def build(target: str, source: Path, folder: Path) -> Path:
-    """Build the wheel or sdist of a source tree into a folder and give its path."""
+    """Build the wheel or sdist of a source tree into a folder, and return its path."""
     script = f'cd "{source}" && "{sys.executable}" -m hatchling build --target {target} --directory "{folder}/{target}"'
     built = run("sh", "-c", script, folder=folder, timeout=60)
     assert built.exit_code == 0, built.stderr
@@ -26,7 +26,7 @@ def build(target: str, source: Path, folder: Path) -> Path:
 
 
 def pip(*arguments: str | Path, folder: Path) -> Process:
-    """Run pip with this machine's settings of it."""
+    """Run pip with the settings of this machine."""
     settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "proxy" in name.lower()}
     return run(sys.executable, "-m", "pip", *arguments, folder=folder, environ=settings, timeout=180)
 
@@ -63,7 +63,7 @@ def check_demo(command: Path, folder: Path) -> None:
 
 
 def check_bill(python: Path, folder: Path) -> None:
-    """Check that the bill of materials, valid as its writer finds it, names all that is locked, with its licence."""
+    """Check that the bill of materials names exactly the locked packages, each with a licence."""
     tool("cyclonedx-py")
     written = run(ROOT / "packaging/sbom", python, folder / "sbom.json", folder=folder, timeout=90)
     assert written.exit_code == 0, written.stderr
@@ -77,7 +77,7 @@ def check_bill(python: Path, folder: Path) -> None:
 
 
 def test_wheel_contents(wheel: Path) -> None:
-    """The wheel has the package, its type marker and the licence, and no tests."""
+    """The wheel has the package, its type marker and the licence, but no tests."""
     assert wheel.name == f"glue_ml_exporter-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -89,7 +89,7 @@ def test_wheel_contents(wheel: Path) -> None:
 
 
 def test_sdist(wheel: Path, tmp_path: Path) -> None:
-    """The sdist has all files that the tests read, and gives the same wheel as the repository."""
+    """The sdist has all files that the tests read, and builds the same wheel as the repository."""
     with tarfile.open(build("sdist", ROOT, tmp_path)) as sdist:
         names = {name.partition("/")[2].partition("/")[0] for name in sdist.getnames()}
         sdist.extractall(tmp_path, filter="data")

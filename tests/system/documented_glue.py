@@ -1,8 +1,8 @@
-"""A small Glue server written from the API document alone: GetMLTaskRuns and GetMLTaskRun.
+"""A small Glue server with GetMLTaskRuns and GetMLTaskRun, written from the API document alone.
 
-It shares no code with the exporter or its simulator, so a misreading that both have in common shows in a test.
+It shares no code with the exporter or its simulator. A mistake that both have in common therefore fails a test.
 
-Source: AWS Glue Web API Reference, GetMLTaskRuns, GetMLTaskRun; AWS JSON 1.1 as its examples show it.
+Source: AWS Glue Web API Reference, GetMLTaskRuns, GetMLTaskRun, and the examples of AWS JSON 1.1 there.
 """
 
 import json
@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 
 class DocumentedGlue:
-    """Serves the runs of one transform, given as they are on the wire, and keeps the requests in `asked`.
+    """Serves the runs of one transform, given as JSON of the API, and keeps the requests in `asked`.
 
-    `spoil` replaces the whole body of every answer to GetMLTaskRuns; `repeat_token` gives each page the same token.
+    `spoil` replaces the body of every answer to GetMLTaskRuns. With `repeat_token` each page has the same token.
     """
 
     def __init__(self, runs: list[dict[str, Any]]) -> None:
@@ -27,7 +27,7 @@ class DocumentedGlue:
         self.url = ""
 
     def answer(self, operation: str, request: dict[str, Any]) -> tuple[int, bytes]:
-        """Give the HTTP status and the body of an answer."""
+        """Return the HTTP status and the body of an answer."""
         self.asked.append((operation, request))
         if operation == "GetMLTaskRuns":
             return 200, self.spoil if self.spoil is not None else json.dumps(self._page(request)).encode()
@@ -58,7 +58,7 @@ class DocumentedGlue:
 
 @contextmanager
 def serving(glue: DocumentedGlue) -> Iterator[DocumentedGlue]:
-    """Serve it on a free port of 127.0.0.1, which `glue.url` then names."""
+    """Serve it on a free port of 127.0.0.1, and set `glue.url`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -76,7 +76,7 @@ def serving(glue: DocumentedGlue) -> Iterator[DocumentedGlue]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Stay silent."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

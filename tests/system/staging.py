@@ -18,7 +18,7 @@ from tests.servers import Labels, Track
 from tests.support import EXPORTER, Process, fetch
 
 wait_for = partial(support.wait_for, timeout=60.0)
-"""Waits longer than other tests do: several processes are at work here, and the machine may be busy."""
+"""Waits longer than in other tests, because several processes run and the machine may be busy."""
 
 TASK_TYPES = ("EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES")
 FINAL_STATUSES = ("STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
@@ -40,12 +40,12 @@ Cell = tuple[str, str]
 
 
 def dice(seed: int) -> random.Random:
-    """Give random numbers that are the same in every run of the test."""
-    return random.Random(seed)  # noqa: S311 - nothing secret about it
+    """Return random numbers that are the same in every run of the test."""
+    return random.Random(seed)  # noqa: S311 - not used for secrets
 
 
 def steady_port() -> int:
-    """Give a free port that no outgoing connection takes, so that a program can restart on it."""
+    """Return a free port outside the range of outgoing connections, so that a program can restart on it."""
     for port in random.sample(range(10_300, 32_000), 200):
         with socket.socket() as listener:
             try:
@@ -59,7 +59,7 @@ def steady_port() -> int:
 def configuration(
     glue: str, transforms: Iterable[str | Mapping[str, Any]], polling: Mapping[str, Any] | None = None, **sections: Any
 ) -> dict[str, Any]:
-    """Give a configuration that polls `glue` ten times a second; `polling` and the other sections come on top."""
+    """Return a configuration that polls `glue` ten times a second, with `polling` and the other sections added."""
     fast = {"interval": "100ms", "requests_per_second": 1000, "max_attempts": 1}
     return {
         "region": "eu-west-1",
@@ -83,32 +83,32 @@ class Samples:
         }
 
     def select(self, name: str, **labels: str) -> dict[Labels, float]:
-        """Give the samples of this name that have these labels, by all their labels."""
+        """Return the values of the samples with this name and these labels, by all their labels."""
         wanted = labels.items()
         return {its: value for (one, its), value in self._values.items() if one == name and wanted <= set(its)}
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Give the value of the one sample of this name that has these labels; None if there is none."""
+        """Return the value of the only sample with this name and these labels; None if there is none."""
         found = self.select(name, **labels)
         assert len(found) < 2, f"several samples {name} with {labels}"
         return next(iter(found.values()), None)
 
     def cells(self, name: str, **labels: str) -> dict[Cell, float]:
-        """Give the values of the samples of this name that have these labels, by task type and status."""
+        """Return the values of the samples with this name and these labels, by task type and status."""
         return {cell_of(its): value for its, value in self.select(name, **labels).items()}
 
 
 def cell_of(labels: Labels) -> Cell:
-    """Give a sample's task type and status; the latter is empty if it has none."""
+    """Return a sample's task type and status; the status is empty if the sample has none."""
     its = dict(labels)
     return its["task_type"], its.get("status", "")
 
 
 class Exporter(Process):
-    """`glue-ml-exporter serve` in a process of its own, with its configuration in a file.
+    """`glue-ml-exporter serve` in its own process, with its configuration in a file.
 
-    It runs in `folder`, where relative paths of the configuration begin; it listens on a port of its choice unless
-    `port` is given.
+    Its working directory is `folder`, so relative paths in the configuration start there. It listens on a free port
+    unless `port` is given.
     """
 
     def __init__(
@@ -122,26 +122,26 @@ class Exporter(Process):
         super().__init__(*command, folder=folder, environ=CREDENTIALS)
 
     def configure(self, config: Mapping[str, Any]) -> None:
-        """Replace the configuration file, without a reload."""
+        """Replace the configuration file. The exporter does not reload it."""
         new = self.config_file.with_suffix(".new")
         new.write_text(yaml.safe_dump(dict(config)))
         new.replace(self.config_file)
 
     @cached_property
     def address(self) -> str:
-        """Where it listens, as host:port; waits until it does."""
+        """The address as host:port. Waits until the exporter listens."""
         return self.wait_for_output(r"msg\W+listening\W.*addresses\W+([\d.:]+)", timeout=60)[1]
 
     def url(self, path: str = "/metrics") -> str:
-        """Give the URL of one of its pages."""
+        """Return the URL of one of its pages."""
         return f"http://{self.address}{path}"
 
     def metrics(self) -> Samples:
-        """Scrape it once, for the classic text format."""
+        """Scrape it once in the text format 0.0.4, and return the samples."""
         return Samples(fetch(self.url()).text)
 
     def wait_for_value(self, wanted: float | None, name: str, *, timeout: float = 60.0, **labels: str) -> Samples:
-        """Scrape until the one sample of this name and these labels has a value, None for no sample."""
+        """Scrape until the sample with this name and these labels has the value; None means no sample."""
 
         def scraped() -> Samples | None:
             nonlocal samples
@@ -156,7 +156,7 @@ class Exporter(Process):
         )
 
     def wait_for_polls(self, transform_id: str, count: int = 1) -> None:
-        """Wait until `count` further polls of a transform have ended, well or not; 0 waits for the first one."""
+        """Wait until `count` more polls of a transform have succeeded or failed; 0 waits for the first poll."""
         name = "glue_ml_transform_last_poll_timestamp_seconds"
         wait_for(lambda: self.metrics().value(name, transform_id=transform_id), describe=f"a poll of {transform_id}")
         for number in range(count):
@@ -167,12 +167,12 @@ class Exporter(Process):
             )
 
     def log(self) -> list[dict[str, Any]]:
-        """Give the lines of its log so far; it has to run with --log.format=json."""
+        """Return the lines of its log so far. The exporter must run with --log.format=json."""
         return [json.loads(line) for line in self.stderr.split("\n")[:-1]]
 
 
 def increases(tracks: Iterable[Track]) -> Counter[Cell]:
-    """Give the increase of the counters by task type and status, summed over all other labels; without zeros."""
+    """Return the increase of the counters by task type and status, summed over all other labels, without zeros."""
     total: Counter[Cell] = Counter()
     for track in tracks:
         total[cell_of(track.labels)] += round(track.increase)

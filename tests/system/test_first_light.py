@@ -32,7 +32,7 @@ DAY = 86400.0
 
 
 def history(now):
-    """Give 2,500 runs of all types and statuses within the last three weeks, as they are on the wire."""
+    """Return 2,500 runs of all types and statuses within the last three weeks, as JSON of the API."""
     rng = dice(25)
     runs = []
     for number in range(RUNS):
@@ -54,12 +54,12 @@ def history(now):
 
 
 def cell(run):
-    """Give a run's task type and status."""
+    """Return a run's task type and status."""
     return run["Properties"]["TaskType"], run["Status"]
 
 
 def add(world, run):
-    """Add a run, given as on the wire, to a simulator's world."""
+    """Add a run, given as JSON of the API, to a simulator."""
     world.add_run(
         ID,
         run["Properties"]["TaskType"],
@@ -73,7 +73,7 @@ def add(world, run):
 
 @pytest.fixture(params=["simulator", "another server"])
 def glue(request):
-    """Give the runs and the URL of a server that has them: our simulator, or a server written from the API document."""
+    """Yield the runs and the URL of a server with them: the simulator, or the server written from the API document."""
     runs = history(time.time())
     if request.param == "simulator":
         with Simulator({"transforms": [{"name": "customers", "id": ID}]}) as simulator:
@@ -86,7 +86,7 @@ def glue(request):
 
 
 def test_a_history_of_three_pages_is_shown_exactly_and_not_counted(glue, tmp_path):
-    """2,500 runs over three pages are in 35 gauges by type and status, the 25 counters stand at 0, and TERM exits 0."""
+    """2,500 runs on three pages are shown in 35 gauges, all 25 counters are 0, and SIGTERM ends with exit code 0."""
     runs, url = glue
     with Exporter(tmp_path, configuration(url, [{"id": ID, "name": "customers-dedup"}])) as exporter:
         exporter.wait_for_polls(ID, 2)
@@ -117,11 +117,11 @@ def test_a_history_of_three_pages_is_shown_exactly_and_not_counted(glue, tmp_pat
 
 
 def last_failures():
-    """Give the task types and statuses of the metric of the last failure."""
+    """Return the task types and statuses of the metric of the last failure."""
     return [(task_type, status) for task_type in TASK_TYPES for status in ("FAILED", "TIMEOUT")]
 
 
-def test_the_transform_is_shown_under_the_name_that_glue_knows(tmp_path):
+def test_the_transform_has_its_name_in_glue(tmp_path):
     """Without a configured name the series carry the name in Glue, or the id if GetMLTransform fails."""
     with Simulator({"transforms": [{"name": "customers", "id": "tfm-1"}]}) as simulator:
         with Exporter(tmp_path, configuration(simulator.url, ["tfm-1"])) as exporter:
@@ -132,21 +132,21 @@ def test_the_transform_is_shown_under_the_name_that_glue_knows(tmp_path):
 
 
 def test_the_demo_serves_metrics_after_two_seconds_of_work(tmp_path):
-    """`demo` needs no configuration and no credentials, and takes at most 2 s of CPU time until it shows its runs."""
+    """`demo` needs no configuration and no credentials, and shows its runs after at most 2 s of CPU time."""
     with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=tmp_path) as demo:
         address = demo.wait_for_output(r"addresses=([\d.:]+)", timeout=60)[1]
         wait_for(lambda: fetch(f"http://{address}/metrics").text.count("\nglue_ml_transform_up") >= 12)
         spent = psutil.Process(demo.pid).cpu_times()
-    # CPU time and not time by the clock, which depends on what else the machine does.
+    # CPU time, because wall time depends on the load of the machine.
     assert spent.user + spent.system < 2
 
 
-# -- what a poll costs ------------------------------------------------------------------------------------------------
+# -- the cost of a poll -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def long_history():
-    """Give a simulator with one transform that has the history without its open runs."""
+    """Yield a simulator with one transform that has the history without its open runs."""
     with Simulator({"transforms": [{"name": "customers", "id": ID}]}) as simulator:
         for run in history(time.time()):
             if run["Status"] in FINAL_STATUSES:
@@ -159,7 +159,7 @@ SPACED = {"interval": "700ms"}
 
 
 def calls_by_poll(simulator, polls):
-    """Wait for further polls and give the operations that each of them has called; each begins with GetMLTaskRuns."""
+    """Wait for more polls, and return the operations that each of them called; each poll starts with GetMLTaskRuns."""
     before = simulator.requests.count("GetMLTaskRuns")
     wait_for(lambda: simulator.requests.count("GetMLTaskRuns") > before + polls + 1, describe=f"{polls + 2} polls")
     calls: list[list[str]] = []
@@ -171,19 +171,19 @@ def calls_by_poll(simulator, polls):
         if request.operation == "GetMLTaskRuns":
             calls.append([])
         calls[-1].append(request.operation)
-    # One listing in each interval, and one more after a poll that a busy machine has delayed.
+    # One listing in each interval, and one more after a poll that was delayed by a busy machine.
     assert len(listings) <= (listings[-1] - listings[0]) / INTERVAL + 3
     return calls[:polls]
 
 
-def test_a_steady_poll_costs_one_call_whatever_the_history(long_history, tmp_path):
+def test_a_steady_poll_costs_one_call_for_any_history(long_history, tmp_path):
     """After the first poll, which reads three pages, each poll of a transform calls GetMLTaskRuns once and no more."""
     with Exporter(tmp_path, configuration(long_history.url, [ID], SPACED)) as exporter:
         exporter.wait_for_polls(ID, 1)
         assert calls_by_poll(long_history, 8) == [["GetMLTaskRuns"]] * 8
 
 
-def test_a_run_that_hangs_for_weeks_costs_one_call_more_and_its_end_is_seen_by_the_next_poll(long_history, tmp_path):
+def test_a_run_that_hangs_for_weeks_costs_one_more_call_and_the_next_poll_counts_its_end(long_history, tmp_path):
     """An open run older than a page of later runs is looked up by GetMLTaskRun; the poll after its end counts it."""
     hung = long_history.world.add_run(ID, "EVALUATION", started=time.time() - 29 * DAY)
     with Exporter(tmp_path, configuration(long_history.url, [ID], SPACED), "--log.format=json") as exporter:
@@ -202,11 +202,11 @@ def test_a_run_that_hangs_for_weeks_costs_one_call_more_and_its_end_is_seen_by_t
 
 
 def parsed(timestamp):
-    """Give the epoch seconds of a time in RFC 3339."""
+    """Parse a time in RFC 3339; return epoch seconds."""
     return datetime.fromisoformat(timestamp).timestamp()
 
 
-# -- a server that is not our simulator, and malformed answers -------------------------------------------------------
+# -- a server that is not the simulator, and malformed answers ------------------------------------------------------
 
 MALFORMED = {
     "empty object": b"{}",
@@ -221,13 +221,13 @@ MALFORMED = {
 
 @pytest.fixture
 def other():
-    """Give a server written from the API document, with one run that was stopped an hour ago."""
+    """Yield a server written from the API document, with one run that was stopped an hour ago."""
     with serving(DocumentedGlue([a_run("tsk-1", "STOPPED")])) as glue:
         yield glue
 
 
 def a_run(run_id, status, task_type="FIND_MATCHES", **fields):
-    """Give a run that started an hour ago, as it is on the wire."""
+    """Return a run that started an hour ago, as JSON of the API."""
     started = time.time() - 3600
     ended = {} if status in STATUSES[:3] else {"CompletedOn": started + 60, "ExecutionTime": 50}
     common = {"TaskRunId": run_id, "TransformId": ID, "Status": status, "StartedOn": started, **ended, **fields}
@@ -235,7 +235,7 @@ def a_run(run_id, status, task_type="FIND_MATCHES", **fields):
 
 
 def assert_polls_fail(exporter, reason):
-    """Assert that polls fail for this reason and no other, that the transform is down, and that all else stays."""
+    """Assert that polls fail for this reason only, that the transform is down, and that its other values stay."""
     errors = "glue_ml_exporter_poll_errors_total"
     before = exporter.metrics()
     exporter.wait_for_value(0, "glue_ml_transform_up")
@@ -251,7 +251,7 @@ def assert_polls_fail(exporter, reason):
         assert after.select(name) == before.select(name)
 
 
-def test_malformed_answers_are_failed_polls_and_no_empty_history(other, tmp_path):
+def test_a_malformed_answer_fails_the_poll_and_is_not_an_empty_history(other, tmp_path):
     """Answers like `{}`, HTML or truncated JSON are poll errors malformed_response, and the known values stay."""
     with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
         for what, body in MALFORMED.items():
@@ -265,7 +265,7 @@ def test_malformed_answers_are_failed_polls_and_no_empty_history(other, tmp_path
         exporter.wait_for_value(1, "glue_ml_transform_up")
 
 
-def test_pages_that_do_not_end_are_failed_polls(other, tmp_path):
+def test_a_repeated_page_token_fails_the_poll(other, tmp_path):
     """A NextToken that comes twice ends the poll as a failure with reason pagination, and nothing is counted."""
     with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
         exporter.wait_for_value(1, "glue_ml_transform_up")
@@ -289,8 +289,8 @@ def test_undocumented_values_are_passed_through(other, tmp_path):
         assert samples.value("glue_ml_task_run_latest_status", task_type="TRAINING", status="EXPLODED") == 1
 
 
-def test_runs_with_missing_members_are_normal(other, tmp_path):
-    """A run without StartedOn, ExecutionTime or Properties is shown, counted once, and given no invented number."""
+def test_runs_with_missing_members_are_shown_and_counted(other, tmp_path):
+    """A run without StartedOn, ExecutionTime or Properties is shown and counted once, without invented numbers."""
     bare = {"TaskRunId": "tsk-2", "Status": "STARTING", "TransformId": ID}
     other.runs.append(bare)
     with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:

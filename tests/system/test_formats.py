@@ -1,4 +1,4 @@
-"""The text of /metrics, as the tools and parsers of Prometheus read it."""
+"""The tools and parsers of Prometheus read the text of /metrics."""
 
 import subprocess
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Give an exporter that serves every metric, with all task types and final statuses, and a hostile name."""
+    """Yield an exporter that serves every metric, with all task types and final statuses, and with a hostile name."""
     folder = tmp_path_factory.mktemp("served")
     with Simulator() as simulator:
         world = simulator.world
@@ -43,7 +43,7 @@ def served(tmp_path_factory):
 
 
 def text_of(exporter, accept="text/plain"):
-    """Give the exposition in the format that is asked for."""
+    """Return the exposition in the requested format."""
     return fetch(exporter.url(), headers={"Accept": accept}).text
 
 
@@ -56,7 +56,7 @@ def test_promtool_accepts_our_metrics(served, version):
 
 
 def test_promtool_rejects_a_counter_without_total(served):
-    """A counter whose name lacks _total is reported by promtool, so its silence above proves something."""
+    """A counter whose name lacks _total is reported by promtool, so the empty output in the test above is evidence."""
     text = text_of(served).replace("glue_ml_task_runs_finished_total", "glue_ml_task_runs_finished")
     done = subprocess.run([tool("promtool"), "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert b"glue_ml_task_runs_finished" in done.stderr + done.stdout
@@ -70,7 +70,7 @@ def test_both_formats_hold_the_same_series(served):
     for metric in METRICS:
         names = [metric.name] if metric.kind != "histogram" else [f"{metric.name}{end}" for end in HISTOGRAM_ENDS]
         for name in names:
-            # The other transforms of the simulator change between the two scrapes.
+            # Other transforms of the simulator change between the two scrapes.
             assert classic.select(name, **BUSY).keys() == modern.select(name, **BUSY).keys(), name
     [finished] = [family for family in modern.families if f"{family.name}_total" == FINISHED]
     exemplars = [sample.exemplar for sample in finished.samples if sample.value]
@@ -83,7 +83,7 @@ HISTOGRAM_ENDS = ("_bucket", "_count", "_sum")
 
 
 def test_every_family_served_is_in_the_tables_and_every_family_in_the_tables_is_served(served):
-    """/metrics has the families of `metrics.METRICS` and of `Telemetry`, no other, each with its type and HELP."""
+    """/metrics has exactly the families of `metrics.METRICS` and `Telemetry`, each with its type and HELP."""
     telemetry = Telemetry(process=False)
     telemetry.add_state_metrics()
     wanted = {metric.name.removesuffix("_total"): metric.kind for metric in METRICS}
@@ -96,7 +96,7 @@ def test_every_family_served_is_in_the_tables_and_every_family_in_the_tables_is_
 
 
 def test_a_hostile_name_stays_within_its_label(served):
-    """Quotes, backslashes and line ends in a transform's name come out of the parser as they went in."""
+    """Quotes, backslashes and line ends in a transform's name come out of the parser unchanged."""
     for accept in ("text/plain", OPENMETRICS):
         samples = Samples(text_of(served, accept), openmetrics=accept == OPENMETRICS)
         assert samples.value("glue_ml_transform_up", transform_name='quo"te\\back\nline', transform_id="busy") == 1

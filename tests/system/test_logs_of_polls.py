@@ -15,12 +15,12 @@ SCENARIO = {"transforms": [{"name": "customers", "id": "tfm-a"}]}
 
 
 def lines(exporter, msg):
-    """Give the lines of the log that say `msg`."""
+    """Return the lines of the log with this message."""
     return [line for line in exporter.log() if line["msg"] == msg]
 
 
 def rfc3339(seconds):
-    """Give a time in UTC and whole seconds, as RFC 3339 writes it."""
+    """Format a time as RFC 3339 in UTC with whole seconds."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -83,7 +83,7 @@ FAULTS = {
 
 
 def test_a_failure_that_lasts_is_one_line_when_it_begins_and_one_when_it_ends(simulator, tmp_path):
-    """However many polls fail for one reason, the log has one error with advice, and one line when it is over."""
+    """If many polls fail for one reason, the log has one error with advice, and one line when polls succeed again."""
     config = configuration(simulator.url, ["tfm-a"], {"request_timeout": "1s"})
     with Exporter(tmp_path, config, JSON) as exporter:
         for number, (reason, fault) in enumerate(FAULTS.items(), start=1):
@@ -111,7 +111,7 @@ def wait_for_failures(exporter, reason, count):
 
 
 def test_a_new_reason_for_failing_polls_is_logged(simulator, tmp_path):
-    """When polls that failed for one reason fail for another, the log has one line more."""
+    """When polls that failed for one reason fail for another, the log has one more line."""
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
         exporter.wait_for_value(1, "glue_ml_transform_up")
         first = simulator.faults.set({"kind": "expired_credentials"})
@@ -124,8 +124,8 @@ def test_a_new_reason_for_failing_polls_is_logged(simulator, tmp_path):
         assert told == ["ExpiredTokenException", "AccessDeniedException"]
 
 
-def test_a_failing_account_is_one_line_however_many_transforms_it_has(simulator, tmp_path):
-    """A failure of a whole account and region is logged once and not once per transform; so is its end."""
+def test_a_failing_account_is_one_line_for_any_number_of_transforms(simulator, tmp_path):
+    """The start and the end of a failure of an account and region are logged once, not once per transform."""
     ids = ["tfm-a", *simulator.world.add_transform({"name": "more", "count": 30})]
     simulator.faults.set({"kind": "access_denied"})
     with Exporter(tmp_path, configuration(simulator.url, ids), JSON) as exporter:
@@ -147,7 +147,7 @@ HOSTILE = 'x\nts=2026-11-23T00:00:00Z level=error msg="disk full"\r\n\x1b[2J\x1b
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
 def test_an_error_string_cannot_forge_a_line(simulator, log_format, tmp_path):
-    """Line ends, escape sequences and quotes in Glue's texts stay within their field: one printable line per run."""
+    """Line ends, escape sequences and quotes stay within their field, and each run is one printable line."""
     config = configuration(simulator.url, ["tfm-a"])
     simulator.world.alter_transform("tfm-a", {"Name": HOSTILE})
     with Exporter(tmp_path, config, f"--log.format={log_format}") as exporter:
@@ -167,7 +167,7 @@ def test_an_error_string_cannot_forge_a_line(simulator, log_format, tmp_path):
 
 
 def test_an_error_message_of_the_endpoint_cannot_forge_a_line(simulator, tmp_path):
-    """The code and the message of an error answer stay within one line, and hostile text in them becomes no label."""
+    """The code and the message of an error answer stay within one line, and their text never becomes a label."""
     simulator.faults.set({"kind": "error", "code": HOSTILE.replace("\x00", ""), "message": HOSTILE, "status": 400})
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
         exporter.wait_for_value(0, "glue_ml_transform_up")

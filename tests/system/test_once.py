@@ -18,18 +18,18 @@ SCENARIO = {"transforms": [{"name": "a", "id": "tfm-a"}, {"name": "b", "id": "tf
 
 @pytest.fixture(autouse=True)
 def failed_run(simulator):
-    """Give the transform tfm-a a failed run."""
+    """Add a failed run to the transform tfm-a."""
     simulator.world.add_run("tfm-a", status="FAILED", started=simulator.world.start - 60)
 
 
 def call(folder, command, config, *flags):
-    """Run a command on a configuration to its end."""
+    """Run a command with this configuration, and wait until it ends."""
     (folder / "config.yaml").write_text(config if isinstance(config, str) else yaml.safe_dump(config))
     return run(*EXPORTER, command, "--config.file=config.yaml", *flags, folder=folder, environ=CREDENTIALS)
 
 
-def test_once_prints_what_a_scrape_would_show(simulator, tmp_path):
-    """`once` polls every transform, prints the exposition of all of them on stdout and exits 0."""
+def test_once_prints_the_metrics_of_a_scrape(simulator, tmp_path):
+    """`once` polls every transform, prints their metrics on stdout and exits 0."""
     done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-b"]))
     assert done.exit_code == 0, done.stderr
     samples = Samples(done.stdout)
@@ -40,7 +40,7 @@ def test_once_prints_what_a_scrape_would_show(simulator, tmp_path):
 
 
 def test_once_exits_1_when_a_transform_cannot_be_polled(simulator, tmp_path):
-    """When one transform fails, `once` still prints the others, says on stderr what is wrong, and exits 1."""
+    """When one transform fails, `once` prints the metrics of the others, writes the error to stderr, and exits 1."""
     done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-gone"]))
     assert done.exit_code == 1
     samples = Samples(done.stdout)
@@ -52,7 +52,7 @@ def test_once_exits_1_when_a_transform_cannot_be_polled(simulator, tmp_path):
 
 
 def test_once_polls_each_transform_once(simulator, tmp_path):
-    """However long one transform takes, `once` reads each one's runs a single time, so that no counter moves."""
+    """Even if one transform is slow, `once` reads the runs of each transform once, so that no counter increases."""
     simulator.faults.set({"kind": "delay", "seconds": "1s", "transforms": ["tfm-b"], "times": 1})
     done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-b"]))
     assert done.exit_code == 0
@@ -61,7 +61,7 @@ def test_once_polls_each_transform_once(simulator, tmp_path):
 
 
 def test_once_exits_1_when_the_endpoint_does_not_answer(simulator, tmp_path):
-    """With nothing at the endpoint, `once` exits 1 with one line that names the reason."""
+    """If no server listens at the endpoint, `once` exits 1 with one line that names the reason."""
     simulator.stop()
     done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-b"]))
     assert done.exit_code == 1
@@ -70,7 +70,7 @@ def test_once_exits_1_when_the_endpoint_does_not_answer(simulator, tmp_path):
 
 
 def test_once_writes_a_file_for_node_exporter(simulator, tmp_path):
-    """With --output the exposition goes to that file, readable by everybody, and nothing to stdout."""
+    """With --output `once` writes the metrics to a file that every user can read, and prints nothing."""
     old = tmp_path / "glue_ml.prom"
     old.write_text("old")
     old.chmod(0o600)
@@ -92,8 +92,8 @@ def test_a_file_that_cannot_be_written_is_one_line(simulator, tmp_path):
     assert "nowhere" in line
 
 
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
-    """The old file stays until the new one is complete, no other file ends in .prom, and a failure leaves no file."""
+def test_the_output_file_is_replaced_atomically(tmp_path):
+    """The old file stays until the new one is complete, no other file ends in .prom, and a failed write leaves none."""
     file = tmp_path / "glue_ml.prom"
     file.write_bytes(b"old")
 
@@ -134,8 +134,8 @@ BAD = "region: eu-west-1\ntransforms: [tfm-a, tfm-a]\npolling: {interval: 5 minu
 
 
 @pytest.mark.parametrize(("command", "flags"), [("check-config", ()), ("serve", ("--config.check",))])
-def test_a_configuration_is_checked_without_being_run(command, flags, tmp_path):
-    """For a bad file check-config and --config.check exit 1 and give line and column of every mistake."""
+def test_a_configuration_is_checked_without_polling(command, flags, tmp_path):
+    """For a bad file check-config and --config.check exit 1 and print line and column of every mistake."""
     good = call(tmp_path, command, GOOD, *flags)
     assert (good.exit_code, good.stderr) == (0, "")
     bad = call(tmp_path, command, BAD, *flags)
@@ -154,7 +154,7 @@ def test_a_missing_configuration_file_is_one_line(command, tmp_path):
     assert done.stdout == ""
 
 
-def test_a_wrong_call_exits_2(tmp_path):
+def test_an_unknown_flag_exits_2(tmp_path):
     """A flag that does not exist is one line on stderr and exit code 2."""
     done = run(*EXPORTER, "serve", "--config.fil=x", folder=tmp_path)
     assert done.exit_code == 2

@@ -1,7 +1,7 @@
-"""Counters in a real Prometheus: increase() equals the number of finished runs, although the exporter is killed.
+"""In a real Prometheus increase() equals the number of finished runs, even if the exporter is killed.
 
-Prometheus 2 and 3 scrape the exporter, which polls the simulator; the exporter is killed with SIGKILL again and again.
-The raw samples are then compared with the simulator's own count.
+Prometheus 2 and 3 scrape the exporter, which polls the simulator. SIGKILL ends the exporter again and again.
+The tests compare the raw samples in Prometheus with the simulator's own count.
 """
 
 import signal
@@ -42,26 +42,26 @@ SCENARIO = {"transforms": [{"name": "customers", "id": ID}]}
 
 @pytest.fixture
 def prometheus(version, tmp_path):
-    """Give a running Prometheus that scrapes nothing yet."""
+    """Yield a running Prometheus that scrapes nothing yet."""
     with Prometheus(tmp_path, version=version, interval=SCRAPES) as server:
         yield server
 
 
 @pytest.fixture
 def traffic(simulator):
-    """Give the runs of the transform: 300 that are over, and 20 that are open."""
+    """Return the runs of the transform: 300 finished runs and 20 open runs."""
     one = Traffic(simulator.world, ID, seed=3)
     one.past(over=300, unfinished=20)
     return one
 
 
 def settings(simulator, **sections):
-    """Give a configuration with a state file that polls five times a second."""
+    """Return a configuration with a state file that polls five times a second."""
     return configuration(simulator.url, [ID], {"interval": "200ms"}, state={"path": "state.db"}, **sections)
 
 
 def wait_for_the_baseline(prometheus, begun):
-    """Wait for two scrapes after `begun` (epoch seconds) that show a good poll: runs that end later are counted."""
+    """Wait for two scrapes after `begun` (epoch seconds) with a good poll. Runs that end after them are counted."""
 
     def shown():
         tracks = prometheus.tracks("glue_ml_transform_up")
@@ -71,15 +71,15 @@ def wait_for_the_baseline(prometheus, begun):
 
 
 def wait_until_all_is_counted(prometheus, traffic, allowed=lambda _: Counter()):
-    """Wait until the increases in Prometheus equal the finished runs, and check that they stay so.
+    """Wait until the increases in Prometheus equal the finished runs, and check that they stay equal.
 
-    `allowed` gives what may be missing, by metric.
+    `allowed` returns, by metric, the increases that may be missing.
     """
     traffic.wait_for_the_end()
     wanted = {FINISHED: traffic.finished(), STARTED: traffic.started(), **dict.fromkeys(OBSERVED, traffic.finished())}
 
     def difference():
-        """Give the cells, by metric, in which Prometheus and the world differ: (seen, true)."""
+        """Return, by metric, the kinds of runs whose number differs: (in Prometheus, in the simulator)."""
         differing = {}
         for name, truth in wanted.items():
             seen = increases(prometheus.tracks(name)) + allowed(name)
@@ -94,23 +94,23 @@ def wait_until_all_is_counted(prometheus, traffic, allowed=lambda _: Counter()):
     wait_for(agree, interval=0.1, describe=difference)
     scraped = prometheus.number("sum(count_over_time(up[10m]))")
     wait_for(lambda: prometheus.number("sum(count_over_time(up[10m]))") > scraped + 3, describe="three scrapes more")
-    wait_for(agree, interval=0.1, describe=difference)  # what was stored too much would not go away by waiting
+    wait_for(agree, interval=0.1, describe=difference)  # a surplus would stay in Prometheus
 
 
 def assert_promql_agrees(prometheus):
-    """Assert that PromQL's increase() equals the raw increase, apart from its extrapolation, which only adds."""
+    """Assert that PromQL's increase() equals the raw increase, except for the surplus of its extrapolation."""
     for name in COUNTED:
         tracks = prometheus.tracks(name)
         exact = sum(track.increase for track in tracks)
         assert sum(track.falls for track in tracks) == prometheus.number(f"sum(resets({name}[10m]))") == 0
         assert prometheus.number(f"sum(max_over_time({name}[10m]) - min_over_time({name}[10m]))") == exact
-        # increase() stretches the range it saw by at most 1.1 scrapes at either end.
+        # increase() extrapolates by at most 1.1 scrape intervals at each end of the range.
         most = sum(track.increase * (1 + 2.2 / (len(track.points) - 1)) for track in tracks if track.increase)
         assert exact * 0.999 <= prometheus.number(f"sum(increase({name}[10m]))") <= most * 1.001
 
 
 def wait_until_nothing_is_stored(prometheus):
-    """Wait until Prometheus has no target, because a query may otherwise see a scrape that is only partly stored."""
+    """Wait until Prometheus has no target, because a query can see a scrape that is only partly stored."""
     prometheus.point_at({})
     wait_for(lambda: not prometheus.ask("targets")["activeTargets"], describe="no target")
 
@@ -119,7 +119,7 @@ def wait_until_nothing_is_stored(prometheus):
 
 
 @VERSIONS
-def test_under_one_instance_label_kills_lose_and_double_no_run(simulator, prometheus, traffic, tmp_path):
+def test_under_one_instance_label_kills_neither_lose_nor_double_a_run(simulator, prometheus, traffic, tmp_path):
     """If the exporter is killed at random times, half of them within a scrape, its counters still match the runs."""
     rng = dice(11)
     port = steady_port()
@@ -147,25 +147,25 @@ def test_under_one_instance_label_kills_lose_and_double_no_run(simulator, promet
 
 
 def let_pass(simulator, seconds):
-    """Wait until the simulated world is older by these seconds: the next kill comes at a random time in it."""
+    """Wait for so many seconds of the simulator's clock, so that the next kill comes at a random time."""
     end = simulator.world.now() + seconds
     wait_for(lambda: simulator.world.now() >= end, interval=0.002)
 
 
 def wait_for_a_scrape_to_begin(prometheus):
-    """Wait until the next scrape is due; Prometheus keeps its interval even if scrapes fail."""
+    """Wait until the next scrape is due. Prometheus keeps its interval even if scrapes fail."""
     last = prometheus.scrapes("glue")[-1][0]
     beats = (time.time() - last) // SCRAPES + 1
     wait_for(lambda: time.time() >= last + beats * SCRAPES, interval=0.001)
 
 
-# -- another instance label each time ---------------------------------------------------------------------------------
+# -- a new instance label for each process ----------------------------------------------------------------------------
 
 
 @VERSIONS
-def test_under_new_instance_labels_only_a_broken_off_scrape_may_lose_its_step(simulator, prometheus, traffic, tmp_path):
-    """If each new process has a new label, increases lack no finished run except for scrapes that were broken off."""
-    # The first values of each process must equal the last values of the one before it.
+def test_under_new_instance_labels_only_an_interrupted_scrape_may_lose_runs(simulator, prometheus, traffic, tmp_path):
+    """If each process has a new label, only a scrape that a kill interrupted may lose finished runs."""
+    # The first values of each process must equal the last values of the previous one.
     rng = dice(12)
     lives = []
 
@@ -200,16 +200,16 @@ def test_under_new_instance_labels_only_a_broken_off_scrape_may_lose_its_step(si
 
 
 def lost(prometheus, name, lives, died):
-    """Give the steps between the last values of a process and the first of the next; assert that each is excused.
+    """Return the increases between the last values of a process and the first values of the next one.
 
-    A step may be lost where a scrape was under way when the process died: one that began before, and failed.
+    Assert that each of them is allowed: an increase may be lost if a scrape began before the kill and failed.
     """
     tracks = prometheus.tracks(name)
     shown = [
         {cell_of(track.labels): track.points for track in tracks if ("instance", label) in track.labels}
         for label in lives
     ]
-    # A process that was never scraped well showed nothing.
+    # A process without a good scrape has no samples.
     pairs = pairwise([(label, series) for label, series in zip(lives, shown, strict=True) if series])
     steps = Counter()
     for (before, its), (after, others) in pairs:
@@ -218,7 +218,7 @@ def lost(prometheus, name, lives, died):
             for cell, points in others.items()
         }
         excused = [began for began, good in prometheus.scrapes(before) if not good and began <= died[before] + 0.01]
-        assert excused or not any(gap.values()), f"{name}: {after} begins off where {before} ended: {gap}"
+        assert excused or not any(gap.values()), f"{name}: {after} does not begin where {before} ended: {gap}"
         steps.update(gap)
     assert not [cell for cell, step in steps.items() if step < 0]
     return +steps
@@ -233,7 +233,7 @@ ONE_VERSION = pytest.mark.parametrize("version", ["3"])
 
 @ONE_VERSION
 def test_without_a_state_file_old_runs_are_never_counted(simulator, prometheus, tmp_path):
-    """Without state each process counts from 0, and only the runs that end after its first poll."""
+    """Without state each process counts from 0, and counts only the runs that end after its first poll."""
     port = steady_port()
     prometheus.point_at({"glue": f"127.0.0.1:{port}"})
     counted = 0
@@ -265,8 +265,8 @@ def wait_for_increases(prometheus, wanted, **labels):
 
 @ONE_VERSION
 @pytest.mark.parametrize("state", [None, "state.db"])
-def test_a_transform_added_by_a_reload_is_counted_from_its_first_run_on(simulator, prometheus, state, tmp_path):
-    """If a reload adds, removes and adds a transform again, all runs that finished since are counted."""
+def test_a_transform_added_by_a_reload_is_counted_from_its_first_run(simulator, prometheus, state, tmp_path):
+    """If reloads add a transform, remove it and add it again, all runs that finished since are counted."""
     other = "tfm-other"
     simulator.world.add_transform({"name": "other", "id": other})
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Reloads of a running exporter: which series stay, go and return."""
+"""Reloads of a running exporter keep, remove and restore series."""
 
 import signal
 
@@ -19,13 +19,13 @@ SCENARIO = {"transforms": [{"name": "a", "id": "tfm-a"}, {"name": "b", "id": "tf
 
 
 def fail(simulator, exporter, transform_id, total):
-    """Let a run of the transform fail, and wait until the counter of failures has that total."""
+    """Add a failed run to the transform, and wait until the counter of failures has this value."""
     simulator.world.add_run(transform_id, status="FAILED")
     exporter.wait_for_value(total, FINISHED, transform_id=transform_id, **FAILED)
 
 
 def reload(exporter, config):
-    """Replace the configuration, send SIGHUP, and wait until it was loaded."""
+    """Replace the configuration, send SIGHUP, and wait until the exporter has loaded it."""
     before = exporter.metrics().value(LOADED_AT)
     exporter.configure(config)
     exporter.send(signal.SIGHUP)
@@ -69,7 +69,7 @@ def test_changed_buckets_are_one_line_in_the_log_for_each_transform(simulator, t
         assert exporter.stderr.count(told) == len(ids)
 
 
-def test_a_transform_that_returns_continues_where_it_was(simulator, tmp_path):
+def test_a_transform_that_is_added_again_continues_its_counters(simulator, tmp_path):
     """A transform that was removed and added again keeps its counters and counts the runs that finished meanwhile."""
     one, both = (configuration(simulator.url, ids) for ids in (["tfm-a"], ["tfm-a", "tfm-b"]))
     with Exporter(tmp_path, both) as exporter:
@@ -131,7 +131,7 @@ def test_a_reload_over_http_answers_with_the_reason_of_its_failure(simulator, tm
 
 
 def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tmp_path):
-    """With auto-reload a swap of the link to the file's folder, as a ConfigMap changes, causes a reload."""
+    """With auto-reload a swap of the link to the file's folder causes a reload. A ConfigMap changes in this way."""
     for folder, ids in (("v1", ["tfm-a"]), ("v2", ["tfm-a", "tfm-b"]), ("v3", ["tfm-b"])):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.yaml").write_text(yaml.safe_dump(configuration(simulator.url, ids)))
@@ -149,8 +149,8 @@ def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tm
         assert exporter.stderr.count("configuration reloaded") == 2
 
 
-def test_an_invalid_web_configuration_sets_a_metric_and_leaves_the_old_one_in_force(simulator, tmp_path):
-    """After an invalid web file the old headers stay in force and the metric is 0 until the file is valid again."""
+def test_an_invalid_web_configuration_sets_a_metric_and_keeps_the_old_one(simulator, tmp_path):
+    """After an invalid web file the old headers stay in use, and the metric is 0 until the file is valid again."""
     web, shown = tmp_path / "web.yml", "glue_ml_exporter_web_config_last_reload_successful"
     web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), "--web.config.file=web.yml") as exporter:
@@ -164,7 +164,7 @@ def test_an_invalid_web_configuration_sets_a_metric_and_leaves_the_old_one_in_fo
 
 
 def point(link, target):
-    """Let a symbolic link point to something else in one step."""
+    """Change the target of a symbolic link atomically."""
     new = link.with_name("..new")
     new.symlink_to(target)
     new.replace(link)

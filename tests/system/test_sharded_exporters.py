@@ -1,4 +1,4 @@
-"""Several shards as processes, and the increases in Prometheus when their number changes."""
+"""Several shards run as processes, and Prometheus shows the increases when the number of shards changes."""
 
 from collections import Counter
 from contextlib import ExitStack, contextmanager
@@ -22,13 +22,13 @@ SCENARIO = {"transforms": [{"name": "one", "count": COUNT}]}
 
 @pytest.fixture
 def prometheus(tmp_path):
-    """Give a running Prometheus that scrapes nothing yet."""
+    """Yield a running Prometheus that scrapes nothing yet."""
     with Prometheus(tmp_path, interval=SCRAPES) as server:
         yield server
 
 
 class Fleet:
-    """All shards of one number, each with a state file of its own that outlives it."""
+    """A number of shards, each with its own state file, which remains after the process ends."""
 
     def __init__(self, folder, simulator, count, *flags):
         self._stack = ExitStack()
@@ -58,7 +58,7 @@ class Fleet:
 
 @contextmanager
 def fleet(folder, simulator, prometheus, count):
-    """Run `count` shards that Prometheus scrapes; the body begins when each was scraped twice after a good poll."""
+    """Run `count` shards that Prometheus scrapes. Enter the block once each was scraped twice after a good poll."""
     running = Fleet(folder, simulator, count)
     try:
         ids = simulator.world.transform_ids()
@@ -76,7 +76,7 @@ def up(exporter, transform_id):
 
 
 def seen(prometheus):
-    """Give the sum of the increases in Prometheus over all shards so far, by transform id."""
+    """Return the sum of the increases in Prometheus over all shards so far, by transform id."""
     total = Counter()
     for track in prometheus.tracks(FINISHED):
         total[dict(track.labels)["transform_id"]] += round(track.increase)
@@ -84,7 +84,7 @@ def seen(prometheus):
 
 
 def wait_until_seen(prometheus, expected):
-    """Wait until the increases are as expected, and check after some scrapes that they stay so."""
+    """Wait until the increases are as expected, and check after some more scrapes that they stay unchanged."""
     wait_for(lambda: seen(prometheus) == expected, describe=lambda: (seen(prometheus), expected))
     scraped = prometheus.number("sum(count_over_time(up[10m]))")
     wait_for(lambda: prometheus.number("sum(count_over_time(up[10m]))") > scraped + 9, describe="some scrapes more")
@@ -92,8 +92,8 @@ def wait_until_seen(prometheus, expected):
 
 
 @pytest.mark.timeout(180)
-def test_resizes_there_and_back_show_each_finish_at_most_once(simulator, prometheus, tmp_path):
-    """From 2 shards to 3 and back, only runs that end while their transform moves are missing, and none is double."""
+def test_resizes_count_each_finished_run_at_most_once(simulator, prometheus, tmp_path):
+    """After a resize from 2 to 3 shards and back, only runs that ended during a move are missing; none counts twice."""
     ids = simulator.world.transform_ids()
     moved = {one for one in ids if Shard(2, 3).owns(one)}
     assert 0 < len(moved) < COUNT
@@ -116,7 +116,7 @@ def test_resizes_there_and_back_show_each_finish_at_most_once(simulator, prometh
             simulator.world.finish_run(one, run_id)
         expected.update(ids)
         wait_until_seen(prometheus, expected)
-        # The runs that no counter has counted still show in the time of the last failure.
+        # The time of the last failure also covers the runs that no counter has counted.
         for one in ids:
             assert running.owner(one).metrics().value(FAILURE, transform_id=one, status="FAILED")
     end(unwatched=moved)
@@ -126,7 +126,7 @@ def test_resizes_there_and_back_show_each_finish_at_most_once(simulator, prometh
 
 
 def wait_until_seen_to_start(running, ids):
-    """Wait until each exporter shows an open run of each of its transforms, so that its state file knows them."""
+    """Wait until each exporter shows an open run of each of its transforms. Its state file then has these runs."""
     gauge = "glue_ml_task_run_oldest_active_start_timestamp_seconds"
     for one in ids:
         wait_for(lambda one=one: running.owner(one).metrics().value(gauge, transform_id=one))
@@ -155,7 +155,7 @@ def transforms(samples: Samples):
     return {dict(labels)["transform_id"] for labels in samples.select("glue_ml_transform_up")}
 
 
-def test_a_shard_without_transforms_is_healthy_and_ready(simulator, tmp_path):
+def test_a_shard_without_transforms_is_ready(simulator, tmp_path):
     """A shard that owns no transform is ready, can be scraped, and polls nothing."""
     [one, *_] = simulator.world.transform_ids()
     idle = next(index for index in range(2) if not Shard(index, 2).owns(one))

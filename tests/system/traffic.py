@@ -1,4 +1,4 @@
-"""Runs that start and end while exporters are killed, all planned beforehand."""
+"""Runs that start and end while exporters are killed. All of them are planned in advance."""
 
 from collections import Counter
 
@@ -7,10 +7,10 @@ from tests.system.staging import FINAL_STATUSES, TASK_TYPES, Cell, dice, wait_fo
 
 
 class Traffic:
-    """Adds runs of all types and final statuses to a simulated transform, from the past until `seconds` from now.
+    """Adds runs of all types and final statuses to a simulated transform, in the past and in the next `seconds`.
 
-    There is a history that has ended, runs that are open, runs still to come, some of them over before the next poll,
-    some listed only after they have ended.
+    Some runs have ended, some are open, and some start later. Of the later ones, some end before the next poll, and
+    some are listed only after they have ended.
     """
 
     def __init__(self, world: World, transform_id: str, *, seed: int) -> None:
@@ -23,7 +23,7 @@ class Traffic:
         self.end = self.begin
 
     def past(self, *, over: int, unfinished: int) -> None:
-        """Add `over` runs that have ended, and `unfinished` ones, of which `future` plans the end."""
+        """Add `over` runs that have ended and `unfinished` open runs. `future` plans when the open runs end."""
         now = self._world.now()
         for number in range(over):
             started = now - self._dice.uniform(600, 20 * 86400)
@@ -35,10 +35,10 @@ class Traffic:
             self._unfinished.append(run_id)
 
     def future(self, *, count: int, seconds: float) -> None:
-        """Add runs that start within `seconds` from now, and let the unfinished ones end in the second half of that.
+        """Add runs that start within the next `seconds`. The unfinished runs end in the second half of this time.
 
-        `finished` counts the runs that end from now on. So the unfinished runs must not end before this is called,
-        however long the exporter takes to start.
+        `finished` counts the runs that end after this call. The unfinished runs must therefore not end before it,
+        even if the exporter starts slowly.
         """
         self.begin = self._world.now()
         for run_id in self._unfinished:
@@ -70,12 +70,12 @@ class Traffic:
         wait_for(lambda: self._world.now() > self.end, timeout=self.end - self._world.now() + 60)
 
     def finished(self) -> Counter[Cell]:
-        """Give how many runs have finished since `future` was called, by task type and status."""
+        """Return the number of runs that have finished since `future` was called, by task type and status."""
         truth = self._world.expected_counts(self.begin)["transforms"][self._id]["completions"]
         return Counter((run["task_type"], run["status"]) for run in truth)
 
     def started(self) -> Counter[Cell]:
-        """Give how many runs have started since `future` was called, by task type and an empty status."""
+        """Return the number of runs that have started since `future` was called, by task type and an empty status."""
         new = [run for run in self._world.runs(self._id) if run["TaskRunId"].startswith("new-")]
         assert len(new) == self._opened
         return Counter((run["Properties"]["TaskType"], "") for run in new)

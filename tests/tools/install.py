@@ -237,7 +237,7 @@ def download(suite: str, packages: tuple[str, ...], folder: Path) -> list[Path]:
 
 
 def debian_mirror() -> str:
-    """Give the address of the Debian mirror in the machine's own apt configuration."""
+    """Return the address of the Debian mirror in the machine's own apt configuration."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb") and KEYRING.is_file()):
         raise UnavailableError(f"it comes from Debian and needs apt-get, dpkg-deb and {KEYRING}")
     codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
