@@ -26,7 +26,7 @@ def mounted(service: str) -> dict[str, Path]:
     return {inside: (FOLDER / outside).resolve() for outside, inside, *_ in volumes if outside.startswith(".")}
 
 
-def test_every_file_and_service_of_the_stack_is_there() -> None:
+def test_every_file_and_service_of_the_stack_exists() -> None:
     """Every file and service that the compose file uses exists, and every image is pinned."""
     assert set(SERVICES) == {"simulator", "exporter", "prometheus", "alertmanager", "grafana"}
     for name, service in SERVICES.items():
@@ -40,14 +40,14 @@ def test_every_file_and_service_of_the_stack_is_there() -> None:
             assert volume.startswith(".") or volume.split(":", maxsplit=1)[0] in COMPOSE["volumes"]
 
 
-def test_nothing_of_the_stack_is_open_to_other_machines() -> None:
+def test_the_stack_is_not_open_to_other_machines() -> None:
     """Every published port of the stack is bound to the loopback address."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_the_exporter_of_the_stack_starts_with_what_it_is_given() -> None:
+def test_the_commands_of_the_stack_start_the_exporter() -> None:
     """The commands of simulator and exporter are valid, and the exporter polls that simulator."""
     simulate = parse(SERVICES["simulator"]["command"], {})
     assert isinstance(simulate, SimulateOptions)
@@ -105,7 +105,7 @@ def test_prometheus_and_alertmanager_accept_their_configuration(version: str, tm
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_without_docker_the_demo_raises_alerts_in_a_local_prometheus_and_alertmanager(tmp_path: Path) -> None:
+def test_the_local_demo_raises_alerts(tmp_path: Path) -> None:
     """`make demo-prometheus` sends alerts about the demo to Alertmanager, and SIGINT stops all its programs."""
     tool("prometheus")
     addresses = {name: f"127.0.0.1:{free_port()}" for name in ("exporter", "prometheus", "alertmanager")}
@@ -134,7 +134,7 @@ def test_without_docker_the_demo_raises_alerts_in_a_local_prometheus_and_alertma
 
 
 @pytest.mark.slow
-def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_demo_that_cannot_start_prints_the_reason(tmp_path: Path) -> None:
     """If a program of the local demo exits at once, the command prints its output and fails."""
     tool("prometheus")
     flags = [

@@ -1,4 +1,4 @@
-"""A run fails in a simulated Glue, and the alert reaches a webhook through the real programs."""
+"""A run fails in a simulated Glue, and Prometheus and Alertmanager send the alert to a webhook."""
 
 import sys
 import time
@@ -53,20 +53,20 @@ def static(address: str) -> dict[str, Any]:
 
 
 def end_a_run(simulator: Simulator, status: str) -> float:
-    """Start and end one run; give the time of its end in UTC seconds."""
+    """Start and end one run; return the time of its end in epoch seconds."""
     run = simulator.world.start_run(ID, "FIND_MATCHES")
     simulator.world.finish_run(ID, run, status)
     return time.time()
 
 
 def report(capfd: pytest.CaptureFixture[str], what: str, seconds: float) -> None:
-    """Write a measurement past pytest's capture, to the terminal or the log of CI."""
+    """Print a measurement to the terminal or the log of CI, which pytest would otherwise capture."""
     with capfd.disabled():
         print(f"\n{what}: {seconds:.2f} s", file=sys.stderr, flush=True)
 
 
 def beginnings(ringing: Pager) -> set[tuple[str, str]]:
-    """Return name and start of each alert about a failure. A busy machine may cause alerts about the exporter too."""
+    """Return name and start of each alert about a failure, because a busy machine may cause other alerts."""
     alerts = (alert for notification in ringing.notifications for alert in notification.payload["alerts"])
     found = {(alert["labels"]["alertname"], alert["startsAt"]) for alert in alerts}
     return {(name, begun) for name, begun in found if name in BOTH_FORMS}
@@ -89,7 +89,7 @@ def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
     assert runbook.read_text().startswith(f"# {labels['alertname']}\n")
 
 
-def test_a_failed_run_rings_once_and_a_later_success_resolves_it(
+def test_a_failed_run_sends_one_alert_and_a_later_success_resolves_it(
     simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Two Prometheus servers send a failure as one alert with names and links; a success resolves it."""
@@ -136,7 +136,7 @@ def test_a_failed_run_rings_once_and_a_later_success_resolves_it(
         assert set(names.values()) == {1}, "both servers raise the same alert"
 
 
-def test_a_failed_run_rings_over_tls_with_a_password(
+def test_a_failed_run_sends_an_alert_with_tls_and_a_password(
     simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Alerts also fire and resolve if scrapes use TLS and basic authentication."""
@@ -175,7 +175,7 @@ def test_a_failed_run_rings_over_tls_with_a_password(
             ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
 
 
-def test_a_run_that_fails_while_the_exporter_is_dead_rings_when_it_is_back(
+def test_a_failure_during_an_outage_sends_alerts_after_the_restart(
     simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A failure during an outage raises both alerts after the restart. A second kill changes neither of them."""

@@ -27,7 +27,7 @@ SECTIONS = ("Meaning", "Impact", "First commands", "Usual causes")
 
 
 def vocabulary() -> dict[str, frozenset[str]]:
-    """Return what the exporter exposes and the rules record, with the labels that a configuration adds."""
+    """Return the series of the exporter and of the recording rules, with the labels that a configuration adds."""
     known = dict(exposed())
     known["glue_ml_transform_info"] |= set(THRESHOLDS.joined_labels)
     for rule in RULES:
@@ -45,12 +45,12 @@ def a_copy(folder: Path) -> Path:
     return folder
 
 
-def test_the_committed_rules_are_what_the_thresholds_make() -> None:
+def test_the_committed_rules_are_up_to_date() -> None:
     """The rule files in the repository are those that `make generate` writes."""
     assert main(["--check"]) == 0
 
 
-def test_a_rule_file_that_was_edited_by_hand_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rule_file_that_was_edited_by_hand_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A rule file that differs from its thresholds fails the check, and `generate` corrects it."""
     folder = a_copy(tmp_path / "alerts")
     edited = folder / "glue-ml-exporter.yaml"
@@ -79,7 +79,7 @@ def test_every_metric_label_and_value_in_the_rules_exists() -> None:
         ("group_left (transform_name,", "group_left (transformname,", "label transformname"),
     ],
 )
-def test_a_misspelt_name_is_noticed(right: str, wrong: str, problem: str) -> None:
+def test_a_misspelled_name_is_found(right: str, wrong: str, problem: str) -> None:
     """A metric, label or label value with a spelling mistake in a rule does not pass."""
     misspelt = [rule["expr"].replace(right, wrong) for rule in RULES if right in rule["expr"]]
     assert misspelt
@@ -154,7 +154,7 @@ def test_every_alert_has_a_runbook() -> None:
         assert commands.count("```sh") == 3, path.name
 
 
-def test_the_runbooks_name_only_what_exists() -> None:
+def test_the_runbooks_name_only_existing_metrics_and_pages() -> None:
     """Every metric that a runbook or the page about alerts names exists, and so does every page that it links to."""
     known = vocabulary()
     for path in (*RUNBOOKS.glob("*.md"), ROOT / "docs" / "alerts.md"):
@@ -184,7 +184,7 @@ def test_the_page_about_alerts_lists_them_all() -> None:
         ("colour = 1", "colour: Extra inputs are not permitted"),
     ],
 )
-def test_wrong_thresholds_are_refused_with_their_place(
+def test_wrong_thresholds_are_refused_with_their_key(
     line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A wrong threshold gives one line with the file and the key."""
@@ -201,14 +201,14 @@ def test_wrong_thresholds_are_refused_with_their_place(
 @pytest.mark.slow
 @VERSIONS
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
-def test_the_rules_do_what_their_unit_tests_say(path: Path, version: str, tmp_path: Path) -> None:
-    """Each alert fires, does not fire and resolves as alerts/tests/ says, on both versions of Prometheus."""
+def test_the_unit_tests_of_the_rules_pass(path: Path, version: str, tmp_path: Path) -> None:
+    """Both versions of Prometheus pass the unit tests of the rules in alerts/tests/."""
     tested = run(tool("promtool", version=version), "test", "rules", path, folder=tmp_path, timeout=60)
     assert tested.exit_code == 0, tested.stderr + tested.stdout
 
 
 def test_the_texts_of_every_alert_are_unit_tested() -> None:
-    """Each alert's labels and annotations are written out in a unit test."""
+    """A unit test gives the expected labels and annotations of each alert."""
     texts = yaml.safe_load((FOLDER / "tests" / "texts.yaml").read_text())["tests"]
     written = [one["alertname"] for test in texts for one in test["alert_rule_test"] if one["exp_alerts"]]
     assert sorted(written) == sorted(ALERTS)
@@ -249,7 +249,7 @@ def is_whole(course: list[bool]) -> bool:
 
 
 @pytest.mark.parametrize("times", [("4m", "5m"), ("5m", "30m"), ("4m", "30m")])
-def test_a_unit_test_that_leaves_out_an_end_is_noticed(times: tuple[str, str]) -> None:
+def test_an_incomplete_unit_test_is_found(times: tuple[str, str]) -> None:
     """A unit test is incomplete if it never checks the alert before, during or after firing."""
     first = yaml.safe_load((FOLDER / "tests" / "failures.yaml").read_text())["tests"][0]
     assert is_whole(course_of("GlueMLTaskRunFailedSinceSuccess", first))
@@ -260,7 +260,7 @@ def test_a_unit_test_that_leaves_out_an_end_is_noticed(times: tuple[str, str]) -
 @pytest.mark.slow
 @VERSIONS
 def test_rules_made_with_other_thresholds_and_labels_work(version: str, tmp_path: Path) -> None:
-    """Rules made from other thresholds and other joined labels, or from none, are accepted by Prometheus."""
+    """Prometheus accepts rules that are made from other thresholds, and with other joined labels or none."""
     text = (FOLDER / "thresholds.toml").read_text()
     for number, labels in enumerate(('["team", "cost_centre"]', "[]")):
         changed = text.replace('joined_labels = ["team"]', f"joined_labels = {labels}").replace('"15m"', '"1h30m"')

@@ -1,4 +1,4 @@
-"""The commands in the runbooks run as they are written."""
+"""The commands in the runbooks can be run unchanged."""
 
 import re
 import sys
@@ -53,8 +53,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         )
         (folder / "polls-once.yaml").write_text((folder / "config.yaml").read_text().replace("state.db", "other.db"))
         simulator.world.add_run(BUSY, status="TIMEOUT")
-        run_id = simulator.world.add_run(BUSY)  # to be cancelled
-        simulator.world.add_run(BUSY)  # and one that is active for as long as anybody looks
+        run_id = simulator.world.add_run(BUSY)  # for the command that cancels a run
+        simulator.world.add_run(BUSY)  # and one that stays active during the test
         yield (
             folder,
             {
@@ -80,7 +80,7 @@ def test_most_commands_can_be_run_here() -> None:
 
 
 @pytest.mark.parametrize("command", RUNNABLE)
-def test_a_command_of_a_runbook_does_something(command: str, site: tuple[Path, dict[str, str]]) -> None:
+def test_a_command_of_a_runbook_succeeds(command: str, site: tuple[Path, dict[str, str]]) -> None:
     """A command of a runbook, pasted into a shell, succeeds against an exporter and a simulated Glue."""
     folder, environ = site
     if "once" in command:  # a second exporter must not share the state file of the first

@@ -1,6 +1,6 @@
-"""All metrics, labels and label values of the exporter, and those that a PromQL expression uses.
+"""The metrics, labels and label values that the exporter has, and those that a PromQL expression uses.
 
-What there is comes from the exporter's own code, so a misspelt name anywhere in rules or dashboards is found.
+The names of the exporter come from its own code, so every misspelled name in rules or dashboards is found.
 """
 
 import re
@@ -49,7 +49,7 @@ _AFTER_A_FUNCTION = {"(", "by", "without"}
 
 @dataclass(frozen=True)
 class Matcher:
-    """`label operator "value"`, as it stands between the braces after `metric`."""
+    """`label operator "value"` between the braces after `metric`."""
 
     metric: str
     label: str
@@ -63,11 +63,11 @@ class Uses:
     metrics: frozenset[str]
     matchers: tuple[Matcher, ...]
     grouped: frozenset[str]
-    """Labels in the lists after by, without, on, ignoring and group_left."""
+    """The labels in the lists after by, without, on, ignoring and group_left."""
 
 
 def tokens(expression: str) -> Iterator[tuple[str, str]]:
-    """Yield the kind and text of each token; ValueError where there is none."""
+    """Yield the kind and text of each token; ValueError if the text is not PromQL."""
     place = 0
     while place < len(expression):
         match = _TOKEN.match(expression, place)
@@ -134,7 +134,7 @@ def _names(name: str, kind: str, labels: Iterable[str]) -> dict[str, frozenset[s
 
 
 def problems(expression: str, known: Mapping[str, frozenset[str]]) -> list[str]:
-    """Name every metric, label and label value in an expression that does not exist."""
+    """Return every metric, label and label value in an expression that does not exist."""
     used = uses(expression)
     found = [f"metric {metric}" for metric in sorted(used.metrics) if metric not in known]
     for matcher in used.matchers:

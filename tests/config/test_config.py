@@ -65,7 +65,7 @@ def test_discovery_defaults() -> None:
 
 
 def test_the_only_account_is_the_default() -> None:
-    """Where one account is given, transforms and discovery need not name it."""
+    """If the file has one account, transforms and discovery need not name it."""
     config = load_case("the_only_account")
     assert config.transforms[0].account == "prod"
     assert config.discovery[0].account == "prod"
@@ -84,7 +84,7 @@ def test_empty_values_are_defaults() -> None:
 
 
 def test_variables_with_their_defaults() -> None:
-    """Unset variables give their defaults, in fields of every kind; `$$` is a dollar, `$HOME` is nothing special."""
+    """Unset variables give their defaults, in fields of every kind; `$$` is a dollar, and `$HOME` is plain text."""
     config = load_case("variables", REGION="eu-west-1", PAGE_SIZE="10")
     (transform,) = config.transforms
     assert (transform.id, transform.name, transform.labels) == ("tfm-default", "costs $5 and $HOME", {"team": "data-x"})
@@ -94,7 +94,7 @@ def test_variables_with_their_defaults() -> None:
 
 
 def test_variables_that_are_set() -> None:
-    """A set variable wins over the default; set but empty it counts as unset there, as in a shell."""
+    """A variable that is set wins over the default; an empty one counts as unset, as in a shell."""
     environ = {"REGION": "eu-west-1", "PAGE_SIZE": "10", "TEAM": "", "INTERVAL": "1m", "ENDPOINT": "http://[::1]:8000/"}
     config = load_case("variables", **environ)
     assert config.transforms[0].labels == {"team": "data-x"}
@@ -187,7 +187,7 @@ def test_aliases_do_not_multiply_the_work() -> None:
 
 
 def test_external_id_is_never_shown() -> None:
-    """Neither the configuration page nor its repr nor a message shows the external id."""
+    """The configuration page, the repr and the messages never show the external id."""
     text = (DATA / "accounts_of_every_kind.ok.yaml").read_text(encoding="utf-8").replace("0123}", "s3cr3t-1d}")
     config = load(text)
     assert config.accounts[1].external_id == "s3cr3t-1d"
@@ -247,7 +247,7 @@ def test_any_text_is_a_configuration_or_an_error(text: str) -> None:
 
 
 def trees(depth: int = 3) -> st.SearchStrategy[str]:
-    """YAML flow text of the schema's own keys with values that are right, wrong or misplaced."""
+    """Generate YAML texts with the keys of the schema and values that are right, wrong or in the wrong place."""
     keys = st.sampled_from(
         ["region", "accounts", "transforms", "discovery", "polling", "metrics", "web", "state", "id"]
     )

@@ -23,7 +23,7 @@ from exporter.config.durations import format_duration, parse_duration
     ],
 )
 def test_known_durations(text: str, seconds: float, canonical: str) -> None:
-    """A duration means what it means in Prometheus, and is written back as Prometheus writes it."""
+    """Durations are parsed and formatted as in Prometheus."""
     assert parse_duration(text) == seconds
     assert format_duration(seconds) == canonical
 
@@ -33,13 +33,13 @@ def test_known_durations(text: str, seconds: float, canonical: str) -> None:
     ["", "60", "5 m", "5M", "-5m", "1.5h", "30m1h", "1s1s", "1h ", "5m\n", "٣s", "s", "00", "1h30", "+1s", "9" * 5000],
 )
 def test_not_a_duration(text: str) -> None:
-    """Whatever Prometheus' own syntax excludes is refused with examples of what is right."""
+    """A text that Prometheus does not accept as a duration is refused with examples."""
     with pytest.raises(ValueError, match=r"is not a duration; expected e\.g\. 90s, 5m, 1h30m"):
         parse_duration(text)
 
 
 def test_too_long() -> None:
-    """A duration that would not fit Prometheus' nanoseconds is refused."""
+    """A duration is refused if it exceeds the range of Prometheus, which counts nanoseconds in 64 bits."""
     assert parse_duration("292y") == 292 * 365 * 86_400
     with pytest.raises(ValueError, match="is too long for a duration; expected less than 292y"):
         parse_duration("293y")
@@ -47,6 +47,6 @@ def test_too_long() -> None:
 
 @given(st.integers(min_value=0, max_value=292 * 365 * 86_400_000))
 def test_round_trip(milliseconds: int) -> None:
-    """Every duration of whole milliseconds survives being written and read."""
+    """A duration of whole milliseconds that is formatted and parsed has the same value."""
     seconds = milliseconds / 1000
     assert parse_duration(format_duration(seconds)) == seconds

@@ -19,7 +19,7 @@ def text() -> str:
 
 
 def keys_of(model: type[BaseModel], place: str = "") -> Iterator[str]:
-    """Yield the path of every key that the model takes; list items as `[]`."""
+    """Yield the path of every key of the model, with `[]` for the items of a list."""
     for key, field in model.model_fields.items():
         yield f"{place}{key}"
         inner = get_args(field.annotation)[0] if get_args(field.annotation) else field.annotation
@@ -46,7 +46,7 @@ def test_every_key_is_shown(text: str) -> None:
 
 
 def test_every_default_is_true(text: str) -> None:
-    """Each value that the example states for a section is the value that leaving the key out gives."""
+    """Each value in the example is the default, which applies if the key is missing."""
     example = load_config(text, source="config.example.yaml", environ={})
     bare = load_config("region: eu-west-1\ntransforms: [tfm-1]\ndiscovery: [{}]", source="bare", environ={})
     for section in (*SECTIONS, "endpoint_url", "transform_details"):
@@ -55,7 +55,7 @@ def test_every_default_is_true(text: str) -> None:
 
 
 def test_every_key_is_explained(text: str) -> None:
-    """A key without a comment explains itself: there are few of them."""
+    """Almost every key has a comment; only a few names are clear without one."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     bare = [line.split(":")[0].strip(" -") for line in lines if "#" not in line and not line.endswith(":")]
     assert set(bare) <= {"name", "role_arn", "id", "regions", "request_timeout"}

@@ -1,4 +1,4 @@
-"""Every file in data/ is a case: NAME.bad.yaml breaks the rule NAME, NAME.ok.yaml uses what NAME says."""
+"""Every file in data/ is a case: NAME.bad.yaml breaks the rule NAME, and NAME.ok.yaml uses the feature NAME."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", BAD, ids=name)
 def test_bad_file(path: Path) -> None:
-    """A file that breaks one rule gives one line: where, what, and what was expected."""
+    """A file that breaks one rule gives one line with the place, the mistake and the expected value."""
     text = path.read_text(encoding="utf-8")
     expected = text.splitlines()[0].removeprefix("# expect: ")
     with pytest.raises(ConfigError) as caught:
@@ -29,7 +29,7 @@ def test_bad_file(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BAD, ids=name)
 def test_bad_file_leaks_nothing(path: Path) -> None:
-    """No message carries what a variable holds, or a password."""
+    """No message has the value of a variable or a password."""
     with pytest.raises(ConfigError) as caught:
         load_config(path.read_text(encoding="utf-8"), source=path.name, environ=ENVIRON)
     assert "hunter2" not in str(caught.value)
@@ -38,13 +38,13 @@ def test_bad_file_leaks_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("path", OK, ids=name)
 def test_ok_file_survives_its_own_page(path: Path) -> None:
-    """The effective configuration, loaded again with its secrets put back, is the same configuration."""
+    """The text of the effective configuration, with the secrets inserted again, loads as the same configuration."""
     config = load_config(path.read_text(encoding="utf-8"), source=path.name, environ=ENVIRON)
     text = masked_yaml(config).replace("<secret>", "'0123'")
     assert load_config(text, source="page", environ={}) == config
 
 
 def test_enough_cases() -> None:
-    """The data are found."""
+    """The folder data/ has enough cases."""
     assert len(BAD) > 50
     assert len(OK) > 8

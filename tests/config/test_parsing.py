@@ -49,5 +49,5 @@ def test_an_empty_text_is_no_value() -> None:
 
 @pytest.mark.parametrize("text", [":10210", "127.0.0.1:0", "localhost:80", "[::1]:10210", "[fe80::1%eth0]:1"])
 def test_an_address_survives_formatting(text: str) -> None:
-    """A parsed address has the same text again."""
+    """An address that is parsed and formatted has the same text."""
     assert format_address(parse_address(text)) == text

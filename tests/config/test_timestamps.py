@@ -26,8 +26,8 @@ NOW = 1_795_000_000.0
         ("1970-01-01", 0),
     ],
 )
-def test_times_as_people_write_them(text: str, seconds: float) -> None:
-    """A time is a duration before now, or a date or time in ISO 8601, in UTC unless it says otherwise."""
+def test_relative_and_absolute_times(text: str, seconds: float) -> None:
+    """A time is a duration before now, or a date or time in ISO 8601, in UTC unless it names a zone."""
     assert parse_time(text).at(NOW) == seconds
 
 
@@ -40,7 +40,7 @@ def test_a_text_that_is_not_a_time(text: str) -> None:
         parse_time(text)
 
 
-@given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 1, 1)), st.integers(-14, 14))  # noqa: DTZ001 - the zone is the other argument
+@given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 1, 1)), st.integers(-14, 14))  # noqa: DTZ001 - another argument is the zone
 def test_any_time_with_a_zone_is_that_instant(naive: datetime, hours: int) -> None:
     """A time in any zone gives the same instant."""
     moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
@@ -72,12 +72,12 @@ def test_any_number_can_be_formatted(seconds: float) -> None:
         (-0.5, "0s ago"),
     ],
 )
-def test_how_long_ago(seconds: float, text: str) -> None:
+def test_ages(seconds: float, text: str) -> None:
     """An age has at most two units, and can be in the future."""
     assert format_age(NOW - seconds, NOW) == text
 
 
 @given(st.floats(0, 1e10))
-def test_distances_are_short(seconds: float) -> None:
+def test_the_text_of_an_age_is_short(seconds: float) -> None:
     """The text of an age is short for every distance."""
     assert re.fullmatch(r"(\d+[a-z]){1,2} ago|\d+[ywd](\d+[ywdh]){1,3} ago", format_age(NOW - seconds, NOW))

@@ -1,4 +1,4 @@
-"""The committed dashboards for tests: panels, queries, and the values of variables."""
+"""Read the committed dashboards: their panels, queries and variables."""
 
 import json
 import re
@@ -46,5 +46,5 @@ def variables(dashboard: str) -> dict[str, dict[str, Any]]:
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """Replace `$name` and `${name}` by values."""
+    """Replace `$name` and `${name}` in a query by values."""
     return re.sub(r"\$\{?(\w+)\}?", lambda match: values[match[1]], text)

@@ -26,13 +26,13 @@ def plain(target: Target) -> str:
     return filled(target.expr, TIMES | dict.fromkeys(variables(target.dashboard), ".+"))
 
 
-def test_the_committed_dashboards_are_what_the_code_makes() -> None:
+def test_the_committed_dashboards_are_up_to_date() -> None:
     """The dashboards in the repository are those that `make generate` writes."""
     assert main(["--check"]) == 0
     assert {path.name for path in FOLDER.glob("*.json")} == set(dashboard_files())
 
 
-def test_a_dashboard_that_was_edited_by_hand_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dashboard_that_was_edited_by_hand_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A dashboard that differs from its code fails the check, and `generate` corrects it."""
     for path in FOLDER.glob("*.json"):
         shutil.copy(path, tmp_path)
@@ -50,7 +50,7 @@ def test_every_metric_label_and_value_in_a_query_exists(target: Target) -> None:
     assert problems(plain(target), exposed()) == []
 
 
-def test_a_misspelt_name_in_a_query_is_noticed() -> None:
+def test_a_misspelled_name_in_a_query_is_found() -> None:
     """A label or a metric with a spelling mistake in a panel does not pass."""
     target = next(target for target in targets() if "task_type" in target.expr)
     for right, wrong in (("task_type", "task_typ"), ("glue_ml_task_run", "glue_ml_task_rum")):
@@ -59,7 +59,7 @@ def test_a_misspelt_name_in_a_query_is_noticed() -> None:
 
 
 @every_dashboard
-def test_every_query_of_a_variable_asks_for_what_exists(name: str) -> None:
+def test_every_variable_reads_an_existing_metric_and_label(name: str) -> None:
     """Every variable is filled from a metric and a label that the exporter has."""
     known = exposed()
     for variable in variables(name).values():
@@ -89,7 +89,7 @@ def test_a_dashboard_can_be_provisioned_and_linked_to(name: str) -> None:
     assert links["Glue ML"]["keepTime"]
 
 
-def test_the_dashboard_of_a_transform_leads_to_its_consoles() -> None:
+def test_the_dashboard_of_a_transform_links_to_its_consoles() -> None:
     """The dashboard of one transform has links to Glue and to CloudWatch in the transform's own region."""
     links = {link["title"]: link.get("url", "") for link in DASHBOARDS["glue-ml-transform"]["links"]}
     assert filled(links["Glue console"], {"aws_region": "eu-west-1"}) == (
@@ -119,7 +119,7 @@ def test_every_dashboard_has_its_variables(name: str) -> None:
 
 
 @every_dashboard
-def test_every_panel_says_what_it_shows(name: str) -> None:
+def test_every_panel_has_its_texts_and_settings(name: str) -> None:
     """Each panel has a unique number, a title, a description, a unit, thresholds and the selected data source."""
     numbers = Counter(panel["id"] for panel in DASHBOARDS[name]["panels"])
     assert numbers == Counter(range(1, len(DASHBOARDS[name]["panels"]) + 1))
@@ -134,14 +134,14 @@ def test_every_panel_says_what_it_shows(name: str) -> None:
 
 
 @every_dashboard
-def test_the_panels_lie_side_by_side(name: str) -> None:
+def test_the_panels_do_not_overlap(name: str) -> None:
     """The panels of a dashboard do not overlap and fit its width."""
     taken: dict[tuple[int, int], str] = {}
     for panel in DASHBOARDS[name]["panels"]:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
         for cell in ((x, y) for x in range(place["x"], place["x"] + place["w"]) for y in rows_of(place)):
-            assert cell not in taken, f"{panel['title']} lies on {taken[cell]}"
+            assert cell not in taken, f"{panel['title']} overlaps {taken[cell]}"
             taken[cell] = panel["title"]
 
 
@@ -150,7 +150,7 @@ def rows_of(place: dict[str, Any]) -> range:
 
 
 @every_query
-def test_a_query_has_a_legend_and_looks_at_rates_as_grafana_advises(target: Target) -> None:
+def test_a_query_has_a_legend_and_a_range_that_grafana_recommends(target: Target) -> None:
     """Each query has a legend; rates over time look back for $__rate_interval, numbers over $__range."""
     assert target.query["legendFormat"]
     windows = set(re.findall(r"\[([^\]]+)\]", target.expr))
@@ -168,7 +168,7 @@ def test_common_metrics_are_selected_by_job() -> None:
     assert "allValue" not in variables("glue-ml-exporter")["job"], "all jobs are those that have the exporter's series"
 
 
-def test_the_lines_of_the_overview_lead_to_their_transforms() -> None:
+def test_the_overview_links_to_the_dashboard_of_each_transform() -> None:
     """A transform in the overview links to its dashboard, with the same data source and time range."""
     leads = {
         panel["title"]: link["url"]
@@ -192,7 +192,7 @@ def test_the_lines_of_the_overview_lead_to_their_transforms() -> None:
         assert "transform_id" in panel["targets"][0]["expr"]
 
 
-def test_the_link_of_every_alert_leads_to_a_dashboard_and_chooses_what_it_has() -> None:
+def test_the_link_of_every_alert_names_a_dashboard_and_its_variables() -> None:
     """An alert's link names the uid of a dashboard, and sets only variables of that dashboard."""
     files = [yaml.safe_load(path.read_text()) for path in (ROOT / "alerts").glob("*.yaml")]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule]
@@ -204,7 +204,7 @@ def test_the_link_of_every_alert_leads_to_a_dashboard_and_chooses_what_it_has() 
 
 
 @every_query
-def test_a_counter_is_never_shown_as_it_is(target: Target) -> None:
+def test_a_counter_is_never_shown_raw(target: Target) -> None:
     """Every counter is in rate() or increase(), or is a bucket in histogram_quantile()."""
     counters = re.findall(r"(\w+)\s*\(?\s*\b\w+_total\b", target.expr)
     assert set(counters) <= {"rate", "increase"}
@@ -213,7 +213,7 @@ def test_a_counter_is_never_shown_as_it_is(target: Target) -> None:
 
 
 @every_query
-def test_the_labels_in_a_legend_are_left_by_its_query(target: Target) -> None:
+def test_the_query_keeps_the_labels_of_its_legend(target: Target) -> None:
     """The query names every label in its legend."""
     shown = set(re.findall(r"\{\{(\w+)\}\}", target.query["legendFormat"]))
     assert shown <= set(re.findall(r"\w+", target.expr))
@@ -229,7 +229,7 @@ def test_durations_are_heatmaps_with_exemplars() -> None:
     assert any("Finished runs" in name for name in asking)
 
 
-def test_the_numbers_of_the_state_timeline_are_those_of_all_statuses() -> None:
+def test_the_timeline_has_every_status() -> None:
     """The timeline has a text and a colour for every status that Glue documents."""
     assert tuple(STATUS_COLOURS) == STATUSES
     assert len(set(STATUS_COLOURS.values())) == len(STATUSES)

@@ -1,4 +1,4 @@
-"""Every query of every panel, run on a real Prometheus that scrapes the exporter on a simulated Glue."""
+"""A real Prometheus runs every query of every panel, with an exporter that polls a simulated Glue."""
 
 import json
 import math
@@ -31,7 +31,7 @@ TRANSFORMS = 300
 
 
 def answer(server: Prometheus, target: Target, values: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Run a query on Prometheus as Grafana does, and give the series that have a value other than NaN."""
+    """Run a query on Prometheus as Grafana does, and return the series that have a value other than NaN."""
     now = time.time()
     parameters = {"query": filled(target.expr, {**EVERYTHING, **WINDOWS, **values})}
     if target.query["instant"]:
@@ -88,7 +88,7 @@ def test_every_query_of_every_panel_returns_data(demo: list[Prometheus]) -> None
     wait_for(all_answered, timeout=PATIENCE, interval=1.0, describe=lambda: f"data for {sorted(missing)}")
 
 
-def test_the_dashboard_of_a_transform_shows_one_that_was_chosen(demo: list[Prometheus]) -> None:
+def test_the_dashboard_of_a_transform_shows_only_the_selected_one(demo: list[Prometheus]) -> None:
     """With one transform selected, its dashboard and the overview show only that one."""
     server = demo[0]
     for target in targets():
@@ -115,7 +115,7 @@ def test_the_variables_have_choices(demo: list[Prometheus]) -> None:
 
 
 def choices(series: list[dict[str, str]], regex: str) -> dict[str, str]:
-    """Return value and text of each choice, as Grafana's regular expression takes them from its text of a series."""
+    """Return value and text of each choice, which Grafana's regular expression extracts from the text of a series."""
     pattern = regex.strip("/").replace("(?<", "(?P<")
     lines = ["{" + ",".join(f'{name}="{value}"' for name, value in one.items()) + "} 1 0" for one in series]
     found = [re.search(pattern, line) for line in lines]

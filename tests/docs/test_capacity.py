@@ -16,7 +16,7 @@ BUCKETS = 12
 
 
 def numbers(row: str) -> list[int]:
-    """Return the numbers in the second column of the row with this beginning."""
+    """Return the numbers in the second column of the row that starts with this text."""
     [found] = re.findall(rf"^\| {re.escape(row)}[^|]* \| ([^|]*) \|$", PAGE, re.MULTILINE)
     return [int(number) for number in re.findall("[0-9]+", found)]
 
@@ -65,7 +65,7 @@ def needed() -> dict[str, set[str]]:
     files = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "alerts").glob("*.yaml"))]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     recorded = {rule["record"]: uses(rule["expr"]).metrics for rule in rules if "record" in rule}
-    # What names a transform falls back on another metric only where there is no info, which cannot be left out.
+    # The recorded names use another metric only if the info metric is missing. The info metric cannot be dropped.
     recorded[INFO] = frozenset({NEVER_DROPPED})
     found: dict[str, set[str]] = {}
     for rule in rules:
@@ -77,7 +77,7 @@ def needed() -> dict[str, set[str]]:
     return found
 
 
-def test_the_page_names_the_alerts_that_a_dropped_metric_takes_along():
+def test_the_page_names_the_alerts_that_need_a_dropped_metric():
     """Every metric that can be left out is listed with exactly the alerts whose rules need it."""
     rows = re.findall(r"^\| `(glue_ml_\w+)` \| [^|]* \|([^|]*)\|$", PAGE, re.MULTILINE)
     assert [name for name, _ in rows] == list(DROPPABLE_METRICS)

@@ -1,4 +1,4 @@
-"""Calls of the command within sentences and runbooks. `test_pages` checks calls on lines of their own."""
+"""Commands within sentences and in runbooks. `test_pages` checks the commands in code blocks."""
 
 import re
 import shlex
@@ -16,20 +16,20 @@ NAMES = {command.name for command in COMMANDS}
 
 
 def cited(page: Path) -> list[str]:
-    """Return the calls of the command in backquotes in a page, without outlines and names of commands."""
+    """Return the commands between backticks in a page, except outlines and bare names of commands."""
     quoted = re.findall(r"`glue-ml-exporter ([^`\n]+)`", page.read_text(encoding="utf-8"))
     return [call for call in quoted if "[FLAGS]" not in call and call not in NAMES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_in_sentences_can_be_typed(page: Path) -> None:
-    """The command accepts each call within a sentence."""
+    """The command line accepts each command within a sentence."""
     for call in cited(page):
         parse(shlex.split(call), {})
 
 
 def test_sentences_name_commands() -> None:
-    """The search finds such calls."""
+    """The search for commands within sentences finds some."""
     assert sum(len(cited(page)) for page in PAGES) > 5
 
 
@@ -41,7 +41,7 @@ def test_runbooks_show_runs() -> None:
     assert not [name for name, text in texts.items() if '   glue-ml-exporter runs "$TRANSFORM_ID" ' not in text]
 
 
-def test_what_only_people_call_is_documented() -> None:
-    """The page about permissions names each operation that the exporter's own policy leaves out."""
+def test_operations_of_interactive_commands_are_documented() -> None:
+    """The page about permissions names each operation that the policy of the exporter does not have."""
     text = (ROOT / "docs/iam.md").read_text(encoding="utf-8")
     assert all(f"`glue:{operation}`" in text for operation in INTERACTIVE_OPERATIONS)

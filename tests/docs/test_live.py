@@ -43,7 +43,7 @@ def documented() -> dict[str, Row]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of a demo that has polled everything and counted a finish."""
+    """Yield the address of a demo that has polled everything and has counted a finished run."""
     with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=tmp_path_factory.mktemp("demo")) as demo:
         port = demo.wait_for_output(r"Metrics: +http://localhost:(\d+)/metrics")[1]
         url = f"http://127.0.0.1:{port}/metrics"
@@ -85,7 +85,7 @@ def test_a_demo_shows_every_metric_about_glue(demo: str) -> None:
 
 
 def test_openmetrics_of_a_demo_names_runs(demo: str) -> None:
-    """A live exporter serves OpenMetrics on request, with the run id as exemplar of an increment."""
+    """A live exporter serves OpenMetrics on request, and the exemplar of an increment is the run id."""
     answer = fetch(demo, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     families = {family.name: family for family in parse_openmetrics(answer.text)}
     exemplars = [sample.exemplar for sample in families["glue_ml_task_runs_finished"].samples if sample.exemplar]

@@ -92,7 +92,7 @@ def test_metrics_named_in_a_page_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+def test_links_within_the_repository_have_a_target(page: Path) -> None:
     """A relative link in a page names an existing file or folder."""
     targets = [target for target, _ in _LINK.findall(page.read_text(encoding="utf-8")) if target]
     assert not [target for target in targets if not (page.parent / target).exists()]
@@ -117,7 +117,7 @@ def test_the_readme_shows_configurations() -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/iam.md"])
-def test_the_policy_shown_is_the_one_printed(name: str) -> None:
+def test_a_policy_in_a_page_is_that_of_the_command(name: str) -> None:
     """A permission policy in a page is what `iam-policy` prints for a configuration that lists its transforms."""
     shown = [json.loads(text) for text in blocks(ROOT / name, "json")]
     (policy,) = [one for one in shown if any(part.get("Sid") == "ReadTransforms" for part in one["Statement"])]
@@ -129,8 +129,8 @@ def test_the_policy_shown_is_the_one_printed(name: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_can_be_typed(page: Path) -> None:
-    """The command accepts each call in a page."""
+def test_the_command_line_accepts_commands_in_pages(page: Path) -> None:
+    """The command line accepts each command in a page."""
     for line in re.findall(r"^ *glue-ml-exporter(?:$| (?=[a-z-]).*)", page.read_text(encoding="utf-8"), re.MULTILINE):
         parse(shlex.split(re.split("[|>;]", line.replace("$AWS_REGION", "eu-west-1"))[0])[1:], {})
 
@@ -155,14 +155,14 @@ def arguments(command: list[str]) -> list[str] | None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_in_other_places_can_be_typed(page: Path) -> None:
+def test_the_command_line_accepts_commands_in_containers(page: Path) -> None:
     """The command accepts the arguments that an example passes by a path, in a container or in a pod."""
     for command in commands(page):
         if (passed := arguments(command)) is not None:
             parse(passed, {})
 
 
-def test_commands_in_other_places_are_found() -> None:
+def test_commands_in_containers_are_found() -> None:
     """The search for such commands finds those in the installation page."""
     found = [passed for command in commands(ROOT / "docs/install.md") if (passed := arguments(command)) is not None]
     assert found == [["demo"], ["demo"], []]
@@ -179,7 +179,7 @@ def test_reasons_in_troubleshooting_exist() -> None:
     assert named <= {sample.labels["reason"] for sample in errors.samples}
 
 
-def test_the_readme_leads_to_every_page() -> None:
+def test_the_readme_links_to_every_page() -> None:
     """The README links to every page in docs/."""
     linked = {target for target, _ in _LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))}
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
@@ -209,7 +209,7 @@ def test_every_flag_and_command_is_documented() -> None:
 
 
 @pytest.mark.slow
-def test_prometheus_takes_the_examples_of_the_readme(tmp_path: Path) -> None:
+def test_prometheus_accepts_the_examples_of_the_readme(tmp_path: Path) -> None:
     """Promtool accepts the scrape configuration and the rules in the README."""
     texts = blocks(ROOT / "README.md", "yaml")
     (scrape,) = [text for text in texts if "scrape_configs" in text]

@@ -86,8 +86,8 @@ def test_a_fault_of_one_transform_does_not_delay_the_others_of_its_account(simul
 
 
 @pytest.mark.slow
-def test_more_hanging_transforms_than_threads_leave_the_sound_ones_theirs(simulator):
-    """Once they have failed, ten hanging transforms take turns on one thread, and a sound one keeps its interval."""
+def test_more_hanging_transforms_than_threads_do_not_delay_healthy_ones(simulator):
+    """Once they have failed, ten hanging transforms share one thread, and a healthy transform keeps its interval."""
     hanging = simulator.world.add_transform({"name": "hanging", "count": 10})
     polling = {"concurrency": 4, "request_timeout": "700ms"}
     with running(simulator, transforms=[*hanging, "tfm-a", "tfm-b"], polling=polling) as exporter:

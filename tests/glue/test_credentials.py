@@ -1,4 +1,4 @@
-"""Credentials: their sources, their expiry, and polls without them."""
+"""The exporter reads credentials from all sources, renews them, and reports their absence."""
 
 import http.server
 import socket
@@ -29,7 +29,7 @@ ASSUMED = {
 
 @contextmanager
 def sts(environment, *, lifetime=None, transforms=2):
-    """A simulator whose roles are assumed; the one of account ONE wants the external id "open-sesame"."""
+    """A simulator with roles to assume. The role of account ONE requires the external id "open-sesame"."""
     scenario = {
         "transforms": [
             {"id": "tfm-one", "name": "same", "account": ONE},
@@ -68,7 +68,7 @@ def test_a_role_is_assumed_once_for_many_polls_and_counted(environment):
 
 
 def test_the_account_id_comes_from_the_role_or_the_environment(environment):
-    """The ARN of a role has the account id, and AWS_ACCOUNT_ID has it; an access key alone has none."""
+    """The ARN of a role has the account id, and so has AWS_ACCOUNT_ID; an access key alone gives none."""
     with sts(environment) as simulator:
         with running(simulator, **ASSUMED) as exporter:
             exporter.wait_until_up("tfm-one")
@@ -86,7 +86,7 @@ def test_the_account_id_comes_from_the_role_or_the_environment(environment):
 
 
 def test_a_role_that_cannot_be_assumed_fails_only_its_own_account(environment):
-    """With a wrong external id the polls of the account count AccessDeniedException; those of the other succeed."""
+    """With a wrong external id polls of the account fail with AccessDeniedException, and those of the other succeed."""
     wrong = [{**ASSUMED["accounts"][0], "external_id": "wrong"}, ASSUMED["accounts"][1]]
     with sts(environment) as simulator, running(simulator, **{**ASSUMED, "accounts": wrong}) as exporter:
         wait_for(lambda: exporter.errors(aws_account="one").get("AccessDeniedException"))
@@ -280,7 +280,7 @@ def test_pod_identity_gives_the_ambient_credentials(environment, simulator, tmp_
 
 
 def test_a_credential_source_that_hangs_does_not_delay_other_accounts(environment, simulator):
-    """While the source of the ambient credentials hangs, another account is polled, and reload and stop do not wait."""
+    """While the source of the ambient credentials hangs, another account is polled, and reload and stop return."""
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     accounts = [{"name": "ambient"}, {"name": "one", "profile": "one"}]

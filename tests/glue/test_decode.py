@@ -51,7 +51,7 @@ HALF = "half \ud800 a pair"
     ],
 )
 def test_an_answer_of_another_shape_is_malformed(decode, answer, as_sent):
-    """Text that is no Unicode, and values of another type than documented, make the whole answer malformed."""
+    """Text that is not Unicode, and values of an undocumented type, make the whole answer malformed."""
     with pytest.raises(GlueError) as failure:
         decode(json.dumps(answer).encode() if as_sent else encode_answer(answer))
     assert failure.value.reason == "malformed_response"
@@ -61,7 +61,7 @@ def test_an_answer_of_another_shape_is_malformed(decode, answer, as_sent):
     "decode", [decode_run, decode_details, decode_tags, decode_names, decode_listing, decode_page, decode_records]
 )
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"<html>", b"\xff"])
-def test_a_body_that_is_no_json_object_is_malformed(decode, body):
+def test_a_body_that_is_not_a_json_object_is_malformed(decode, body):
     """An empty body, a truncated one, and one of another format make the whole answer malformed."""
     with pytest.raises(GlueError) as failure:
         decode(body)
@@ -76,7 +76,7 @@ def test_a_body_that_is_no_json_object_is_malformed(decode, body):
     ],
 )
 def test_a_page_of_a_listing_has_ids_and_a_token(body):
-    """The ids keep their order, the token comes with them, and unknown members are ignored."""
+    """The result has the ids in order and the token; unknown members are ignored."""
     assert decode_listing(body) == (["tfm-a", "tfm-b"], "t")
 
 
@@ -87,7 +87,7 @@ def test_members_without_a_value_are_empty_or_none():
         assert decode_details(json.dumps({"TransformId": "tfm-a", **members}).encode()) == Details()
 
 
-def test_an_answer_that_botocore_has_parsed_becomes_the_json_that_it_was():
+def test_an_answer_that_botocore_parsed_is_converted_back_to_json():
     """Datetimes become epoch seconds at every depth, and everything else stays as it is."""
     answer = {"TaskRuns": [{"TaskRunId": "tsk-1", "StartedOn": datetime.fromtimestamp(1_790_000_000.125, UTC)}]}
     assert decode_records(encode_answer(answer)) == ([{"TaskRunId": "tsk-1", "StartedOn": 1_790_000_000.125}], None)

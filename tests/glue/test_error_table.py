@@ -49,14 +49,14 @@ COMMON_ERRORS = [
     "UnrecognizedClientException",
     "ValidationError",
 ]
-"""The "Common Errors" page of the AWS API references, in its present and its former editions."""
+"""The "Common Errors" page of the AWS API references, in its present edition and in earlier ones."""
 
 EXCEPTION_CLASSES = [
     one
     for _, one in inspect.getmembers(botocore.exceptions, inspect.isclass)
     if issubclass(one, Exception) and not issubclass(one, ClientError) and one.__module__ == "botocore.exceptions"
 ]
-"""All but ClientError, which is classified by the code in the answer."""
+"""All exceptions except ClientError, which is classified by the code in the answer."""
 
 BUGS = {
     "AliasConflictParameterError",
@@ -88,7 +88,7 @@ BUGS = {
     "WaiterConfigError",
     "WaiterError",
 }
-"""A client of Glue and STS meets these only through a bug of this program or a broken installation."""
+"""In this program these exceptions can only come from a bug or from a broken installation."""
 
 
 def documented_codes():
@@ -128,7 +128,7 @@ def test_every_documented_code_is_known(code):
 
 def test_the_codes_that_botocore_treats_as_throttling_are_throttling():
     """The codes at which botocore slows down are ThrottlingException, except those of services that are not called."""
-    from botocore.retries.standard import ThrottledRetryableChecker  # noqa: PLC0415 - only this test needs it
+    from botocore.retries.standard import ThrottledRetryableChecker  # noqa: PLC0415 - only one test needs it
 
     elsewhere = {"ProvisionedThroughputExceededException", "TransactionInProgressException", "EC2ThrottledException"}
     codes = set(ThrottledRetryableChecker()._throttled_error_codes) - elsewhere

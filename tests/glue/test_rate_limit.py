@@ -1,4 +1,4 @@
-"""The rate limit, on a clock that the test sets and as a server sees it."""
+"""The rate limit, with a fake clock and as the simulator observes it."""
 
 import threading
 
@@ -30,7 +30,7 @@ def limiter(stop, rate):
 
 
 def test_calls_are_spaced_evenly_without_a_burst():
-    """At 5 calls per second the first call is at once and each further one 0.2 s later, also after an idle minute."""
+    """At 5 calls per second the first call starts at once and each next one 0.2 s later, even after an idle minute."""
     stop = StopEvent()
     rate_limiter, waits = limiter(stop, 5)
     for _ in range(3):
@@ -44,7 +44,7 @@ def test_calls_are_spaced_evenly_without_a_burst():
 
 
 def test_the_time_between_calls_counts_towards_their_spacing():
-    """A caller that comes 0.15 s after the last turn waits for the other 0.05 s, and not at all after 0.2 s."""
+    """A caller waits for 0.05 s if 0.15 s have passed since the last turn, and does not wait after 0.2 s."""
     stop = StopEvent()
     rate_limiter, waits = limiter(stop, 5)
     rate_limiter.wait()
@@ -89,8 +89,8 @@ def test_all_operations_of_an_account_and_region_share_one_rate():
             seen = simulator.requests.all()[:200]
             assert exporter.value(DELAY) > 0
     assert {"GetMLTaskRuns", "ListMLTransforms"} <= {one.operation for one in seen}
-    # A busy machine makes requests late, never early. 200 requests take 199 spacings of 50 ms, less what the first
-    # was late.
+    # A busy machine makes requests late, never early. 200 requests take 199 spacings of 50 ms, minus the delay of
+    # the first one.
     assert seen[-1].time - seen[0].time > 0.9 * 199 / 20
 
 

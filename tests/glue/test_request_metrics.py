@@ -53,7 +53,7 @@ def call():
     return FakeCall()
 
 
-def test_the_wait_before_a_request_is_delay_and_no_time_of_the_call(call):
+def test_the_wait_before_a_request_is_delay_and_not_duration(call):
     """Botocore waits 5 s after throttling, then the server answers within 0.25 s."""
     call.send(throttle_delay=5.0)
     call.wait(0.25)
@@ -63,7 +63,7 @@ def test_the_wait_before_a_request_is_delay_and_no_time_of_the_call(call):
     assert call.count("OK") == 1
 
 
-def test_a_wait_below_a_millisecond_is_no_delay(call):
+def test_a_wait_below_a_millisecond_is_not_a_delay(call):
     """The handlers themselves take some microseconds, which are not counted."""
     call.send(throttle_delay=0.0005)
     assert not call.value("_delay_seconds_total", **LABELS)
@@ -77,13 +77,13 @@ def test_an_answer_that_cannot_be_parsed_is_counted_once(call):
     assert call.count("malformed_response") == 1
 
 
-def test_a_failure_before_any_request_is_no_attempt(call):
+def test_a_failure_before_any_request_is_not_an_attempt(call):
     """Without credentials nothing is sent, and nothing is counted."""
     call.metrics.record_unparsed("credentials")
     assert not call.count("credentials")
 
 
-def test_each_retry_is_an_attempt_of_its_own(call):
+def test_each_retry_is_a_separate_attempt(call):
     """A throttled attempt and a successful one are two requests with two durations."""
     call.send()
     call.answer({"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}})

@@ -7,8 +7,8 @@ from exporter.simulator import Simulator
 from tests.running import running, wait_for
 
 
-def test_a_shard_asks_only_about_its_own_transforms():
-    """Every shard lists the transforms, and asks for the runs and the names of its own only."""
+def test_a_shard_reads_only_its_own_transforms():
+    """Every shard lists all transforms, but reads runs and names of its own transforms only."""
     with Simulator({"transforms": [{"name": "many", "count": 12}]}) as simulator:
         shard = Shard(1, 3)
         mine = {one for one in simulator.world.transform_ids() if shard.owns(one)}
@@ -26,7 +26,7 @@ def asked_about(simulator, operation):
 
 @pytest.mark.slow
 def test_all_shards_together_keep_the_rate():
-    """One of four shards makes a quarter of requests_per_second, because AWS limits the rate of all together."""
+    """One of four shards uses a quarter of requests_per_second, because AWS limits the total rate of all shards."""
     with Simulator({"transforms": [{"name": "many", "count": 60}]}) as simulator:
         polling = {"interval": "200ms", "requests_per_second": 40}
         ids = simulator.world.transform_ids()

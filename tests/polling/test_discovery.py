@@ -1,4 +1,4 @@
-"""Discovery: which transforms it finds, keeps and removes."""
+"""Discovery finds, keeps and removes transforms."""
 
 import threading
 import time
@@ -27,8 +27,8 @@ def wait_until_monitored(exporter, *transform_ids):
     wait_for(lambda: exporter.monitored_ids() == set(transform_ids), describe=lambda: str(exporter.monitored_ids()))
 
 
-def test_every_transform_of_the_account_is_found_and_a_vanished_one_leaves_no_series(simulator):
-    """Discovery without filters finds what ListMLTransforms lists: it adds new transforms and removes old ones."""
+def test_discovery_adds_new_transforms_and_removes_the_series_of_deleted_ones(simulator):
+    """Discovery without filters adds every transform that ListMLTransforms lists, and removes all others."""
     with running(simulator, discovery=[QUICK]) as exporter:
         wait_until_monitored(exporter, "tfm-a", "tfm-b")
         exporter.wait_until_up("tfm-a", "tfm-b")
@@ -52,7 +52,7 @@ def test_old_runs_of_a_discovered_transform_are_not_counted(simulator):
 
 
 def test_tags_and_the_pages_of_the_listing_are_used(simulator):
-    """Glue applies the tags filter, and a listing of many pages is read to its end."""
+    """Glue applies the tags filter, and all pages of the listing are read."""
     simulator.world.add_transform({"name": "many", "count": 25, "tags": {"monitor": "true"}})
     discovery = [{"tags": {"monitor": "true"}}]
     with running(simulator, discovery=discovery, polling={"page_size": 10}) as exporter:
@@ -121,7 +121,7 @@ def test_the_configuration_of_a_discovered_transform_wins(simulator):
     ids=lambda fault: f"{fault['kind']} {fault.get('body', '')}",
 )
 def test_a_discovery_that_fails_keeps_the_transforms_found_before(simulator, caplog, fault):
-    """While ListMLTransforms fails, the known transforms are polled on, a metric is 0, and the log has one line."""
+    """While ListMLTransforms fails, polls of the known transforms continue, a metric is 0, and the log has one line."""
     polling, began = {"request_timeout": "2s", "page_size": 1}, time.time()
     with running(simulator, discovery=[QUICK], polling=polling) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
@@ -180,7 +180,7 @@ def test_readiness_waits_for_the_first_discovery_for_at_most_an_interval(simulat
 
 @pytest.mark.slow
 def test_a_reload_changes_discovery_without_a_gap(simulator):
-    """After a reload a discovery keeps its transforms, or if it has changed, until its first answer."""
+    """After a reload a discovery keeps its transforms; a changed discovery keeps them until its first answer."""
     with running(simulator, discovery=[QUICK]) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
         simulator.faults.set({"kind": "delay", "seconds": 1.5, "operations": ["ListMLTransforms"]})
@@ -205,7 +205,7 @@ def test_a_label_whose_tag_is_a_filter_needs_no_request(simulator):
 
 
 def test_labels_come_from_gettags_and_follow_it(simulator):
-    """Other tags are read by ARN, their keys become label names, and labels follow tags that change or go."""
+    """Other tags are read by ARN, their keys become label names, and labels follow changed and removed tags."""
     with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team", "cost-center"]}]) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
         info = {"transform_id": "tfm-a", "cost_center": "7", "team": "blue"}
@@ -254,7 +254,7 @@ def test_discovery_works_in_each_account_with_its_own_credentials(simulator):
 
 
 class Broken:
-    """A GlueClients and GlueClient in one, in which every listing raises an exception that nobody expects."""
+    """Both GlueClients and GlueClient; every listing raises an unexpected exception."""
 
     def __init__(self):
         self.asked = []
@@ -267,7 +267,7 @@ class Broken:
         raise ZeroDivisionError
 
 
-def test_a_defect_costs_a_query_one_turn(caplog):
+def test_a_query_runs_again_after_a_defect(caplog):
     """A query that raises an unexpected exception is logged, counts as failed, and is made again at its interval."""
     text = "{region: eu-west-1, discovery: [{interval: 200ms}], polling: {interval: 200ms}}"
     config = load_config(text, source="test", environ={})
@@ -287,7 +287,7 @@ def test_a_defect_costs_a_query_one_turn(caplog):
 
 
 class Found(Broken):
-    """An account in which there is one transform."""
+    """An account with one transform."""
 
     def transform_ids(self, *_, **__):
         self.asked.append(time.monotonic())

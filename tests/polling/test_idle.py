@@ -1,4 +1,4 @@
-"""Idle transforms: when they are polled less often, and that their runs are still counted."""
+"""Idle transforms are polled less often, and their runs are still counted."""
 
 import time
 from collections import Counter
@@ -20,24 +20,24 @@ SCENARIO = {"transforms": [{"name": "quiet", "count": 12}]}
 
 @pytest.fixture(autouse=True)
 def old_runs(simulator):
-    """Give each of the twelve transforms a run that ended a day ago."""
+    """Add a run that ended a day ago to each of the twelve transforms."""
     ended = simulator.world.now() - 86400
     for transform_id in simulator.world.transform_ids():
         simulator.world.add_run(transform_id, status="SUCCEEDED", started=ended - 60, completed=ended)
 
 
 def polls(simulator):
-    """Return how often each transform was polled."""
+    """Return the number of polls of each transform."""
     return Counter(one.transform_id for one in simulator.requests.all("GetMLTaskRuns"))
 
 
 def planned(exporter):
-    """Return the interval by which the next poll of each transform is planned, by transform id."""
+    """Return the interval that determines the next poll of each transform, by transform id."""
     return {one.target.id: one.job.planned_interval for one in exporter.service._poller.monitored}
 
 
 def wait_until_planned(exporter, interval, *ids):
-    """Wait until the next polls of all these transforms are planned by this interval."""
+    """Wait until this interval determines the next polls of all these transforms."""
     wait_for(lambda: {planned(exporter)[one] for one in ids} == {interval}, describe=lambda: planned(exporter))
 
 
@@ -58,12 +58,12 @@ def test_idle_transforms_are_polled_at_their_interval_and_active_ones_at_theirs(
         seen, seconds = polls(simulator) - before, time.monotonic() - began
         assert planned(exporter) == {active: INTERVAL} | dict.fromkeys(idle, IDLE)
         assert exporter.value("glue_ml_task_runs", status="SUCCEEDED") == 12
-        # One more at the beginning, and one more after a poll that a busy machine has delayed.
+        # One more at the start, and one more after a poll that was delayed by a busy machine.
         assert all(2 <= seen[one] <= seconds / IDLE + 2 for one in idle)
         assert seen[active] > max(seen[one] for one in idle)
 
         def off():
-            """Return by how many seconds each idle one is off its offset; None for those that are being polled."""
+            """Return the distance of each idle transform from its offset in seconds; None during a poll."""
             monitored = [one for one in exporter.service._poller.monitored if one.target.id in idle]
             dues = [(one.next_poll, one.offset * IDLE) for one in monitored]
             return [due and (due - offset + TOLERANCE) % IDLE for due, offset in dues]
@@ -71,8 +71,8 @@ def test_idle_transforms_are_polled_at_their_interval_and_active_ones_at_theirs(
         wait_for(lambda: all(one is not None and one <= 2 * TOLERANCE for one in off()), describe=off)
 
 
-def test_a_start_is_seen_by_the_next_idle_poll_and_all_that_follows_within_the_interval(simulator):
-    """A run that starts in an idle transform is seen by its next poll; from then on its polls keep the interval."""
+def test_a_new_run_is_seen_by_the_next_idle_poll_and_ends_the_idle_interval(simulator):
+    """The next poll of an idle transform sees a new run, and after it the transform is polled at the interval."""
     ids = simulator.world.transform_ids()
     with running(simulator, transforms=ids, transform_details=False, polling=POLLING) as exporter:
         wait_until_planned(exporter, IDLE, *ids)
@@ -129,8 +129,8 @@ def test_failed_polls_of_an_idle_transform_are_repeated_at_the_interval(simulato
         wait_until_planned(exporter, IDLE, one)
 
 
-def test_a_reload_without_idle_interval_brings_planned_polls_forward(simulator):
-    """After a reload without idle_interval, polls that were planned in an hour come within the interval."""
+def test_a_reload_without_idle_interval_moves_planned_polls_forward(simulator):
+    """After a reload without idle_interval, polls that were planned for the next hour run within the interval."""
     ids = simulator.world.transform_ids()
     slow = {**POLLING, "idle_interval": "1h", "stale_after": "2h"}
     with running(simulator, transforms=ids, transform_details=False, polling=slow) as exporter:

@@ -1,4 +1,4 @@
-"""When transforms are polled: spread over the interval, and not delayed by regions that hang."""
+"""Polls are spread over the interval, and regions that hang do not delay other regions."""
 
 import threading
 from collections import Counter
@@ -14,13 +14,13 @@ OVERRUNS = "glue_ml_exporter_poll_cycle_overruns_total"
 
 
 def polls(simulator):
-    """Return how often each transform was polled."""
+    """Return the number of polls of each transform."""
     return Counter(one.transform_id for one in simulator.requests.all("GetMLTaskRuns"))
 
 
 @pytest.mark.slow
-def test_a_hanging_region_takes_no_turn_from_the_other_seven():
-    """With 200 transforms in 8 regions and one region hanging, all transforms of the other seven are polled alike."""
+def test_a_hanging_region_does_not_delay_the_other_seven():
+    """While one of 8 regions hangs, the 175 transforms of the other seven are polled equally often."""
     transforms = [{"name": f"in-{region}", "count": 25, "region": region} for region in REGIONS]
     with Simulator({"transforms": transforms}) as simulator:
         ids = simulator.world.transform_ids()
@@ -33,15 +33,15 @@ def test_a_hanging_region_takes_no_turn_from_the_other_seven():
             before = polls(simulator)
             wait_for(lambda: min((polls(simulator) - before)[one] for one in ids[25:]) >= 4, timeout=60)
             since = polls(simulator) - before
-            # At the same rate, too: none of them has had many more turns than another.
+            # Their rates are equal: no transform has many more polls than another.
             assert max(since[one] for one in ids[25:]) <= 6
             assert not any(since[one] for one in ids[:25])
             assert not exporter.errors()
 
 
 @pytest.mark.slow
-def test_two_hundred_hanging_regions_take_few_threads_and_no_turn_from_a_healthy_one():
-    """While every poll of 200 regions hangs, the process has few threads, and the healthy region is polled on."""
+def test_two_hundred_hanging_regions_use_few_threads_and_do_not_delay_a_healthy_one():
+    """While every poll of 200 regions hangs, the process has few threads, and polls of the healthy region continue."""
     hanging = [f"{area}-{number}" for area in ("us-east", "us-west") for number in range(100)]
     transforms = [{"name": f"in-{region}", "count": 4, "region": region} for region in (*hanging, REGION)]
     with Simulator({"transforms": transforms}) as simulator:
@@ -71,7 +71,7 @@ def test_polls_are_spread_over_the_interval():
             wait_for(lambda: simulator.requests.count("GetMLTaskRuns") >= 80)
 
             def off():
-                """Return by how many seconds each is off its offset; None for those that are being polled."""
+                """Return the distance of each transform from its offset in seconds; None during a poll."""
                 monitored = exporter.service._poller.monitored
                 dues = [(one.next_poll, one.offset * 2) for one in monitored]
                 return [due and (due - offset + TOLERANCE) % 2 for due, offset in dues]
@@ -82,7 +82,7 @@ def test_polls_are_spread_over_the_interval():
 
 @pytest.mark.slow
 def test_a_cycle_longer_than_the_interval_is_an_overrun_and_no_poll_runs_twice():
-    """Slow answers make overruns, and no transform is ever polled twice at a time."""
+    """Slow answers cause overruns, and two polls of one transform never run at the same time."""
     with Simulator({"transforms": [{"name": "many", "count": 4}]}) as simulator:
         simulator.faults.set({"kind": "delay", "seconds": 0.5})
         with running(simulator, transforms=simulator.world.transform_ids(), transform_details=False) as exporter:

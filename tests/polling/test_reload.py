@@ -1,4 +1,4 @@
-"""Reloads during polls: series that a change does not concern go on without a gap."""
+"""A reload during polls leaves no gap in the series that it does not change."""
 
 import gc
 import itertools
@@ -17,7 +17,7 @@ RELOADED = "glue_ml_exporter_config_last_reload_successful"
 
 
 class Watcher:
-    """Scrapes all the time and keeps each value of the counter of finished runs."""
+    """Scrapes continuously, and keeps each value of the counter of finished runs."""
 
     def __init__(self, exporter):
         self._exporter = exporter
@@ -39,7 +39,7 @@ class Watcher:
 
     @property
     def seamless(self):
-        """Whether the counter was there in every scrape and never went down."""
+        """Whether every scrape had the counter and it never decreased."""
         return None not in self.values and self.values == sorted(self.values)
 
 
@@ -49,8 +49,8 @@ def finish(simulator, exporter, total, **fields):
 
 
 @pytest.mark.slow
-def test_interval_rate_and_labels_take_effect_without_a_gap(simulator):
-    """A reload that changes pace and labels leaves every series in every scrape, and the counter goes on."""
+def test_a_new_interval_rate_and_labels_take_effect_without_a_gap(simulator):
+    """After a reload with other intervals and labels every scrape has every series, and the counter continues."""
     with running(simulator, transforms=["tfm-a"], polling={"interval": "10s"}) as exporter:
         exporter.wait_until_up("tfm-a")
         with Watcher(exporter) as watcher:
@@ -66,8 +66,8 @@ def test_interval_rate_and_labels_take_effect_without_a_gap(simulator):
         assert not exporter.errors()
 
 
-def test_changed_buckets_restart_that_histogram_alone(simulator):
-    """With other buckets the histogram counts from 0 in the new bounds, and other counters go on."""
+def test_changed_buckets_restart_only_that_histogram(simulator):
+    """With other buckets the histogram counts from 0 in the new bounds, and other counters continue."""
     with running(simulator, transforms=["tfm-a"]) as exporter:
         exporter.wait_until_up("tfm-a")
         finish(simulator, exporter, 1)
@@ -83,7 +83,7 @@ def test_changed_buckets_restart_that_histogram_alone(simulator):
 
 
 def test_changed_credentials_are_used_at_once_and_without_a_gap(simulator, environment, tmp_path):
-    """After a reload that moves an account from a profile to a role, calls carry the new key, and the series go on."""
+    """After a reload that moves an account from a profile to a role, calls use the new key, and the series continue."""
     write_credentials(tmp_path / "credentials", one="AKIAONE")
     role = f"arn:aws:iam::{ONE}:role/watcher"
     transforms = [{"id": "tfm-one", "account": "one"}]
@@ -122,7 +122,7 @@ def test_former_clients_are_freed_by_the_reload_itself(simulator):
 
 
 def test_the_transforms_of_a_removed_account_lose_their_series(simulator):
-    """Transforms of an account that is no longer configured lose their series; the others are polled on."""
+    """Transforms of an account that is no longer configured lose their series; polls of the others continue."""
     accounts = [{"name": "one", "profile": "one"}, {"name": "two", "profile": "two"}]
     transforms = [{"id": "tfm-one", "account": "one"}, {"id": "tfm-two", "account": "two"}]
     with running(simulator, accounts=accounts, transforms=transforms) as exporter:
@@ -132,8 +132,8 @@ def test_the_transforms_of_a_removed_account_lose_their_series(simulator):
         keeps_polling(exporter, "tfm-one")
 
 
-def test_a_bad_configuration_changes_nothing_and_says_why(simulator):
-    """A reload that fails gives its reason, sets the metric to 0 and leaves targets, pace and series as they were."""
+def test_a_bad_configuration_changes_nothing_and_gives_the_reason(simulator):
+    """A reload that fails gives its reason, sets the metric to 0 and leaves targets, intervals and series unchanged."""
     with running(simulator, transforms=["tfm-a"]) as exporter:
         exporter.wait_until_up("tfm-a")
         before = exporter.service.effective_config()

@@ -1,4 +1,4 @@
-"""How jobs get their threads, round by round."""
+"""The scheduler starts jobs on threads, in rounds."""
 
 import threading
 from collections import defaultdict
@@ -25,7 +25,7 @@ class Work:
         self._lock = threading.Lock()
 
     def __call__(self, name):
-        """Do one turn; whether it went well."""
+        """Do one turn; return whether it succeeded."""
         with self._lock:
             self.turns[name] += 1
             self.threads.add(threading.get_ident())
@@ -34,7 +34,7 @@ class Work:
 
 
 class Rounds:
-    """A scheduler with a fake clock, whose rounds the test makes instead of its loop."""
+    """A scheduler with a fake clock. The test makes its rounds, and its own loop does not run."""
 
     def __init__(self, *, threads_per_lane=8):
         self.now = 1000.0
@@ -48,7 +48,7 @@ class Rounds:
         )
 
     def add(self, work, *names, lane=None):
-        """Add a job for each name, each in a lane of its own if no lane is given."""
+        """Add a job for each name. Without a lane, each job has its own lane."""
         for name in names:
             self.scheduler.add(Job(partial(work, name), name if lane is None else lane, 0.5))
 
@@ -63,7 +63,7 @@ class Rounds:
 
 @pytest.fixture
 def work():
-    """Yield the work of all jobs, and open its gate in the end so that no thread is left."""
+    """Yield the work of all jobs, and open its gate at the end so that every thread ends."""
     one = Work()
     yield one
     one.gate.set()
@@ -159,7 +159,7 @@ def test_many_lanes_share_the_threads_of_the_process(concurrency, lanes, threads
 
 @pytest.mark.parametrize(("seconds", "overrun"), [(59, False), (61, True)])
 def test_a_turn_that_ends_more_than_an_interval_late_is_an_overrun(seconds, overrun):
-    """The delay of a cycle is that of its slowest turn, and an overrun if it is longer than the interval."""
+    """The slowest turn of a cycle gives its delay. A delay above the interval is an overrun."""
     rounds = Rounds()
 
     def slow():
@@ -175,7 +175,7 @@ def test_a_turn_that_ends_more_than_an_interval_late_is_an_overrun(seconds, over
 
 
 def test_a_turn_that_has_not_ended_counts_for_the_delay_of_its_cycle(work):
-    """While a job hangs, its delay so far counts in each cycle; once it has ended, it counts no more."""
+    """While a job hangs, its delay so far counts in each cycle; after its end it no longer counts."""
     work.gate.clear()
     rounds = Rounds()
     rounds.add(work, "hanging")
@@ -208,7 +208,7 @@ def test_the_wait_of_an_idle_job_is_no_delay():
     assert job.turns == 1
 
 
-def test_a_defect_in_a_job_costs_one_turn_and_no_thread(work, caplog):
+def test_after_a_defect_a_job_runs_again_and_the_thread_continues(work, caplog):
     """An exception in a job is logged, the job counts as failed and has its next turn, and other jobs run."""
     rounds = Rounds()
     broken = Job(lambda: 1 / 0, "lane", 0.5)

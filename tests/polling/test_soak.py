@@ -77,7 +77,7 @@ def world():
 
 @dataclass
 class Traffic:
-    """Runs that begin and end at random, and how many have ended."""
+    """Starts and ends runs at random times, and counts the ended runs."""
 
     simulator: Simulator
     dice: random.Random
@@ -99,7 +99,7 @@ class Traffic:
 
 @dataclass
 class Footprint:
-    """What the process takes, sample by sample."""
+    """The resources that the process uses, in samples."""
 
     process: psutil.Process
     memory: list[float] = field(default_factory=list)
@@ -171,16 +171,16 @@ def test_under_faults_and_reloads_counts_are_right_and_nothing_grows(tmp_path, s
             assert process.wait(timeout=60) == 0
     print(footprint.text(), dict(simulator.requests.counts()), sum(traffic.finished.values()))
     assert sum(traffic.finished.values()) > SECONDS / 4
-    # Faults open and close connections, so the peaks are random; a leak raises the median.
+    # Faults open and close connections, so the peaks are random. A leak raises the median.
     for values in (footprint.threads, footprint.files):
         assert median(third(values, 2)) <= median(third(values, 1)) + 15, footprint.text()
     growth = max(third(footprint.memory, 2)) - max(third(footprint.memory, 1))
-    # In the first minutes new series still appear.
+    # New series still appear in the first minutes.
     assert growth < (10 if SECONDS < 300 else 4), footprint.text()
 
 
 def wait_for_requests(simulator, count):
-    """Wait until the simulator has had `count` further requests."""
+    """Wait until the simulator has received `count` more requests."""
     before = simulator.requests.count()
     wait_for(lambda: simulator.requests.count() >= before + count)
 

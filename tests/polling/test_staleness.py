@@ -1,4 +1,4 @@
-"""The series of a transform whose polls fail or hang."""
+"""The gauges of a transform whose polls fail or hang are removed after `stale_after`."""
 
 import time
 
@@ -24,7 +24,7 @@ def shown(exporter, names):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["throttle", "hang"])
-def test_gauges_go_when_they_are_too_old_and_come_back(simulator, kind):
+def test_old_gauges_are_removed_and_return_with_the_next_good_poll(simulator, kind):
     """After stale_after the gauges are removed and up is 0, but counters stay, even while a call hangs."""
     with running(simulator, transforms=["tfm-a", "tfm-b"], polling=POLLING) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")

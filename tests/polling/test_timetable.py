@@ -1,4 +1,4 @@
-"""When jobs are due, with a fake clock."""
+"""Due times of jobs, with a fake clock."""
 
 from collections import Counter
 from itertools import pairwise
@@ -12,7 +12,7 @@ INTERVAL = 60.0
 
 
 class Clockwork:
-    """A timetable with a fake clock, and the times of all turns by job. A turn takes `takes` seconds."""
+    """A timetable with a fake clock, and the times of all turns, by job. Each turn takes `takes` seconds."""
 
     def __init__(self, offsets, *, idle_interval=None, now=1000.0):
         self.timetable = Timetable(INTERVAL, idle_interval)
@@ -61,12 +61,12 @@ def test_offsets_are_spread_evenly_over_the_interval(pattern):
 
 
 def test_an_offset_depends_on_the_id_alone():
-    """The offset of a transform is the same in every process, whatever else is monitored."""
+    """The offset of a transform is the same in every process and does not depend on other transforms."""
     assert offset_of("tfm-0123456789abcdef0123456789abcdef01234567") == pytest.approx(0.669803, abs=1e-6)
 
 
 def test_a_job_that_a_slow_turn_has_delayed_is_due_at_its_offset_again():
-    """A turn that takes 1.5 intervals is followed by one at once, and that by one at the job's offset."""
+    """After a turn of 1.5 intervals the next one starts at once, and the one after that at the job's offset."""
     clock = Clockwork([0.25])
     [job] = clock.jobs
     clock.run(1050)
@@ -102,7 +102,7 @@ def test_a_job_that_always_takes_longer_than_the_interval_never_waits():
 
 
 def test_an_idle_job_is_due_once_per_idle_interval():
-    """An idle job is due at its offset in the longer interval, and in the shorter one once it is not idle any more."""
+    """An idle job is due at its offset in the longer interval; after its idle time, in the shorter one."""
     clock = Clockwork([0.25], idle_interval=600)
     [job] = clock.jobs
     job.idle = True
@@ -115,7 +115,7 @@ def test_an_idle_job_is_due_once_per_idle_interval():
     assert clock.turns[job][4:] == pytest.approx([3150, 3195, 3255])
 
 
-def test_a_shorter_interval_brings_planned_turns_forward():
+def test_a_shorter_interval_moves_planned_turns_forward():
     """When the interval gets shorter, a waiting job is due at its offset in the new one instead."""
     clock = Clockwork([0.5])
     [job] = clock.jobs

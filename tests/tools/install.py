@@ -1,13 +1,13 @@
-"""Install what the tests need beyond Python into `.tools/`, which git ignores.
+"""Install the programs that the tests need into `.tools/`, which git ignores.
 
-    python tests/tools/install.py [NAME ...]        (without names: everything that tests use)
+    python tests/tools/install.py [NAME ...]        (without names: all of them)
 
-Debian programs are downloaded with apt and unpacked, never installed: no root is needed and the machine's own apt
-is not touched. For that, apt works in a folder of its own, with the mirror that the machine already uses and
-Debian's keyring; its signature and hash checks stay on. What is there already is left alone.
+Debian programs are downloaded with apt and unpacked, but not installed. This needs no root, and does not change the
+machine's own apt: apt runs in a separate folder, with the mirror that the machine already uses and with Debian's
+keyring. It still checks signatures and hashes. Programs that are there already are not installed again.
 
-What cannot be had is named on stderr in one line. That fails the command only where the environment says CI=true:
-there the tests that need it must run; elsewhere they are skipped.
+A program that cannot be installed is named on stderr in one line. The command fails for this only if CI=true is in
+the environment. There every test must run; elsewhere the tests that need the program are skipped.
 """
 
 import os
@@ -26,16 +26,16 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DEADLINE_SECONDS = 600
 ALERTMANAGERS_TEMPLATES = {"usr/bin/prometheus-alertmanager": "/usr/share/prometheus/alertmanager"}
 DATA_FD = 9
-"""The file descriptor of a relocated program's data: the highest that every shell can open by its number."""
+"""The file descriptor for the data of a relocated program. It is the highest number that every shell can open."""
 
 
 class UnavailableError(Exception):
-    """A tool cannot be had on this machine; the message says why, in one line."""
+    """A tool cannot be installed on this machine. The message gives the reason in one line."""
 
 
 @dataclass(frozen=True)
 class DebianTool:
-    """Packages of one Debian suite, and the program whose version proves that they are what the tests expect."""
+    """Packages of one Debian suite, and a program in them with the version that the tests expect."""
 
     suite: str
     packages: tuple[str, ...]
@@ -43,10 +43,10 @@ class DebianTool:
     version_flag: str
     version: str
     relocated: Mapping[str, str] = field(default_factory=dict)
-    """Programs that read their data at a path fixed when they were built: that path, by the program."""
+    """The compiled-in data path of each program that has one, by program."""
 
     def install(self, folder: Path) -> None:
-        """Download and unpack into `folder`, all or nothing; UnavailableError if that cannot be."""
+        """Download and unpack into `folder`. On failure, leave nothing and raise UnavailableError."""
         recipe = folder / ".recipe"
         if recipe.is_file() and recipe.read_text() == repr(self):
             return
@@ -63,7 +63,7 @@ class DebianTool:
             unpacked.rename(folder)
 
     def check(self, unpacked: Path) -> None:
-        """Start the program once: another suite's build may want libraries that this machine has not."""
+        """Start the program once, because a build of another suite may need libraries that this machine lacks."""
         libraries = {file.parent for file in unpacked.glob("usr/lib/*-linux-gnu/**/lib*.so*")}
         environ = {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
         answer = run(unpacked / self.program, self.version_flag, environ=environ)
@@ -73,13 +73,13 @@ class DebianTool:
 
 @dataclass(frozen=True)
 class LockedTool:
-    """Python packages in an environment of their own, made by a script beside this file from a lock beside it."""
+    """Python packages in a separate environment. A script installs them from a lock file; both are in this folder."""
 
     script: str
     lock: str
 
     def install(self, folder: Path) -> None:
-        """Run the script, which fills `folder`, unless this lock did so before; UnavailableError if it fails."""
+        """Run the script that fills `folder`, unless this lock has filled it; UnavailableError if the script fails."""
         recipe = folder / ".recipe"
         wanted = (HERE / self.lock).read_text()
         if not recipe.is_file() or recipe.read_text() != wanted:
@@ -134,7 +134,7 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
     ),
     "chromium": DebianTool(
         suite="bookworm",
-        # Without a desktop's half: the browser that never had a window, what it links to, and one font.
+        # The browser without a window system, the libraries that it links to, and one font.
         packages=(
             *("chromium-headless-shell", "chromium-common", "fonts-dejavu-core", "fontconfig-config", "zlib1g"),
             *("libasound2", "libasyncns0", "libatk1.0-0", "libatspi2.0-0", "libblkid1", "libbrotli1", "libbsd0"),
@@ -184,16 +184,16 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
 
 
 def relocate(unpacked: Path, program: str, data: str) -> None:
-    """Make a program that looks for its files in the folder `data` of the machine look in that of the package.
+    """Make a program read its files from the folder `data` of the package instead of that of the machine.
 
-    A path in a compiled program can be replaced only by one of the same length. So that it leads anywhere, it names an
-    open file: what stands where the program stood opens the folder, and becomes the program.
+    A path in a compiled program can be replaced only by one of the same length, so the new path names an open file. A
+    shell script takes the place of the program: it opens the folder under this number and executes the program.
     """
     path = unpacked / program
     moved = path.with_name(f"{path.name}.unwrapped")
     content, elsewhere = path.read_bytes(), f"/proc/self/fd/{DATA_FD}".ljust(len(data), "/")
     if data.encode() not in content or len(elsewhere) != len(data):
-        raise UnavailableError(f"{path.name} does not look for its files in {data}")
+        raise UnavailableError(f"{path.name} does not read its files from {data}")
     moved.write_bytes(content.replace(data.encode(), elsewhere.encode()))
     up = "/".join([".."] * (len(Path(program).parts) - 1))
     path.write_text(
@@ -208,15 +208,15 @@ exec "$here/{moved.name}" "$@"
 
 
 def download(suite: str, packages: tuple[str, ...], folder: Path) -> list[Path]:
-    """Download the packages' .deb files of a Debian suite into `folder` and give their paths."""
+    """Download the .deb files of packages of a Debian suite into `folder`, and return their paths."""
     settings = folder / "apt.conf"
     for needed in ("state/lists/partial", "cache/archives/partial"):
         (folder / needed).mkdir(parents=True)
     (folder / "sources.list").write_text(
         f"deb [target=Packages lang=none signed-by={KEYRING}] {debian_mirror()} {suite} main\n"
     )
-    # Check-Valid-Until: a mirror that is a frozen snapshot serves testing's Release file past its
-    # seven days; its signature and all hashes are checked all the same.
+    # Check-Valid-Until: a mirror that is a frozen snapshot serves the Release file of testing after its
+    # seven days of validity. Apt still checks its signature and all hashes.
     settings.write_text(f"""
         Dir::State "{folder}/state";
         Dir::State::status "/dev/null";
@@ -250,7 +250,7 @@ def debian_mirror() -> str:
 
 
 def run(*command: str | Path, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
-    """Run a command and give what it printed; UnavailableError with its last line if it fails."""
+    """Run a command and return its output; UnavailableError with the last line of its errors if it fails."""
     try:
         done = subprocess.run(
             command,
@@ -272,15 +272,15 @@ def run(*command: str | Path, cwd: Path | None = None, environ: Mapping[str, str
 
 
 def main(names: list[str]) -> int:
-    """Install the named tools and give the exit status."""
+    """Install the named tools; return the exit code."""
     missing = 0
     for name in names or EVERY_TEST_TOOL:
         try:
             KNOWN[name].install(TOOLS / name)
         except KeyError:
-            raise SystemExit(f"no tool {name!r}; there are: {', '.join(KNOWN)}") from None
+            raise SystemExit(f"no tool {name!r}; expected one of {', '.join(KNOWN)}") from None
         except UnavailableError as error:
-            print(f"tools: {name} cannot be had here: {error}", file=sys.stderr)
+            print(f"tools: {name} cannot be installed: {error}", file=sys.stderr)
             missing += 1
     return 1 if missing and os.environ.get("CI") == "true" else 0
 

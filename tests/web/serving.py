@@ -15,7 +15,7 @@ from exporter.web.server import WebServer
 from tests.support import wait_for
 
 DEADLINE = 60.0
-"""Seconds after which a test gives up. It is generous, so that a busy machine fails no test."""
+"""The deadline of a test in seconds. It is generous, so that no test fails on a busy machine."""
 
 
 class Clock:
@@ -49,7 +49,7 @@ class Page(NamedTuple):
 
 @dataclass
 class FakeBackend:
-    """Gives the answers of its fields and records what it was asked.
+    """Answers with the values of its fields, and records the requests.
 
     `hold` makes `prepare_scrape` wait until the test sets it.
     """

@@ -94,7 +94,7 @@ def test_a_changed_hash_is_checked_again() -> None:
 
 
 def test_a_password_counts_up_to_72_bytes() -> None:
-    """A longer password is cut there, as the tools that make the hashes cut it."""
+    """A longer password is truncated to 72 bytes, as in the tools that make the hashes."""
 
     async def use(auth: BasicAuth, _: Comparison) -> None:
         users = {"alice": bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()}
@@ -173,7 +173,7 @@ def test_no_password_is_kept_in_memory() -> None:
 
 
 def test_a_password_is_asked_for_but_not_by_probes(tmp_path: Path) -> None:
-    """Every path but the health endpoints needs a user, those that do not exist too."""
+    """Every path except the health endpoints needs a user, including paths that do not exist."""
     web = WebConfig(write(tmp_path, f"basic_auth_users: {{alice: {HASH}}}"))
     with serving(web_config=web) as served:
         for path in ("/metrics", "/", "/config", "/-/reload", "/x"):

@@ -19,7 +19,7 @@ def ca() -> trustme.CA:
 
 @pytest.fixture
 def folder(tmp_path: Path, ca: trustme.CA) -> Path:
-    """A folder with cert.pem, key.pem, ca.pem, and what can be wrong with such files."""
+    """A folder with cert.pem, key.pem and ca.pem, and with invalid files of each kind."""
     issue(ca, tmp_path)
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     ca.issue_cert("other").private_key_pem.write_to_path(tmp_path / "other-key.pem")
@@ -44,7 +44,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def problems(folder: Path, text: str) -> list[str]:
-    """The lines that a file with this text is refused with, without its name."""
+    """Return the lines of the error for a file with this text, without the name of the file."""
     path = write(folder, text)
     with pytest.raises(ConfigError) as caught:
         WebConfig(path)
@@ -52,7 +52,7 @@ def problems(folder: Path, text: str) -> list[str]:
 
 
 def test_an_empty_file_sets_nothing(folder: Path) -> None:
-    """Without settings there is no TLS, no password, no limit."""
+    """Without settings there is no TLS, no password and no rate limit."""
     settings = WebConfig(write(folder, "")).current
     assert settings.tls is None
     assert not settings.users
@@ -108,7 +108,7 @@ rate_limit:
 
 
 def test_defaults_of_tls(folder: Path) -> None:
-    """TLS 1.2 and 1.3, no client certificates, the server's order of ciphers."""
+    """The defaults are TLS 1.2 and 1.3, no client certificates, and the server's order of ciphers."""
     tls = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}")).current.tls
     assert tls is not None
     assert tls.context.verify_mode == ssl.CERT_NONE
@@ -313,7 +313,7 @@ def test_an_invalid_change_keeps_the_old_settings(folder: Path, caplog: pytest.L
 
 
 def test_a_removed_file_keeps_the_old_settings(folder: Path) -> None:
-    """A removed file does not open the server."""
+    """After the file is removed, the server still requires the password."""
     path = write(folder, f"basic_auth_users: {{alice: {HASH}}}")
     loads: list[bool] = []
     web = WebConfig(path, loads.append)

@@ -73,7 +73,7 @@ def test_connections_are_kept_alive(running: Served) -> None:
     ],
 )
 def test_malformed_and_oversized_requests_are_refused(running: Served, request_: bytes, status: int) -> None:
-    """They get an error with security headers, and the connection is closed."""
+    """A malformed or oversized request gets an error with security headers, and the connection is closed."""
     answer = running.send(request_)
     assert status_of(answer) == status
     assert b"x-content-type-options: nosniff" in answer
@@ -236,7 +236,7 @@ def test_max_requests_0_sets_no_limit() -> None:
         assert served.ask().status == 200
 
 
-def test_a_reader_that_does_not_read_counts_at_first() -> None:
+def test_a_stalled_reader_counts_at_first() -> None:
     """A request counts for --web.max-requests while its answer is younger than `patience`."""
     limits = Limits(patience=3600)
     with serving(FakeBackend(LARGE), max_requests=1, limits=limits) as served, served.connect() as reader:
@@ -245,7 +245,7 @@ def test_a_reader_that_does_not_read_counts_at_first() -> None:
         assert served.ask().status == 503
 
 
-def test_a_reader_that_does_not_read_stops_counting() -> None:
+def test_a_stalled_reader_stops_counting() -> None:
     """After `patience` a stalled reader no longer counts, so that it cannot lock the scraper out."""
     with serving(FakeBackend(LARGE), max_requests=1) as served, served.connect() as reader:
         reader.sendall(GET)
@@ -268,7 +268,7 @@ def test_the_number_of_connections_is_limited() -> None:
 
 
 async def turns(number: int) -> None:
-    """Let the event loop run `number` turns."""
+    """Let the event loop run `number` iterations."""
     for _ in range(number):
         await asyncio.sleep(0)
 
@@ -360,7 +360,7 @@ def test_a_scrape_in_flight_is_finished_before_the_end() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_delays_the_end() -> None:
+def test_hung_work_and_stalled_readers_do_not_delay_the_end() -> None:
     """On stop, the server ends while work still hangs and a reader still does not read. It waits 3 seconds for them."""
     backend = FakeBackend(LARGE)
     with serving(backend) as served, served.connect() as reader:

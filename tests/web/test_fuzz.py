@@ -84,7 +84,7 @@ def test_any_bytes_are_refused_or_disconnected(opened: Served, request: bytes) -
 
 
 def test_the_server_still_answers(opened: Served, closed: Served) -> None:
-    """After all of these requests both servers answer as before."""
+    """After all these requests both servers still answer."""
     assert opened.ask().status == 200
     assert closed.ask().status == 401
     assert closed.ask("/-/healthy").status == 200

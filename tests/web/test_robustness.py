@@ -1,4 +1,4 @@
-"""Misbehaving clients of every kind, while an honest client scrapes and gets a 200 every time."""
+"""While clients misbehave in many ways, an honest client scrapes and gets a 200 every time."""
 
 import asyncio
 import http.client

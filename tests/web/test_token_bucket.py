@@ -4,7 +4,7 @@ from exporter.web.token_bucket import TokenBucket
 
 
 def test_a_token_bucket_fills_with_time() -> None:
-    """It admits a burst at once, then one request per interval, and after a pause never more than the burst."""
+    """The bucket admits a burst at once, then one request per interval, and after a pause never more than the burst."""
     now = [0.0]
     bucket = TokenBucket(10.0, 2, lambda: now[0])
     assert [bucket.take() for _ in range(3)] == [0, 0, 10.0]
