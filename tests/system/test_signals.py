@@ -1,9 +1,12 @@
 """SIGTERM and SIGINT: the exporter ends without waiting for AWS, and its state is on disk."""
 
 import signal
+import threading
 
 import pytest
 
+from exporter.web.limits import Limits
+from tests.running import running
 from tests.system.staging import FINISHED, Exporter, configuration, wait_for
 
 pytestmark = pytest.mark.slow
@@ -11,13 +14,37 @@ pytestmark = pytest.mark.slow
 STOPS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
+LONGEST_STOP = 5
+"""The documented limit in seconds from a signal to the end of the process."""
+
+EVENT_LOOP_TICK = 0.1
+"""Seconds. The main loop of uvicorn sees within one tick that it has to stop."""
+
 SCENARIO = {"transforms": [{"name": "a", "id": "tfm-a"}]}
 
 
 def stop(exporter, number):
-    """Send the signal and give the exit code; the calls of these tests hang for much longer than this waits."""
+    """Send the signal and return the exit code. The calls of these tests hang for much longer than the timeout."""
     exporter.send(number)
     return exporter.wait(timeout=60)
+
+
+def test_all_waits_of_a_stop_add_up_to_less_than_the_documented_limit():
+    """A stop waits one tick for the event loop and `Limits.stop` for scrapes in flight; one second is left for work."""
+    assert EVENT_LOOP_TICK + Limits().stop <= LONGEST_STOP - 1
+
+
+def test_a_stop_waits_for_no_call_and_no_thread(simulator, tmp_path):
+    """While a call hangs, `Service.stop` returns, and the interpreter joins no thread of the exporter at its exit."""
+    before = set(threading.enumerate())
+    hang = simulator.faults.set({"kind": "hang"})
+    polling = {"request_timeout": "10m", "stale_after": "20m"}
+    with running(simulator, transforms=["tfm-a"], polling=polling, state={"path": tmp_path / "state.db"}) as exporter:
+        wait_for(lambda: simulator.faults.hits()[hang], describe="a call hangs")
+        exporter.service.stop()
+        left = set(threading.enumerate()) - before
+        assert any(one.name.startswith("poll") for one in left), left
+        assert all(one.daemon for one in left), left
 
 
 @STOPS
