@@ -154,15 +154,10 @@ def write_credentials(path: Path, **profiles: str) -> None:
 
 
 def pause(seconds: float) -> None:
-    """Let time pass, in tests that measure a rate or leave random times between events."""
+    """Wait for so many seconds."""
     threading.Event().wait(seconds)
 
 
 def gaps(times: list[float]) -> list[float]:
     """Return the differences between consecutive times."""
     return [later - sooner for sooner, later in pairwise(times)]
-
-
-def longest_gap(times: list[float]) -> float:
-    """Return the longest time between two that follow each other."""
-    return max(gaps(times))
