@@ -1,4 +1,5 @@
-# The image of glue-ml-exporter, for linux/amd64 and linux/arm64 (docs/install.md; docs/release.md renews the digest).
+# The image of glue-ml-exporter for linux/amd64 and linux/arm64 (docs/install.md). docs/release.md explains how to renew
+# the digest.
 #
 #   make image
 
@@ -8,7 +9,7 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
 WORKDIR /src
 
-# The result has no pip: the one of the builder's environment fills it.
+# The environment in the image has no pip. The pip of /builder installs the packages into it.
 COPY locks/build.txt locks/runtime.txt locks/
 RUN python -m venv /builder \
     && /builder/bin/python -m pip install --require-hashes --only-binary :all: -r locks/build.txt \
@@ -21,8 +22,8 @@ COPY exporter exporter
 RUN /builder/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /builder/bin/python -m pip --python /opt/glue-ml-exporter/bin/python install --no-index --no-deps dist/*.whl
 
-# botocore describes 400 services; the exporter speaks with Glue, and for its credentials with STS and IAM Identity
-# Center. Bytecode is made here, independent of file times, as nothing can be written later.
+# Botocore has data for 400 services. The exporter calls only Glue and, for its credentials, STS and IAM Identity
+# Center. Bytecode is compiled here, because the root is read-only at run time, and does not depend on file times.
 RUN find /opt/glue-ml-exporter/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
         ! -name glue ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} + \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/glue-ml-exporter/lib
@@ -42,7 +43,7 @@ LABEL org.opencontainers.image.title="glue-ml-exporter" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 
-# Who breaks in finds no pip.
+# An attacker cannot use pip, because it is removed.
 RUN rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" \
         "$(python -c 'import pip; print(pip.__path__[0])')"* /usr/local/bin/pip* \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/glue-ml-exporter

@@ -60,7 +60,7 @@ class Alert:
     held_for: str = ""
     """How long the expression must hold before the alert fires. Empty: it fires at the first evaluation."""
     kept_for: str = ""
-    """How long the alert keeps firing after the expression stops to hold. Empty: it resolves at once."""
+    """How long the alert keeps firing after the expression no longer holds. Empty: it resolves at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def run(*, quick: bool) -> Iterator[Row]:
     """Yield rows for p50 and p99 against stock, and against rest."""
     transforms, total, duration = (10, 20_000, 1.0) if quick else (300, 1_000_000, 20.0)
     with served(serve_glue, total) as glue:
-        load = partial(scan_for_ever, glue.port, total)
+        load = partial(scan_forever, glue.port, total)
         ours = _latencies(serve_ours, transforms, load, duration)
         stock = _latencies(serve_stock, transforms, load, duration)
         rest = _latencies(serve_ours, transforms, None, duration / 2)
@@ -52,7 +52,7 @@ def _latencies(
     return latencies
 
 
-def scan_for_ever(port: int, total: int) -> None:
+def scan_forever(port: int, total: int) -> None:
     """Read the history, forget it, read it again."""
     glue = our_client(port)
     while True:

@@ -1,4 +1,4 @@
-"""CPU time of a polling cycle without news, in whole exporters with 100, 1,000 and 10,000 transforms."""
+"""CPU time of a polling cycle without changes, in whole exporters with 100, 1,000 and 10,000 transforms."""
 
 import tempfile
 import time
@@ -20,11 +20,11 @@ from bench.tables import Row, at_most, megabytes, seconds
 
 TITLE = "Fleet: a cycle of idle transforms against bare signed boto3 calls"
 NOTE = (
-    "CPU time of whole exporters, which run at the same time, per poll, over cycles of 60 s without any news.\n"
+    "CPU time per poll of whole exporters, which run at the same time, over cycles of 60 s without changes.\n"
     "50 transforms in each account and region, found by discovery, a role in each account, a state file, a scrape\n"
-    "every 15 s (OpenMetrics, gzip). A bare call is GetMLTaskRuns with the request of such a poll, sent meanwhile by\n"
-    "one client of stock boto3 in a process of its own: at the pace of the largest cycle, as a call after a rest is\n"
-    "dearer than one in a row, and in a row. A transform's details, a call every 10 minutes, are not in the cycles."
+    "every 15 s (OpenMetrics, gzip). A bare call is GetMLTaskRuns with the request of such a poll, sent by a client\n"
+    "of stock boto3 in its own process. It is measured at the pace of the largest cycle and in a row, because a call\n"
+    "after a pause costs more. The calls for the details of transforms, every 10 minutes, are not in the cycles."
 )
 COMPANIES = (Company(1, 2, 50), Company(5, 4, 50), Company(50, 4, 50))
 QUICK = (Company(1, 1, 5), Company(2, 2, 5))

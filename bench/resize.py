@@ -1,4 +1,4 @@
-"""Shards: how many transforms a resize moves, how even the shares are, and the CPU time of finding one's own."""
+"""Shards: the transforms that a resize moves, the sizes of the shards, and the CPU time to find those of one shard."""
 
 import time
 from collections import Counter
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from bench.tables import Row, at_most, seconds
 from exporter.model.shard import Shard
 
-TITLE = "Shards: what a resize moves"
-NOTE = "Transforms that have another shard after the resize, of all; CPU time of one shard that asks which are its own."
+TITLE = "Shards: the transforms that a resize moves"
+NOTE = "Share of the transforms that have another shard after the resize; CPU time of a shard to find its own."
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield rows for resizes, the largest share and the CPU time of finding one's own."""
+    """Yield rows for resizes, the largest share and the CPU time to find the transforms of one shard."""
     ids = [f"tfm-{number:040x}" for number in range(1_000 if quick else 10_000)]
     for before, after, target in ((1, 2, None), (4, 5, at_most(0.25)), (5, 4, at_most(0.25)), (9, 10, None)):
         old, new = owners(ids, before), owners(ids, after)
@@ -23,7 +23,9 @@ def run(*, quick: bool) -> Iterator[Row]:
     began = time.process_time()
     mine = sum(Shard(0, 50).owns(one) for one in ids)
     spent = time.process_time() - began
-    yield Row("which are mine, 50 shards", spent / len(ids) * 1e6, f"{seconds(spent)} for {mine}", None, "µs/transform")
+    yield Row(
+        "transforms of one of 50 shards", spent / len(ids) * 1e6, f"{seconds(spent)} for {mine}", None, "µs/transform"
+    )
 
 
 def owners(ids: list[str], count: int) -> dict[str, int]:

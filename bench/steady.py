@@ -10,7 +10,7 @@ from bench.transforms import CONFIG, new_transform
 
 TITLE = "Steady poll: paging everything with stock boto3 against ours"
 NOTE = (
-    "CPU time of one poll that brings nothing new; a run per second, so the overlap of 15 minutes holds 900 runs.\n"
+    "CPU time of one poll without changes. There is one run per second, so the overlap of 15 minutes has 900 runs.\n"
     "Beyond 10,000 runs, stock is extrapolated: it pages through everything, each page costs the same."
 )
 MEASURED = 10_000

@@ -1,8 +1,8 @@
-"""Write docs/licences.md: under which licence each locked run-time dependency is, by its own metadata.
+"""Write docs/licences.md, the licence of each locked run-time dependency according to its own metadata.
 
     python packaging/licences.py [--check]
 
-`--check` writes nothing and fails if the file is not what would be written.
+`--check` writes nothing, and fails if the file differs from the text that would be written.
 """
 
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/licences.md"
 HEAD = """# Licences
 
-The exporter is under Apache-2.0 (`LICENSE`). What it needs at run time, as locked in `locks/runtime.txt`:
+The exporter is under Apache-2.0 (`LICENSE`). These are its run-time dependencies, as locked in `locks/runtime.txt`:
 
 <!-- made by packaging/licences.py: make generate -->
 
@@ -24,7 +24,7 @@ The exporter is under Apache-2.0 (`LICENSE`). What it needs at run time, as lock
 
 
 def licence(package: str) -> str:
-    """Return the SPDX expression of an installed package, else what its older kinds of metadata say."""
+    """Return the SPDX expression of an installed package, or its licence from older fields of the metadata."""
     about = metadata(package)
     if expression := about.get("License-Expression"):
         return str(expression)
@@ -35,7 +35,7 @@ def licence(package: str) -> str:
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the text of the page."""
     lock = (ROOT / "locks/runtime.txt").read_text(encoding="utf-8")
     packages = re.findall(r"^([a-z0-9.-]+)==", lock, re.MULTILINE)
     return HEAD + "".join(f"| {package} | {licence(package)} |\n" for package in sorted(packages))

@@ -1,11 +1,11 @@
-"""The image's HEALTHCHECK: exit 0 if the exporter in this container answers /-/healthy, else 1 and why in one line.
+"""The HEALTHCHECK of the image: exit 0 if the exporter in this container is healthy, else print the reason and exit 1.
 
-It asks the first address of `GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS`, else port 10210, in the way that the file of
-`GLUE_ML_EXPORTER_WEB_CONFIG_FILE` sets up: so give these two as environment variables, not as flags. Where clients
-need a certificate, it is content with a server that takes connections.
+It requests /-/healthy at the first address of `GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS`, or at port 10210. It uses TLS if
+the file of `GLUE_ML_EXPORTER_WEB_CONFIG_FILE` does. Set these two as environment variables, because the check cannot
+see flags. If the server requires client certificates, the check only opens a connection.
 
-A program of its own, as it runs every half minute for ever: the command `glue-ml-exporter` takes ten times the
-processor time to start.
+This is a separate program because it runs every 30 seconds, and the command `glue-ml-exporter` needs more CPU time to
+start.
 """
 
 import os
@@ -19,10 +19,10 @@ TIMEOUT_SECONDS = 3
 
 
 def main() -> int:
-    """Ask, and give the exit status."""
+    """Run the check; return the exit code."""
     first = os.environ.get("GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS", "").partition(",")[0].strip() or ":10210"
     host, _, port = first.rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - it is told apart, not bound
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
     try:
         check(host, int(port), tls_settings(os.environ.get("GLUE_ML_EXPORTER_WEB_CONFIG_FILE", "")))
     except (OSError, ValueError) as error:
@@ -32,23 +32,23 @@ def main() -> int:
 
 
 def tls_settings(path: str) -> dict[str, Any] | None:
-    """Return what a web configuration file says about TLS; None if the server speaks plain HTTP."""
+    """Return the section `tls_server_config` of a web configuration file; None if the server uses plain HTTP."""
     if not path:
         return None
-    import yaml  # noqa: PLC0415 - most containers need none
+    import yaml  # noqa: PLC0415 - slow, and most containers have no such file
 
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib takes longer to import than this to run
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the import of pathlib is slow
         return (yaml.safe_load(file) or {}).get("tls_server_config")
 
 
 def check(host: str, port: int, tls: dict[str, Any] | None) -> None:
-    """Ask `/-/healthy`; OSError if that is not answered with 200."""
+    """Request `/-/healthy`; OSError if it does not answer with 200."""
     if tls is None:
         ask(f"http://{host}:{port}/-/healthy")
     elif str(tls.get("client_auth_type", "")).startswith("Require"):
         socket.create_connection((host.strip("[]"), port), TIMEOUT_SECONDS).close()
     else:
-        # The certificate is for other names than this one.
+        # The certificate does not have the name of this address.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -56,7 +56,7 @@ def check(host: str, port: int, tls: dict[str, Any] | None) -> None:
 
 
 def ask(url: str, context: ssl.SSLContext | None = None) -> None:
-    """Send one GET past any proxy; OSError if it is not answered with 2xx."""
+    """Send one GET without a proxy; OSError if the answer is not 2xx."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     opener.open(url, timeout=TIMEOUT_SECONDS).close()
 

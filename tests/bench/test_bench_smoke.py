@@ -20,7 +20,7 @@ TITLES = {
     "state": "State file: a million finished runs",
     "clients": "Clients: accounts with an assumed role",
     "page": "The status page: rendering against sending",
-    "resize": "Shards: what a resize moves",
+    "resize": "Shards: the transforms that a resize moves",
     "startup": "Start: commands that print a text",
 }
 
