@@ -1,4 +1,7 @@
-"""The values that the other packages exchange: one task run, a page of runs, one transform, one shard, errors."""
+"""The values that the other packages exchange: task runs, transforms, shards and exceptions.
+
+This package imports no other package of the exporter.
+"""
 
 from exporter.model.task_run import RunPage, TaskRun
 from exporter.model.transform import Details, Target

@@ -1,34 +1,40 @@
 """The exceptions of this program.
 
 ExporterError
-├── ConfigError (config.problems)         a configuration file cannot be used; lists every problem with its position
-├── UsageError (cli.parser)               the command line cannot be used
-├── ListenError (web.listeners)           an address cannot be listened on
-├── StateError                            the state file cannot be used or written
-└── GlueError                             a call to AWS failed; has the reason by which it is counted
-    └── Stopped (glue.rate_limit)         no failure: the exporter is stopping
+├── ConfigError (config.problems)         a configuration file is invalid; lists every problem with its position
+├── UsageError (cli.parser)               the command line is invalid
+├── ListenError (web.listeners)           the web server cannot listen on an address
+├── StateError                            the state file cannot be opened, read or written
+└── GlueError                             a call to AWS failed; ``reason`` is the label under which it is counted
+    └── Stopped (glue.rate_limit)         the exporter stops during a call; this is not counted as a failure
 
-The text of each is one line that says what is wrong, where, and what was expected.
+Each text says what is wrong, where, and what was expected. It is one line, except that a `ConfigError` has one line for
+each problem.
 """
 
 
 class ExporterError(Exception):
-    """The base of all exceptions that this program raises on purpose."""
+    """The base class. The command line shows the text of such an exception, without a traceback."""
 
 
 class StateError(ExporterError):
-    """The state file cannot be used, or could not be written."""
+    """The state file cannot be opened, read or written."""
 
 
 class GlueError(ExporterError):
-    """A call to AWS failed, and all retries that make sense are used up."""
+    """A call to AWS failed. If the error may be retried, the retries failed too."""
 
     def __init__(
         self, reason: str, message: str, *, advice: str = "", retryable: bool = False, operation: str = ""
     ) -> None:
-        """Take the ``reason`` label, the message of AWS, advice for the user, and whether a retry may succeed.
+        """Create the error of one call.
 
-        ``operation`` is the AWS operation that answered with an error, empty if there was no answer.
+        Args:
+            reason: the value of the label ``reason`` in the metrics of failures.
+            message: the message from AWS.
+            advice: an instruction for the user, for example the IAM action that is missing; empty if there is none.
+            retryable: whether the same call may succeed later.
+            operation: the AWS operation that answered with an error; empty if there was no answer.
         """
         super().__init__(message)
         self.reason = reason
@@ -37,7 +43,7 @@ class GlueError(ExporterError):
         self.operation = operation
 
     def without_cause(self) -> "GlueError":
-        """Return an equal error without cause and traceback, which can be kept without keeping their memory."""
+        """Return a copy without cause and traceback, so that a stored error does not keep their objects in memory."""
         return GlueError(self.reason, str(self), advice=self.advice, retryable=self.retryable, operation=self.operation)
 
     @property

@@ -1,9 +1,8 @@
-"""Which of several exporters watches a transform: each asks itself, and all come to the same answer.
+"""The shard that monitors a transform. Each exporter computes it alone, and all get the same result.
 
-Rendezvous hashing (Thaler and Ravishankar, 1998): of all shards the one with the highest weight for a transform owns
-it, and a weight depends on nothing but the shard and the transform. So one shard more takes its share from all the
-others, and nothing moves between those. The weights are as lasting as a file format: another hash would move every
-transform.
+Rendezvous hashing (Thaler and Ravishankar, 1998): the shard with the highest weight for a transform owns it. A weight
+depends only on the shard and the transform. So a new shard takes an equal part from each other shard, and no transform
+moves between the other shards. The weights must never change: another hash would move nearly every transform.
 """
 
 import re
@@ -15,7 +14,7 @@ MAX_SHARDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of ``count`` exporters that divide the transforms among themselves, counted from 0."""
+    """One of ``count`` exporters that divide the transforms among themselves; ``index`` starts at 0."""
 
     index: int = 0
     count: int = 1
@@ -25,7 +24,7 @@ class Shard:
             raise ValueError(f"there is no shard {self.index} of {self.count}")
 
     def owns(self, transform_id: str) -> bool:
-        """Whether this shard is the one of all that watches the transform."""
+        """Return whether this shard monitors the transform; exactly one shard does."""
         own = _weight(self.index, transform_id)
         return all(_weight(other, transform_id) < own for other in range(self.count) if other != self.index)
 
@@ -36,22 +35,25 @@ def _weight(index: int, transform_id: str) -> tuple[bytes, int]:
 
 
 def chosen_shard(index: int | None, count: int, hostname: str) -> Shard:
-    """Return the shard with this index, or with the one that the host's name ends in.
+    """Return the shard with this index, or with the index at the end of the host name if ``index`` is None.
 
-    Raises ValueError with a predicate if there is no such shard.
+    A single exporter is always shard 0. Raises ValueError if there is no such shard. Its text is a predicate, which the
+    caller shows after the name of the flag.
     """
     if index is None:
         index = 0 if count == 1 else ordinal(hostname)
     if index is None:
-        raise ValueError(f"is required, since the host is called {hostname!r} and not e.g. exporter-0")
+        raise ValueError(
+            f"is required, because the host name {hostname!r} does not end in an index, as exporter-0 does"
+        )
     if index >= count:
-        raise ValueError(f"{index} is not below --shard.count, {count}; the first is shard 0")
+        raise ValueError(f"{index} is not below --shard.count, which is {count}; the first shard has the index 0")
     return Shard(index, count)
 
 
 def ordinal(hostname: str) -> int | None:
-    """Return the number that ends the name of a pod of a StatefulSet, None if no such number ends the name."""
+    """Return the index at the end of a StatefulSet pod name, 3 for ``exporter-3.ns.svc``; None if there is none."""
     name = hostname.partition(".")[0]
     match = re.fullmatch("(.+)-([0-9]{1,4})", name)
-    # A host of EC2 ends in a part of its address, which would be taken for an index at random.
+    # The host name of an EC2 instance, for example ip-10-0-0-1, ends in a part of its address, which is not an index.
     return int(match[2]) if match and not re.fullmatch("ip(-[0-9]+){4}", name) else None

@@ -1,7 +1,8 @@
-"""One task run as Glue tells of it: what it is, whether it has ended, what of it can be believed.
+"""One task run as Glue shows it, whether it has ended, and which of its times are possible.
 
-Names follow the GetMLTaskRuns document: ``TaskRunId``, ``Properties.TaskType``, ``Status``, ``StartedOn``,
-``CompletedOn``, ``ExecutionTime``, ``ErrorString``, ``LogGroupName``.
+The fields hold these members of the answer of GetMLTaskRuns (AWS Glue API reference): ``TaskRunId``,
+``Properties.TaskType``, ``Status``, ``StartedOn``, ``CompletedOn``, ``ExecutionTime``, ``ErrorString``,
+``LogGroupName``.
 """
 
 import math
@@ -25,23 +26,23 @@ ACTIVE_STATUSES, FINAL_STATUSES = STATUSES[:3], STATUSES[3:]
 FAILURES = ("FAILED", "TIMEOUT")
 
 UNKNOWN = "UNKNOWN"
-"""Stands for a task type or a status that the answer leaves out."""
+"""The task type or status of a run if the answer has none."""
 
 MAX_CLOCK_SKEW = 900.0
-"""Seconds by which a time may lie ahead of our clock and still be believed.
+"""Seconds by which a time may lie ahead of the host's clock and still be used.
 
-AWS refuses requests signed by a clock further off than this, so a later time is no skew but nonsense.
+AWS refuses requests that were signed with a clock further off than this, so a later time is an error, not clock skew.
 """
 
-_END_OF_TIME = 1e11
-"""The year 5138, in UTC seconds; what lies beyond is no date, and would not fit into the state file."""
+_MAX_TIME = 1e11
+"""The year 5138, in UTC seconds. Glue has no run this late, and the state file has no room for a later time."""
 
 _ACTIVE = frozenset(ACTIVE_STATUSES)
 _FINAL = frozenset(FINAL_STATUSES)
 
 
 class TaskRun(NamedTuple):
-    """One run. Times are UTC seconds since 1970; whatever the answer left out is None."""
+    """One run. Times are UTC seconds since 1970. A value that the answer does not have is None."""
 
     run_id: str
     task_type: str
@@ -55,41 +56,42 @@ class TaskRun(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Whether the run has ended; a status that Glue adds later has ended once there is a CompletedOn."""
+        """Whether the run has ended. A run with an undocumented status has ended if it has a CompletedOn."""
         return self.status in _FINAL or (self.completed is not None and self.status not in _ACTIVE)
 
     @property
     def effective_time(self) -> float | None:
-        """UTC seconds that tell how old the run is: its start, else its end; None when neither is a time.
+        """The start of the run (UTC seconds), or its end if the start is missing or impossible, or None.
 
-        As Glue has them, even ahead of our clock: which runs are news must not depend on a clock that jumps.
+        The age of a run is computed from it. Unlike `sanitized`, it does not use the host's clock, because a clock that
+        jumps must not change which runs count as new.
         """
         started, completed = self.started, self.completed
-        if started is not None and 0 < started < _END_OF_TIME:
+        if started is not None and 0 < started < _MAX_TIME:
             return started
-        if completed is not None and 0 < completed < _END_OF_TIME:
+        if completed is not None and 0 < completed < _MAX_TIME:
             return completed
         return None
 
     @property
     def duration(self) -> float | None:
-        """Wall-clock seconds from start to completion, waiting included; None when they do not tell."""
+        """Wall-clock seconds from start to completion, including waiting; None if unknown or negative."""
         if self.started is None or self.completed is None or self.completed < self.started:
             return None
         return self.completed - self.started
 
 
 class Properties(NamedTuple):
-    """What a run worked on and which job did it (``TaskRunProperties``); None where the answer tells nothing."""
+    """The input, output and job of a run (``TaskRunProperties``). A value that the answer does not have is None."""
 
     input_path: str | None = None
     """``InputS3Path`` of an IMPORT_LABELS run."""
     replace: bool | None = None
-    """``Replace`` of an IMPORT_LABELS run: whether the labels take the place of those known before."""
+    """``Replace`` of an IMPORT_LABELS run: whether the labels replace the former ones."""
     output_path: str | None = None
     """``OutputS3Path`` of an EXPORT_LABELS or LABELING_SET_GENERATION run."""
     job_id: str | None = None
-    """This and the next two: the Glue job of a FIND_MATCHES run."""
+    """``JobId`` of a FIND_MATCHES run; the next two are ``JobName`` and ``JobRunId``."""
     job_name: str | None = None
     job_run_id: str | None = None
 
@@ -101,25 +103,26 @@ NO_PROPERTIES = Properties()
 class RunPage:
     """The runs of one answer, in its order.
 
-    What is asked of all of them comes in columns. A run is made, and its properties are made out, when somebody asks
-    for it: of a million runs nobody asks for most.
+    The values that the ledger reads of every run are in columns. A `TaskRun` and its `Properties` are created only when
+    they are requested, because a first scan of a million runs needs few of them.
     """
 
     ids: Sequence[str]
     kinds: Sequence[tuple[str, str]]
-    """Types and statuses."""
+    """Task type and status of each run."""
     starts: Sequence[float | None]
+    """UTC seconds, as are ``ends``."""
     ends: Sequence[float | None]
     run_at: Callable[[int], TaskRun]
-    """Makes the run at a position, counted from 0."""
+    """Returns the run at a position, counted from 0."""
     properties_of: Callable[[int], Properties]
-    """Makes out the properties of the run at a position."""
+    """Returns the properties of the run at a position."""
 
     @classmethod
     def of(
         cls, runs: Iterable[TaskRun], properties_of: Callable[[int], Properties] = lambda _: NO_PROPERTIES
     ) -> "RunPage":
-        """Return a page of runs that are made already."""
+        """Return a page with these runs."""
         runs = tuple(runs)
         return cls(
             ids=[run.run_id for run in runs],
@@ -131,19 +134,19 @@ class RunPage:
         )
 
     def __len__(self) -> int:
-        """Return how many runs there are."""
+        """Return the number of runs."""
         return len(self.ids)
 
     def __iter__(self) -> Iterator[TaskRun]:
-        """Make one run after the other."""
+        """Yield the runs in the order of the answer."""
         return map(self.run_at, range(len(self.ids)))
 
 
 def sanitized(run: TaskRun, now: float) -> TaskRun:
-    """Return the run without the times that cannot be true at ``now`` (UTC seconds).
+    """Return the run with its impossible times replaced by None; ``now`` is UTC seconds.
 
-    A time before 1970 or further ahead than ``MAX_CLOCK_SKEW`` is dropped, so is a negative execution time: a wrong
-    time would poison "latest" for years, a missing one is ordinary.
+    A time is impossible before 1970 and more than ``MAX_CLOCK_SKEW`` after ``now``. An execution time is impossible if
+    it is negative or infinite. If such times were used, a start in the year 2100 would be the latest for decades.
     """
     latest = now + MAX_CLOCK_SKEW
     started, completed, execution = run.started, run.completed, run.execution

@@ -1,4 +1,4 @@
-"""One transform: where it is, what the configuration says of it, and what Glue knows of it."""
+"""One transform: its account and region, its configuration, and its details from Glue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Lane(NamedTuple):
-    """An account and a region: what shares credentials, a client, a rate limit, and a fate."""
+    """An account and a region. Its transforms share credentials, a client and a rate limit."""
 
     account: str
     region: str
@@ -19,13 +19,13 @@ class Target:
     id: str
     lane: Lane
     name: str | None = None
-    """The configured name; it wins over the one that Glue knows."""
+    """The configured name; it takes precedence over the name in Glue."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What GetMLTransform tells; None or empty where it tells nothing. Ratios are between 0 and 1."""
+    """The answer of GetMLTransform. A value that it does not have is None or empty. Ratios are between 0 and 1."""
 
     name: str = ""
     status: str = ""
@@ -51,10 +51,10 @@ _PARTITIONS = {
 
 
 def partition(region: str) -> str:
-    """Return the partition of AWS in which a region lies: the second part of every ARN there."""
+    """Return the AWS partition of a region, which is the second part of its ARNs."""
     return next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
 
 
 def transform_arn(region: str, account_id: str, transform_id: str) -> str:
-    """Return the ARN of a transform, or a pattern of ARNs where a part is ``*``."""
+    """Return the ARN of a transform. If an argument is ``*``, the result is a pattern of ARNs."""
     return f"arn:{partition(region)}:glue:{region}:{account_id}:mlTransform/{transform_id}"

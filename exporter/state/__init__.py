@@ -1,6 +1,6 @@
-"""Ledgers and served values go into one SQLite file and come back after a restart.
+"""The state that survives a restart: ledgers and served values in one SQLite file.
 
-`open_state` opens the file as a `StateFile`; `exporter.model.errors.StateError` is raised for each failure.
+`open_state` opens the file and returns a `StateFile`. Each failure raises `exporter.model.errors.StateError`.
 """
 
 from exporter.state.store import StateFile, open_state

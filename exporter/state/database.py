@@ -1,6 +1,6 @@
-"""The file that the state is in: made, found whole and ours, brought to the present version, and locked.
+"""The SQLite file of the state: creates, checks, locks and migrates it.
 
-What its tables mean is for `state` to know. The design is in `docs/design/0004-state.md`.
+`exporter.state.store` reads and writes the tables. `docs/design/0004-state.md` has the design.
 """
 
 import os
@@ -11,8 +11,11 @@ from pathlib import Path
 from exporter.model.errors import StateError
 
 APPLICATION_ID = 0x676D6C65
-"""Marks the file as ours in its header ("gmle"), so that another program's database is never written to."""
+"""The application id in the SQLite header of a state file ("gmle" in ASCII). Files with another id are refused."""
 
+# The names of tables, columns and JSON keys are a file format. They never change, so some differ from the names in the
+# code: ``born`` is `created_at`, ``began`` is `Ledger.baseline_end`, ``gone`` is 1 for a missing run, ``foreign_cells``
+# has the undocumented run kinds, and ``served`` the recorded values. Keys in ``latest`` are the fields of `LatestRun`.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE transform (
@@ -53,35 +56,36 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     """,
 )
-"""The n-th script takes a file of version n to version n + 1; each is final once released."""
+"""The script with index n migrates a file from version n to n + 1. A released script never changes."""
 
 
 def open_database(path: Path, now: float) -> tuple[sqlite3.Connection, Path | None]:
-    """Open the file, made if it is not there, and lock it.
+    """Open and lock the file; create it if it does not exist.
 
-    A damaged file is set aside under a name with ``now`` (UTC seconds) in it, and a new one begun: returns that name
-    as well. Raises `StateError` for a file that is not ours, of a newer version, in use, or not to be written.
+    A damaged file is renamed, with ``now`` (UTC seconds) in the new name, and a new file is created. Returns the
+    connection, and the new name of a damaged file, else None. Raises `StateError` if the file belongs to another
+    program, has a newer version, is in use, or cannot be written.
     """
     try:
         return _connect(path), None
     except sqlite3.DatabaseError as error:
-        if not _damaged(error):
+        if not _is_damage(error):
             raise StateError(f"{path}: cannot open the state file: {_explain(path, error)}") from error
-    aside = _set_aside(path, now)
+    damaged = _rename_damaged(path, now)
     try:
-        return _connect(path), aside
+        return _connect(path), damaged
     except sqlite3.DatabaseError as error:
-        raise StateError(f"{path}: cannot begin a new state file: {error}") from error
+        raise StateError(f"{path}: cannot create a new state file: {error}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size and not os.access(path, os.W_OK):
-        raise StateError(f"{path}: the state file is read-only; expected a file that this user may write")
+        raise StateError(f"{path}: the state file is read-only; expected a file that this user can write to")
     if path.exists() and path.stat().st_size:
-        _check_ours(path)
+        _check_application_id(path)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        # Exclusive from the first read to the last: a second exporter on this file would count on stale totals.
+        # The lock lasts until the file is closed. A second exporter on this file would count from old totals.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -99,30 +103,33 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise StateError(
-            f"{path}: written by a newer glue-ml-exporter (state version {version}); this one reads {len(MIGRATIONS)}"
+            f"{path}: a newer glue-ml-exporter wrote this file (state version {version});"
+            f" this version reads {len(MIGRATIONS)} and older"
         )
-    ((verdict,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(f"malformed: {verdict}")
+    ((result,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+    if result != "ok":
+        raise sqlite3.DatabaseError(f"malformed: {result}")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(
             f"BEGIN; {script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
         )
 
 
-def _check_ours(path: Path) -> None:
-    """Raise `StateError` if the file is somebody else's; to look at it changes nothing in it."""
+def _check_application_id(path: Path) -> None:
+    """Raise `StateError` if the file belongs to another program. The check does not change the file."""
     with path.open("rb") as file:
         if file.read(16) != b"SQLite format 3\x00":
-            raise StateError(f"{path}: not a state file of glue-ml-exporter; expected one, or a path where none is yet")
+            raise StateError(
+                f"{path}: not a state file of glue-ml-exporter; expected a state file, or a path where no file exists"
+            )
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application_id != APPLICATION_ID and (tables or application_id):
-        raise StateError(f"{path}: a database of another program; expected a state file of glue-ml-exporter")
+        raise StateError(f"{path}: the database of another program; expected a state file of glue-ml-exporter")
 
 
-def _damaged(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return any(word in str(error) for word in ("malformed", "not a database", "disk image"))
 
 
@@ -130,16 +137,17 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> str:
     if "locked" in str(error):
         return "another process has it open; each exporter needs a state file of its own"
     if "unable to open" in str(error):
-        return f"{error}; expected an existing folder that this user may write: {path.parent}"
+        return f"{error}; expected an existing folder that this user can write to: {path.parent}"
     return str(error)
 
 
-def _set_aside(path: Path, now: float) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{int(now)}")
-    while aside.exists():
-        aside = aside.with_name(f"{aside.name}-again")
+def _rename_damaged(path: Path, now: float) -> Path:
+    """Rename the file and its WAL, never over an older damaged file; return the new path."""
+    renamed = path.with_name(f"{path.name}.damaged-{int(now)}")
+    while renamed.exists():
+        renamed = renamed.with_name(f"{renamed.name}-again")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+            part.rename(renamed.with_name(renamed.name + suffix))
+    return renamed

@@ -1,11 +1,12 @@
-"""The state file: the ledgers and the served values that a restart needs to count each run exactly once.
+"""Reads and writes the state file: the ledgers and the served values that a restart needs.
 
-SQLite in WAL mode. Each poll of a transform is one transaction (`StateFile.save` describes the exception), and each
-record of served values is one. Each commit is synced to the disk (``synchronous=FULL``). Otherwise a power failure
-could lose a record that a scrape has shown already, and the counter would come back lower. Commits are rare, since a
-poll without changes writes nothing.
+It is a SQLite database in WAL mode. Each poll of a transform is one transaction (`StateFile.save` describes the
+exception), and so is each record of served values. Each commit is synced to the disk (``synchronous=FULL``). Otherwise
+a power failure could lose a value that a scrape has shown already, and the counter would be lower after the restart.
+Commits are rare, because a poll without changes writes nothing.
 
-This module knows how values are stored. `docs/design/0004-state.md` says what they mean and why they are stored.
+`docs/design/0004-state.md` explains why these values are stored. The names of columns and JSON keys are a file format
+and differ from the code in places; `exporter.state.database` lists the differences.
 """
 
 import json
@@ -26,10 +27,10 @@ from exporter.model.task_run import TaskRun
 from exporter.state.database import open_database
 
 BATCH = 1000
-"""Rows per statement, so that SQLite does not hold the interpreter lock for a whole history."""
+"""Rows per statement. SQLite holds the interpreter lock during a statement, so no statement may be long."""
 
 STAGE_SIZE = 20_000
-"""A first poll with more runs than this is stored in several transactions with this many rows each."""
+"""If a first poll has more runs than this, they are stored in several transactions with this many rows each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,16 @@ class Restored:
     """The stored state of one transform. Times are UTC seconds."""
 
     name: str
-    """The last name from Glue. The next process starts with it, since another name would make other series."""
+    """The last name from Glue. The next process starts with it, because another name would create other series."""
     ledger: Ledger
     created_at: float
     """Time at which the first series of the transform were created."""
     served: Mapping[Series, Total]
-    """Values that scrapes have shown, or may have shown."""
+    """The recorded values: scrapes have shown them, or may have shown them."""
     created: Mapping[Series, float]
-    """Time at which each later series was created."""
+    """Creation times of the series that were created later than the first ones."""
     buckets_changed: bool
-    """Whether the histograms were dropped because the configured buckets differ from the stored ones."""
+    """Whether the stored histograms were not loaded, because the configured buckets are other ones."""
 
 
 def _dump(total: Total) -> str:
@@ -75,10 +76,10 @@ def _batches(rows: Iterable[tuple[Any, ...]], size: int = BATCH) -> Iterator[lis
 
 
 def _ascending(fingerprints: Collection[int]) -> Iterator[int]:
-    """Yield fingerprints in ascending order: SQLite appends to a table several times as fast as it inserts.
+    """Yield fingerprints in ascending order, because SQLite appends to a table several times as fast as it inserts.
 
-    A long list is first split by the first byte, since one sort of a million would hold the interpreter lock for a
-    second.
+    A long list is split by the first byte before it is sorted. One sort of a million fingerprints would hold the
+    interpreter lock for a second.
     """
     if len(fingerprints) <= BATCH:
         yield from sorted(fingerprints)
@@ -91,37 +92,40 @@ def _ascending(fingerprints: Collection[int]) -> Iterator[int]:
 
 
 def _finished_rows(key: int, ledger: Ledger, upserts: Mapping[int, int]) -> Iterator[tuple[int, bytes, int]]:
-    """Return the rows of the upserts, without runs that the same poll inserted and forgot."""
+    """Return the rows of the upserts, without runs that the same poll inserted and then forgot."""
     entries = ledger.finished.entries
     remembered = [fingerprint for fingerprint in upserts if fingerprint in entries]
     return ((key, run.to_bytes(16, "big"), upserts[run]) for run in _ascending(remembered))
 
 
 def _staged_id(transform_id: str) -> str:
-    """Return the id under which an incomplete long history is stored; no transform can have it."""
+    """Return the temporary id of a long history while it is written. No transform in Glue can have such an id."""
     return f"{transform_id} (incomplete)"
 
 
 class StateFile:
-    """The open state file. Every method may be called from any thread, and raises `StateError` for each failure.
+    """The open state file. Its methods may be called from any thread, and raise `StateError` for each failure.
 
-    The file stays locked against other processes until it is closed or the process ends.
+    The file is locked against other processes until it is closed or the process ends.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Use `open_state` instead."""
+        """Take a connection of `open_database`; most callers use `open_state`."""
         self.path = path
         self._connection = connection
         self._lock = threading.Lock()
-        self._incomplete: set[str] = set()
-        self._stored: dict[str, tuple[str, tuple[float, ...]]] = {}
+        self._unsaved: set[str] = set()
+        """Transforms of which the last poll could not be stored."""
+        self._stored_settings: dict[str, tuple[str, tuple[float, ...]]] = {}
+        """Name and buckets in the file, by transform id. A poll that changes only these is stored too."""
         self._configured: frozenset[str] = frozenset()
+        """The ids of the last call of `drop_unconfigured`."""
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def load(self, transform_id: str, bounds: tuple[float, ...]) -> Restored | None:
-        """Return the stored state of a transform, or None if there is none; ``bounds`` are the configured buckets."""
-        with self._lock, self._reported("read"):
+        """Return the stored state of a transform, or None; ``bounds`` are the configured buckets in seconds."""
+        with self._lock, self._as_state_error("read"):
             row = self._connection.execute(
                 "SELECT key, name, born, floor, began, watermark, bounds, foreign_cells, latest"
                 " FROM transform WHERE id = ?",
@@ -144,7 +148,7 @@ class StateFile:
             )
             served: dict[Series, Total] = {}
             created: dict[Series, float] = {}
-            for family, task_type, status, total, recorded, since in self._connection.execute(
+            for family, task_type, status, total, recorded, series_created_at in self._connection.execute(
                 "SELECT family, task_type, status, total, served, born FROM series WHERE transform = ?", (key,)
             ):
                 series = Series(family, task_type, status)
@@ -154,9 +158,9 @@ class StateFile:
                     ledger.totals[series] = _load(total, bounds)
                 if recorded is not None:
                     served[series] = _load(recorded, bounds)
-                if since is not None:
-                    created[series] = since
-            self._stored[transform_id] = (name, tuple(json.loads(stored_bounds)))
+                if series_created_at is not None:
+                    created[series] = series_created_at
+            self._stored_settings[transform_id] = (name, tuple(json.loads(stored_bounds)))
             return Restored(name, ledger, created_at, served, created, buckets_changed)
 
     def _open_runs(self, key: int, *, missing: bool) -> list[TaskRun]:
@@ -173,27 +177,28 @@ class StateFile:
 
     def is_unsaved(self, transform_id: str) -> bool:
         """Return whether the last poll of this transform could not be stored."""
-        return transform_id in self._incomplete
+        return transform_id in self._unsaved
 
     def save(
         self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float, *, created_at: float
     ) -> bool:
         """Store one poll of a transform; return whether there was anything to store.
 
-        ``name`` is the name from Glue. ``now`` and ``created_at``, the creation of the first series, are UTC seconds.
+        ``name`` is the name from Glue. ``now`` and ``created_at``, the time of creation of the first series, are UTC
+        seconds.
 
-        A poll is one transaction. Only a first poll with more than `STAGE_SIZE` runs takes several, so that the polls
-        of other transforms are stored meanwhile: its finished runs are first stored under an id that no transform
-        has, and the last transaction gives them the real id. If the process is killed before that, a restart finds
-        nothing, as if there had been no poll.
+        A poll is one transaction. The exception is a first poll with more than `STAGE_SIZE` runs. It takes several
+        transactions, so that polls of other transforms can be stored in between. The first ones store the finished runs
+        under a temporary id, and the last one changes it to the real id. If the process is killed before that, the next
+        process finds nothing, as if there had been no poll.
 
-        After a failure the transform counts as unsaved until a later poll stores all of it.
+        After a failure the transform is unsaved until a later call has stored its complete ledger.
         """
-        whole = transform_id in self._incomplete
-        if not (whole or changes or self._stored.get(transform_id) != (name, ledger.bounds)):
+        save_all = transform_id in self._unsaved
+        if not (save_all or changes or self._stored_settings.get(transform_id) != (name, ledger.bounds)):
             return False
-        self._incomplete.add(transform_id)
-        upserts = ledger.finished.entries if whole else changes.upserts
+        self._unsaved.add(transform_id)
+        upserts = ledger.finished.entries if save_all else changes.upserts
         staged = len(upserts) > STAGE_SIZE and self._stage(
             transform_id, name, ledger, upserts, now=now, created_at=created_at
         )
@@ -202,9 +207,9 @@ class StateFile:
                 cursor.execute("UPDATE transform SET id = ? WHERE id = ?", (transform_id, _staged_id(transform_id)))
             key = self._save_transform(cursor, transform_id, name, ledger, now=now, created_at=created_at)
             if not staged:
-                if whole:
+                if save_all:
                     cursor.execute("DELETE FROM finished_run WHERE transform = ?", (key,))
-                self._drop_finished(cursor, key, () if whole else changes.dropped)
+                self._drop_finished(cursor, key, () if save_all else changes.dropped)
                 self._save_finished(cursor, _finished_rows(key, ledger, upserts))
             self._save_open(cursor, key, ledger)
             cursor.executemany(
@@ -212,8 +217,8 @@ class StateFile:
                 " ON CONFLICT DO UPDATE SET total = excluded.total WHERE total IS NOT excluded.total",
                 [(key, *series, _dump(total)) for series, total in ledger.totals.items()],
             )
-        self._incomplete.discard(transform_id)
-        self._stored[transform_id] = (name, ledger.bounds)
+        self._unsaved.discard(transform_id)
+        self._stored_settings[transform_id] = (name, ledger.bounds)
         return True
 
     def _save_transform(
@@ -248,11 +253,11 @@ class StateFile:
     def _stage(
         self, transform_id: str, name: str, ledger: Ledger, upserts: Mapping[int, int], *, now: float, created_at: float
     ) -> bool:
-        """Store the finished runs of a transform under its staged id; return False if it is stored already."""
+        """Store the finished runs under the temporary id; return False if the transform is stored already."""
         with self._transaction() as cursor:
             if cursor.execute("SELECT 1 FROM transform WHERE id = ?", (transform_id,)).fetchone() is not None:
                 return False
-            # A process that was killed may have left an incomplete history.
+            # A process that was killed may have left a part of a history.
             cursor.execute("DELETE FROM transform WHERE id = ?", (_staged_id(transform_id),))
             key = self._save_transform(cursor, _staged_id(transform_id), name, ledger, now=now, created_at=created_at)
         for rows in _batches(_finished_rows(key, ledger, upserts), STAGE_SIZE):
@@ -280,9 +285,9 @@ class StateFile:
         )
 
     def record_served(self, records: Mapping[str, tuple[Mapping[Series, Total], Mapping[Series, float]]]) -> None:
-        """Store, by transform id, the values that the next scrapes show and the times their series were created.
+        """Record the values that the next scrapes show, and the creation times of their series, by transform id.
 
-        The caller does this before it serves the values: a restart must not begin with lower ones.
+        Call this before the values are served. Otherwise a restart could continue from lower values.
         """
         with self._transaction() as cursor:
             for transform_id, (served, created) in records.items():
@@ -297,8 +302,8 @@ class StateFile:
     def drop_unconfigured(self, configured: Iterable[str], now: float, lookback: float) -> int:
         """Drop the transforms that have not been configured for ``lookback`` seconds; return their number.
 
-        ``configured`` are the ids that are configured from ``now`` (UTC seconds) on. The ids of the last call count
-        as configured until now.
+        ``configured`` has the ids that are configured from ``now`` (UTC seconds) on. The ids of the previous call were
+        configured until ``now``.
         """
         ids = frozenset(configured)
         with self._transaction() as cursor:
@@ -312,7 +317,7 @@ class StateFile:
 
     def drop_others(self, is_wanted: Callable[[str], bool]) -> int:
         """Drop the transforms for whose ids ``is_wanted`` returns False; return their number."""
-        with self._lock, self._reported("read"):
+        with self._lock, self._as_state_error("read"):
             stored = [transform_id for (transform_id,) in self._connection.execute("SELECT id FROM transform")]
         unwanted = [(transform_id,) for transform_id in stored if not is_wanted(transform_id)]
         if unwanted:
@@ -321,7 +326,7 @@ class StateFile:
         return len(unwanted)
 
     def close(self) -> None:
-        """Merge the WAL into the file and release the lock."""
+        """Write the content of the WAL into the file, and release the lock."""
         with self._lock:
             self._connection.close()
 
@@ -333,7 +338,8 @@ class StateFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
-        with self._lock, self._reported("write"):
+        """Commit at the end of the block; roll back if it raises."""
+        with self._lock, self._as_state_error("write"):
             cursor = self._connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -345,7 +351,8 @@ class StateFile:
                 raise
 
     @contextmanager
-    def _reported(self, action: str) -> Iterator[None]:
+    def _as_state_error(self, action: str) -> Iterator[None]:
+        """Raise `StateError` for a failure of SQLite, or for a stored value that cannot be parsed."""
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError, LookupError) as error:
@@ -353,9 +360,9 @@ class StateFile:
 
 
 def open_state(path: Path, now: float) -> tuple[StateFile, Path | None]:
-    """Open the state file at ``now`` (UTC seconds), and create it if it does not exist.
+    """Open the state file, and create it if it does not exist; ``now`` is UTC seconds.
 
-    Returns the file, and the new path of a damaged file that was moved aside, else None. Raises `StateError` as
+    Returns the state file, and the new path of a damaged file that was renamed, or None. Raises `StateError` as
     `database.open_database` does.
     """
     connection, damaged = open_database(path, now)

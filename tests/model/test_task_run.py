@@ -1,4 +1,4 @@
-"""One run: whether it has ended, and what of it can be believed."""
+"""One run: whether it has ended, and which of its times are used."""
 
 import math
 
@@ -8,56 +8,56 @@ from exporter.model.task_run import FINAL_STATUSES, MAX_CLOCK_SKEW, STATUSES, Ta
 from tests.counting.world import NOW
 
 
-def a_run(
+def task_run(
     status: str = "SUCCEEDED",
     started: float | None = NOW - 60,
     completed: float | None = NOW - 10,
     execution: float | None = 50.0,
 ) -> TaskRun:
-    """Give a run, that ended well a moment ago if not told otherwise."""
+    """Return a run; by default it succeeded ten seconds ago."""
     return TaskRun("tsk-1", "FIND_MATCHES", status, started, completed, execution)
 
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("completed", [None, NOW])
-def test_a_documented_status_says_whether_the_run_has_ended(status: str, completed: float | None) -> None:
-    """STOPPED, SUCCEEDED, FAILED and TIMEOUT are final and the other three are not, whatever CompletedOn says."""
-    assert a_run(status, completed=completed).final == (status in FINAL_STATUSES)
+def test_a_documented_status_decides_whether_the_run_has_ended(status: str, completed: float | None) -> None:
+    """STOPPED, SUCCEEDED, FAILED and TIMEOUT are final, and the other three are not, with or without a CompletedOn."""
+    assert task_run(status, completed=completed).final == (status in FINAL_STATUSES)
 
 
-def test_a_status_of_the_future_is_final_with_completed_on() -> None:
-    """A run in a status that Glue adds later has ended once it has a CompletedOn."""
-    assert a_run("EXPLODED").final
-    assert not a_run("EXPLODING", completed=None).final
+def test_an_undocumented_status_is_final_with_completed_on() -> None:
+    """A run with an undocumented status has ended if it has a CompletedOn."""
+    assert task_run("EXPLODED").final
+    assert not task_run("EXPLODING", completed=None).final
 
 
 def test_the_duration_is_the_time_from_start_to_completion() -> None:
-    """The duration counts waiting as well, and ExecutionTime has no part in it."""
-    assert a_run(execution=1.0).duration == 50.0
+    """The duration includes waiting and does not depend on ExecutionTime."""
+    assert task_run(execution=1.0).duration == 50.0
 
 
 @pytest.mark.parametrize(("started", "completed"), [(None, NOW), (NOW, None), (NOW, NOW - 1)])
-def test_times_that_tell_no_duration_give_none(started: float | None, completed: float | None) -> None:
-    """A run without StartedOn or CompletedOn, or completed before its start, has no duration."""
-    assert a_run(started=started, completed=completed).duration is None
+def test_a_run_without_usable_times_has_no_duration(started: float | None, completed: float | None) -> None:
+    """The duration is None without StartedOn, without CompletedOn, or if the end is before the start."""
+    assert task_run(started=started, completed=completed).duration is None
 
 
 @pytest.mark.parametrize("time", [-1.0, 0.0, NOW + MAX_CLOCK_SKEW + 1, 4e9, math.inf, math.nan])
-def test_a_time_that_cannot_be_is_not_believed(time: float) -> None:
-    """A time before 1970, or further ahead than clocks may differ, is taken for missing."""
-    run = sanitized(a_run(started=time, completed=time), NOW)
+def test_an_impossible_time_is_dropped(time: float) -> None:
+    """A time before 1970 or more than `MAX_CLOCK_SKEW` ahead counts as missing."""
+    run = sanitized(task_run(started=time, completed=time), NOW)
     assert (run.started, run.completed, run.execution) == (None, None, 50.0)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, math.inf, math.nan])
-def test_an_execution_time_that_cannot_be_is_not_believed(seconds: float) -> None:
-    """A negative or endless ExecutionTime is taken for missing."""
-    assert sanitized(a_run(execution=seconds), NOW).execution is None
+def test_an_impossible_execution_time_is_dropped(seconds: float) -> None:
+    """A negative or infinite ExecutionTime counts as missing."""
+    assert sanitized(task_run(execution=seconds), NOW).execution is None
 
 
-def test_what_can_be_is_left_as_it_is() -> None:
-    """A run whose times lie ahead by no more than clocks may differ is the same run afterwards."""
-    run = a_run(started=NOW + MAX_CLOCK_SKEW, completed=NOW + MAX_CLOCK_SKEW, execution=0.0)
+def test_possible_times_stay_unchanged() -> None:
+    """A run is returned as it is if its times are at most `MAX_CLOCK_SKEW` ahead."""
+    run = task_run(started=NOW + MAX_CLOCK_SKEW, completed=NOW + MAX_CLOCK_SKEW, execution=0.0)
     assert sanitized(run, NOW) is run
 
 
@@ -73,8 +73,8 @@ def test_what_can_be_is_left_as_it_is() -> None:
         (None, None, None),
     ],
 )
-def test_a_run_is_as_old_as_glue_says(
+def test_the_effective_time_is_the_start_or_else_the_end(
     started: float | None, completed: float | None, effective_time: float | None
 ) -> None:
-    """A run is dated by its start, else by its end, on Glue's clock alone."""
-    assert a_run(started=started, completed=completed).effective_time == effective_time
+    """The effective time comes from Glue's clock alone, so it may lie ahead of the host's clock."""
+    assert task_run(started=started, completed=completed).effective_time == effective_time

@@ -1,4 +1,4 @@
-"""The state file in good and in bad times: what is stored comes back, and no old file is ever lost."""
+"""The state file: stored values are restored, unusable files are refused or renamed, and no file is overwritten."""
 
 import resource
 import sqlite3
@@ -19,32 +19,32 @@ from tests.counting.world import BOUNDS, DAY, Exporter, Prometheus, Run, World, 
 
 NOW = 1_790_000_000.0
 FAILED = Series("finished", "FIND_MATCHES", "FAILED")
-OLD = Path(__file__).parent / "data" / "state-v1.sql"
+VERSION_1 = Path(__file__).parent / "data" / "state-v1.sql"
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the state is kept."""
+    """The path of the state file."""
     return tmp_path / "state.db"
 
 
 @pytest.fixture
 def world() -> World:
-    """A world with a failure behind it."""
+    """A world in which one run has failed."""
     world = World()
     world.add(Run("tsk-old", world.now - 100, world.now - 50, status="FAILED"))
     return world
 
 
 def fail_once(world: World, exporter: Exporter) -> None:
-    """Let a run fail and be polled."""
+    """Let a run fail, and poll it a minute later."""
     world.add(Run(f"tsk-{len(world.runs['tfm-a'])}", world.now, world.now + 1, status="FAILED", execution=1.0))
     world.now += 60
     exporter.poll()
 
 
-def counted_file(path: Path, world: World, failures: int = 2) -> None:
-    """Write a state file with some counted failures, all of them served."""
+def write_state_file(path: Path, world: World, failures: int = 2) -> None:
+    """Write a state file in which ``failures`` failed runs are counted and served."""
     exporter = Exporter(world, configuration("tfm-a"), path)
     exporter.poll()
     for _ in range(failures):
@@ -58,14 +58,14 @@ def counted_file(path: Path, world: World, failures: int = 2) -> None:
 
 
 def test_a_file_of_the_first_version_opens(path: Path) -> None:
-    """What version 1 has written is read with all that it says, whatever version this is."""
+    """A file of version 1 is read completely by every later version."""
     old = sqlite3.connect(path)
-    old.executescript(OLD.read_text(encoding="utf-8"))
+    old.executescript(VERSION_1.read_text(encoding="utf-8"))
     old.close()
-    state, aside = open_state(path, NOW)
+    state, damaged = open_state(path, NOW)
     restored = state.load("tfm-a", BOUNDS)
     state.close()
-    assert aside is None
+    assert damaged is None
     assert restored is not None
     assert (restored.name, restored.created_at, restored.buckets_changed) == ("customers", NOW, False)
     ledger = restored.ledger
@@ -86,8 +86,8 @@ def test_a_file_of_the_first_version_opens(path: Path) -> None:
     assert restored.created == {Series("execution", "FIND_MATCHES", "FAILED"): 1789999200.0}
 
 
-def test_the_numbers_of_types_and_statuses_are_a_format() -> None:
-    """The codes in old files mean today what they meant when they were written."""
+def test_the_codes_of_run_kinds_never_change() -> None:
+    """A code in an old file still means the same task type and status."""
     assert KNOWN_KINDS[:8] == (
         *[("EVALUATION", s) for s in ("STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")],
         ("LABELING_SET_GENERATION", "STARTING"),
@@ -96,24 +96,24 @@ def test_the_numbers_of_types_and_statuses_are_a_format() -> None:
 
 
 def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
-    """An exporter that was set back does not touch what a newer one has written, and says so."""
+    """After a downgrade the exporter refuses the file of the newer version, and does not change it."""
     open_state(path, NOW)[0].close()
     newer = sqlite3.connect(path)
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     newer.close()
     before = path.read_bytes()
-    with pytest.raises(StateError, match=f"newer glue-ml-exporter.*reads {len(MIGRATIONS)}"):
+    with pytest.raises(StateError, match=f"newer glue-ml-exporter.*reads {len(MIGRATIONS)} and older"):
         open_state(path, NOW)
     assert path.read_bytes() == before
 
 
-# -- files that are not what they should be ---------------------------------------------------------------------------
+# -- unusable files ---------------------------------------------------------------------------------------------------
 
 
-def test_another_programs_database_is_refused(path: Path) -> None:
-    """A database that is not ours is left as it is."""
+def test_the_database_of_another_program_is_refused(path: Path) -> None:
+    """A database of another program is refused and not changed."""
     other = sqlite3.connect(path)
-    other.execute("CREATE TABLE theirs (x)")
+    other.execute("CREATE TABLE other (x)")
     other.close()
     before = path.read_bytes()
     with pytest.raises(StateError, match="database of another program"):
@@ -121,45 +121,45 @@ def test_another_programs_database_is_refused(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
-    """A path that names somebody's other file is a mistake in the configuration, and that file stays as it is."""
-    path.write_text("dear diary")
+def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
+    """If the configured path is a file of another format, it is refused and not changed."""
+    path.write_text("plain text")
     with pytest.raises(StateError, match="not a state file"):
         open_state(path, NOW)
-    assert path.read_text() == "dear diary"
+    assert path.read_text() == "plain text"
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
-def test_a_damaged_file_is_set_aside(path: Path, world: World, damage: str) -> None:
-    """A damaged file is kept under another name, and the exporter begins anew from a baseline."""
-    counted_file(path, world)
+def test_a_damaged_file_is_renamed(path: Path, world: World, damage: str) -> None:
+    """A damaged file keeps its content under another name, and the exporter starts again from a baseline."""
+    write_state_file(path, world)
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[4096:8192] = b"\xa5" * 4096
     else:
         del content[len(content) // 2 :]
     path.write_bytes(content)
-    state, aside = open_state(path, NOW)
-    assert aside == path.with_name(f"state.db.damaged-{int(NOW)}")
-    assert aside.read_bytes() == bytes(content)
+    state, damaged = open_state(path, NOW)
+    assert damaged == path.with_name(f"state.db.damaged-{int(NOW)}")
+    assert damaged.read_bytes() == bytes(content)
     exporter = Exporter(world, configuration("tfm-a"), state)
     exporter.poll()
     assert exporter.totals() == {}
     exporter.close()
 
 
-def test_a_file_that_is_damaged_again_replaces_no_older_one(path: Path, world: World) -> None:
-    """Two damaged files of the same second are both kept."""
+def test_a_second_damaged_file_does_not_replace_the_first(path: Path, world: World) -> None:
+    """If two files are found damaged in the same second, both are kept."""
     kept = set()
     for _ in range(2):
-        counted_file(path, world)
+        write_state_file(path, world)
         path.write_bytes(path.read_bytes()[:5000])
-        state, aside = open_state(path, NOW)
+        state, damaged = open_state(path, NOW)
         state.close()
         path.unlink()
-        kept.add(aside)
+        kept.add(damaged)
     assert len(kept) == 2
-    assert all(aside is not None and aside.stat().st_size == 5000 for aside in kept)
+    assert all(file is not None and file.stat().st_size == 5000 for file in kept)
 
 
 @pytest.mark.parametrize(
@@ -171,28 +171,28 @@ def test_a_file_that_is_damaged_again_replaces_no_older_one(path: Path, world: W
         'UPDATE transform SET latest = \'{"FIND_MATCHES": {"strat": 1}}\'',
         "UPDATE transform SET bounds = '[60.0'",
         "UPDATE transform SET foreign_cells = '[[]]'",
-        "INSERT INTO open_run (transform, run_id, run, gone) SELECT key, 'tsk-x', 'flipped', 0 FROM transform",
-        "UPDATE finished_run SET packed = 'flipped'",
+        "INSERT INTO open_run (transform, run_id, run, gone) SELECT key, 'tsk-x', 'damaged', 0 FROM transform",
+        "UPDATE finished_run SET packed = 'damaged'",
     ],
 )
-def test_a_damage_that_the_database_does_not_see_is_an_error(path: Path, world: World, damage: str) -> None:
-    """Rows that say nothing sensible end the start with one line, and the file stays for somebody to look at."""
-    counted_file(path, world)
+def test_a_row_that_cannot_be_parsed_is_an_error(path: Path, world: World, damage: str) -> None:
+    """SQLite does not detect a damaged value in a row. Loading it raises `StateError`, and the file is not changed."""
+    write_state_file(path, world)
     database = sqlite3.connect(path)
     database.execute(damage)
     database.commit()
     database.close()
     before = path.read_bytes()
-    state, aside = open_state(path, NOW)
+    state, damaged = open_state(path, NOW)
     with pytest.raises(StateError, match=r"state\.db: cannot read the state"):
         state.load("tfm-a", BOUNDS)
     state.close()
-    assert aside is None
+    assert damaged is None
     assert path.read_bytes() == before
 
 
 def test_a_second_process_is_refused(path: Path) -> None:
-    """One file serves one process, until that has ended."""
+    """A second process cannot open the file until the first one has closed it."""
     state, _ = open_state(path, NOW)
     program = (
         "import sys, pathlib; from exporter.state.store import open_state; open_state(pathlib.Path(sys.argv[1]), 0)"
@@ -204,15 +204,15 @@ def test_a_second_process_is_refused(path: Path) -> None:
     assert third.returncode == 0, third.stderr
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    """Where the folder is missing, the error says which."""
+def test_the_error_names_a_missing_folder(tmp_path: Path) -> None:
+    """If the folder of the file does not exist, the error has its path."""
     with pytest.raises(StateError, match=r"expected an existing folder.*missing"):
         open_state(tmp_path / "missing" / "state.db", NOW)
 
 
 @pytest.mark.slow
 def test_a_read_only_file_is_refused(path: Path) -> None:
-    """A file that this user may not write ends the start with one line that says so, and stays as it is."""
+    """If this user cannot write to the file, the error says that it is read-only."""
     open_state(path, NOW)[0].close()
     path.chmod(0o444)
     path.parent.chmod(0o755)
@@ -228,11 +228,11 @@ def test_a_read_only_file_is_refused(path: Path) -> None:
     assert "the state file is read-only" in done.stderr, done.stderr
 
 
-# -- a disk that is full ----------------------------------------------------------------------------------------------
+# -- a full disk ------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_holds_counters_back_and_loses_nothing(path: Path, world: World) -> None:
-    """While the file cannot grow counters stand still and times go on; when it can, all that was missed is seen."""
+def test_on_a_full_disk_counters_stand_still_and_later_catch_up(path: Path, world: World) -> None:
+    """While the file cannot grow, counters stand still and timestamps go on. Later the counters show each failure."""
     state, _ = open_state(path, NOW)
     exporter = Exporter(world, configuration("tfm-a"), state)
     prometheus = Prometheus()
@@ -259,10 +259,10 @@ def test_a_full_disk_holds_counters_back_and_loses_nothing(path: Path, world: Wo
     exporter.close()
 
 
-def test_what_comes_too_late_for_the_file_is_no_trouble(
+def test_a_write_after_the_file_is_closed_is_not_logged_as_an_error(
     path: Path, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A poll that ends when the exporter has stopped and closed its file does not tell of a file that fails."""
+    """A thread that writes after the exporter has stopped and closed the file logs no error."""
     state, _ = open_state(path, NOW)
     exporter = Exporter(world, configuration("tfm-a"), state)
     exporter.poll()
@@ -272,10 +272,10 @@ def test_what_comes_too_late_for_the_file_is_no_trouble(
     assert "not written" not in caplog.text
 
 
-def test_a_file_that_may_not_grow_at_the_start_is_an_error(tmp_path: Path) -> None:
-    """Where there is no room for a new file, the start ends with one line."""
+def test_a_file_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+    """If there is no space for a new file, the start fails with `StateError`."""
 
-    def without_room() -> None:
+    def limit_file_size() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
     program = (
@@ -286,7 +286,7 @@ def test_a_file_that_may_not_grow_at_the_start_is_an_error(tmp_path: Path) -> No
     )
     done = subprocess.run(
         [sys.executable, "-B", "-c", program, tmp_path / "state.db"],
-        preexec_fn=without_room,
+        preexec_fn=limit_file_size,
         capture_output=True,
         text=True,
         check=False,
@@ -294,12 +294,12 @@ def test_a_file_that_may_not_grow_at_the_start_is_an_error(tmp_path: Path) -> No
     assert "StateError" in done.stderr, done.stderr
 
 
-# -- transforms that come and go --------------------------------------------------------------------------------------
+# -- transforms that change -------------------------------------------------------------------------------------------
 
 
-def test_what_left_the_configuration_is_dropped_after_the_lookback(path: Path, world: World) -> None:
-    """A transform that is configured no more is remembered for the lookback, and not a day longer."""
-    counted_file(path, world)
+def test_a_removed_transform_is_dropped_after_the_lookback(path: Path, world: World) -> None:
+    """A transform that is no longer configured stays in the file for the lookback, and is then deleted."""
+    write_state_file(path, world)
     state, _ = open_state(path, world.now)
     assert state.drop_unconfigured(["tfm-b"], world.now + 29 * DAY, 30 * DAY) == 0
     assert state.load("tfm-a", BOUNDS) is not None
@@ -309,9 +309,9 @@ def test_what_left_the_configuration_is_dropped_after_the_lookback(path: Path, w
     state.close()
 
 
-def test_other_buckets_begin_their_histograms_anew(path: Path, world: World) -> None:
-    """After a restart with other buckets the counters go on and the histograms begin at nothing."""
-    counted_file(path, world)
+def test_with_other_buckets_only_the_histograms_start_again(path: Path, world: World) -> None:
+    """After a restart with other buckets the counters continue and the histograms start at 0."""
+    write_state_file(path, world)
     exporter = Exporter(world, configuration("tfm-a", buckets=(5.0, 50.0)), path)
     exporter.poll()
     exporter.scrape()
@@ -322,14 +322,14 @@ def test_other_buckets_begin_their_histograms_anew(path: Path, world: World) -> 
     counts = samples.of("glue_ml_task_run_execution_seconds_count")
     assert list(counts.values()) == [1]
     exporter.close()
-    again = Exporter(world, configuration("tfm-a", buckets=(5.0, 50.0)), path)
-    again.poll()
-    assert again.scrape().finished() == {("FIND_MATCHES", "FAILED"): 3}
-    again.close()
+    restarted = Exporter(world, configuration("tfm-a", buckets=(5.0, 50.0)), path)
+    restarted.poll()
+    assert restarted.scrape().finished() == {("FIND_MATCHES", "FAILED"): 3}
+    restarted.close()
 
 
 def test_an_idle_poll_writes_nothing(path: Path, world: World) -> None:
-    """A poll that brings nothing new does not touch the file."""
+    """A poll without changes does not change the file."""
     exporter = Exporter(world, configuration("tfm-a"), path)
     exporter.poll()
     exporter.scrape()
@@ -342,7 +342,7 @@ def test_an_idle_poll_writes_nothing(path: Path, world: World) -> None:
     exporter.close()
 
 
-def test_the_file_says_whose_it_is(path: Path) -> None:
-    """The header bears our application id, so that other tools can tell."""
+def test_the_file_has_the_application_id(path: Path) -> None:
+    """The SQLite header has the application id, so other tools can identify the file (byte 68, SQLite file format)."""
     open_state(path, NOW)[0].close()
     assert int.from_bytes(path.read_bytes()[68:72], "big") == APPLICATION_ID

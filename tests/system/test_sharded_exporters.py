@@ -174,9 +174,12 @@ def test_a_shard_without_transforms_is_ready(simulator, tmp_path):
     [
         (
             ("--shard.index=2", "--shard.count=2"),
-            "--shard.index: 2 is not below --shard.count, 2; the first is shard 0",
+            "--shard.index: 2 is not below --shard.count, which is 2; the first shard has the index 0",
         ),
-        (("--shard.index=1",), "--shard.index: 1 is not below --shard.count, 1; the first is shard 0"),
+        (
+            ("--shard.index=1",),
+            "--shard.index: 1 is not below --shard.count, which is 1; the first shard has the index 0",
+        ),
         (("--shard.count=0",), "--shard.count: '0' is not a whole number from 1 to 1000"),
     ],
 )
