@@ -7,8 +7,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 FROM_LOCK = $(PIP_INSTALL) --require-hashes --only-binary :all:
 UV_LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
-# Three workers on two cores, because many tests wait for a server.
-PYTEST = $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+# Two workers for each of two cores, because many tests wait for a server.
+PYTEST = $(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 .PHONY: help
 help: ## print this help
