@@ -213,7 +213,7 @@ class Notification:
 
 
 @dataclass
-class Pager:
+class Webhook:
     """The webhook. It keeps every notification."""
 
     url: str
@@ -232,7 +232,7 @@ class Pager:
 
 
 @contextmanager
-def pager() -> Iterator[Pager]:
+def run_webhook() -> Iterator[Webhook]:
     """Yield a webhook that listens until the end of the block."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -247,7 +247,7 @@ def pager() -> Iterator[Pager]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        one = Pager(f"http://127.0.0.1:{server.server_address[1]}/")
+        one = Webhook(f"http://127.0.0.1:{server.server_address[1]}/")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

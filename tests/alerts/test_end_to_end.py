@@ -14,7 +14,7 @@ import trustme
 import yaml
 
 from exporter.simulator import Simulator
-from tests.servers import START, Alertmanager, Pager, Prometheus, pager
+from tests.servers import START, Alertmanager, Prometheus, Webhook, run_webhook
 from tests.support import ROOT, fetch, wait_for
 from tests.system.staging import Exporter, configuration, steady_port
 
@@ -31,15 +31,15 @@ SCENARIO = {"transforms": [{"name": "customers-dedup", "id": ID, "runs": [SUCCEE
 
 
 @pytest.fixture
-def ringing() -> Iterator[Pager]:
-    with pager() as one:
+def webhook_server() -> Iterator[Webhook]:
+    with run_webhook() as one:
         yield one
 
 
 @pytest.fixture
-def alertmanager(ringing: Pager, tmp_path: Path) -> Iterator[str]:
+def alertmanager(webhook_server: Webhook, tmp_path: Path) -> Iterator[str]:
     """Yield the address of an Alertmanager that notifies the webhook."""
-    with Alertmanager(tmp_path / "alertmanager", ringing.url) as one:
+    with Alertmanager(tmp_path / "alertmanager", webhook_server.url) as one:
         yield one.address
 
 
@@ -65,9 +65,9 @@ def report(capfd: pytest.CaptureFixture[str], what: str, seconds: float) -> None
         print(f"\n{what}: {seconds:.2f} s", file=sys.stderr, flush=True)
 
 
-def beginnings(ringing: Pager) -> set[tuple[str, str]]:
+def failure_alerts(webhook_server: Webhook) -> set[tuple[str, str]]:
     """Return name and start of each alert about a failure, because a busy machine may cause other alerts."""
-    alerts = (alert for notification in ringing.notifications for alert in notification.payload["alerts"])
+    alerts = (alert for notification in webhook_server.notifications for alert in notification.payload["alerts"])
     found = {(alert["labels"]["alertname"], alert["startsAt"]) for alert in alerts}
     return {(name, begun) for name, begun in found if name in BOTH_FORMS}
 
@@ -90,7 +90,7 @@ def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
 
 
 def test_a_failed_run_sends_one_alert_and_a_later_success_resolves_it(
-    simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    simulator: Simulator, webhook_server: Webhook, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Two Prometheus servers send a failure as one alert with names and links; a success resolves it."""
     with ExitStack() as stack:
@@ -110,19 +110,19 @@ def test_a_failed_run_sends_one_alert_and_a_later_success_resolves_it(
         ]
         for server in pair:
             server.wait_until_up()
-        assert beginnings(ringing) == set()
+        assert failure_alerts(webhook_server) == set()
 
         failed_at = end_a_run(simulator, "FAILED")
-        rung = {name: ringing.wait_for(name, "firing") for name in BOTH_FORMS}
-        report(capfd, "from failure to webhook", min(notice.time for notice, _ in rung.values()) - failed_at)
-        for notification, alert in rung.values():
+        received = {name: webhook_server.wait_for(name, "firing") for name in BOTH_FORMS}
+        report(capfd, "from failure to webhook", min(notice.time for notice, _ in received.values()) - failed_at)
+        for notification, alert in received.values():
             assert_names_the_transform(alert, exporter.address)
             assert notification.payload["groupLabels"] == {"transform_id": ID}
         for server in pair:
             wait_for(lambda server=server: server.firing() >= set(BOTH_FORMS), timeout=START, describe=server.firing)
 
         succeeded_at = end_a_run(simulator, "SUCCEEDED")
-        notification, alert = ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
+        notification, alert = webhook_server.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
         report(capfd, "from success to resolved", notification.time - succeeded_at)
         assert alert["labels"]["transform_name"] == "customers-dedup"
         for server in pair:
@@ -131,13 +131,13 @@ def test_a_failed_run_sends_one_alert_and_a_later_success_resolves_it(
                 timeout=START,
                 describe=server.firing,
             )
-    for notification in ringing.notifications:
+    for notification in webhook_server.notifications:
         names = Counter(alert["labels"]["alertname"] for alert in notification.payload["alerts"])
         assert set(names.values()) == {1}, "both servers raise the same alert"
 
 
 def test_a_failed_run_sends_an_alert_with_tls_and_a_password(
-    simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    simulator: Simulator, webhook_server: Webhook, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Alerts also fire and resolve if scrapes use TLS and basic authentication."""
     authority, password = trustme.CA(), "correct horse battery staple"
@@ -166,17 +166,17 @@ def test_a_failed_run_sends_an_alert_with_tls_and_a_password(
                 fetch(f"https://{exporter.address}/metrics")
 
             failed_at = end_a_run(simulator, "FAILED")
-            notification, alert = ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "firing")
+            notification, alert = webhook_server.wait_for("GlueMLTaskRunFailedSinceSuccess", "firing")
             report(capfd, "from failure to webhook, with TLS and password", notification.time - failed_at)
             assert_names_the_transform(alert, exporter.address)
-            assert_names_the_transform(ringing.wait_for("GlueMLTaskRunFailed", "firing")[1], exporter.address)
+            assert_names_the_transform(webhook_server.wait_for("GlueMLTaskRunFailed", "firing")[1], exporter.address)
 
             end_a_run(simulator, "SUCCEEDED")
-            ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
+            webhook_server.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
 
 
 def test_a_failure_during_an_outage_sends_alerts_after_the_restart(
-    simulator: Simulator, ringing: Pager, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    simulator: Simulator, webhook_server: Webhook, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A failure during an outage raises both alerts after the restart. A second kill changes neither of them."""
     port, config = steady_port(), settings(simulator, state={"path": "state.db"})
@@ -189,11 +189,11 @@ def test_a_failure_during_an_outage_sends_alerts_after_the_restart(
         wait_for(lambda: prometheus.number("up") == 0, timeout=START, describe="a scrape fails")
 
         end_a_run(simulator, "FAILED")
-        back_at = time.time()
+        restarted_at = time.time()
         with Exporter(tmp_path, config, port=port) as exporter:
-            rung = {name: ringing.wait_for(name, "firing") for name in BOTH_FORMS}
-            report(capfd, "from restart to webhook, after kill -9", rung[BOTH_FORMS[0]][0].time - back_at)
-            for _, alert in rung.values():
+            received = {name: webhook_server.wait_for(name, "firing") for name in BOTH_FORMS}
+            report(capfd, "from restart to webhook, after kill -9", received[BOTH_FORMS[0]][0].time - restarted_at)
+            for _, alert in received.values():
                 assert_names_the_transform(alert, exporter.address)
         wait_for(lambda: prometheus.number("up") == 0, timeout=START, describe="a scrape fails")
 
@@ -206,8 +206,8 @@ def test_a_failure_during_an_outage_sends_alerts_after_the_restart(
         )
         with Exporter(tmp_path, config, port=port):
             prometheus.wait_until_up(int(prometheus.number("sum_over_time(up[5m])")) + 3)
-            assert not any(one.alert(name, "resolved") for one in ringing.notifications for name in BOTH_FORMS)
-            assert sorted(name for name, _ in beginnings(ringing)) == sorted(BOTH_FORMS)
+            assert not any(one.alert(name, "resolved") for one in webhook_server.notifications for name in BOTH_FORMS)
+            assert sorted(name for name, _ in failure_alerts(webhook_server)) == sorted(BOTH_FORMS)
 
             end_a_run(simulator, "SUCCEEDED")
-            ringing.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")
+            webhook_server.wait_for("GlueMLTaskRunFailedSinceSuccess", "resolved")

@@ -40,7 +40,7 @@ def labels_of(template: str) -> set[str]:
     return set(re.findall(r"\$labels\.(\w+)", template))
 
 
-def a_copy(folder: Path) -> Path:
+def copy_rules(folder: Path) -> Path:
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     return folder
 
@@ -52,7 +52,7 @@ def test_the_committed_rules_are_up_to_date() -> None:
 
 def test_a_rule_file_that_was_edited_by_hand_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A rule file that differs from its thresholds fails the check, and `generate` corrects it."""
-    folder = a_copy(tmp_path / "alerts")
+    folder = copy_rules(tmp_path / "alerts")
     edited = folder / "glue-ml-exporter.yaml"
     edited.write_text(edited.read_text().replace("for: 5m", "for: 6m"))
     assert main(["--output", str(folder), "--check"]) == 1
@@ -81,9 +81,9 @@ def test_every_metric_label_and_value_in_the_rules_exists() -> None:
 )
 def test_a_misspelled_name_is_found(right: str, wrong: str, problem: str) -> None:
     """A metric, label or label value with a spelling mistake in a rule does not pass."""
-    misspelt = [rule["expr"].replace(right, wrong) for rule in RULES if right in rule["expr"]]
-    assert misspelt
-    assert all(problem in problems(expression, vocabulary()) for expression in misspelt)
+    misspelled = [rule["expr"].replace(right, wrong) for rule in RULES if right in rule["expr"]]
+    assert misspelled
+    assert all(problem in problems(expression, vocabulary()) for expression in misspelled)
 
 
 def test_every_label_in_an_annotation_is_on_the_alert() -> None:
@@ -218,14 +218,14 @@ def test_every_alert_is_unit_tested_to_be_silent_to_fire_and_to_resolve() -> Non
     """One unit test checks each alert before it fires, while it fires and after it has ended."""
     tests = [test for path in UNIT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
     incomplete = {
-        name: [course_of(name, test) for test in tests if True in course_of(name, test)]
+        name: [expected_states(name, test) for test in tests if True in expected_states(name, test)]
         for name in ALERTS
-        if not any(is_whole(course_of(name, test)) for test in tests)
+        if not any(is_complete(expected_states(name, test)) for test in tests)
     }
     assert incomplete == {}
 
 
-def course_of(name: str, test: Mapping[str, Any]) -> list[bool]:
+def expected_states(name: str, test: Mapping[str, Any]) -> list[bool]:
     """Give, for each check of an alert in a unit test, whether the alert is expected, in the order of time."""
     looks = []
     for one in test.get("promql_expr_test", ()):
@@ -243,18 +243,18 @@ def seconds_of(time: str) -> float:
     return 0.0 if time == "0m" else parse_duration(time)
 
 
-def is_whole(course: list[bool]) -> bool:
+def is_complete(states: list[bool]) -> bool:
     """Return whether an alert is silent, then fires, then is silent again."""
-    return re.search("01+0", "".join(str(int(fires)) for fires in course)) is not None
+    return re.search("01+0", "".join(str(int(fires)) for fires in states)) is not None
 
 
 @pytest.mark.parametrize("times", [("4m", "5m"), ("5m", "30m"), ("4m", "30m")])
 def test_an_incomplete_unit_test_is_found(times: tuple[str, str]) -> None:
     """A unit test is incomplete if it never checks the alert before, during or after firing."""
     first = yaml.safe_load((FOLDER / "tests" / "failures.yaml").read_text())["tests"][0]
-    assert is_whole(course_of("GlueMLTaskRunFailedSinceSuccess", first))
+    assert is_complete(expected_states("GlueMLTaskRunFailedSinceSuccess", first))
     cut = {"promql_expr_test": [one for one in first["promql_expr_test"] if one["eval_time"] in times]}
-    assert not is_whole(course_of("GlueMLTaskRunFailedSinceSuccess", cut))
+    assert not is_complete(expected_states("GlueMLTaskRunFailedSinceSuccess", cut))
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ def problems(expression: str, known: Mapping[str, frozenset[str]]) -> list[str]:
         if matcher.metric in known and matcher.label not in known[matcher.metric]:
             found.append(f"label {matcher.label} of {matcher.metric}")
         if matcher.label in VALUES and "$" not in matcher.value:
-            strangers = set(matcher.value.split("|")) - VALUES[matcher.label]
-            found += [f"{matcher.label} {value!r}" for value in sorted(strangers)]
+            unknown = set(matcher.value.split("|")) - VALUES[matcher.label]
+            found += [f"{matcher.label} {value!r}" for value in sorted(unknown)]
     labels = frozenset[str]().union(*(known.get(metric, frozenset()) for metric in used.metrics))
     return found + [f"label {label}" for label in sorted(used.grouped - labels)]

@@ -43,8 +43,8 @@ def test_a_text_that_is_not_a_time(text: str) -> None:
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 1, 1)), st.integers(-14, 14))  # noqa: DTZ001 - another argument is the zone
 def test_any_time_with_a_zone_is_that_instant(naive: datetime, hours: int) -> None:
     """A time in any zone gives the same instant."""
-    moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
-    assert parse_time(moment.isoformat()) == PointInTime(moment.timestamp(), relative=False)
+    instant = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
+    assert parse_time(instant.isoformat()) == PointInTime(instant.timestamp(), relative=False)
 
 
 @given(st.integers(0, 250_000_000_000))

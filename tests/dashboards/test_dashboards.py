@@ -54,8 +54,8 @@ def test_a_misspelled_name_in_a_query_is_found() -> None:
     """A label or a metric with a spelling mistake in a panel does not pass."""
     target = next(target for target in targets() if "task_type" in target.expr)
     for right, wrong in (("task_type", "task_typ"), ("glue_ml_task_run", "glue_ml_task_rum")):
-        misspelt = Target(target.dashboard, target.panel, {"expr": target.expr.replace(right, wrong)})
-        assert problems(plain(misspelt), exposed())
+        misspelled = Target(target.dashboard, target.panel, {"expr": target.expr.replace(right, wrong)})
+        assert problems(plain(misspelled), exposed())
 
 
 @every_dashboard

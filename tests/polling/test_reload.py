@@ -38,7 +38,7 @@ class Watcher:
         self._thread.join()
 
     @property
-    def seamless(self):
+    def has_no_gap(self):
         """Whether every scrape had the counter and it never decreased."""
         return None not in self.values and self.values == sorted(self.values)
 
@@ -62,7 +62,7 @@ def test_a_new_interval_rate_and_labels_take_effect_without_a_gap(simulator):
             assert exporter.reload(polling={**quick, "concurrency": "2", "request_timeout": "5s"}) is None
             finish(simulator, exporter, 2)
             keeps_polling(exporter, "tfm-a")
-        assert watcher.seamless
+        assert watcher.has_no_gap
         assert not exporter.errors()
 
 
@@ -79,7 +79,7 @@ def test_changed_buckets_restart_only_that_histogram(simulator):
         wait_for(lambda: exporter.value(BUCKETS, transform_id="tfm-a", status="SUCCEEDED", le="150.0") == 1)
         assert exporter.value(BUCKETS, transform_id="tfm-a", status="SUCCEEDED", le="50.0") == 0
         assert exporter.value(BUCKETS, transform_id="tfm-a", le="30.0") is None
-        assert watcher.seamless
+        assert watcher.has_no_gap
 
 
 def test_changed_credentials_are_used_at_once_and_without_a_gap(simulator, environment, tmp_path):

@@ -38,27 +38,27 @@ FAULTS = (
 )
 
 
-def configuration(simulator, dice):
+def configuration(simulator, rng):
     """Return a random configuration; all of them monitor the same transforms."""
-    one = dice.choice([{"name": "one", "role_arn": ROLE}, {"name": "one", "profile": "one"}])
+    one = rng.choice([{"name": "one", "role_arn": ROLE}, {"name": "one", "profile": "one"}])
     ids = [transform_id for transform_id in simulator.world.transform_ids() if transform_id.startswith("listed")]
-    listed = [{"id": one_id, "account": "two", "labels": {"team": dice.choice("abc")}} for one_id in ids]
+    listed = [{"id": one_id, "account": "two", "labels": {"team": rng.choice("abc")}} for one_id in ids]
     return {
         "region": REGIONS[0],
         "endpoint_url": simulator.url,
         "accounts": [one, {"name": "two", "profile": "two"}],
         "transforms": listed,
-        "discovery": [{"account": "one", "regions": list(REGIONS), "interval": dice.choice(["300ms", "500ms"])}],
-        "transform_details": dice.choice(["true", "false"]),
+        "discovery": [{"account": "one", "regions": list(REGIONS), "interval": rng.choice(["300ms", "500ms"])}],
+        "transform_details": rng.choice(["true", "false"]),
         "polling": {
-            "interval": dice.choice(["50ms", "70ms"]),
+            "interval": rng.choice(["50ms", "70ms"]),
             "lookback": "5m",
             "overlap": "5s",
             "resync_interval": "5s",
-            "page_size": dice.choice(["10", "1000"]),
-            "request_timeout": dice.choice(["400ms", "500ms"]),
+            "page_size": rng.choice(["10", "1000"]),
+            "request_timeout": rng.choice(["400ms", "500ms"]),
             "max_attempts": "2",
-            "requests_per_second": dice.choice(["200", "300"]),
+            "requests_per_second": rng.choice(["200", "300"]),
             "stale_after": "1m",
         },
     }
@@ -80,19 +80,19 @@ class Traffic:
     """Starts and ends runs at random times, and counts the ended runs."""
 
     simulator: Simulator
-    dice: random.Random
+    rng: random.Random
     open: list[tuple[str, str, str]] = field(default_factory=list)
     finished: Counter = field(default_factory=Counter)
 
     def step(self):
-        transform_id, task_type = self.dice.choice(self.simulator.world.transform_ids()), self.dice.choice(TYPES)
+        transform_id, task_type = self.rng.choice(self.simulator.world.transform_ids()), self.rng.choice(TYPES)
         self.open.append((transform_id, task_type, self.simulator.world.add_run(transform_id, task_type)))
-        while self.open and self.dice.random() < 0.5:
-            self.finish(self.open.pop(self.dice.randrange(len(self.open))))
+        while self.open and self.rng.random() < 0.5:
+            self.finish(self.open.pop(self.rng.randrange(len(self.open))))
 
     def finish(self, run):
         transform_id, task_type, run_id = run
-        status = self.dice.choice(FINAL)
+        status = self.rng.choice(FINAL)
         self.simulator.world.finish_run(transform_id, run_id, status)
         self.finished[transform_id, task_type, status] += 1
 
@@ -137,25 +137,25 @@ def third(values, number):
 @pytest.mark.timeout(SECONDS + 240)
 def test_under_faults_and_reloads_counts_are_right_and_nothing_grows(tmp_path, simulator_environment):
     """Under polls every 50 ms, random faults and a reload a second, nothing grows and each run is counted once."""
-    dice = random.Random(5)  # noqa: S311 - a simulation
+    rng = random.Random(5)  # noqa: S311 - a simulation
     file = tmp_path / "config.yaml"
     with Simulator(world()) as simulator:
-        file.write_text(yaml.safe_dump(configuration(simulator, dice)))
+        file.write_text(yaml.safe_dump(configuration(simulator, rng)))
         arguments = ("serve", "--web.listen-address=127.0.0.1:0", "--log.level=info")
         with Process(*EXPORTER, *arguments, folder=tmp_path, environ=simulator_environment(simulator)) as process:
             url = listening(process)
             wait_for_answer(url, timeout=60)
             wait_for(lambda: fetch(url).text.count("glue_ml_transform_up{") == 12, timeout=60)
-            traffic, footprint = Traffic(simulator, dice), Footprint(psutil.Process(process.pid))
+            traffic, footprint = Traffic(simulator, rng), Footprint(psutil.Process(process.pid))
             ends, next_reload = time.monotonic() + SECONDS, 0.0
             while time.monotonic() < ends:
                 traffic.step()
-                if dice.random() < 0.3:
+                if rng.random() < 0.3:
                     simulator.faults.clear()
-                    simulator.faults.set(dict(dice.choice(FAULTS)))
+                    simulator.faults.set(dict(rng.choice(FAULTS)))
                 if time.monotonic() > next_reload:
                     next_reload = time.monotonic() + 1
-                    file.write_text(yaml.safe_dump(configuration(simulator, dice)))
+                    file.write_text(yaml.safe_dump(configuration(simulator, rng)))
                     process.send(signal.SIGHUP)
                     footprint.sample()
                 counts = counted(url)

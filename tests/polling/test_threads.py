@@ -15,9 +15,9 @@ class Thing:
 
 def test_an_idle_thread_keeps_no_reference_to_its_last_work():
     """An object that only finished work refers to is freed while the thread is idle."""
-    crew, done, thing = ThreadPool("idle"), threading.Event(), Thing()
+    pool, done, thing = ThreadPool("idle"), threading.Event(), Thing()
     known = weakref.ref(thing)
-    crew.run(partial(lambda _: done.set(), thing))
+    pool.run(partial(lambda _: done.set(), thing))
     del thing
     assert done.wait(5)
     wait_for(lambda: gc.collect() >= 0 and known() is None)
@@ -26,30 +26,30 @@ def test_an_idle_thread_keeps_no_reference_to_its_last_work():
 
 def test_missing_threads_are_logged_once(caplog):
     """Work is refused while no thread can be started, which is logged once, and accepted again afterwards."""
-    crew, done = ThreadPool("short"), threading.Event()
+    pool, done = ThreadPool("short"), threading.Event()
     with no_threads():
-        assert [crew.run(done.set) for _ in range(3)] == [False, False, False]
+        assert [pool.run(done.set) for _ in range(3)] == [False, False, False]
     assert not done.is_set()
     assert caplog.text.count("no more threads") == 1
-    assert crew.run(done.set)
+    assert pool.run(done.set)
     assert done.wait(5)
 
 
 def test_idle_threads_are_reused_last_in_first_out():
     """After a burst on five threads, work that comes one piece at a time uses at most two of them."""
-    crew, threads, begun, go_on = ThreadPool("burst"), [], threading.Barrier(6), threading.Event()
+    pool, threads, begun, go_on = ThreadPool("burst"), [], threading.Barrier(6), threading.Event()
 
     def burst():
         begun.wait()
         go_on.wait()
 
     for _ in range(5):
-        crew.run(burst)
+        pool.run(burst)
     begun.wait()
     go_on.set()
-    crews = [thread for thread in threading.enumerate() if thread.name == "burst"]
+    pool_threads = [thread for thread in threading.enumerate() if thread.name == "burst"]
     for number in range(20):
-        crew.run(lambda: threads.append(threading.get_ident()))
+        pool.run(lambda: threads.append(threading.get_ident()))
         wait_for(lambda: len(threads) > number)  # noqa: B023 - called in this round
-    assert len(crews) == 5
+    assert len(pool_threads) == 5
     assert len(set(threads)) <= 2

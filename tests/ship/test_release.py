@@ -17,8 +17,8 @@ def test_workflows_lint(tmp_path: Path) -> None:
     """Actionlint and zizmor accept the workflows."""
     linted = call("actionlint", *WORKFLOWS, folder=tmp_path)
     assert linted.returncode == 0, linted.stdout
-    judged = call("zizmor", "--offline", "--no-progress", "--persona=regular", ROOT / ".github", folder=tmp_path)
-    assert judged.returncode == 0, judged.stdout + judged.stderr
+    checked = call("zizmor", "--offline", "--no-progress", "--persona=regular", ROOT / ".github", folder=tmp_path)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

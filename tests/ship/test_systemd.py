@@ -55,9 +55,9 @@ def test_drop_ins_of_the_documentation(kind: str, units: Path) -> None:
 def test_exposure(units: Path) -> None:
     """`systemd-analyze security` gives an exposure of at most the documented figure."""
     service = units / "glue-ml-exporter.service"
-    judged = analyze("security", "--offline=yes", f"--threshold={WORST_EXPOSURE}", service, folder=units)
-    assert judged.returncode == 0, judged.stdout
-    match = re.search(r"Overall exposure level for glue-ml-exporter.service: ([\d.]+)", judged.stdout)
+    checked = analyze("security", "--offline=yes", f"--threshold={WORST_EXPOSURE}", service, folder=units)
+    assert checked.returncode == 0, checked.stdout
+    match = re.search(r"Overall exposure level for glue-ml-exporter.service: ([\d.]+)", checked.stdout)
     assert match is not None
     assert f"exposure {match[1]}" in (ROOT / "docs/install.md").read_text()
 

@@ -39,7 +39,7 @@ Cell = tuple[str, str]
 """(task type, status)"""
 
 
-def dice(seed: int) -> random.Random:
+def seeded_random(seed: int) -> random.Random:
     """Return random numbers that are the same in every run of the test."""
     return random.Random(seed)  # noqa: S311 - not used for secrets
 

@@ -19,7 +19,7 @@ from tests.system.staging import (
     TASK_TYPES,
     Exporter,
     configuration,
-    dice,
+    seeded_random,
     wait_for,
 )
 
@@ -33,7 +33,7 @@ DAY = 86400.0
 
 def history(now):
     """Return 2,500 runs of all types and statuses within the last three weeks, as JSON of the API."""
-    rng = dice(25)
+    rng = seeded_random(25)
     runs = []
     for number in range(RUNS):
         status = rng.choice(STATUSES) if number > RUNS - 20 else rng.choice(FINAL_STATUSES)

@@ -94,9 +94,9 @@ def test_a_failure_that_lasts_is_one_line_when_it_begins_and_one_when_it_ends(si
             simulator.faults.clear()
             exporter.wait_for_value(1, "glue_ml_transform_up")
             exporter.wait_for_polls("tfm-a", 1)
-            told = exporter.log()[before:]
-            assert [(line["level"], line["reason"]) for line in told] == [("error", reason), ("info", reason)]
-            assert told[0]["advice"]
+            logged = exporter.log()[before:]
+            assert [(line["level"], line["reason"]) for line in logged] == [("error", reason), ("info", reason)]
+            assert logged[0]["advice"]
             assert exporter.metrics().value("glue_ml_exporter_log_messages_total", level="error") == number
 
 
@@ -120,8 +120,8 @@ def test_a_new_reason_for_failing_polls_is_logged(simulator, tmp_path):
         simulator.faults.clear(first)
         wait_for(lambda: len(lines(exporter, "polls fail")) == 2, describe=lambda: exporter.stderr)
         exporter.wait_for_polls("tfm-a", 3)
-        told = [line["reason"] for line in lines(exporter, "polls fail")]
-        assert told == ["ExpiredTokenException", "AccessDeniedException"]
+        logged = [line["reason"] for line in lines(exporter, "polls fail")]
+        assert logged == ["ExpiredTokenException", "AccessDeniedException"]
 
 
 def test_a_failing_account_is_one_line_for_any_number_of_transforms(simulator, tmp_path):
@@ -156,10 +156,10 @@ def test_an_error_string_cannot_forge_a_line(simulator, log_format, tmp_path):
         simulator.world.add_run("tfm-a", status="FAILED", run_id=f"tsk-{HOSTILE}", fields=fields)
         exporter.wait_for_value(1, FINISHED, task_type="FIND_MATCHES", status="FAILED")
         written = exporter.wait_for_output("run finished.*\n") and exporter.stderr
-        told = written.splitlines()
-        assert len(told) == 2, told
-        assert "listening" in told[0]
-        assert "disk full" in told[1]
+        logged = written.splitlines()
+        assert len(logged) == 2, logged
+        assert "listening" in logged[0]
+        assert "disk full" in logged[1]
         assert all(char.isprintable() for char in written.replace("\n", ""))
         if log_format == "json":
             line = exporter.log()[1]

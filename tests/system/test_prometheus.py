@@ -18,8 +18,8 @@ from tests.system.staging import (
     Exporter,
     cell_of,
     configuration,
-    dice,
     increases,
+    seeded_random,
     steady_port,
     wait_for,
 )
@@ -121,7 +121,7 @@ def wait_until_nothing_is_stored(prometheus):
 @VERSIONS
 def test_under_one_instance_label_kills_neither_lose_nor_double_a_run(simulator, prometheus, traffic, tmp_path):
     """If the exporter is killed at random times, half of them within a scrape, its counters still match the runs."""
-    rng = dice(11)
+    rng = seeded_random(11)
     port = steady_port()
     prometheus.point_at({"glue": f"127.0.0.1:{port}"})
     kills = 0
@@ -155,8 +155,8 @@ def let_pass(simulator, seconds):
 def wait_for_a_scrape_to_begin(prometheus):
     """Wait until the next scrape is due. Prometheus keeps its interval even if scrapes fail."""
     last = prometheus.scrapes("glue")[-1][0]
-    beats = (time.time() - last) // SCRAPES + 1
-    wait_for(lambda: time.time() >= last + beats * SCRAPES, interval=0.001)
+    intervals = (time.time() - last) // SCRAPES + 1
+    wait_for(lambda: time.time() >= last + intervals * SCRAPES, interval=0.001)
 
 
 # -- a new instance label for each process ----------------------------------------------------------------------------
@@ -166,23 +166,23 @@ def wait_for_a_scrape_to_begin(prometheus):
 def test_under_new_instance_labels_only_an_interrupted_scrape_may_lose_runs(simulator, prometheus, traffic, tmp_path):
     """If each process has a new label, only a scrape that a kill interrupted may lose finished runs."""
     # The first values of each process must equal the last values of the previous one.
-    rng = dice(12)
-    lives = []
+    rng = seeded_random(12)
+    labels_by_age = []
 
     def live(exporter):
-        label = f"glue-{len(lives)}"
+        label = f"glue-{len(labels_by_age)}"
         prometheus.point_at({label: exporter.address})
-        lives.append(label)
+        labels_by_age.append(label)
         return label
 
-    died = {}
+    killed_at = {}
     with Exporter(tmp_path, settings(simulator)) as exporter:
         label = live(exporter)
         wait_for_the_baseline(prometheus, 0)
         traffic.future(count=300, seconds=SECONDS)
         exporter.kill()
-        died[label] = time.time()
-    while simulator.world.now() < traffic.begin + SECONDS or len(lives) < 4:
+        killed_at[label] = time.time()
+    while simulator.world.now() < traffic.begin + SECONDS or len(labels_by_age) < 4:
         with Exporter(tmp_path, settings(simulator)) as exporter:
             let_pass(simulator, rng.choice([0, 0, rng.uniform(0, 1)]))
             label = live(exporter)
@@ -191,15 +191,15 @@ def test_under_new_instance_labels_only_an_interrupted_scrape_may_lose_runs(simu
                 exporter.send(signal.SIGTERM)
                 assert exporter.wait(timeout=60) == 0
             exporter.kill()
-            died[label] = time.time()
+            killed_at[label] = time.time()
     with Exporter(tmp_path, settings(simulator)) as exporter:
         live(exporter)
-        wait_until_all_is_counted(prometheus, traffic, lambda name: lost(prometheus, name, lives, died))
+        wait_until_all_is_counted(prometheus, traffic, lambda name: lost(prometheus, name, labels_by_age, killed_at))
     wait_until_nothing_is_stored(prometheus)
     assert_promql_agrees(prometheus)
 
 
-def lost(prometheus, name, lives, died):
+def lost(prometheus, name, labels_by_age, killed_at):
     """Return the increases between the last values of a process and the first values of the next one.
 
     Assert that each of them is allowed: an increase may be lost if a scrape began before the kill and failed.
@@ -207,18 +207,20 @@ def lost(prometheus, name, lives, died):
     tracks = prometheus.tracks(name)
     shown = [
         {cell_of(track.labels): track.points for track in tracks if ("instance", label) in track.labels}
-        for label in lives
+        for label in labels_by_age
     ]
     # A process without a good scrape has no samples.
-    pairs = pairwise([(label, series) for label, series in zip(lives, shown, strict=True) if series])
+    pairs = pairwise([(label, series) for label, series in zip(labels_by_age, shown, strict=True) if series])
     steps = Counter()
     for (before, its), (after, others) in pairs:
         gap = {
             cell: round(points[0][1] - its[cell][-1][1] if cell in its else points[0][1])
             for cell, points in others.items()
         }
-        excused = [began for began, good in prometheus.scrapes(before) if not good and began <= died[before] + 0.01]
-        assert excused or not any(gap.values()), f"{name}: {after} does not begin where {before} ended: {gap}"
+        interrupted = [
+            began for began, good in prometheus.scrapes(before) if not good and began <= killed_at[before] + 0.01
+        ]
+        assert interrupted or not any(gap.values()), f"{name}: {after} does not begin where {before} ended: {gap}"
         steps.update(gap)
     assert not [cell for cell, step in steps.items() if step < 0]
     return +steps
@@ -237,15 +239,15 @@ def test_without_a_state_file_old_runs_are_never_counted(simulator, prometheus, 
     port = steady_port()
     prometheus.point_at({"glue": f"127.0.0.1:{port}"})
     counted = 0
-    for news in (3, 0, 2, 0, 1):
+    for new_runs in (3, 0, 2, 0, 1):
         for _ in range(5):
             simulator.world.add_run(ID, status="FAILED", started=simulator.world.start - 60)
         with Exporter(tmp_path, configuration(simulator.url, [ID]), port=port) as exporter:
             assert exporter.address
             wait_for_the_baseline(prometheus, time.time())
-            for _ in range(news):
+            for _ in range(new_runs):
                 simulator.world.add_run(ID, status="FAILED")
-            counted += news
+            counted += new_runs
             wait_for_increases(prometheus, {FAILED: counted})
             prometheus.wait_for_scrapes("glue", 2)
             exporter.kill()

@@ -59,14 +59,14 @@ def test_changed_buckets_are_one_line_in_the_log_for_each_transform(simulator, t
     """A reload with other buckets is logged once for each transform, and a reload with the same ones is not."""
     ids = ["tfm-a", "tfm-b"]
     changed = configuration(simulator.url, ids, metrics={"execution_buckets": ["1m", "1h"]})
-    told = "the configured buckets have changed; histograms start again at 0"
+    logged = "the configured buckets have changed; histograms start again at 0"
     with Exporter(tmp_path, configuration(simulator.url, ids)) as exporter:
         exporter.wait_for_polls("tfm-b", 1)
         for _ in range(2):
             reload(exporter, changed)
-            wait_for(lambda: exporter.stderr.count(told) >= len(ids))
+            wait_for(lambda: exporter.stderr.count(logged) >= len(ids))
             exporter.wait_for_polls("tfm-a", 2)
-        assert exporter.stderr.count(told) == len(ids)
+        assert exporter.stderr.count(logged) == len(ids)
 
 
 def test_a_transform_that_is_added_again_continues_its_counters(simulator, tmp_path):

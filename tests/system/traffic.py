@@ -3,7 +3,7 @@
 from collections import Counter
 
 from exporter.simulator import World
-from tests.system.staging import FINAL_STATUSES, TASK_TYPES, Cell, dice, wait_for
+from tests.system.staging import FINAL_STATUSES, TASK_TYPES, Cell, seeded_random, wait_for
 
 
 class Traffic:
@@ -16,7 +16,7 @@ class Traffic:
     def __init__(self, world: World, transform_id: str, *, seed: int) -> None:
         self._world = world
         self._id = transform_id
-        self._dice = dice(seed)
+        self._rng = seeded_random(seed)
         self._opened = 0
         self._unfinished: list[str] = []
         self.begin = world.now()
@@ -26,12 +26,12 @@ class Traffic:
         """Add `over` runs that have ended and `unfinished` open runs. `future` plans when the open runs end."""
         now = self._world.now()
         for number in range(over):
-            started = now - self._dice.uniform(600, 20 * 86400)
-            self._add(f"over-{number}", started=started, completed=started + self._dice.uniform(1, 500))
+            started = now - self._rng.uniform(600, 20 * 86400)
+            self._add(f"over-{number}", started=started, completed=started + self._rng.uniform(1, 500))
         for number in range(unfinished):
             run_id = f"unfinished-{number}"
-            started = now - self._dice.uniform(600, 20 * 86400)
-            self._world.add_run(self._id, self._dice.choice(TASK_TYPES), started=started, run_id=run_id)
+            started = now - self._rng.uniform(600, 20 * 86400)
+            self._world.add_run(self._id, self._rng.choice(TASK_TYPES), started=started, run_id=run_id)
             self._unfinished.append(run_id)
 
     def future(self, *, count: int, seconds: float) -> None:
@@ -42,18 +42,18 @@ class Traffic:
         """
         self.begin = self._world.now()
         for run_id in self._unfinished:
-            completed = self.begin + self._dice.uniform(seconds / 2, seconds)
+            completed = self.begin + self._rng.uniform(seconds / 2, seconds)
             self._world.finish_run(self._id, run_id, self._final_status(), completed=completed)
             self.end = max(self.end, completed)
         for number in range(count):
-            started = self.begin + self._dice.uniform(0.01, seconds)
-            completed = started + self._dice.choice([0.0, self._dice.uniform(0, 1), self._dice.uniform(0, 3)])
-            appears = started + self._dice.choice([0.0, 0.0, self._dice.uniform(0, 2)])
+            started = self.begin + self._rng.uniform(0.01, seconds)
+            completed = started + self._rng.choice([0.0, self._rng.uniform(0, 1), self._rng.uniform(0, 3)])
+            appears = started + self._rng.choice([0.0, 0.0, self._rng.uniform(0, 2)])
             self._add(f"new-{number}", started=started, completed=completed, appears=appears)
         self._opened = count
 
     def _add(self, run_id: str, *, started: float, completed: float, appears: float | None = None) -> None:
-        task_type = self._dice.choice(TASK_TYPES)
+        task_type = self._rng.choice(TASK_TYPES)
         status = self._final_status()
         visible = started if appears is None else appears
         self.end = max(self.end, completed, visible)
@@ -62,7 +62,7 @@ class Traffic:
         )
 
     def _final_status(self) -> str:
-        [status] = self._dice.choices(FINAL_STATUSES, weights=(1, 5, 3, 1))
+        [status] = self._rng.choices(FINAL_STATUSES, weights=(1, 5, 3, 1))
         return status
 
     def wait_for_the_end(self) -> None:

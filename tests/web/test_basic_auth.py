@@ -195,19 +195,19 @@ def test_the_event_loop_does_not_wait_for_bcrypt(tmp_path: Path) -> None:
     statuses: list[int] = []
     with serving(web_config=web) as served:
         assert served.ask(Authorization=header("alice", "secret")).status == 200
-        guessers = [
+        guess_threads = [
             threading.Thread(
                 target=lambda n=n: statuses.append(served.ask(Authorization=header("alice", f"guess {n}")).status)
             )
             for n in range(40)
         ]
-        for guesser in guessers:
-            guesser.start()
+        for thread in guess_threads:
+            thread.start()
         wait_for(lambda: 503 in statuses, timeout=DEADLINE)
         assert served.ask(Authorization=header("alice", "secret")).status == 200
         assert served.ask("/-/healthy").status == 200
-        for guesser in guessers:
-            guesser.join(DEADLINE)
+        for thread in guess_threads:
+            thread.join(DEADLINE)
     assert set(statuses) == {401, 503}
 
 

@@ -34,8 +34,8 @@ REQUEST = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @dataclass
-class Victim:
-    """A server with a body of 20 MB in a process of its own."""
+class ServerProcess:
+    """A server with a body of 20 MB in its own process."""
 
     port: int
     process: psutil.Process
@@ -59,36 +59,38 @@ class Victim:
 
 
 @pytest.fixture
-def victim() -> Iterator[Victim]:
+def server() -> Iterator[ServerProcess]:
     with subprocess.Popen((sys.executable, "-c", SERVE), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            victim = Victim(int(process.stdout.readline()), psutil.Process(process.pid))
-            victim.scrape()
-            yield victim
+            server = ServerProcess(int(process.stdout.readline()), psutil.Process(process.pid))
+            server.scrape()
+            yield server
         finally:
             process.terminate()
     assert process.returncode == 0
 
 
-def endure(victim: Victim, offend: Callable[[], Awaitable[None]], *, offenders: int, scrapes: int = 15) -> None:
-    """Scrape while `offenders` clients misbehave. Every scrape gets a 200, and the server's memory stays small.
+def check_scrapes(
+    server: ServerProcess, misbehave: Callable[[], Awaitable[None]], *, clients: int, scrapes: int = 15
+) -> None:
+    """Scrape while so many clients misbehave. Every scrape gets a 200, and the server's memory stays small.
 
     The first scrapes may get 503: hundreds of clients that connect at the same time count for --web.max-requests until
     their answers are `Limits.patience` old.
     """
 
     async def main() -> None:
-        before = victim.rss
-        started = [asyncio.Event() for _ in range(offenders)]
-        tasks = [asyncio.create_task(repeat(offend, event)) for event in started]
+        before = server.rss
+        started = [asyncio.Event() for _ in range(clients)]
+        tasks = [asyncio.create_task(repeat(misbehave, event)) for event in started]
         await asyncio.gather(*(event.wait() for event in started))
         for _ in range(1000):
-            if await asyncio.to_thread(victim.scrape) == 200:
+            if await asyncio.to_thread(server.scrape) == 200:
                 break
         for _ in range(scrapes):
-            assert await asyncio.to_thread(victim.scrape) == 200
-            assert victim.rss - before < 100 * MB
+            assert await asyncio.to_thread(server.scrape) == 200
+            assert server.rss - before < 100 * MB
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -96,74 +98,74 @@ def endure(victim: Victim, offend: Callable[[], Awaitable[None]], *, offenders: 
     asyncio.run(main())
 
 
-async def repeat(offend: Callable[[], Awaitable[None]], started: asyncio.Event) -> None:
+async def repeat(misbehave: Callable[[], Awaitable[None]], started: asyncio.Event) -> None:
     """Misbehave about once a second until the task is cancelled."""
     while True:
         started.set()
         with suppress(OSError, asyncio.IncompleteReadError):
-            await offend()
+            await misbehave()
         await asyncio.sleep(1)
 
 
 @contextmanager
-def connected(victim: Victim, receive_buffer: int = 0) -> Iterator[socket.socket]:
+def connected(server: ServerProcess, receive_buffer: int = 0) -> Iterator[socket.socket]:
     with socket.socket() as connection:
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(5)
-        connection.connect(("127.0.0.1", victim.port))
+        connection.connect(("127.0.0.1", server.port))
         connection.setblocking(False)
         yield connection
 
 
-def test_500_silent_connections(victim: Victim) -> None:
+def test_500_silent_connections(server: ServerProcess) -> None:
     """Scrapes succeed while 500 clients are connected and send nothing."""
     with ExitStack() as stack:
-        silent = [stack.enter_context(connected(victim)) for _ in range(500)]
+        silent = [stack.enter_context(connected(server)) for _ in range(500)]
 
         async def stay() -> None:
             await asyncio.sleep(60)
 
-        endure(victim, stay, offenders=1)
+        check_scrapes(server, stay, clients=1)
         assert len(silent) == 500
 
 
-def test_200_slow_readers(victim: Victim) -> None:
+def test_200_slow_readers(server: ServerProcess) -> None:
     """Scrapes succeed while 200 clients read 20 MB a kilobyte at a time."""
 
     async def read_slowly() -> None:
         loop = asyncio.get_running_loop()
-        with connected(victim, receive_buffer=8192) as connection:
+        with connected(server, receive_buffer=8192) as connection:
             await loop.sock_sendall(connection, REQUEST)
             while await loop.sock_recv(connection, 1024):
                 await asyncio.sleep(0.1)
 
-    endure(victim, read_slowly, offenders=200)
+    check_scrapes(server, read_slowly, clients=200)
 
 
-def test_200_readers_that_do_not_read(victim: Victim) -> None:
+def test_200_readers_that_do_not_read(server: ServerProcess) -> None:
     """Scrapes succeed while 200 clients send a request and do not read the answer."""
 
     async def ask_only() -> None:
-        with connected(victim, receive_buffer=8192) as connection:
+        with connected(server, receive_buffer=8192) as connection:
             await asyncio.get_running_loop().sock_sendall(connection, REQUEST)
             await asyncio.sleep(60)
 
-    endure(victim, ask_only, offenders=200)
+    check_scrapes(server, ask_only, clients=200)
 
 
-def test_50_slow_writers_of_headers(victim: Victim) -> None:
+def test_50_slow_writers_of_headers(server: ServerProcess) -> None:
     """Scrapes succeed while 50 clients send a head that never ends."""
 
     async def write_slowly() -> None:
         loop = asyncio.get_running_loop()
-        with connected(victim) as connection:
+        with connected(server) as connection:
             await loop.sock_sendall(connection, b"GET /metrics HTTP/1.1\r\nHost: a\r\n")
             while True:
                 await loop.sock_sendall(connection, b"X-More: y\r\n")
                 await asyncio.sleep(0.1)
 
-    endure(victim, write_slowly, offenders=50)
+    check_scrapes(server, write_slowly, clients=50)
 
 
 @pytest.mark.parametrize(
@@ -177,38 +179,38 @@ def test_50_slow_writers_of_headers(victim: Victim) -> None:
     ],
     ids=["garbage", "long header", "many headers", "long body", "pipeline"],
 )
-def test_malformed_and_oversized_requests(victim: Victim, request_: bytes) -> None:
+def test_malformed_and_oversized_requests(server: ServerProcess, request_: bytes) -> None:
     """Scrapes succeed while 40 clients send malformed or oversized requests."""
 
     async def send() -> None:
-        with connected(victim) as connection:
+        with connected(server) as connection:
             await asyncio.get_running_loop().sock_sendall(connection, request_)
             await asyncio.get_running_loop().sock_recv(connection, 4096)
 
-    endure(victim, send, offenders=40)
+    check_scrapes(server, send, clients=40)
 
 
-def test_a_flood_of_requests(victim: Victim) -> None:
+def test_a_flood_of_requests(server: ServerProcess) -> None:
     """Scrapes succeed while 20 clients send a request after each answer."""
 
     async def flood() -> None:
         loop = asyncio.get_running_loop()
-        with connected(victim) as connection:
+        with connected(server) as connection:
             while True:
                 await loop.sock_sendall(connection, b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n")
                 await loop.sock_recv(connection, 4096)
 
-    endure(victim, flood, offenders=20)
+    check_scrapes(server, flood, clients=20)
 
 
-def test_a_flood_of_connections(victim: Victim) -> None:
+def test_a_flood_of_connections(server: ServerProcess) -> None:
     """Scrapes succeed while 50 clients open a connection for every request."""
 
     async def flood() -> None:
         loop = asyncio.get_running_loop()
         for _ in range(100):
-            with connected(victim) as connection:
+            with connected(server) as connection:
                 await loop.sock_sendall(connection, b"GET /x HTTP/1.0\r\n\r\n")
                 await loop.sock_recv(connection, 4096)
 
-    endure(victim, flood, offenders=50)
+    check_scrapes(server, flood, clients=50)
