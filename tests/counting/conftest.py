@@ -1,6 +1,7 @@
-"""How many random worlds are tried: some in the fast tests, many in the slow ones, always the same ones.
+"""Hypothesis profiles: each run tries the same random examples, a few in the fast tests and many in the slow ones.
 
-`HYPOTHESIS_PROFILE=explore` tries other ones at each run.
+`HYPOTHESIS_PROFILE=explore` tries other examples at each run. `mutants` does not shrink a failing example, since a
+mutant needs only a failure.
 """
 
 import os

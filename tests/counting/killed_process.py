@@ -1,4 +1,4 @@
-"""A process that is killed before each of its writes in turn: `python -m tests.counting.killed_process FOLDER`.
+"""Processes that are killed before their first, second, ... write: `python -m tests.counting.killed_process FOLDER`.
 
 FOLDER gets one folder for each write, with the state file as the kill left it and `log.jsonl`. Each line of the log
 has the time, whether a scrape was under way, and the samples of a complete scrape.
@@ -35,11 +35,11 @@ STEPS = (
     (0.0, "scrape"),
     (0.0, "scrape"),
 )
-"""Seconds that pass, and the action after them."""
+"""Each step waits so many seconds (of the world's clock) and then does its action."""
 
 
 def run_steps(folder: Path, writes: int) -> None:
-    """Run all steps; kill the process just before the write with this number. Answers to scrapes are writes too."""
+    """Run all steps; kill the process before the write with this number (from 1). A scrape's answer is a write too."""
     log = os.open(folder / "log.jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     left = itertools.count(writes - 1, -1)
 
@@ -72,7 +72,7 @@ def run_steps(folder: Path, writes: int) -> None:
 
 
 def main(folder: Path) -> None:
-    """Start the process again and again, each time with one more write, until one process ends by itself."""
+    """Start one process after another, each killed one write later, until a process ends without a kill."""
     for writes in itertools.count(1):
         own = folder / f"{writes:04}"
         own.mkdir()

@@ -39,7 +39,7 @@ class Mutant(NamedTuple):
 
 
 def assign(target: str, value: str) -> Mutation:
-    """Assign another value to the variable or attribute ``target``, wherever the function assigns to it."""
+    """Assign another value wherever the function assigns to the variable or attribute ``target``."""
 
     def mutate(function: ast.FunctionDef) -> None:
         for statement in _found(s for s in _statements(function) if target in _assigned_names(s)):
@@ -198,7 +198,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001 - pytest passes it by name
-    """Make the mistake named in the environment."""
+    """Make the mistake that the environment variable ``MUTANT`` names."""
     (mutant,) = (mutant for mutant in MUTANTS if mutant.mistake == os.environ["MUTANT"])
     function, code = mutated(mutant)
     function.__code__ = code
@@ -215,12 +215,12 @@ _SERVED = "exposition/test_served_record.py"
 MUTANTS = (
     Mutant("skip the overlap", "counting.ledger:Ledger.since", read("overlap", "0.0")),
     Mutant(
-        "forget too early",
+        "forget finished runs an hour early",
         "counting.finished_runs:FinishedRuns.remove_before",
         read("cutoff", "(cutoff + 3600)"),
     ),
     Mutant(
-        "never forget runs that came late",
+        "never forget runs that were listed late",
         "counting.finished_runs:FinishedRuns.update",
         drop("heappush"),
     ),
@@ -254,29 +254,29 @@ MUTANTS = (
         f"{_POLLS}::test_a_run_on_two_pages_starts_and_ends_once",
     ),
     Mutant(
-        "count runs that shifting pages hid from the first poll",
+        "count runs that the first poll missed because pages shifted",
         "counting.ledger:Ledger.is_new",
         condition(1, "False"),
         "counting/test_random_polls.py",
     ),
     Mutant(
-        "let a wrong start carry the watermark ahead",
+        "let a start in the future move the watermark",
         "counting.reading:Reading.add",
         assign("watermark", "started + 86400"),
     ),
     Mutant(
-        "read every poll as one without a baseline",
+        "treat every poll as the first",
         "counting.reading:Reading.__init__",
         assign("_has_baseline", "False"),
     ),
     Mutant(
-        "take a page as a whole that has a run which was open before",
+        "add a page as a whole that has a run which was open before",
         "counting.reading:Reading._add_baseline_page",
         condition(-1, "False"),
         _BASELINE,
     ),
     Mutant(
-        "take a page as a whole once there is a baseline",
+        "add a page as a whole once there is a baseline",
         "counting.reading:Reading.add_page",
         condition(0, "not self._add_baseline_page(page)"),
         _BASELINE,
@@ -287,7 +287,7 @@ MUTANTS = (
         call("is_new", "ledger.is_new(run)"),
     ),
     Mutant(
-        "let the host's clock date known runs",
+        "take the host's clock as the start of known runs",
         "counting.reading:Reading._add_known",
         assign("effective_time", "self.now"),
     ),
@@ -327,7 +327,7 @@ MUTANTS = (
         _SERVED,
     ),
     Mutant(
-        "start at 0 when a transform comes back",
+        "serve 0 again when a removed transform returns",
         "exposition.initial_values:InitialValues._take_over",
         add_last("self.served, self.recorded = {}, {}"),
         _INITIAL,
@@ -357,7 +357,7 @@ MUTANTS = (
         "counting/test_random_polls.py",
     ),
     Mutant(
-        "count the lookback of a removed transform from its last run",
+        "drop a removed transform one lookback after its last run",
         "state.store:StateFile.drop_unconfigured",
         read("_configured", "frozenset()"),
         f"{_RESTARTS}::test_a_quiet_transform_that_leaves_is_stored_for_the_whole_lookback",

@@ -1,4 +1,4 @@
-"""A page that a reading takes as a whole comes to what its runs come to one by one."""
+"""`Reading.add_page` gives the same result for a page of the first poll as `Reading.add` for each of its runs."""
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -36,8 +36,8 @@ nearly_ordinary = st.tuples(st.lists(ordinary, max_size=6), ordinary, oddities, 
 pages = st.lists(st.lists(ordinary, max_size=8) | nearly_ordinary, max_size=4)
 
 
-class OneByOne(Reading):
-    """A reading that takes no page as a whole."""
+class RunByRun(Reading):
+    """A reading that adds each run of a page by itself."""
 
     def add_page(self, page: RunPage) -> None:
         for run in page:
@@ -49,22 +49,22 @@ def ended(run_id: str, status: str, started: float, completed: float) -> TaskRun
 
 
 @given(first=pages, second=pages)
-@example(  # it was seen open
+@example(  # a run that was seen open
     first=[[TaskRun("tsk-1", "EVALUATION", "RUNNING", 60_000.0)], [ended("tsk-1", "FAILED", 60_000.0, 70_000.0)]],
     second=[],
 )
-@example(  # an end that cannot be true
+@example(  # an end in the future
     first=[[ended("tsk-1", "FAILED", 60_000.0, 70_000.0), ended("tsk-2", "FAILED", 60_000.0, NOW + 1000.0)]],
     second=[],
 )
-@example(  # it has come before, as another one
+@example(  # a run that an earlier page shows with another status and other times
     first=[
         [ended("tsk-1", "SUCCEEDED", 90_000.0, 91_000.0)],
         [ended("tsk-1", "FAILED", 60_000.0, 60_000.0), ended("tsk-2", "FAILED", 70_000.0, 70_000.0)],
     ],
     second=[],
 )
-@example(  # it comes twice
+@example(  # a run that is twice on one page
     first=[
         [
             ended("tsk-1", "SUCCEEDED", 90_000.0, 91_000.0),
@@ -74,28 +74,28 @@ def ended(run_id: str, status: str, started: float, completed: float) -> TaskRun
     ],
     second=[],
 )
-@example(first=[[ended("tsk-1", "FAILED", CUTOFF - 0.5, 60_000.0)]], second=[])  # it is too old
+@example(first=[[ended("tsk-1", "FAILED", CUTOFF - 0.5, 60_000.0)]], second=[])  # a run before the lookback
 @settings(max_examples=300)
-def test_a_page_is_as_good_as_its_runs(first: list[list[TaskRun]], second: list[list[TaskRun]]) -> None:
-    """A first poll and the one after it come to the same, in the same order, however their pages are taken."""
+def test_a_page_gives_the_same_result_as_its_runs(first: list[list[TaskRun]], second: list[list[TaskRun]]) -> None:
+    """Two polls give the same ledger and changes, in the same order, with pages added as a whole or run by run."""
     ledgers = Ledger(BOUNDS), Ledger(BOUNDS)
     for read in (first, second):
         readings = [
             kind(ledger, now=NOW, since=CUTOFF, cutoff=CUTOFF)
-            for kind, ledger in zip((Reading, OneByOne), ledgers, strict=True)
+            for kind, ledger in zip((Reading, RunByRun), ledgers, strict=True)
         ]
         for page in read:
             for reading in readings:
                 reading.add_page(RunPage.of(page))
-            assert what_is_known(readings[0]) == what_is_known(readings[1])
+            assert attributes_of(readings[0]) == attributes_of(readings[1])
         changes = [ledger.commit(reading) for ledger, reading in zip(ledgers, readings, strict=True)]
         assert changes[0] == changes[1]
-        assert what_is_known(ledgers[0]) == what_is_known(ledgers[1])
+        assert attributes_of(ledgers[0]) == attributes_of(ledgers[1])
         assert ledgers[0].gauge_values(CUTOFF) == ledgers[1].gauge_values(CUTOFF)
 
 
-def what_is_known(of: object) -> dict[str, object]:
-    """Return all attributes but a reading's ledger; the finished runs with their order, which says what is oldest."""
+def attributes_of(of: object) -> dict[str, object]:
+    """Return the attributes of a ledger or a reading, without its ledger, and the order of the finished runs."""
     known = {name: value for name, value in vars(of).items() if name not in ("_ledger", "_finished")}
     if isinstance(of, Ledger):
         known["finished"] = {name: getattr(of.finished, name) for name in FinishedRuns.__slots__}
@@ -105,20 +105,20 @@ def what_is_known(of: object) -> dict[str, object]:
     return known
 
 
-def test_history_is_taken_page_by_page() -> None:
-    """A page of ended runs is no work for each of them, and one that is doubtful leaves its page to be read singly."""
+def test_a_page_of_ended_runs_is_added_as_a_whole() -> None:
+    """A page of ended runs is added without a call of `add`; one run with a start in the future prevents this."""
     page = [TaskRun(f"tsk-{number}", "EVALUATION", "FAILED", 60_000.0 + number, 70_000.0, 1.0) for number in range(3)]
-    assert taken_singly(page) == []
-    assert taken_singly([*page[:2], page[2]._replace(started=NOW + 1)]) != []
+    assert runs_added_one_by_one(page) == []
+    assert runs_added_one_by_one([*page[:2], page[2]._replace(started=NOW + 1)]) != []
 
 
-def taken_singly(page: list[TaskRun]) -> list[TaskRun]:
-    """Return the runs of a first page that are looked at one by one."""
-    singly: list[TaskRun] = []
+def runs_added_one_by_one(page: list[TaskRun]) -> list[TaskRun]:
+    """Return the runs of a first page for which the reading calls `add`."""
+    added: list[TaskRun] = []
 
-    class Noting(Reading):
-        def add(self, told: TaskRun) -> None:
-            singly.append(told)
+    class RecordingReading(Reading):
+        def add(self, raw: TaskRun) -> None:
+            added.append(raw)
 
-    Noting(Ledger(BOUNDS), now=NOW, since=CUTOFF, cutoff=CUTOFF).add_page(RunPage.of(page))
-    return singly
+    RecordingReading(Ledger(BOUNDS), now=NOW, since=CUTOFF, cutoff=CUTOFF).add_page(RunPage.of(page))
+    return added

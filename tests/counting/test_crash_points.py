@@ -1,4 +1,4 @@
-"""The process is killed at every statement boundary of what it writes; the promise holds at each."""
+"""A kill before or after any statement to the state file loses no finish and counts none twice."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ from tests.counting.world import (
     configuration,
     copy_state,
     run_kinds,
-    through,
+    traced,
 )
 from tests.support import ROOT
 
@@ -38,25 +38,25 @@ CONFIG = configuration("tfm-a")
 
 @dataclass
 class Kill:
-    """What a kill at one instant leaves behind."""
+    """The state file, the world and the scrapes at the instant of a kill."""
 
-    at: str
+    instant: str
     state: Path
     world: World
     prometheus: Prometheus
     scraping: bool
-    """Whether a scrape had begun and its answer was still to come."""
+    """Whether a scrape had begun and its answer was not sent yet."""
 
 
-def unsynced(path: Path) -> StateFile:
-    """Open a state file without waiting for the disk, which outlives a killed process anyway."""
+def open_unsynced_state(path: Path) -> StateFile:
+    """Open a state file without syncs to the disk: the kernel keeps the writes of a killed process without them."""
     state, _ = open_state(path, 0)
     state._connection.execute("PRAGMA synchronous = OFF")
     return state
 
 
 class Recorder:
-    """An exporter whose every statement is an instant at which it may be killed."""
+    """An exporter that records a `Kill` before and after each statement to its state file."""
 
     def __init__(self, folder: Path) -> None:
         self.kills: list[Kill] = []
@@ -65,11 +65,11 @@ class Recorder:
         self.prometheus = Prometheus()
         self.scraping = False
         self.path = folder / "state.db"
-        state = through(unsynced(self.path), self.remember)
+        state = traced(open_unsynced_state(self.path), self.remember)
         self.exporter = Exporter(self.world, CONFIG, state)
 
     def remember(self, statement: str, done: bool) -> None:
-        """Keep what a kill at this instant would leave."""
+        """Record the files and scrapes that a kill at this instant would leave."""
         number = len(self.kills)
         self.kills.append(
             Kill(
@@ -82,37 +82,37 @@ class Recorder:
         )
 
     def scrape(self) -> None:
-        """Scrape once, to the end."""
+        """Scrape once, and let Prometheus store the complete answer."""
         self.scraping = True
         samples = self.exporter.scrape()
         self.scraping = False
         self.prometheus.take("first", samples)
 
-    def happen(self, name: str, status: str, *, lasts: float = 1.0) -> None:
-        """Let a run start now."""
+    def add_run(self, name: str, status: str, *, lasts: float = 1.0) -> None:
+        """Add a run that starts now and ends with this status after ``lasts`` seconds."""
         self.world.add(Run(name, self.world.now, self.world.now + lasts, status=status, execution=lasts))
 
     def poll(self) -> None:
-        """Poll after a while."""
+        """Poll a minute later."""
         self.world.now += 60
         self.exporter.poll()
 
 
 @pytest.fixture(scope="module")
 def kills(tmp_path_factory: pytest.TempPathFactory) -> list[Kill]:
-    """Every instant of a life with history, a first failure, a run that takes long, and several scrapes."""
+    """All instants of a process that sees a baseline run, a first failure, a long run, and several scrapes."""
     recorder = Recorder(tmp_path_factory.mktemp("life"))
-    recorder.happen("old", "FAILED")
+    recorder.add_run("old", "FAILED")
     recorder.poll()
     recorder.scrape()
-    recorder.happen("first", "FAILED")
-    recorder.happen("long", "TIMEOUT", lasts=2 * HOUR)
+    recorder.add_run("first", "FAILED")
+    recorder.add_run("long", "TIMEOUT", lasts=2 * HOUR)
     recorder.poll()
     recorder.scrape()
     recorder.poll()
     recorder.scrape()
-    recorder.happen("second", "FAILED")
-    recorder.happen("fine", "SUCCEEDED")
+    recorder.add_run("second", "FAILED")
+    recorder.add_run("fine", "SUCCEEDED")
     recorder.poll()
     recorder.world.now += 2 * HOUR
     recorder.poll()
@@ -122,9 +122,9 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> list[Kill]:
     return recorder.kills
 
 
-def live_on(kill: Kill, instance: str, folder: Path) -> tuple[Counter[tuple[str, str]], Prometheus]:
-    """Start again after a kill, let another run fail, and give what Prometheus has counted in the end."""
-    exporter = Exporter(kill.world, CONFIG, unsynced(copy_state(kill.state, folder / "state.db")))
+def restart_after(kill: Kill, instance: str, folder: Path) -> tuple[Counter[tuple[str, str]], Prometheus]:
+    """Start a new process after a kill; return the increases and all samples that Prometheus has in the end."""
+    exporter = Exporter(kill.world, CONFIG, open_unsynced_state(copy_state(kill.state, folder / "state.db")))
     prometheus = copy.deepcopy(kill.prometheus)
     prometheus.take(instance, exporter.scrape())
     exporter.poll()
@@ -134,46 +134,46 @@ def live_on(kill: Kill, instance: str, folder: Path) -> tuple[Counter[tuple[str,
     return Counter(by_kind(prometheus.increase(FINISHED))), prometheus
 
 
-def happened(kill: Kill) -> Counter[tuple[str, str]]:
-    """Give what has finished since the first poll."""
-    return Counter(run_kinds([run for run in kill.world.over("tfm-a") if run.id != "old"]))
+def finished_since_first_poll(kill: Kill) -> Counter[tuple[str, str]]:
+    """Return the number of runs that finished after the first poll, by kind."""
+    return Counter(run_kinds([run for run in kill.world.ended("tfm-a") if run.id != "old"]))
 
 
-def test_every_write_is_an_instant(kills: list[Kill]) -> None:
-    """The life that is cut short has dozens of instants, with marks of served values among them."""
+def test_kills_are_recorded_at_all_statements_and_during_scrapes(kills: list[Kill]) -> None:
+    """The recording has more than a hundred instants, some of them during a scrape, when served values are recorded."""
     assert len(kills) > 100
     assert any(kill.scraping for kill in kills)
 
 
-def test_under_the_same_label_no_kill_loses_or_doubles(kills: list[Kill], tmp_path: Path) -> None:
-    """Whenever it is killed, the next process under the same instance label makes the counts whole."""
+def test_under_the_same_label_no_kill_loses_or_doubles_a_finish(kills: list[Kill], tmp_path: Path) -> None:
+    """After a kill at any instant, a process under the same instance label serves each finish exactly once."""
     for number, kill in enumerate(kills):
-        counted, prometheus = live_on(copy.deepcopy(kill), "first", tmp_path / str(number))
+        counted, prometheus = restart_after(copy.deepcopy(kill), "first", tmp_path / str(number))
         if kill.prometheus.samples:
-            assert counted == happened(kill), kill.at
+            assert counted == finished_since_first_poll(kill), kill.instant
         else:
-            assert not counted, kill.at
-        assert not prometheus.falls(), kill.at
+            assert not counted, kill.instant
+        assert not prometheus.falls(), kill.instant
 
 
-def test_under_a_new_label_only_the_scrape_under_way_may_lose_its_step(kills: list[Kill], tmp_path: Path) -> None:
-    """Under another instance label nothing is doubled, and nothing lost but by a kill in the middle of a scrape."""
+def test_under_a_new_label_only_a_kill_during_a_scrape_may_lose_an_increment(kills: list[Kill], tmp_path: Path) -> None:
+    """Under another instance label no finish counts twice, and only a kill in the middle of a scrape can lose one."""
     lost = 0
     for number, kill in enumerate(kills):
-        counted, _ = live_on(copy.deepcopy(kill), "second", tmp_path / str(number))
+        counted, _ = restart_after(copy.deepcopy(kill), "second", tmp_path / str(number))
         if not kill.prometheus.samples:
-            assert not counted, kill.at
+            assert not counted, kill.instant
         elif kill.scraping:
-            assert counted <= happened(kill), kill.at
-            lost += counted != happened(kill)
+            assert counted <= finished_since_first_poll(kill), kill.instant
+            lost += counted != finished_since_first_poll(kill)
         else:
-            assert counted == happened(kill), kill.at
-    assert lost, "no kill has hit the moment between the record and the bytes, so this has shown nothing"
+            assert counted == finished_since_first_poll(kill), kill.instant
+    assert lost, "no kill lies between the record of the values and the answer, so the other assertions show nothing"
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_for_real_keeps_the_promise(tmp_path: Path) -> None:
-    """After kill -9 before any of its writes, the files and what Prometheus has seen add up to what has finished."""
+def test_a_real_kill_loses_and_doubles_no_finish(tmp_path: Path) -> None:
+    """After SIGKILL before any write, the next process serves each finish once, as after a recorded kill."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.counting.killed_process", tmp_path],
         cwd=ROOT,
@@ -182,22 +182,22 @@ def test_a_process_that_is_killed_for_real_keeps_the_promise(tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    kills = [killed(folder) for folder in sorted(tmp_path.iterdir())]
+    kills = [kill_left_by(folder) for folder in sorted(tmp_path.iterdir())]
     assert len(kills) > 50
-    test_under_the_same_label_no_kill_loses_or_doubles(kills, tmp_path / "same")
-    test_under_a_new_label_only_the_scrape_under_way_may_lose_its_step(kills, tmp_path / "new")
+    test_under_the_same_label_no_kill_loses_or_doubles_a_finish(kills, tmp_path / "same")
+    test_under_a_new_label_only_a_kill_during_a_scrape_may_lose_an_increment(kills, tmp_path / "new")
 
 
-def killed(folder: Path) -> Kill:
-    """Read what a killed process has left."""
+def kill_left_by(folder: Path) -> Kill:
+    """Return the kill that a folder of `killed_process` describes."""
     world, prometheus, scraping = World(), Prometheus(), False
     for run in RUNS:
         world.add(run)
     for line in (folder / "log.jsonl").read_text().splitlines():
-        told = json.loads(line)
-        world.now, scraping = told["now"], told["scraping"]
-        if "samples" in told:
-            prometheus.take("first", Samples(told["samples"]))
+        entry = json.loads(line)
+        world.now, scraping = entry["now"], entry["scraping"]
+        if "samples" in entry:
+            prometheus.take("first", Samples(entry["samples"]))
     return Kill(folder.name, folder / "state.db", world, prometheus, scraping)
 
 
@@ -205,7 +205,7 @@ def killed(folder: Path) -> Kill:
 
 
 def long_poll() -> tuple[Ledger, Changes]:
-    """Give a ledger after its first poll, of a long history, and what that poll has brought."""
+    """Return a ledger after the first poll of a long history, and the changes of that poll."""
     ledger = Ledger(BOUNDS)
     reading = Reading(ledger, now=NOW, since=0.0, cutoff=0.0)
     for number in range(2 * STAGE_SIZE + 1):
@@ -215,8 +215,8 @@ def long_poll() -> tuple[Ledger, Changes]:
     return ledger, ledger.commit(reading)
 
 
-def test_a_long_history_is_stored_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Killed at any statement of its first save, the file knows all of a long history or nothing, and can go on."""
+def test_the_first_save_of_a_long_history_is_atomic(tmp_path: Path) -> None:
+    """A kill after any transaction of the first save leaves all of the history or none, and a later save works."""
     ledger, changes = long_poll()
     path, kills = tmp_path / "state.db", []
 
@@ -224,12 +224,12 @@ def test_a_long_history_is_stored_as_a_whole_or_not_at_all(tmp_path: Path) -> No
         if done and statement == "COMMIT":
             kills.append(copy_state(path, tmp_path / str(len(kills)) / "state.db"))
 
-    state = through(unsynced(path), remember)
+    state = traced(open_unsynced_state(path), remember)
     state.save("tfm-a", "customers", ledger, changes, NOW, created_at=NOW)
     state.close()
-    assert len(kills) == 5, "the row of the transform, three times its runs, and the name that makes it known"
+    assert len(kills) == 5, "one commit for the transform, three for its runs, and one that ends the staging"
     for kill in kills:
-        after = unsynced(kill)
+        after = open_unsynced_state(kill)
         restored = after.load("tfm-a", BOUNDS)
         assert (restored is not None) == (kill is kills[-1])
         if restored is None:
@@ -241,23 +241,23 @@ def test_a_long_history_is_stored_as_a_whole_or_not_at_all(tmp_path: Path) -> No
         assert restored.ledger.open == ledger.open
 
 
-def test_other_transforms_are_stored_while_a_long_history_is(tmp_path: Path) -> None:
-    """Between the transactions of a long first save another transform's poll and marks get into the file."""
+def test_other_transforms_are_stored_during_a_long_first_save(tmp_path: Path) -> None:
+    """Between the transactions of a long first save the polls of other transforms are stored."""
     ledger, changes = long_poll()
-    path, turns = tmp_path / "state.db", []
-    state = unsynced(path)
+    path, saves = tmp_path / "state.db", []
+    state = open_unsynced_state(path)
 
-    def in_between(statement: str, done: bool) -> None:
+    def save_another(statement: str, done: bool) -> None:
         if done and statement == "COMMIT" and state.load("tfm-a", BOUNDS) is None:
-            turns.append(
+            saves.append(
                 state.save(
-                    f"tfm-{len(turns)}", "", Ledger(BOUNDS), Changes((), (), (), (), {}, (), True), NOW, created_at=NOW
+                    f"tfm-{len(saves)}", "", Ledger(BOUNDS), Changes((), (), (), (), {}, (), True), NOW, created_at=NOW
                 )
             )
 
-    through(state, in_between).save("tfm-a", "customers", ledger, changes, NOW, created_at=NOW)
+    traced(state, save_another).save("tfm-a", "customers", ledger, changes, NOW, created_at=NOW)
     restored = state.load("tfm-a", BOUNDS)
     state.close()
-    assert turns == [True] * 4
+    assert saves == [True] * 4
     assert restored is not None
     assert restored.ledger.finished.entries == ledger.finished.entries

@@ -1,4 +1,4 @@
-"""The ledger, poll by poll: what is news, what is history, what is asked for, and what is forgotten."""
+"""The ledger poll by poll: the runs that count, the runs that are baseline, the calls to Glue, and forgotten runs."""
 
 import pytest
 
@@ -16,20 +16,20 @@ FAILURE = ("FIND_MATCHES", "FAILED")
 
 @pytest.fixture
 def world() -> World:
-    """A world in which nothing has happened yet."""
+    """A world without runs."""
     return World()
 
 
 @pytest.fixture
 def ledger() -> Ledger:
-    """A ledger after a first poll that has shown nothing."""
+    """A ledger after a first poll that listed no run."""
     ledger = Ledger(BOUNDS)
     read(ledger, now=NOW)
     return ledger
 
 
 def read(ledger: Ledger, *runs: TaskRun, now: float = NOW + 60) -> Changes:
-    """Let one poll of the whole lookback bring these runs."""
+    """Poll the whole lookback; the poll lists these runs, and Glue knows no other."""
     reading = Reading(ledger, now=now, since=now - LOOKBACK, cutoff=now - LOOKBACK)
     for run in runs:
         reading.add(run)
@@ -47,32 +47,32 @@ def a_run(
     *,
     task_type: str = "FIND_MATCHES",
 ) -> TaskRun:
-    """Give a run that has started and ended since the first poll, if not told otherwise."""
+    """Return a run that, by default, started and ended after the first poll."""
     return TaskRun(run_id, task_type, status, started, completed, execution)
 
 
 def running(run_id: str = "tsk-1", started: float | None = NOW + 10) -> TaskRun:
-    """Give a run that goes on."""
+    """Return a run that has not ended."""
     return TaskRun(run_id, "FIND_MATCHES", "RUNNING", started)
 
 
 def counted(ledger: Ledger, family: str = "finished") -> dict[tuple[str, str], int]:
-    """Give a family of counters by type and status."""
+    """Return the counters of a family by type and status."""
     return {
         (s.task_type, s.status): t.value for s, t in ledger.totals.items() if s.family == family and hasattr(t, "value")
     }
 
 
 def gauge(ledger: Ledger, now: float = NOW + 60) -> dict[tuple[str, str], int]:
-    """Give the gauge of runs by type and status, without its zeros."""
+    """Return the gauge of runs by type and status, without the zeros."""
     return {run_kind: count for run_kind, count in ledger.gauge_values(now - LOOKBACK).runs.items() if count}
 
 
-# -- news and history -------------------------------------------------------------------------------------------------
+# -- new runs and the baseline -----------------------------------------------------------------------------------------
 
 
-def test_what_is_final_at_the_first_poll_is_history() -> None:
-    """The runs of the first poll move no counter, and show in the gauges and times."""
+def test_a_run_that_has_ended_at_the_first_poll_is_baseline() -> None:
+    """Ended runs of the first poll change no counter, and appear in the gauges."""
     ledger = Ledger(BOUNDS)
     changes = read(ledger, a_run("tsk-1", "FAILED", NOW - 60, NOW - 30), now=NOW)
     assert (ledger.totals, changes.finished) == ({}, ())
@@ -80,8 +80,8 @@ def test_what_is_final_at_the_first_poll_is_history() -> None:
     assert ledger.latest["FIND_MATCHES"].failed == NOW - 30
 
 
-def test_what_is_open_at_the_first_poll_counts_when_it_ends() -> None:
-    """A run that was open at the first poll was not seen to start, and is seen to finish."""
+def test_a_run_that_is_open_at_the_first_poll_counts_when_it_ends() -> None:
+    """A run that is open at the first poll counts one finish and no start."""
     ledger = Ledger(BOUNDS)
     read(ledger, running(started=NOW - 60), now=NOW)
     read(ledger, a_run(started=NOW - 60))
@@ -89,20 +89,20 @@ def test_what_is_open_at_the_first_poll_counts_when_it_ends() -> None:
 
 
 def test_a_run_counts_once_when_it_starts_and_once_when_it_ends(ledger: Ledger) -> None:
-    """However often a run is seen, it has one start and one end."""
+    """A run that several polls show open and then final counts one start and one finish."""
     for run in (running(), running(), a_run(), a_run()):
         read(ledger, run)
     assert (counted(ledger, "started"), counted(ledger)) == ({("FIND_MATCHES", ""): 1}, {SUCCESS: 1})
 
 
-def test_a_run_that_came_and_went_between_two_polls_counts(ledger: Ledger) -> None:
-    """A run that is final when it is first seen has started and finished."""
+def test_a_run_that_starts_and_ends_between_two_polls_counts(ledger: Ledger) -> None:
+    """A new run that has ended when it is first seen counts one start and one finish."""
     changes = read(ledger, a_run())
     assert [run.run_id for run in changes.started] == [run.run_id for run in changes.finished] == ["tsk-1"]
 
 
 def test_both_histograms_observe_a_run_once(ledger: Ledger) -> None:
-    """ExecutionTime and the time from start to end are observed with the finish, and not again."""
+    """ExecutionTime and the time from start to end are observed once, when the finish counts."""
     read(ledger, a_run(completed=NOW + 310))
     read(ledger, a_run(completed=NOW + 310))
     execution, duration = (ledger.totals[Series(family, *SUCCESS)] for family in ("execution", "duration"))
@@ -110,30 +110,30 @@ def test_both_histograms_observe_a_run_once(ledger: Ledger) -> None:
     assert (duration.counts, duration.sum) == ((0, 1, 0), 300.0)  # type: ignore[union-attr] # a histogram
 
 
-def test_a_run_without_execution_time_counts_without_being_observed(ledger: Ledger) -> None:
-    """What Glue does not tell is missing from its histogram alone."""
+def test_a_run_without_execution_time_is_missing_from_the_execution_histogram_only(ledger: Ledger) -> None:
+    """A run without ExecutionTime counts its start, finish and duration."""
     read(ledger, a_run(execution=None))
     assert {series.family for series in ledger.totals} == {"started", "finished", "duration"}
 
 
 def test_a_reading_that_is_not_committed_leaves_no_trace(ledger: Ledger) -> None:
-    """A poll that fails half-way has counted, remembered and forgotten nothing."""
+    """A poll that fails before its end changes nothing in the ledger."""
     reading = Reading(ledger, now=NOW + 60, since=NOW - LOOKBACK, cutoff=NOW - LOOKBACK)
     reading.add(a_run())
     assert (ledger.totals, ledger.finished.entries, ledger.open, ledger.watermark) == ({}, {}, {}, None)
 
 
-def test_a_poll_that_brings_nothing_changes_nothing(ledger: Ledger) -> None:
-    """There is nothing to store of a poll that shows what is known."""
+def test_a_poll_of_known_runs_has_no_changes(ledger: Ledger) -> None:
+    """A poll that lists only runs in their known states leaves nothing to store."""
     read(ledger, a_run(), running("tsk-2"))
     assert not read(ledger, a_run(), running("tsk-2"))
 
 
-# -- runs that behave oddly -------------------------------------------------------------------------------------------
+# -- runs with odd data -----------------------------------------------------------------------------------------------
 
 
-def test_another_final_status_is_told_and_not_counted(ledger: Ledger) -> None:
-    """A run that changes its status after a final one keeps its count, moves in the gauge, and is logged."""
+def test_another_final_status_is_logged_and_not_counted(ledger: Ledger) -> None:
+    """A finished run that gets another final status keeps its count, moves in the gauge, and is logged once."""
     read(ledger, a_run(status="SUCCEEDED"))
     changes = read(ledger, a_run(status="FAILED"))
     assert [(run.status, before) for run, before in changes.status_changed] == [("FAILED", "SUCCEEDED")]
@@ -141,8 +141,8 @@ def test_another_final_status_is_told_and_not_counted(ledger: Ledger) -> None:
     assert not read(ledger, a_run(status="FAILED")).status_changed
 
 
-def test_a_run_that_goes_on_after_its_end_ends_once(ledger: Ledger) -> None:
-    """A finished run that says RUNNING again is shown so, and its second end is not counted."""
+def test_a_run_that_runs_again_after_its_end_counts_once(ledger: Ledger) -> None:
+    """A finished run that a later poll shows RUNNING is RUNNING in the gauge, and its second end does not count."""
     read(ledger, a_run())
     assert [before for _, before in read(ledger, running()).status_changed] == ["SUCCEEDED"]
     assert gauge(ledger) == {("FIND_MATCHES", "RUNNING"): 1}
@@ -150,21 +150,21 @@ def test_a_run_that_goes_on_after_its_end_ends_once(ledger: Ledger) -> None:
     assert (counted(ledger), gauge(ledger)) == ({SUCCESS: 1}, {SUCCESS: 1})
 
 
-def test_pages_that_show_a_run_open_after_its_end_are_not_believed(ledger: Ledger) -> None:
-    """Within one poll a run that has ended does not run again."""
+def test_an_open_state_after_the_end_is_ignored_within_one_poll(ledger: Ledger) -> None:
+    """If one poll shows a run final and then open, the open state is an older one, and the run has ended."""
     read(ledger, a_run(), running())
     assert (counted(ledger), gauge(ledger), ledger.open) == ({SUCCESS: 1}, {SUCCESS: 1}, {})
 
 
-def test_a_run_that_ends_while_it_is_read_counts_once(ledger: Ledger) -> None:
-    """Within one poll a run may be seen open and then final: one start, one end."""
+def test_a_run_that_ends_during_a_poll_counts_once(ledger: Ledger) -> None:
+    """A run that one poll shows open and then final counts one start and one finish."""
     read(ledger, running(), a_run())
     assert (counted(ledger, "started"), counted(ledger)) == ({("FIND_MATCHES", ""): 1}, {SUCCESS: 1})
 
 
 @pytest.mark.parametrize("back", [running(), a_run()], ids=["running", "finished"])
 def test_a_run_that_disappears_and_comes_back_counts_once(ledger: Ledger, back: TaskRun) -> None:
-    """An open run that Glue denies leaves the gauges; whether it comes back open or ended, it has one end."""
+    """An open run that Glue no longer knows leaves the gauges; if it comes back, open or ended, it counts once."""
     read(ledger, running())
     assert [run.run_id for run in read(ledger).missing] == ["tsk-1"]
     assert gauge(ledger) == {}
@@ -175,8 +175,8 @@ def test_a_run_that_disappears_and_comes_back_counts_once(ledger: Ledger, back: 
 
 
 @pytest.mark.parametrize("started", [None, -5.0, 0.0, NOW + 40 * DAY, 4e9, 1e15, float("inf"), float("nan")])
-def test_a_run_with_a_start_that_cannot_be_counts_once(ledger: Ledger, started: float | None) -> None:
-    """A start that is missing, before 1970 or in the future costs the duration and nothing else."""
+def test_a_run_with_an_impossible_start_counts_once(ledger: Ledger, started: float | None) -> None:
+    """A run whose start is missing, before 1970 or in the future counts, and only its duration is not observed."""
     for _ in range(3):
         read(ledger, a_run(started=started))
     assert (counted(ledger), gauge(ledger)) == ({SUCCESS: 1}, {SUCCESS: 1})
@@ -185,37 +185,37 @@ def test_a_run_with_a_start_that_cannot_be_counts_once(ledger: Ledger, started: 
 
 
 @pytest.mark.parametrize("completed", [None, -5.0, 4e9, NOW])
-def test_a_run_with_an_end_that_cannot_be_counts_once(ledger: Ledger, completed: float | None) -> None:
-    """An end that is missing, before 1970, in the future or before the start costs the duration and nothing else."""
+def test_a_run_with_an_impossible_end_counts_once(ledger: Ledger, completed: float | None) -> None:
+    """A run whose end is missing, in the future or before its start counts, and only its duration is not observed."""
     for _ in range(3):
         read(ledger, a_run(completed=completed))
     assert counted(ledger) == {SUCCESS: 1}
     assert {series.family for series in ledger.totals} == {"started", "finished", "execution"}
 
 
-def test_a_start_in_the_future_does_not_carry_the_watermark_along(ledger: Ledger) -> None:
-    """The next poll begins no later because one run says that it starts ahead of our clock."""
+def test_a_start_in_the_future_does_not_move_the_watermark_past_the_clock(ledger: Ledger) -> None:
+    """A start ahead of the host's clock moves the watermark to the clock only, so the next poll lists as far back."""
     read(ledger, a_run(started=NOW + 660))
     assert ledger.watermark == NOW + 60
 
 
-def test_a_new_status_is_final_with_an_end_that_cannot_be_believed(ledger: Ledger) -> None:
-    """A run in a status that nobody knows has ended as soon as there is any CompletedOn."""
+def test_an_undocumented_status_with_an_impossible_end_is_final(ledger: Ledger) -> None:
+    """A run in an undocumented status has ended if it has any CompletedOn."""
     read(ledger, a_run(status="EXPLODED", completed=4e9))
     assert counted(ledger) == {("FIND_MATCHES", "EXPLODED"): 1}
 
 
-# -- what Glue adds later ---------------------------------------------------------------------------------------------
+# -- undocumented types and statuses ----------------------------------------------------------------------------------
 
 
-def test_a_new_type_and_status_pass_through(ledger: Ledger) -> None:
-    """What the documentation does not know is counted under its own name."""
+def test_an_undocumented_type_and_status_keep_their_names(ledger: Ledger) -> None:
+    """A run of an undocumented type and status counts under these names."""
     read(ledger, a_run(task_type="DEDUPE", status="EXPLODED"))
     assert counted(ledger) == gauge(ledger) == {("DEDUPE", "EXPLODED"): 1}
 
 
-def test_new_names_are_bounded(ledger: Ledger) -> None:
-    """Beyond so many unknown pairs the rest share OTHER, so labels cannot grow without end; every run still counts."""
+def test_the_number_of_undocumented_kinds_is_bounded(ledger: Ledger) -> None:
+    """After `MAX_FOREIGN_KINDS` undocumented pairs the others share OTHER, and every run still counts."""
     runs = [a_run(f"tsk-{n}", task_type=f"T{n}", status=f"S{n}") for n in range(MAX_FOREIGN_KINDS)]
     late = [a_run("tsk-a", task_type="NEW", status="NEW"), a_run("tsk-b", task_type="NEWER", status="FAILED")]
     known = a_run("tsk-c", task_type="EVALUATION", status="NEW")
@@ -230,7 +230,7 @@ def test_new_names_are_bounded(ledger: Ledger) -> None:
 
 
 def test_a_finished_run_is_forgotten_after_the_lookback_and_never_counted_again(ledger: Ledger) -> None:
-    """A run leaves gauge and memory with the lookback, and is history if some poll shows it once more."""
+    """A run leaves gauge and memory once it is older than the lookback; if a poll lists it again, it is baseline."""
     read(ledger, a_run())
     late = NOW + LOOKBACK + HOUR
     read(ledger, now=late)
@@ -240,19 +240,19 @@ def test_a_finished_run_is_forgotten_after_the_lookback_and_never_counted_again(
 
 
 def test_an_open_run_is_never_forgotten(ledger: Ledger) -> None:
-    """A run that hangs for longer than the lookback leaves the gauge, and still counts when it ends."""
+    """A run that is open for longer than the lookback leaves the gauge, and still counts when it ends."""
     read(ledger, running())
     late = NOW + 2 * LOOKBACK
     read(ledger, running(), now=late)
-    view = ledger.gauge_values(late - LOOKBACK)
-    assert (sum(view.runs.values()), view.oldest_active) == (0, {"FIND_MATCHES": NOW + 10})
+    gauges = ledger.gauge_values(late - LOOKBACK)
+    assert (sum(gauges.runs.values()), gauges.oldest_active) == (0, {"FIND_MATCHES": NOW + 10})
     read(ledger, a_run(completed=late), now=late + 60)
     assert (counted(ledger), ledger.tracked) == ({SUCCESS: 1}, 0)
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_runs_are_forgotten_by_age_in_whatever_order_they_came(ledger: Ledger, order: int) -> None:
-    """A server that ignores the sort order makes no run stay longer or leave earlier."""
+def test_runs_are_forgotten_by_age_in_any_order_of_the_listing(ledger: Ledger, order: int) -> None:
+    """Runs are forgotten in the order of their starts, also if the listing is in descending order."""
     runs = [a_run(f"tsk-{n}", started=NOW + n) for n in range(10)][::order]
     read(ledger, *runs[:5])
     read(ledger, *runs[5:])
@@ -260,11 +260,11 @@ def test_runs_are_forgotten_by_age_in_whatever_order_they_came(ledger: Ledger, o
     assert gauge(ledger, NOW + LOOKBACK + 4) == {SUCCESS: 6}
 
 
-# -- what is asked for ------------------------------------------------------------------------------------------------
+# -- calls to Glue ----------------------------------------------------------------------------------------------------
 
 
-def test_a_steady_poll_is_one_call(world: World) -> None:
-    """With nothing open but what is recent, a poll lists once and asks for nothing else."""
+def test_a_poll_without_old_open_runs_takes_one_call(world: World) -> None:
+    """A poll without old open runs lists one page and looks up no single run."""
     for number in range(50):
         world.add(Run(f"tsk-{number}", world.now - number * HOUR, world.now - number * HOUR + 60))
     exporter = Exporter(world, configuration("tfm-a"))
@@ -275,8 +275,8 @@ def test_a_steady_poll_is_one_call(world: World) -> None:
         assert world.calls == ["GetMLTaskRuns"]
 
 
-def test_one_hung_run_costs_one_call(world: World) -> None:
-    """A run that hangs far behind many finished ones is looked up by itself instead of reading back to it."""
+def test_one_hung_run_takes_one_more_call(world: World) -> None:
+    """A hung run with many finished runs after it is looked up by its id, since a listing from it takes more pages."""
     hung = world.add(Run("tsk-hung", world.now - 10 * DAY, world.now + 5 * MINUTE))
     for number in range(50):
         world.add(Run(f"tsk-{number}", world.now - number * 1800, world.now - number * 1800))
@@ -290,8 +290,8 @@ def test_one_hung_run_costs_one_call(world: World) -> None:
     assert exporter.totals() == {SUCCESS: 1}
 
 
-def test_many_hung_runs_close_by_are_read_together(world: World) -> None:
-    """Where one page shows all open runs, reading back to them is cheaper than one call for each."""
+def test_many_hung_runs_on_one_page_are_listed_together(world: World) -> None:
+    """If one page can show all open runs, the poll lists that page instead of one call for each run."""
     for number in range(20):
         world.add(Run(f"tsk-{number}", world.now - HOUR - number, world.now + DAY))
     exporter = Exporter(world, configuration("tfm-a"))
@@ -304,8 +304,8 @@ def test_many_hung_runs_close_by_are_read_together(world: World) -> None:
     assert world.calls == ["GetMLTaskRuns"]
 
 
-def test_a_run_that_appears_within_the_overlap_is_seen_by_the_next_poll(world: World) -> None:
-    """What shows up late by less than the overlap is news with the next poll, not with the next full reading."""
+def test_a_run_that_appears_within_the_overlap_counts_at_the_next_poll(world: World) -> None:
+    """A run that Glue lists late by less than the overlap counts at the next poll, before the next full listing."""
     exporter = Exporter(world, configuration("tfm-a", overlap=15 * MINUTE))
     exporter.poll()
     world.now += HOUR
@@ -317,8 +317,8 @@ def test_a_run_that_appears_within_the_overlap_is_seen_by_the_next_poll(world: W
     assert exporter.totals() == {SUCCESS: 1, FAILURE: 1}
 
 
-def test_a_run_that_appears_after_the_overlap_is_seen_by_the_full_reading(world: World) -> None:
-    """What shows up later than the overlap counts as soon as the whole lookback is read again."""
+def test_a_run_that_appears_after_the_overlap_counts_at_the_next_full_listing(world: World) -> None:
+    """A run that Glue lists late by more than the overlap counts when a poll lists the whole lookback again."""
     exporter = Exporter(world, configuration("tfm-a", overlap=15 * MINUTE, resync_interval=6 * HOUR))
     exporter.poll()
     world.now += HOUR
@@ -334,7 +334,7 @@ def test_a_run_that_appears_after_the_overlap_is_seen_by_the_full_reading(world:
 
 
 def test_a_longer_lookback_shows_more_and_recounts_nothing(world: World) -> None:
-    """After a reload with a longer lookback the next poll reads all of it, as history."""
+    """After a reload with a longer lookback the next poll lists all of it, and its older runs are baseline."""
     world.add(Run("tsk-0", world.now - 5 * HOUR, world.now - 4 * HOUR))
     exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
     exporter.poll()
@@ -351,7 +351,7 @@ def test_a_longer_lookback_shows_more_and_recounts_nothing(world: World) -> None
 
 @pytest.mark.parametrize("skew", [90 * DAY, DAY, -HOUR, -20 * DAY, -90 * DAY])
 def test_a_host_clock_that_jumps_for_one_poll_counts_nothing_twice(world: World, skew: float) -> None:
-    """Whatever the clock says for one poll, afterwards every run has been counted once, and the gauge is right."""
+    """After one poll with a wrong clock every run counts exactly once, and the gauge is right."""
     exporter = Exporter(world, configuration("tfm-a", lookback=LOOKBACK))
     world.add(Run("tsk-history", world.now - 20 * DAY, world.now - 20 * DAY))
     exporter.poll()
@@ -375,7 +375,7 @@ def test_a_host_clock_that_jumps_for_one_poll_counts_nothing_twice(world: World,
 
 
 def test_a_host_clock_that_was_slow_at_the_first_poll_recounts_nothing(world: World) -> None:
-    """Runs that lay in the future of a slow clock are history for the right one, for ever."""
+    """Runs that ended before the first poll stay baseline, also if a slow clock placed them in the future."""
     world.add(Run("tsk-0", world.now - HOUR, world.now - HOUR))
     exporter = Exporter(world, configuration("tfm-a", lookback=LOOKBACK))
     world.skew = -20 * DAY
@@ -388,8 +388,8 @@ def test_a_host_clock_that_was_slow_at_the_first_poll_recounts_nothing(world: Wo
     assert exporter.scrape().of("glue_ml_task_runs")["SUCCEEDED", "FIND_MATCHES"] == 1
 
 
-def test_what_was_forgotten_is_not_news_for_a_slow_clock(world: World) -> None:
-    """A clock that falls back by more than the lookback shows forgotten runs again, which stay counted once."""
+def test_a_forgotten_run_does_not_count_again_under_a_slow_clock(world: World) -> None:
+    """If the clock falls back by more than the lookback, a poll lists forgotten runs again, and none counts again."""
     exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
     exporter.poll()
     world.add(Run("tsk-0", world.now, world.now))
@@ -401,24 +401,24 @@ def test_what_was_forgotten_is_not_news_for_a_slow_clock(world: World) -> None:
     assert exporter.totals() == {SUCCESS: 1}
 
 
-# -- facts ------------------------------------------------------------------------------------------------------------
+# -- latest runs and buckets ------------------------------------------------------------------------------------------
 
 
-def test_the_latest_facts_are_those_of_the_newest_run(ledger: Ledger) -> None:
-    """Start, status, success, failure and execution are told of the run that is newest in each respect."""
+def test_each_latest_value_is_from_the_newest_run_of_its_kind(ledger: Ledger) -> None:
+    """Start and status come from the run that started last, end times and execution from runs that ended last."""
     first = a_run("tsk-1", "FAILED", NOW + 1, NOW + 20, 7.0)
     second = a_run("tsk-2", "SUCCEEDED", NOW + 2, NOW + 10, 8.0)
     third = a_run("tsk-3", "TIMEOUT", NOW + 3, NOW + 15, 9.0)
     for runs in ((third, first), (second,)):
         read(ledger, *runs)
-    facts = ledger.latest["FIND_MATCHES"]
-    assert (facts.start, facts.status) == (NOW + 3, "TIMEOUT")
-    assert (facts.success, facts.failed, facts.timeout) == (NOW + 10, NOW + 20, NOW + 15)
-    assert (facts.finish, facts.execution) == (NOW + 20, 7.0)
+    latest = ledger.latest["FIND_MATCHES"]
+    assert (latest.start, latest.status) == (NOW + 3, "TIMEOUT")
+    assert (latest.success, latest.failed, latest.timeout) == (NOW + 10, NOW + 20, NOW + 15)
+    assert (latest.finish, latest.execution) == (NOW + 20, 7.0)
 
 
-def test_other_buckets_leave_the_counters_alone(ledger: Ledger) -> None:
-    """When the buckets change the histograms begin anew, and the counts go on."""
+def test_a_change_of_buckets_restarts_only_the_histograms(ledger: Ledger) -> None:
+    """After a change of the buckets the histograms start at 0, and the counters keep their values."""
     read(ledger, a_run())
     ledger.change_buckets((1.0,))
     assert {series.family for series in ledger.totals} == {"started", "finished"}

@@ -1,4 +1,4 @@
-"""Random lives of several exporters: transforms that move between shards are never counted twice."""
+"""The number of shards changes at random, and no finish counts twice when its transform moves between shards."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.counting.world import FINISHED, Exporter, Prometheus, Run, World, con
 IDS = [f"tfm-{letter}" for letter in "abcd"]
 
 Step = tuple[str, int]
-"""What happens, and to which transform or to how many shards."""
+"""(action, argument): the index of a transform for "start" and "end", the number of shards for "shards"."""
 
 steps = st.lists(
     st.one_of(
@@ -31,7 +31,7 @@ steps = st.lists(
 
 
 class Fleet:
-    """All shards of a number, started in the safe order: every one before is gone, and so are surplus state files."""
+    """All shards of one size of the fleet. The former shards must have stopped, and surplus state files are deleted."""
 
     def __init__(self, world: World, folder: Path, count: int) -> None:
         self.shards = {}
@@ -52,7 +52,7 @@ class Fleet:
         return {one: index for index, (_, own) in self.shards.items() for one in own}
 
     def poll(self, prometheus: Prometheus) -> None:
-        """Poll everything, and scrape before and after, so that every series is seen at its base value."""
+        """Poll all transforms, with scrapes before and after, so that Prometheus sees each series at its base value."""
         for index, (exporter, own) in self.shards.items():
             prometheus.take(f"shard-{index}", exporter.scrape())
             for one in own:
@@ -65,30 +65,33 @@ class Fleet:
             exporter.kill()
 
 
-class Company:
-    """The world, its fleet, and what the counters are to tell: what ended under the eyes of one and the same shard."""
+class ShardedFleet:
+    """A world, its fleet, and the expected counters: runs that ended while one shard owned their transform.
+
+    If a transform moves, the runs that ended after its last poll are baseline for the new owner and count nowhere.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.world, self.prometheus = World(), Prometheus()
         self.folder, self.expected = folder, Counter[str]()
         self.open: dict[str, list[Run]] = {one: [] for one in IDS}
         self.ended: Counter[str] = Counter()
-        """What has ended since the last poll."""
+        """Ended runs since the last poll, by transform."""
         self.fleet = Fleet(self.world, folder, 2)
 
     def do(self, step: Step) -> None:
         self.world.now += 60
-        what, which = step
-        if what == "poll":
+        action, argument = step
+        if action == "poll":
             self.poll()
-        elif what == "shards":
-            self.resize(which)
-        elif what == "start":
+        elif action == "shards":
+            self.resize(argument)
+        elif action == "start":
             run = Run(f"tsk-{self.world.now:.0f}", self.world.now, self.world.now + 1e9, status="FAILED")
-            self.open[IDS[which]].append(self.world.add(run, IDS[which]))
-        elif self.open[IDS[which]]:
-            self.open[IDS[which]].pop().ends = self.world.now
-            self.ended[IDS[which]] += 1
+            self.open[IDS[argument]].append(self.world.add(run, IDS[argument]))
+        elif self.open[IDS[argument]]:
+            self.open[IDS[argument]].pop().ends = self.world.now
+            self.ended[IDS[argument]] += 1
 
     def poll(self) -> None:
         self.fleet.poll(self.prometheus)
@@ -105,7 +108,7 @@ class Company:
         self.poll()
 
     def seen(self) -> Counter[str]:
-        """Give sum by (transform_id) (increase(...)), over all shards that there have been."""
+        """Return `sum by (transform_id) (increase(...))` over all shards so far."""
         total: Counter[str] = Counter()
         for series, value in self.prometheus.increase(FINISHED).items():
             total[next(one for one in IDS if f'"{one}"' in series)] += int(value)
@@ -113,9 +116,9 @@ class Company:
 
 
 @contextmanager
-def company() -> Iterator[Company]:
+def sharded_fleet() -> Iterator[ShardedFleet]:
     with TemporaryDirectory() as folder:
-        one = Company(Path(folder))
+        one = ShardedFleet(Path(folder))
         try:
             one.poll()
             yield one
@@ -126,27 +129,27 @@ def company() -> Iterator[Company]:
 @pytest.mark.slow
 @settings(max_examples=15)
 @given(steps)
-def test_a_sum_over_all_shards_has_each_finish_once_but_what_moved_unwatched(life: list[Step]) -> None:
-    """Whatever the resizes, the sum of increases is what ended, but for what of a moved transform ended meanwhile."""
-    with company() as one:
-        for step in life:
+def test_a_sum_over_all_shards_counts_no_finish_twice(actions: list[Step]) -> None:
+    """The sum has each finish once, but not those between the last poll by one owner and the first by the next."""
+    with sharded_fleet() as one:
+        for step in actions:
             one.do(step)
         one.poll()
         assert one.seen() == one.expected
 
 
-def test_a_transform_that_comes_back_tells_nothing_of_what_another_shard_has_counted() -> None:
-    """From 2 shards to 3 and back, a moved transform's ends under the third are in that one's counter alone."""
+def test_a_shard_does_not_count_the_finishes_of_the_former_owner_of_its_transform() -> None:
+    """From 2 shards to 3 and back to 2, a finish that the third shard counted is in no other shard's counter."""
     moved = next(number for number, one in enumerate(IDS) if Shard(2, 3).owns(one))
-    with company() as one:
+    with sharded_fleet() as one:
         for step in [("start", moved), ("poll", 0), ("shards", 3), ("end", moved), ("poll", 0), ("shards", 2)]:
             one.do(step)
         one.poll()
         assert one.seen() == one.expected == {IDS[moved]: 1}
 
 
-def test_shards_that_overlap_count_in_a_sum_twice_and_in_a_maximum_once() -> None:
-    """While an old and a new owner run side by side nothing is lost, and what ends is in the counters of both."""
+def test_two_shards_that_own_a_transform_at_once_both_count_its_finishes() -> None:
+    """While an old and a new owner run side by side, each counts every finish: a sum has it twice, a maximum once."""
     world, prometheus = World(), Prometheus()
     old, new = (Exporter(world, configuration("tfm-a")) for _ in range(2))
     for number in range(3):

@@ -1,4 +1,4 @@
-"""Each mistake of `tests.counting.mutants` is found by a test."""
+"""For each mistake of `tests.counting.mutants` there is a test that fails."""
 
 import os
 import subprocess

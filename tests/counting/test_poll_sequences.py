@@ -1,4 +1,4 @@
-"""Sequences of polls that were once counted wrongly: missing runs, clocks that leap, a longer lookback."""
+"""Sequences of polls that were once counted wrongly: missing runs, clocks that jump, a longer lookback."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def world() -> World:
     return World()
 
 
-def test_a_run_that_a_leaping_clock_made_the_ledger_forget_is_not_counted_again(world: World) -> None:
+def test_a_run_that_was_forgotten_under_a_fast_clock_does_not_count_again(world: World) -> None:
     """A run is forgotten while the host clock is a day ahead, and does not count again when the clock is right."""
     exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
     world.add(Run("tsk-0", world.now - 2, world.now - 2))
@@ -39,10 +39,10 @@ def test_an_open_run_that_was_missing_once_is_back_at_the_next_poll(world: World
     exporter.poll()
     hung.hidden = True
     exporter.poll()
-    assert not exporter.watch_of("tfm-a").ledger.open
+    assert not exporter.monitored_transform("tfm-a").ledger.open
     hung.hidden = False
     exporter.poll()
-    assert list(exporter.watch_of("tfm-a").ledger.open) == ["tsk-0"]
+    assert list(exporter.monitored_transform("tfm-a").ledger.open) == ["tsk-0"]
     world.now += 10 * HOUR
     exporter.poll()
     assert exporter.totals() == {("FIND_MATCHES", "SUCCEEDED"): 2}
@@ -76,13 +76,13 @@ def test_a_longer_lookback_after_a_restart_is_read_at_the_first_poll(world: Worl
     first.close()
     second = Exporter(world, configuration("tfm-a", lookback=4 * HOUR), tmp_path / "state.db")
     second.poll()
-    gauges = second.watch_of("tfm-a").ledger.gauge_values(world.now - 4 * HOUR)
+    gauges = second.monitored_transform("tfm-a").ledger.gauge_values(world.now - 4 * HOUR)
     assert gauges.runs["FIND_MATCHES", "SUCCEEDED"] == 1
     assert second.totals() == {}
     second.close()
 
 
-def test_a_run_that_ends_just_before_the_host_clock_leaps_is_counted(world: World) -> None:
+def test_a_run_that_ends_just_before_the_host_clock_jumps_is_counted(world: World) -> None:
     """A run that the poll with a wrong clock does not list counts at the next poll."""
     exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
     world.add(Run("tsk-0", world.now - 60, world.now - 60))
@@ -106,7 +106,7 @@ def test_a_run_on_two_pages_starts_and_ends_once(world: World) -> None:
     world.duplicates = 1
     exporter.poll()
     assert exporter.totals() == {("FIND_MATCHES", "SUCCEEDED"): 3}
-    assert exporter.watch_of("tfm-a").ledger.totals[Series("started", "FIND_MATCHES", "")] == Count(3)
+    assert exporter.monitored_transform("tfm-a").ledger.totals[Series("started", "FIND_MATCHES", "")] == Count(3)
 
 
 def test_an_old_open_run_that_was_missing_once_counts_when_it_ends(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Random worlds: whatever happens there, the ledger counts what the world counts, exactly."""
+"""Random worlds: after each poll the ledger's counters and gauges are equal to those of the simulated Glue."""
 
 import shutil
 import tempfile
@@ -31,7 +31,7 @@ ends = st.sampled_from((*FINAL_STATUSES, "EXPLODED"))
 
 
 class Polls(RuleBasedStateMachine):
-    """One transform, polled; after each good poll the ledger is compared with the world, and the state with both."""
+    """One transform. Polls without disturbance are followed by a comparison of ledger, state file and world."""
 
     @initialize(
         order=st.sampled_from(["ascending", "descending", "by id"]),
@@ -52,24 +52,26 @@ class Polls(RuleBasedStateMachine):
         self.state = open_state(self.folder / "state.db", self.world.now)[0]
         self.state._connection.execute("PRAGMA synchronous = OFF")
         initial_values = InitialValues(scrapes=1, timeout=1.0, created_at=self.world.now)
-        self.watch = MonitoredTransform(Target(ID, Lane("default", "eu-west-1")), Ledger(BOUNDS), initial_values)
-        self.first_shown: set[str] = set()
-        self.history: set[str] = set()
-        self.began = self.first_cutoff = 0.0
+        self.transform = MonitoredTransform(Target(ID, Lane("default", "eu-west-1")), Ledger(BOUNDS), initial_values)
+        self.in_first_poll: set[str] = set()
+        self.ended_in_first_poll: set[str] = set()
+        self.baseline_end = self.first_cutoff = 0.0
         self.last_poll = self.world.now
         self.clock_was_slow = False
         for age, lasts, status in history:
-            self._happen(started=self.world.now - round(age, 3), lasts=lasts, status=status)
+            self._add_run(started=self.world.now - round(age, 3), lasts=lasts, status=status)
 
     def teardown(self) -> None:
         if hasattr(self, "state"):
             self.state.close()
             shutil.rmtree(self.folder)
 
-    def _happen(self, *, started: float, lasts: float, status: str, task_type: str = TYPES[0], late: float = 0) -> None:
+    def _add_run(
+        self, *, started: float, lasts: float, status: str, task_type: str = TYPES[0], late: float = 0
+    ) -> None:
         number = len(self.world.runs[ID])
         self.world.add(
-            # The hash-like prefix makes "by id" an order of its own.
+            # The prefix mixes the ids, so that the order by id differs from the order by start.
             Run(
                 f"tsk-{number * 7919 % 1000:03}-{number}",
                 started,
@@ -86,26 +88,26 @@ class Polls(RuleBasedStateMachine):
 
     @rule(lasts=seconds, status=ends, task_type=st.sampled_from(TYPES))
     def a_run_starts(self, lasts: float, status: str, task_type: str) -> None:
-        self._happen(started=self.world.now, lasts=lasts, status=status, task_type=task_type)
+        self._add_run(started=self.world.now, lasts=lasts, status=status, task_type=task_type)
 
     @rule(lasts=st.floats(HOUR, 6 * HOUR), status=ends)
     def a_long_run_starts(self, lasts: float, status: str) -> None:
-        self._happen(started=self.world.now, lasts=round(lasts, 3), status=status)
+        self._add_run(started=self.world.now, lasts=round(lasts, 3), status=status)
 
     @rule(age=st.floats(0, OVERLAP - 30), late=st.floats(0, 30), lasts=seconds, status=ends)
     def a_run_appears_late(self, age: float, late: float, lasts: float, status: str) -> None:
-        self._happen(started=self.world.now - round(age, 3), lasts=lasts, status=status, late=round(late, 3))
+        self._add_run(started=self.world.now - round(age, 3), lasts=lasts, status=status, late=round(late, 3))
 
     @rule(passed=st.one_of(seconds, st.floats(0, HOUR).map(round)))
     def time_passes(self, passed: float) -> None:
-        # Nothing can be known of a run that nobody asked for as long as it was within the lookback.
+        # Without polls for a whole lookback, a run could start and leave the lookback before any poll lists it.
         if self.world.now + passed - self.last_poll > LOOKBACK / 2:
             self.poll()
         self.world.now += passed
 
-    @precondition(lambda self: self.watch.ledger.has_baseline and self.world.visible(ID))
+    @precondition(lambda self: self.transform.ledger.has_baseline and self.world.visible(ID))
     @rule(pick=st.integers(0, 1000))
-    def an_open_run_is_denied_once(self, pick: int) -> None:
+    def an_open_run_is_missing_once(self, pick: int) -> None:
         youngest = self.world.now - LOOKBACK / 2
         runs = [run for run in self.world.visible(ID) if run.ends > self.world.now and run.started > youngest]
         if not runs:
@@ -119,7 +121,7 @@ class Polls(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 1000), status=st.sampled_from(FINAL_STATUSES))
     def a_finished_run_changes_its_status(self, pick: int, status: str) -> None:
         self.poll()
-        runs = [run for run in self.world.over(ID) if run.started > self.world.now - OVERLAP]
+        runs = [run for run in self.world.ended(ID) if run.started > self.world.now - OVERLAP]
         if runs:
             run = runs[pick % len(runs)]
             run.first_final = run.first_final or run.status
@@ -129,8 +131,8 @@ class Polls(RuleBasedStateMachine):
     # -- what the exporter does -------------------------------------------------------------------------------------
 
     def _poll(self) -> bool:
-        """Poll as `Poller` does it; whether that went well."""
-        first = not self.watch.ledger.has_baseline
+        """Poll as `Poller` does; return whether the poll succeeded."""
+        first = not self.transform.ledger.has_baseline
         if first:
             self.world.shown_final.clear()
             self.world.seen.clear()
@@ -139,17 +141,17 @@ class Polls(RuleBasedStateMachine):
         now = self.world.host_time()
         up = True
         try:
-            changes = self.watch.read(self.world, self.polling, now, lambda: None)  # type: ignore[arg-type] # see World
+            changes = self.transform.read(self.world, self.polling, now, lambda: None)  # type: ignore[arg-type] # see World
         except GlueError:
             up = False
         else:
-            self.state.save(ID, "", self.watch.ledger, changes, now, created_at=now)
+            self.state.save(ID, "", self.transform.ledger, changes, now, created_at=now)
             self.last_poll = self.world.now
             if first:
-                self.first_shown, self.began = set(self.world.seen), self.world.newest
-                self.history = set(self.world.shown_final)
+                self.in_first_poll, self.baseline_end = set(self.world.seen), self.world.newest
+                self.ended_in_first_poll = set(self.world.shown_final)
                 self.first_cutoff = now - self.polling.lookback
-        self.watch.poll = PollResult(up=up, tried=now, succeeded=now if up else None, duration=0.0)
+        self.transform.poll = PollResult(up=up, tried=now, succeeded=now if up else None, duration=0.0)
         return up
 
     @rule()
@@ -158,7 +160,7 @@ class Polls(RuleBasedStateMachine):
         self.compare()
 
     @rule(drift=st.floats(0.1, 20))
-    def poll_while_the_world_goes_on(self, drift: float) -> None:
+    def poll_while_time_passes(self, drift: float) -> None:
         self.world.drift = round(drift, 3)
         self._poll()
         self.world.drift = 0.0
@@ -171,14 +173,14 @@ class Polls(RuleBasedStateMachine):
 
     @rule(skew=st.sampled_from([-30 * DAY, -DAY, -HOUR, -800.0, -5.0, 5.0, 800.0, HOUR]), polls=st.integers(1, 2))
     def the_host_clock_is_wrong_for_a_while(self, skew: float, polls: int) -> None:
-        # Times ahead of the clock are not believed, so a run that is counted now goes without its duration.
+        # A slow clock rejects times ahead of it. A run that counts meanwhile has no duration, so durations can differ.
         self.clock_was_slow |= skew < 0
         for _ in range(polls):
             self.world.skew = skew
             self._poll()
         self.world.skew = 0.0
 
-    @precondition(lambda self: self.watch.ledger.has_baseline)
+    @precondition(lambda self: self.transform.ledger.has_baseline)
     @rule(days=st.integers(1, 90))
     def the_host_clock_leaps_ahead_for_one_poll(self, days: int) -> None:
         self.poll()
@@ -186,19 +188,20 @@ class Polls(RuleBasedStateMachine):
         self._poll()
         self.world.skew = 0.0
         self.poll()
-        # A run that shows up late just now counts as history: the exporter cannot tell it from what it has forgotten.
+        # The floor is now above the forgotten runs. A run that is listed late with an older start is baseline, since
+        # the ledger cannot distinguish it from a forgotten one. So wait until such a run can no longer appear.
         self.world.now += OVERLAP
 
-    @precondition(lambda self: self.watch.ledger.has_baseline)
+    @precondition(lambda self: self.transform.ledger.has_baseline)
     @rule()
     def restart(self) -> None:
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
         initial_values = InitialValues(scrapes=1, timeout=1.0, created_at=self.world.now)
-        self.watch = MonitoredTransform(self.watch.target, restored.ledger, initial_values)
+        self.transform = MonitoredTransform(self.transform.target, restored.ledger, initial_values)
 
     @rule(hours=st.integers(2, 5))
-    def the_lookback_is_configured_anew(self, hours: int) -> None:
+    def the_lookback_changes(self, hours: int) -> None:
         lookback = hours * HOUR
         self.polling = configuration(
             ID, lookback=lookback, overlap=OVERLAP, resync_interval=RESYNC, page_size=self.polling.page_size
@@ -206,39 +209,40 @@ class Polls(RuleBasedStateMachine):
 
     # -- what must hold ---------------------------------------------------------------------------------------------
 
-    def is_history(self, run: Run) -> bool:
-        unseen = run.id not in self.first_shown
-        return run.id in self.history or (unseen and (run.ends < self.began or run.started < self.first_cutoff))
+    def is_baseline(self, run: Run) -> bool:
+        is_before = run.ends < self.baseline_end or run.started < self.first_cutoff
+        return run.id in self.ended_in_first_poll or (run.id not in self.in_first_poll and is_before)
 
     def compare(self) -> None:
-        ledger = self.watch.ledger
-        news = [run for run in self.world.over(ID) if not self.is_history(run)]
+        ledger = self.transform.ledger
+        new_runs = [run for run in self.world.ended(ID) if not self.is_baseline(run)]
         totals = ledger.totals
-        assert of_family(totals, "finished") == run_kinds(news)
-        seen_to_start = [r for r in self.world.visible(ID) if r.id not in self.first_shown and not self.is_history(r)]
-        assert of_family(totals, "started") == Counter((run.task_type, "") for run in seen_to_start)
-        compare_histograms("execution", totals, {r: r.execution for r in news})
+        assert of_family(totals, "finished") == run_kinds(new_runs)
+        started = [r for r in self.world.visible(ID) if r.id not in self.in_first_poll and not self.is_baseline(r)]
+        assert of_family(totals, "started") == Counter((run.task_type, "") for run in started)
+        compare_histograms("execution", totals, {r: r.execution for r in new_runs})
         if not self.clock_was_slow:
-            compare_histograms("duration", totals, {r: r.ends - r.started if r.shows_start else None for r in news})
+            durations = {r: r.ends - r.started if r.shows_start else None for r in new_runs}
+            compare_histograms("duration", totals, durations)
         cutoff = self.world.now - self.polling.lookback
-        view = ledger.gauge_values(cutoff)
+        gauges = ledger.gauge_values(cutoff)
         if self.shows_start:
-            assert +Counter(view.runs) == self.true_gauge(cutoff)
-        self.compare_state(view, cutoff)
+            assert +Counter(gauges.runs) == self.true_gauge(cutoff)
+        self.compare_state(gauges, cutoff)
 
     def true_gauge(self, cutoff: float) -> Counter[tuple[str, str]]:
         shown = (run.at(self.world.now) for run in self.world.visible(ID) if run.started >= cutoff)
         return Counter((run.task_type, run.status) for run in shown)
 
-    def compare_state(self, view: GaugeValues, cutoff: float) -> None:
-        ledger = self.watch.ledger
+    def compare_state(self, gauges: GaugeValues, cutoff: float) -> None:
+        ledger = self.transform.ledger
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
         names = ("open", "missing", "totals", "floor", "baseline_end", "watermark", "run_kinds", "latest")
         assert {n: getattr(restored.ledger, n) for n in names} == {n: getattr(ledger, n) for n in names}
         assert restored.ledger.finished.entries == ledger.finished.entries
-        again = restored.ledger.gauge_values(cutoff)
-        assert (+Counter(again.runs), again.oldest_active) == (+Counter(view.runs), view.oldest_active)
+        stored = restored.ledger.gauge_values(cutoff)
+        assert (+Counter(stored.runs), stored.oldest_active) == (+Counter(gauges.runs), gauges.oldest_active)
 
 
 def of_family(totals: dict[Series, Count | Histogram], family: str) -> dict[tuple[str, str], int]:
@@ -261,13 +265,13 @@ def compare_histograms(family: str, totals: dict[Series, Count | Histogram], run
 
 
 class TestPolls(Polls.TestCase):
-    """Some worlds."""
+    """Short sequences of polls."""
 
     settings = settings(max_examples=80, stateful_step_count=25)
 
 
 @pytest.mark.slow
 class TestManyPolls(Polls.TestCase):
-    """More worlds, that last longer."""
+    """More and longer sequences of polls."""
 
     settings = settings(max_examples=120, stateful_step_count=50)

@@ -1,4 +1,4 @@
-"""Random worlds, seen by a scraper: what `increase()` makes of the scrapes is what has finished."""
+"""Random worlds with scrapes: `increase()` over all scrapes is equal to the number of finished runs."""
 
 import shutil
 import sqlite3
@@ -29,7 +29,7 @@ from tests.counting.world import (
     by_kind,
     configuration,
     run_kinds,
-    through,
+    traced,
 )
 
 IDS = ("tfm-a", "tfm-b")
@@ -37,10 +37,10 @@ OTHER_BOUNDS = (5.0, 50.0, 500.0)
 
 
 class Scrapes(RuleBasedStateMachine):
-    """Two transforms, polled, scraped, stopped and started; at the end all that has finished must have been seen.
+    """Two transforms with polls, scrapes, reloads, kills and restarts; at the end every finish is in `increase()`.
 
-    The exporter does not know whether a scrape that never ended has arrived. When the process comes back under another
-    instance label, the step of such a scrape, and no other, may be lost.
+    The exporter does not know whether Prometheus has received a scrape that was broken off. If the process restarts
+    under another instance label, the increments of such a scrape may be lost, and no others.
     """
 
     @initialize(
@@ -57,20 +57,20 @@ class Scrapes(RuleBasedStateMachine):
         self.renamed = renamed
         self.disk_full = False
         self.bounds = BOUNDS
-        self.watched: frozenset[str] = frozenset(IDS)
+        self.configured: frozenset[str] = frozenset(IDS)
         self.prometheus = Prometheus()
         self.starts = 0
-        self.missed: dict[str, set[str]] = {name: set() for name in IDS}
+        self.baseline: dict[str, set[str]] = {name: set() for name in IDS}
         self.reached: Counter[tuple[str, RunKind]] = Counter()
         self.lost: Counter[tuple[str, RunKind]] = Counter()
         self.ended: Counter[tuple[str, RunKind]] = Counter()
-        """What processes without state had shown when they were killed."""
-        self.under_way = False
-        """Whether a scrape has begun and not ended: it is still being sent, or was broken off."""
+        """Counters that processes without a state file had served when they ended."""
+        self.scraping = False
+        """Whether a scrape has begun and not ended, because it is still being sent or was broken off."""
         self.buckets_changed = False
         for _ in range(history):
             for name in IDS:
-                self._happen(name, lasts=0.0, status="FAILED")
+                self._add_run(name, lasts=0.0, status="FAILED")
         self._start()
 
     def teardown(self) -> None:
@@ -83,7 +83,7 @@ class Scrapes(RuleBasedStateMachine):
 
     # -- what happens in the world ----------------------------------------------------------------------------------
 
-    def _happen(self, name: str, *, lasts: float, status: str) -> None:
+    def _add_run(self, name: str, *, lasts: float, status: str) -> None:
         number = sum(map(len, self.world.runs.values()))
         run = Run(f"tsk-{number}", self.world.now, self.world.now + lasts, status=status, execution=lasts)
         self.world.add(run, name)
@@ -94,7 +94,7 @@ class Scrapes(RuleBasedStateMachine):
         status=st.sampled_from(FINAL_STATUSES[1:]),
     )
     def a_run_starts(self, name: str, lasts: float, status: str) -> None:
-        self._happen(name, lasts=lasts, status=status)
+        self._add_run(name, lasts=lasts, status=status)
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 300.0, HOUR]))
     def time_passes(self, seconds: float) -> None:
@@ -108,13 +108,13 @@ class Scrapes(RuleBasedStateMachine):
     # -- what the exporter does -------------------------------------------------------------------------------------
 
     def _configuration(self) -> Config:
-        return configuration(*sorted(self.watched), buckets=self.bounds, initial_values=self.initial_values)
+        return configuration(*sorted(self.configured), buckets=self.bounds, initial_values=self.initial_values)
 
     def _start(self) -> None:
         state = None
         if self.with_state:
             path = self.folder / f"state-{self.starts}.db"
-            state = through(open_state(path, self.world.now)[0], self._on_statement)
+            state = traced(open_state(path, self.world.now)[0], self._on_statement)
             state._connection.execute("PRAGMA synchronous = OFF")
         self.starts += 1
         self.exporter = Exporter(self.world, self._configuration(), state)
@@ -129,11 +129,10 @@ class Scrapes(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(IDS), publish=st.booleans(), fails=st.sampled_from([False, False, False, True]))
     def poll(self, name: str, publish: bool, fails: bool) -> None:
-        if name not in self.watched:
+        if name not in self.configured:
             return
-        before = self.exporter.watch_of(name).ledger.has_baseline
-        if not before:
-            self.missed[name] = {run.id for run in self.world.over(name)}
+        if not self.exporter.monitored_transform(name).ledger.has_baseline:
+            self.baseline[name] = {run.id for run in self.world.ended(name)}
         self.world.fails_after = 0 if fails else None
         assert self.exporter.poll_quietly(name) is not fails
         self.world.fails_after = None
@@ -149,11 +148,11 @@ class Scrapes(RuleBasedStateMachine):
     @rule(publish=st.booleans())
     def scrape(self, publish: bool) -> None:
         samples, scrape = self.exporter.begin_scrape()
-        self.check_marks(samples)
+        self.check_recorded(samples)
         self.prometheus.take(self.instance, samples)
         scrape.sent()
-        self.under_way = False
-        for name in self.watched:
+        self.scraping = False
+        for name in self.configured:
             for run_kind, value in samples.finished(name).items():
                 self.reached[name, run_kind] = value
         if publish:
@@ -163,8 +162,8 @@ class Scrapes(RuleBasedStateMachine):
 
     @rule()
     def a_scrape_does_not_end(self) -> None:
-        self.check_marks(self.exporter.begin_scrape()[0])
-        self.under_way = True
+        self.check_recorded(self.exporter.begin_scrape()[0])
+        self.scraping = True
 
     @rule()
     def the_process_stops(self) -> None:
@@ -181,9 +180,9 @@ class Scrapes(RuleBasedStateMachine):
             self.ended += self.reached
             self.reached.clear()
         elif self.renamed:
-            self._account_for_marks()
+            self._add_lost_steps()
         end()
-        self.under_way = False
+        self.scraping = False
         if self.with_state:
             for suffix in ("", "-wal"):
                 left = self.folder / f"state-{before}.db{suffix}"
@@ -192,8 +191,11 @@ class Scrapes(RuleBasedStateMachine):
         self.disk_full = False
         self._start()
 
-    def _account_for_marks(self) -> None:
-        """Note what was recorded as seen, and seen by nobody: the new instance begins there."""
+    def _add_lost_steps(self) -> None:
+        """Add the increments that are recorded as served and that no scrape has received to ``lost``.
+
+        The new instance starts with the recorded values, so Prometheus never sees these increments.
+        """
         state = self.exporter.state
         assert state is not None
         for name in IDS:
@@ -202,13 +204,13 @@ class Scrapes(RuleBasedStateMachine):
                 if series.family == "finished" and isinstance(total, Count):
                     run_kind = (series.task_type, series.status)
                     step = total.value - self.reached[name, run_kind]
-                    assert step == 0 or self.under_way
+                    assert step == 0 or self.scraping
                     self.lost[name, run_kind] += step
                     self.reached[name, run_kind] = total.value
 
-    @rule(watched=st.frozensets(st.sampled_from(IDS), min_size=1))
-    def the_configuration_is_reloaded(self, watched: frozenset[str]) -> None:
-        self.watched = watched
+    @rule(configured=st.frozensets(st.sampled_from(IDS), min_size=1))
+    def the_configuration_is_reloaded(self, configured: frozenset[str]) -> None:
+        self.configured = configured
         self.exporter.reload(self._configuration())
 
     @rule()
@@ -220,28 +222,28 @@ class Scrapes(RuleBasedStateMachine):
     # -- what must hold ---------------------------------------------------------------------------------------------
 
     def truth(self, name: str) -> dict[RunKind, int]:
-        return run_kinds([run for run in self.world.over(name) if run.id not in self.missed[name]])
+        return run_kinds([run for run in self.world.ended(name) if run.id not in self.baseline[name]])
 
-    def check_marks(self, samples: Samples) -> None:
-        """No value is served that a restart would not serve again."""
+    def check_recorded(self, samples: Samples) -> None:
+        """Check that the state file has each served value, so that the next process does not serve a smaller one."""
         state = self.exporter.state
         if state is None:
             return
-        for name in self.watched:
+        for name in self.configured:
             restored = state.load(name, self.bounds)
-            marked = {} if restored is None else restored.served
+            served = {} if restored is None else restored.served
             recorded = {
                 (series.task_type, series.status): total.value
-                for series, total in marked.items()
+                for series, total in served.items()
                 if series.family == "finished" and isinstance(total, Count)
             }
             for run_kind, value in samples.finished(name).items():
                 assert recorded.get(run_kind, 0) >= value
 
     def _finish(self) -> None:
-        """Let all troubles end, and poll and scrape until everything must have been seen."""
+        """End all disturbances, poll and scrape until Prometheus must have every finish, and compare."""
         self.disk_full = False
-        self.watched = frozenset(IDS)
+        self.configured = frozenset(IDS)
         self.exporter.reload(self._configuration())
         self.world.now += HOUR
         for _ in range(2 + 2 * self.initial_values):
@@ -257,12 +259,12 @@ class Scrapes(RuleBasedStateMachine):
 
 
 def of_transform(counts: Counter[tuple[str, RunKind]], name: str) -> Counter[RunKind]:
-    """Give the counts of one transform."""
+    """Return the counts of one transform."""
     return Counter({run_kind: count for (of, run_kind), count in counts.items() if of == name})
 
 
 class TestScrapes(Scrapes.TestCase):
-    """Some worlds."""
+    """Short sequences of polls, scrapes and restarts."""
 
     settings = settings(max_examples=60, stateful_step_count=30)
 
@@ -270,6 +272,6 @@ class TestScrapes(Scrapes.TestCase):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 class TestManyScrapes(Scrapes.TestCase):
-    """More worlds, that last longer."""
+    """More and longer sequences of polls, scrapes and restarts."""
 
     settings = settings(max_examples=250, stateful_step_count=50)

@@ -1,4 +1,4 @@
-"""The newest runs, kept for people."""
+"""The newest runs of a transform, which the status pages show."""
 
 import json
 import random
@@ -27,33 +27,33 @@ def finished(number: int, **changes: Any) -> TaskRun:
 
 
 def recent_of(*pages: RunPage) -> RecentRuns:
-    recent, sighting = RecentRuns(), NewestRuns(NOW)
+    recent, newest = RecentRuns(), NewestRuns(NOW)
     for page in pages:
-        sighting.add(page)
-    recent.commit(sighting)
+        newest.add(page)
+    recent.commit(newest)
     return recent
 
 
 def ids(recent: RecentRuns) -> list[str]:
-    return [one.run.run_id for one in recent.runs]
+    return [kept.run.run_id for kept in recent.runs]
 
 
 @given(st.lists(st.integers(0, 200), max_size=150), st.integers(1, 40), st.randoms(use_true_random=False))
-def test_the_newest_are_kept_however_they_come(numbers: list[int], size: int, dice: random.Random) -> None:
-    """Whatever the order, the pages and the duplicates: the fifty newest are there, the newest first."""
+def test_the_newest_runs_are_kept_in_any_order_of_the_pages(numbers: list[int], size: int, dice: random.Random) -> None:
+    """The fifty newest runs are kept, newest first, for any order of the runs, any page size and any duplicates."""
     dice.shuffle(numbers)
     pages = [RunPage.of(map(finished, numbers[start : start + size])) for start in range(0, len(numbers), size)]
     expected = [f"tsk-{number}" for number in sorted(set(numbers), reverse=True)[:LIMIT]]
     recent = RecentRuns()
     for page in pages:
-        sighting = NewestRuns(NOW)
-        sighting.add(page)
-        recent.commit(sighting)
+        newest = NewestRuns(NOW)
+        newest.add(page)
+        recent.commit(newest)
     assert ids(recent) == ids(recent_of(*[RunPage.of([run]) for page in pages for run in page])) == expected
 
 
-def test_an_active_run_stays_however_old_it_is() -> None:
-    """A run that hangs for weeks is shown beside the newest ones, in its place at the end, until it has ended."""
+def test_an_active_run_of_any_age_is_kept_until_it_ends() -> None:
+    """A run that is older than the fifty newest is kept, last in the order, while it is active."""
     hanging = finished(0, status="RUNNING", completed=None, execution=None)
     recent = recent_of(RunPage.of([hanging, *map(finished, range(1, 100))]))
     assert (len(ids(recent)), ids(recent)[-1]) == (LIMIT, "tsk-0")
@@ -67,8 +67,8 @@ def test_an_active_run_stays_however_old_it_is() -> None:
     assert "tsk-0" not in ids(recent)
 
 
-def test_the_last_word_on_a_run_counts() -> None:
-    """A later page or poll replaces what an earlier one said; a run that Glue denies leaves."""
+def test_the_last_final_state_of_a_run_is_kept() -> None:
+    """A later page or poll replaces a run, but not an ended one by an active one; a missing run is removed."""
     running = finished(1, status="RUNNING", completed=None)
     recent = recent_of(
         RunPage.of([running]), RunPage.of([finished(1, status="FAILED", error="no")]), RunPage.of([running])
@@ -78,8 +78,8 @@ def test_the_last_word_on_a_run_counts() -> None:
     assert recent.runs == ()
 
 
-def test_what_is_kept_has_a_limit() -> None:
-    """Error strings and every other text are cut, and times that cannot be true are left out."""
+def test_texts_are_cut_and_impossible_times_are_left_out() -> None:
+    """Error strings and all other texts are cut to their limits, and an end in the future is None."""
     huge = finished(1, error="e" * 10_000, log_group="/" * 10_000, completed=NOW + 1e6)
     kept = recent_of(RunPage.of([huge], lambda _: Properties(job_name="n" * 10_000, replace=False))).runs[0]
     assert kept.run.error == "e" * (LONGEST_ERROR - 1) + "…"
@@ -88,18 +88,18 @@ def test_what_is_kept_has_a_limit() -> None:
     assert kept.properties.replace is False
 
 
-def test_nothing_is_kept_for_nobody() -> None:
-    """Where there are no pages, a reading keeps no runs and takes away those that are there."""
+def test_no_runs_are_kept_without_status_pages() -> None:
+    """A poll with limit 0, as without status pages, keeps no run and removes the former ones."""
     recent = recent_of(RunPage.of(map(finished, range(10))))
-    sighting = NewestRuns(NOW, 0)
-    sighting.add(RunPage.of(map(finished, range(10, 20))))
-    recent.commit(sighting)
+    newest = NewestRuns(NOW, 0)
+    newest.add(RunPage.of(map(finished, range(10, 20))))
+    recent.commit(newest)
     assert recent.runs == ()
 
 
-def test_properties_of_every_task_type() -> None:
-    """S3 paths and job ids are read, by our parser and behind botocore's; what has another shape is left out."""
-    told: list[tuple[dict[str, Any] | None, Properties]] = [
+def test_properties_of_each_task_type_are_decoded() -> None:
+    """Both decoders read S3 paths and job ids, and leave out properties of another shape."""
+    cases: list[tuple[dict[str, Any] | None, Properties]] = [
         (
             {"FindMatchesTaskRunProperties": {"JobId": "j", "JobName": "n", "JobRunId": "jr"}},
             Properties(job_id="j", job_name="n", job_run_id="jr"),
@@ -115,24 +115,24 @@ def test_properties_of_every_task_type() -> None:
         ({"TaskType": "EVALUATION"}, NO_PROPERTIES),
         (None, NO_PROPERTIES),
     ]
-    runs = [{"TaskRunId": f"tsk-{number}", "Properties": its} for number, (its, _) in enumerate(told)]
+    runs = [{"TaskRunId": f"tsk-{number}", "Properties": raw} for number, (raw, _) in enumerate(cases)]
     answer = {"TaskRuns": runs}
     for page, _ in (decode_page(json.dumps(answer).encode()), decode_page(encode_answer(answer))):
-        assert [page.properties_of(position) for position in range(len(page))] == [its for _, its in told]
+        assert [page.properties_of(position) for position in range(len(page))] == [expected for _, expected in cases]
 
 
-def test_a_restart_brings_the_newest_runs_back_at_no_extra_call() -> None:
-    """The first poll over a restored ledger begins where the newest known runs do: one page, as without."""
+def test_the_first_poll_after_a_restart_lists_the_newest_runs_in_one_call() -> None:
+    """The first poll with a restored ledger lists from the oldest of the fifty newest runs, in one call as before."""
     world = World(now=NOW)
     for number in range(200):
         world.add(Run(f"tsk-{number}", NOW - 200_000 + number * 900, NOW - 200_000 + number * 900 + 60))
-    before = watch_of(Ledger((1.0,)))
+    before = monitored_transform(Ledger((1.0,)))
     poll(before, world)
     assert [one.run.run_id for one in before.recent.runs] == [f"tsk-{number}" for number in range(199, 149, -1)]
     world.calls.clear()
     poll(before, world)
     assert world.calls == ["GetMLTaskRuns"]
-    restarted = watch_of(restored(before.ledger))
+    restarted = monitored_transform(restored(before.ledger))
     world.calls.clear()
     poll(restarted, world)
     assert world.calls == ["GetMLTaskRuns"]
@@ -140,14 +140,14 @@ def test_a_restart_brings_the_newest_runs_back_at_no_extra_call() -> None:
     assert not any(restarted.ledger.totals.values())
 
 
-def watch_of(ledger: Ledger) -> MonitoredTransform:
+def monitored_transform(ledger: Ledger) -> MonitoredTransform:
     return MonitoredTransform(
         Target("tfm-a", Lane("default", "eu-west-1")), ledger, InitialValues(scrapes=0, timeout=0.0, created_at=NOW)
     )
 
 
-def poll(watch: MonitoredTransform, world: Any) -> None:
-    watch.read(world, POLLING, world.now, lambda: None)
+def poll(transform: MonitoredTransform, world: Any) -> None:
+    transform.read(world, POLLING, world.now, lambda: None)
 
 
 def restored(ledger: Ledger) -> Ledger:

@@ -1,4 +1,4 @@
-"""Restarts, reloads and renames that once made a counter fall or lost a finish for Prometheus."""
+"""Restarts, reloads and renames that once made a counter fall or hid a finish from Prometheus."""
 
 import sqlite3
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tests.counting.world import (
     World,
     by_kind,
     configuration,
-    through,
+    traced,
 )
 
 ONE_FAILURE = {("FIND_MATCHES", "FAILED"): 1}
@@ -44,11 +44,11 @@ def renamed(config: Config, name: str) -> Config:
 
 
 class Disk:
-    """A disk that is full while ``full`` is True."""
+    """A state file whose disk is full while ``full`` is True."""
 
     def __init__(self, path: Path, now: float) -> None:
         self.full = False
-        self.state: StateFile = through(open_state(path, now)[0], self._on_statement)
+        self.state: StateFile = traced(open_state(path, now)[0], self._on_statement)
 
     def _on_statement(self, statement: str, done: bool) -> None:
         if self.full and not done and statement.startswith(("INSERT", "UPDATE", "DELETE")):
@@ -136,7 +136,7 @@ def test_a_restart_keeps_the_creation_time_of_series(world: World, tmp_path: Pat
         exporter = Exporter(world, configuration("tfm-a"), path)
         world.now += HOUR
         exporter.poll()
-        created.append(exporter.watch_of("tfm-a").initial_values.created_at)
+        created.append(exporter.monitored_transform("tfm-a").initial_values.created_at)
         exporter.close()
     assert created[0] == created[1]
 

@@ -1,4 +1,7 @@
-"""A made-up Glue that knows the truth, an exporter around it without threads or network, and a scraper's arithmetic."""
+"""A simulated Glue with known runs, an exporter without threads or network, and the `increase()` of Prometheus.
+
+The exporter's code is the real one. The world replaces the calls to AWS, and a test decides when a poll takes place.
+"""
 
 import re
 import shutil
@@ -48,7 +51,10 @@ def configuration(
     resync_interval: float = 6 * HOUR,
     page_size: int = 1000,
 ) -> Config:
-    """Give a configuration with these transforms and settings, in seconds; a held series waits for scrapes alone."""
+    """Return a configuration of these transforms; times are seconds.
+
+    A new series keeps its initial value for ``initial_values`` scrapes; the timeout of a day is too long to end this.
+    """
     config = _plain_configuration(transforms)
     polling = config.polling.model_copy(
         update={"lookback": lookback, "overlap": overlap, "resync_interval": resync_interval, "page_size": page_size}
@@ -67,25 +73,25 @@ def _plain_configuration(transforms: tuple[str, ...]) -> Config:
 
 @dataclass(eq=False)
 class Run:
-    """The truth about one run; all times in UTC seconds of the world."""
+    """One run of the world, with its future; all times are UTC seconds."""
 
     id: str
     started: float
     ends: float
     task_type: str = "FIND_MATCHES"
     status: str = "SUCCEEDED"
-    """The one that it ends with."""
+    """The status when it has ended."""
     execution: float | None = None
     visible: float = 0.0
-    """When Glue begins to show it."""
+    """Glue lists the run from this time on."""
     shows_start: bool = True
     hidden: bool = False
-    """Whether Glue denies it just now."""
+    """Whether Glue answers at present that it does not know the run."""
     first_final: str = ""
-    """Its status when it was over, if it has changed it since."""
+    """The first final status, if the status has changed after the end."""
 
     def at(self, now: float) -> TaskRun:
-        """Give the run as Glue shows it at ``now``."""
+        """Return the run as Glue shows it at ``now``."""
         started = self.started if self.shows_start else None
         if now < self.ends:
             return TaskRun(self.id, self.task_type, "RUNNING", started)
@@ -94,50 +100,50 @@ class Run:
 
 @dataclass
 class World:
-    """All transforms with their runs, and the moods of the server that lists them. Passed in as `pages.GlueClient`."""
+    """A simulated Glue with its transforms, runs and faults. It is passed in as `GlueClients` and as `GlueClient`."""
 
     now: float = NOW
     skew: float = 0.0
-    """By how much the exporter's host clock is ahead."""
+    """Seconds by which the exporter's host clock is ahead."""
     order: str = "ascending"
-    """How the server sorts: as asked, the other way round, or by id."""
+    """How the server sorts: "ascending" by start, as requested, or "descending", or "by id"."""
     duplicates: int = 0
-    """How many runs of a page come on the next one again."""
+    """Number of runs of a page that the next page repeats."""
     drift: float = 0.0
-    """Seconds that go by with each call."""
+    """Seconds that pass with each call but the first."""
     fails_after: int | None = None
-    """How many calls work before each one fails."""
+    """Number of calls that succeed before all others fail; None if none fails."""
     calls: list[str] = field(default_factory=list)
     runs: dict[str, dict[str, Run]] = field(default_factory=lambda: defaultdict(dict))
     shown_final: set[str] = field(default_factory=set)
-    """The ids of the runs that were shown final since it was last emptied."""
+    """Ids of the runs that Glue has shown final; tests clear it."""
     seen: set[str] = field(default_factory=set)
-    """The ids of the runs that were shown at all since it was last emptied."""
+    """Ids of the runs that Glue has shown; tests clear it."""
     account_id: str = ""
     details: Callable[[str], Details] = field(default=lambda _: Details())
-    """What GetMLTransform tells of a transform."""
+    """The answer of GetMLTransform for a transform id."""
     newest: float = 0.0
-    """The newest time shown, of those that the exporter's clock lets it believe, since it was last set to 0."""
+    """The newest time that Glue has shown, without the times that the exporter rejects as future; tests reset it."""
 
     def add(self, run: Run, transform_id: str = "tfm-a") -> Run:
-        """Let a run happen."""
+        """Add a run, and return it."""
         self.runs[transform_id][run.id] = run
         return run
 
     def host_time(self) -> float:
-        """Give the time that the exporter's host believes in."""
+        """Return the time of the exporter's host clock."""
         return self.now + self.skew
 
-    # -- as pages.Aws ---------------------------------------------------------------------------------------------
+    # -- as GlueClients -------------------------------------------------------------------------------------------
 
     def client_for(self, _lane: Lane) -> "World":
-        """Give the Glue of any account and region: this."""
+        """Return this world as the client for any account and region."""
         return self
 
-    # -- as pages.Glue --------------------------------------------------------------------------------------------
+    # -- as GlueClient --------------------------------------------------------------------------------------------
 
     def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[RunPage]:
-        """Yield the pages, each cut from the list as it is at that moment, as a server with offsets for tokens does."""
+        """Yield pages as a server with offsets for tokens: each page is cut from the list at the time of its call."""
         offset, more = 0, True
         while more:
             self._call("GetMLTaskRuns")
@@ -148,7 +154,7 @@ class World:
             more = offset < len(listed)
 
     def task_run(self, transform_id: str, run_id: str) -> RunPage:
-        """Give a page with one run."""
+        """Return a page with one run."""
         self._call("GetMLTaskRun")
         run = self.runs[transform_id][run_id]
         if run.hidden:
@@ -166,10 +172,10 @@ class World:
         self.seen.add(run.id)
         if shown.final:
             self.shown_final.add(run.id)
-        believed = (
+        plausible = (
             time for time in (shown.started, shown.completed) if time and time <= self.host_time() + MAX_CLOCK_SKEW
         )
-        self.newest = max([self.newest, *believed])
+        self.newest = max([self.newest, *plausible])
         return shown
 
     def _call(self, operation: str) -> None:
@@ -179,25 +185,25 @@ class World:
         if self.fails_after is not None and len(self.calls) > self.fails_after:
             raise GlueError("connection", "the connection was reset")
 
-    # -- the truth ------------------------------------------------------------------------------------------------
+    # -- the true values ------------------------------------------------------------------------------------------
 
     def visible(self, transform_id: str) -> list[Run]:
-        """Give the runs that Glue shows now."""
+        """Return the runs that Glue lists now."""
         return [run for run in self.runs[transform_id].values() if run.visible <= self.now and not run.hidden]
 
-    def over(self, transform_id: str) -> list[Run]:
-        """Give the runs that Glue shows as final now."""
+    def ended(self, transform_id: str) -> list[Run]:
+        """Return the runs that Glue lists as final now."""
         return [run for run in self.visible(transform_id) if run.ends <= self.now]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What one scrape has shown: value by metric name and labels."""
+    """The values of one scrape, by metric name and labels as in the exposition text."""
 
     values: Mapping[str, float]
 
     def of(self, name: str, transform_id: str = "tfm-a") -> dict[tuple[str, ...], float]:
-        """Give one metric of one transform by the values of its other labels, in the order of their names."""
+        """Return a metric of one transform by the values of its other labels, in the order of the label names."""
         found = {}
         for key, value in self.values.items():
             metric, _, labels = key.partition("{")
@@ -208,13 +214,13 @@ class Samples:
         return found
 
     def finished(self, transform_id: str = "tfm-a") -> dict[RunKind, int]:
-        """Give the counters of finished runs that are not 0, by type and status."""
+        """Return the counters of finished runs that are not 0, by type and status."""
         of = self.of(FINISHED, transform_id)
         return {(task_type, status): int(value) for (status, task_type), value in of.items() if value}
 
 
 class Exporter:
-    """One process of the exporter, its threads' work done when the test says so."""
+    """One process of the exporter without threads: a test calls each poll, publication and scrape."""
 
     def __init__(
         self,
@@ -222,7 +228,7 @@ class Exporter:
         config: Config,
         state: Path | StateFile | None = None,
     ) -> None:
-        """Start it; ``state`` is the path of the state file, or an open one."""
+        """Start the process; ``state`` is the path of its state file, or an open state file."""
         self.world = world
         self.config = config
         self.telemetry = Telemetry(process=False)
@@ -232,7 +238,7 @@ class Exporter:
         self.exposition = Exposition(self.telemetry, self.state)
         self.poller = Poller(
             config,
-            world,  # type: ignore[arg-type] # the world is all the AWS there is
+            world,  # type: ignore[arg-type] # the world acts as GlueClients
             self.exposition,
             self.telemetry,
             self.state,
@@ -242,37 +248,37 @@ class Exporter:
         self.reload(config)
 
     def reload(self, config: Config) -> None:
-        """Take another configuration."""
+        """Apply another configuration."""
         self.config = config
         self.poller.monitor(config, self.world, configured_targets(config))  # type: ignore[arg-type] # see above
 
-    def watch_of(self, transform_id: str) -> MonitoredTransform:
-        """Give a transform as the poller holds it."""
+    def monitored_transform(self, transform_id: str) -> MonitoredTransform:
+        """Return a transform of the poller."""
         return self.poller._transforms[transform_id]
 
     def poll(self, transform_id: str = "tfm-a") -> bool:
-        """Poll once and publish what that has shown; whether the poll succeeded."""
+        """Poll once and publish the result; return whether the poll succeeded."""
         up = self.poll_quietly(transform_id)
         self.exposition.publish()
         return up
 
     def poll_quietly(self, transform_id: str = "tfm-a") -> bool:
-        """Poll once, the publication of it still to come."""
+        """Poll once without a publication; return whether the poll succeeded."""
         self.world.calls.clear()
-        watch = self.watch_of(transform_id)
-        assert watch.job is not None
-        watch.job.work()
-        return watch.poll is not None and watch.poll.up
+        transform = self.monitored_transform(transform_id)
+        assert transform.job is not None
+        transform.job.work()
+        return transform.poll is not None and transform.poll.up
 
     def scrape(self) -> Samples:
-        """Scrape, and take the whole answer."""
+        """Scrape, receive the whole answer, and publish."""
         samples, scrape = self.begin_scrape()
         scrape.sent()
         self.exposition.publish()
         return samples
 
     def begin_scrape(self) -> tuple[Samples, Scrape]:
-        """Scrape, the last byte still to come."""
+        """Begin a scrape; it is complete after ``sent()`` of the returned `Scrape`."""
         variant = (TextFormat.TEXT, Encoding.IDENTITY)
         scrape = self.exposition.scrape(*variant) or self.exposition.prepare_scrape(*variant)
         text = b"".join(scrape.chunks).decode()
@@ -284,8 +290,8 @@ class Exporter:
         return Samples(values), scrape
 
     def totals(self, transform_id: str = "tfm-a") -> dict[RunKind, int]:
-        """Give the true counters of finished runs, held back or not."""
-        ledger = self.watch_of(transform_id).ledger
+        """Return the ledger's counters of finished runs, which a scrape may not show yet."""
+        ledger = self.monitored_transform(transform_id).ledger
         return {
             (series.task_type, series.status): total.value  # type: ignore[union-attr] # that family is counters
             for series, total in ledger.totals.items()
@@ -293,14 +299,14 @@ class Exporter:
         }
 
     def close(self) -> None:
-        """Stop it in good order."""
+        """Close the state file."""
         if self.state is not None:
             self.state.close()
 
     def kill(self) -> None:
-        """Stop it as kill -9 does: the files stay as they are, nothing is tidied up."""
+        """Stop as after SIGKILL: the state file and its WAL stay as they are at this moment."""
         if self.state is not None:
-            left = _as_left(self.state.path)
+            left = _files_left(self.state.path)
             self.state.close()
             for name, content in left.items():
                 path = self.state.path.with_name(name)
@@ -309,13 +315,13 @@ class Exporter:
                     path.write_bytes(content)
 
 
-def _as_left(path: Path) -> dict[str, bytes | None]:
+def _files_left(path: Path) -> dict[str, bytes | None]:
     names = [path.name, f"{path.name}-wal"]
     return {name: file.read_bytes() if (file := path.with_name(name)).exists() else None for name in names}
 
 
 def copy_state(path: Path, to: Path) -> Path:
-    """Copy a state file as it lies there, with what is not checkpointed yet."""
+    """Copy a state file with its WAL, which has the writes since the last checkpoint; return the path of the copy."""
     to.parent.mkdir(parents=True, exist_ok=True)
     for suffix in ("", "-wal"):
         part = path.with_name(path.name + suffix)
@@ -325,18 +331,18 @@ def copy_state(path: Path, to: Path) -> Path:
 
 
 class Prometheus:
-    """What a scraper has stored, and what it makes of it."""
+    """All samples of all scrapes, and the increases over them."""
 
     def __init__(self) -> None:
         self.samples: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def take(self, instance: str, samples: Samples) -> None:
-        """Store one scrape of a target."""
+        """Store one scrape of a target with this instance label."""
         for series, value in samples.values.items():
             self.samples[instance, series].append(value)
 
     def increase(self, name: str) -> Counter[str]:
-        """Give `sum without (instance) (increase(name))` over the raw samples of all time, by series.
+        """Return `sum without (instance) (increase(name))` over all samples, by series.
 
         A fall is a reset, after which the value counts from 0; the first sample of a series counts nothing.
         """
@@ -348,7 +354,7 @@ class Prometheus:
         return +total
 
     def falls(self) -> list[str]:
-        """Give the counters and buckets that have ever gone down under one instance label."""
+        """Return the counters and buckets whose value has ever fallen under one instance label."""
         return [
             series
             for (_, series), values in self.samples.items()
@@ -358,20 +364,20 @@ class Prometheus:
 
 
 def by_kind(increase: Mapping[str, float], transform_id: str = "tfm-a") -> dict[RunKind, int]:
-    """Give increases of finished runs by type and status."""
+    """Return the increases of finished runs by type and status."""
     return {run_kind: int(value) for run_kind, value in Samples(increase).finished(transform_id).items()}
 
 
 def run_kinds(runs: Sequence[Run]) -> dict[RunKind, int]:
-    """Give how many of the runs ended how, by type and status."""
+    """Return the number of runs by type and first final status."""
     return dict(Counter((run.task_type, run.first_final or run.status) for run in runs))
 
 
 class Connection:
-    """A connection to the state file that tells of each statement before and after it is carried out."""
+    """A connection to the state file that calls a function before and after each statement."""
 
     def __init__(self, connection: sqlite3.Connection, on_statement: Callable[[str, bool], None]) -> None:
-        """Take what is told: the statement, and whether it is done."""
+        """Call ``on_statement`` with the text of each statement and whether it is done."""
         self._connection = connection
         self._on_statement = on_statement
 
@@ -396,6 +402,6 @@ class Connection:
         self._connection.close()
 
 
-def through(state: StateFile, on_statement: Callable[[str, bool], None]) -> StateFile:
-    """Give the same open state file, each of its statements told."""
+def traced(state: StateFile, on_statement: Callable[[str, bool], None]) -> StateFile:
+    """Return the same open state file, with a call of ``on_statement`` before and after each statement."""
     return StateFile(state.path, Connection(state._connection, on_statement))  # type: ignore[arg-type] # acts like one
