@@ -1,4 +1,4 @@
-"""Whole exporters with histories of 10 to 100,000 runs: what depends on their length, and what does not."""
+"""Whole exporters with histories of 10 to 100,000 runs: CPU, memory and exposition by the length of the history."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,10 +13,11 @@ from bench.tables import Row, megabytes, seconds
 
 TITLE = "Histories: a fleet with short ones against fleets with long ones"
 NOTE = (
-    "CPU time and peak memory of whole exporters with five transforms, one after the other, with a state file. A\n"
-    "history lies within 25 days, so the overlap of 15 minutes has a run or two of 10,000 and about forty of 100,000;\n"
-    "of these, some end meanwhile, and have histograms then. An idle poll comes every 2 s, without scrapes. The first\n"
-    "scan takes discovery, details and the state file with it; the figures are what it takes beyond the process before."
+    "CPU time and peak memory of a whole exporter with five transforms and a state file, one for each length.\n"
+    "The runs of a history are spread over 25 days. So the overlap of 15 minutes has one or two runs of 10,000, and\n"
+    "about forty of 100,000. Some of them end during the measurement and add histograms. An idle poll takes place\n"
+    "every 2 s, without scrapes. The first scan includes discovery, details and the state file. Its figures are the\n"
+    "increase over the process before the scan."
 )
 TRANSFORMS = 5
 LENGTHS = (10, 1000, 10_000, 100_000)
@@ -27,12 +28,12 @@ INTERVAL = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one exporter took."""
+    """The figures of one exporter."""
 
     scan: float
     """CPU seconds of the first scan."""
     memory: int
-    """Bytes at the peak, beyond the process before."""
+    """Bytes by which the first scan raises the peak."""
     poll: float
     """CPU seconds of an idle poll."""
     exposition: int
@@ -46,17 +47,17 @@ def run(*, quick: bool) -> Iterator[Row]:
         company = Company(1, 1, TRANSFORMS, length, RATE)
         figures = _measured(company, 1 if quick else 15)
         short = short or figures
-        runs, what = TRANSFORMS * length, f"{length:,} runs"
+        runs, label = TRANSFORMS * length, f"{length:,} runs"
         yield Row(
-            f"{what}: an idle poll against that of short ones",
+            f"{label}: an idle poll against that of short ones",
             figures.poll / short.poll,
             f"{seconds(figures.poll)} : {seconds(short.poll)}",
         )
         if runs >= PAGE:
-            yield Row(f"{what}: first scan", figures.scan / runs * 1e6, f"{seconds(figures.scan)}", None, "µs/run")
-            yield Row(f"{what}: memory", figures.memory / runs, megabytes(figures.memory), None, "bytes/run")
+            yield Row(f"{label}: first scan", figures.scan / runs * 1e6, f"{seconds(figures.scan)}", None, "µs/run")
+            yield Row(f"{label}: memory", figures.memory / runs, megabytes(figures.memory), None, "bytes/run")
         absolute = f"{figures.exposition / 1e3:.1f} kB a transform"
-        yield Row(f"{what}: exposition", figures.exposition / short.exposition, absolute)
+        yield Row(f"{label}: exposition", figures.exposition / short.exposition, absolute)
 
 
 def _measured(company: Company, cycles: int) -> Figures:
@@ -72,5 +73,5 @@ def _measured(company: Company, cycles: int) -> Figures:
         began, polls = exporter.cpu_seconds(), exporter.polls()
         Event().wait(cycles * INTERVAL)
         poll = (exporter.cpu_seconds() - began) / (exporter.polls() - polls)
-        about_transforms = (len(line) for line in exporter.text.splitlines() if "transform_id" in line)
-        return Figures(scan, memory, poll, sum(about_transforms) // TRANSFORMS)
+        sizes = (len(line) for line in exporter.text.splitlines() if "transform_id" in line)
+        return Figures(scan, memory, poll, sum(sizes) // TRANSFORMS)

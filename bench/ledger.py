@@ -16,17 +16,17 @@ NOTE = "Resident memory after a garbage collection, in a fresh process; CPU time
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield rows for memory, the first reading, and a re-reading."""
+    """Yield rows for the memory, a first reading and a second reading of the same runs."""
     total = 10_000 if quick else 1_000_000
     size, first, again = in_fresh_process(fill, total)
-    # A few thousand runs are lost in the noise of a process's memory, so only the full size has the target.
+    # The memory of a few thousand runs is less than the noise of a process, so only the full size has a target.
     yield Row("memory", size / total, f"{size / 1e6:.1f} MB", None if quick else at_most(130), "bytes/run")
     yield Row("first reading: add and commit", first / total * 1e6, seconds(first), None, "µs/run")
     yield Row("re-reading: all known", again / total * 1e6, seconds(again), None, "µs/run")
 
 
 def fill(total: int) -> tuple[int, float, float]:
-    """Return the bytes that a ledger of so many runs takes, and the CPU seconds of reading them, and again."""
+    """Return the resident bytes of a ledger with ``total`` runs, and the CPU seconds of two readings of them."""
     before = resident_bytes()
     ledger = Ledger(CONFIG.metrics.execution_buckets)
     first = read(ledger, total)
@@ -35,7 +35,7 @@ def fill(total: int) -> tuple[int, float, float]:
 
 
 def read(ledger: Ledger, total: int) -> float:
-    """Let the ledger read all runs; return the CPU seconds, those of decoding excluded."""
+    """Read and commit ``total`` runs; return the CPU seconds without those of decoding."""
     now = now_after(total)
     spent = 0.0
     reading = Reading(ledger, now=now, since=now - CONFIG.polling.lookback, cutoff=now - CONFIG.polling.lookback)

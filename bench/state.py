@@ -1,4 +1,4 @@
-"""The state file: CPU and wall time per run."""
+"""The state file: wall time per run of saving and loading."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from exporter.glue.decode import decode_page
 from exporter.state.store import StateFile, open_state
 
 TITLE = "State file: a million finished runs"
-NOTE = "Wall time, the sync to the disk included (a temporary folder's disk)."
+NOTE = "Wall time, with the sync to the disk of the temporary folder."
 TRANSFORM = "tfm-1"
 
 

@@ -24,11 +24,17 @@ FIRST_SERIES: frozenset[Series] = frozenset(
     [Series("started", t, "") for t in TASK_TYPES]
     + [Series("finished", t, s) for t in TASK_TYPES for s in FINAL_STATUSES]
 )
-"""The counters that exist at 0 from the first poll on. ``increase()`` misses the first step of one that starts at 1."""
+"""The counters that exist at 0 from the first poll on.
+
+``increase()`` takes the first sample of a series as its base. It would miss the run of a counter that appears at 1.
+"""
 
 
 class Exemplar(NamedTuple):
-    """The run that caused an increment (OpenMetrics 1.0, "Exemplars"); ``time`` is UTC seconds."""
+    """The run that caused an increment (OpenMetrics 1.0, "Exemplars").
+
+    ``value`` is 1 in a counter and the observed seconds in a histogram. ``time`` is CompletedOn in UTC seconds.
+    """
 
     run_id: str
     value: float
@@ -47,7 +53,7 @@ class Count(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """The observations of a histogram by bucket.
+    """The observations of a histogram by bucket, in seconds.
 
     ``counts`` and ``exemplars`` have one item for each upper bound and one for +Inf. Counts are not cumulative.
     """
@@ -63,7 +69,7 @@ class Histogram(NamedTuple):
         return cls((0,) * buckets, 0.0, (None,) * buckets)
 
     def plus(self, exemplar: Exemplar, bounds: tuple[float, ...]) -> "Histogram":
-        """Return the histogram after it has observed ``exemplar.value``; a bound belongs to its own bucket (``le``)."""
+        """Return the histogram with ``exemplar.value`` observed; a value equal to a bound is in its bucket (``le``)."""
         bucket = bisect_left(bounds, exemplar.value)
         counts, exemplars = list(self.counts), list(self.exemplars)
         counts[bucket] += 1

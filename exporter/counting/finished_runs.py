@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from exporter.counting.fingerprint import CODE_BITS, CODE_MASK, MISSING, started_of
 
 _MIN_DELETED_SLOTS = 1000
-"""Deleted entries that a dict may hold before it is worth a copy."""
+"""The dict is copied when its deleted entries outnumber the others by more than this."""
 
 
 class FinishedRuns:
@@ -40,11 +40,11 @@ class FinishedRuns:
         return fingerprint in self.entries
 
     def starts_newest_first(self) -> Iterator[float]:
-        """Yield the starts (UTC seconds), newest first except for the late ones."""
+        """Yield the starts (UTC seconds), newest first; only the runs that were inserted late are out of order."""
         return map(started_of, reversed(self.entries.values()))
 
     def update(self, upserts: dict[int, int]) -> None:
-        """Insert or replace entries; the caller must not change ``upserts`` afterwards."""
+        """Insert or replace entries. ``upserts`` may be kept without a copy, so the caller must not change it later."""
         if self.entries:
             for fingerprint, packed in upserts.items():
                 self.remove(fingerprint)
@@ -84,6 +84,7 @@ class FinishedRuns:
         return removed
 
     def _before(self, limit: int) -> list[int]:
+        """Return the fingerprints of the runs whose packed entries are below ``limit``."""
         older: dict[int, None] = {}
         for fingerprint, packed in self.entries.items():
             if packed >= limit:
@@ -91,6 +92,7 @@ class FinishedRuns:
             older[fingerprint] = None
         while self._late and self._late[0][0] < limit:
             fingerprint = heapq.heappop(self._late)[1]
+            # The heap can be out of date: since then the run may have been removed, or have got a later start.
             if self.entries.get(fingerprint, limit) < limit:
                 older[fingerprint] = None
         return list(older)

@@ -14,8 +14,8 @@ from exporter.model.task_run import TaskRun
 class LatestRun:
     """The newest times and values of one task type. Times are UTC seconds, None while there is none.
 
-    A `Reading` updates a copy of its own. A ledger and the values of gauges never change theirs, so any thread may
-    read them.
+    Only a `Reading` calls `update`, on a copy of its own. The objects of a ledger and of `GaugeValues` never change, so
+    any thread may read them.
     """
 
     # The field names are keys of the JSON in the state file (table ``transform``, column ``latest``).
@@ -35,7 +35,7 @@ class LatestRun:
     """ExecutionTime of the run that ended last, in seconds."""
 
     def update(self, run: TaskRun, fingerprint: int, *, final: bool) -> None:
-        """Take one run into account; ``final`` says whether it has ended."""
+        """Update the values from one sanitized run; ``final`` is whether it has ended."""
         started, completed = run.started, run.completed
         if started is not None and (self.start is None or started >= self.start):
             self.start, self.run = started, fingerprint

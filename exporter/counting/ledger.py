@@ -3,11 +3,15 @@
 A ledger knows every run that started at or after its ``floor``. Of the runs that it does not know, only those that
 started at or after the floor are new; the others belong to the baseline, change no counter, and show in gauges only.
 
-Example: the exporter starts at 10:00 with a lookback of 30 days. Before the first complete poll the floor is infinite,
-so every run that ended before 10:00 is baseline. The poll sets the floor to 30 days before 10:00. A run that started
-at 09:50 and is open at 10:00 is known, and counts when it ends. At 10:05 Glue shows a run for the first time that
-ended at 09:58: it is baseline too, since the first poll saw newer times (``baseline_end``) and missed it only because
-pages shifted while they were read. As old runs are forgotten, the floor rises above them, so none counts again.
+Example with a lookback of 30 days:
+
+- 10:00, first poll. The floor is still infinite, so every ended run is baseline. The newest time in this poll, 09:59,
+  becomes ``baseline_end``, and the floor becomes 10:00 minus 30 days. A run that started at 09:50 is open, so the
+  ledger knows it from now on.
+- 10:05, second poll. The run of 09:50 has ended, and counts. Another run is listed for the first time, and ended at
+  09:58. It is baseline, since it ended before ``baseline_end``: the first poll missed it because pages shifted.
+- 30 days later the ledger forgets the run of 09:50, and the floor rises above that start. If Glue lists the run once
+  more, it is baseline, and does not count again.
 
 Pure: no clock, no network, no lock. A poll fills a `Reading`, and only `Ledger.commit` changes the ledger. So a poll
 that fails before its end leaves no trace.
@@ -40,7 +44,7 @@ class Changes:
     upserts: Mapping[int, int]
     """Fingerprint -> packed entry of every finished run that is new or changed."""
     dropped: tuple[int, ...]
-    """Fingerprints of the finished runs that are no longer remembered."""
+    """Fingerprints of the finished runs that the ledger no longer has: they are forgotten, or open again."""
     state_changed: bool
     """Whether the open runs, the latest runs, the watermark or the floor differ from before."""
 
@@ -103,11 +107,12 @@ class Ledger:
     # -- the request of the next poll -------------------------------------------------------------------------------
 
     def since(self, cutoff: float, overlap: float, page_size: int) -> float:
-        """Return the StartedAfter (UTC seconds) of the cheapest poll that misses no run; never before ``cutoff``.
+        """Return the StartedAfter of the poll with the fewest calls; never before ``cutoff``.
 
-        A listing from the oldest open run shows all open runs. But if one run hangs for weeks, each such poll lists
-        weeks. So the caller may also look up single open runs, for one call each. This picks the start with the
-        fewest calls in all.
+        ``cutoff`` and the result are UTC seconds, ``overlap`` is seconds. The listing must begin ``overlap`` before the
+        watermark, since Glue may list runs late. The older open runs are either listed too, or looked up with one call
+        each. Example: a run hangs for three weeks, and a listing from its start takes 50 pages. Then the poll lists
+        only the overlap and looks up the run: 2 calls. Without a watermark the result is ``cutoff``.
         """
         if self.watermark is None:
             return cutoff
@@ -146,7 +151,10 @@ class Ledger:
         return self.floor != math.inf
 
     def is_new(self, run: TaskRun) -> bool:
-        """Return whether a run that the ledger does not know counts as new; pass the raw run, not a sanitized one."""
+        """Return whether a run that the ledger does not know counts as new.
+
+        Pass the raw run, since the times of a sanitized one depend on the host's clock.
+        """
         if not self.has_baseline:
             return False
         if run.final and run.completed is not None and run.completed < self.baseline_end:
@@ -155,7 +163,7 @@ class Ledger:
         return effective_time is None or effective_time >= self.floor
 
     def commit(self, reading: Reading) -> Changes:
-        """Apply a complete reading: count new starts and finishes, update the runs, and forget the old ones."""
+        """Apply the reading of a complete poll: count new starts and finishes, update the runs, forget the old ones."""
         for run in reading.started:
             self._count(Series("started", run.task_type, ""), None)
         for run in reading.finished.values():
@@ -240,7 +248,7 @@ class Ledger:
         return len(self.open) + len(self.finished)
 
     def gauge_values(self, cutoff: float) -> GaugeValues:
-        """Return the values of the gauges, with the runs started at or after ``cutoff`` (UTC seconds)."""
+        """Return the gauges; open runs that started before ``cutoff`` (UTC seconds) are not in ``runs``."""
         runs = dict.fromkeys(KNOWN_KINDS, 0)
         for code, count in self.finished.counts.items():
             runs[self.run_kinds.run_kind(code)] = count

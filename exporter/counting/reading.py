@@ -35,7 +35,7 @@ class Reading:
     """The runs of one poll and what they change. `Ledger.commit` applies the changes; without it there is no trace."""
 
     def __init__(self, ledger: KnownRuns, *, now: float, since: float, cutoff: float) -> None:
-        """Begin a poll at ``now`` that lists the runs started at or after ``since``; all times are UTC seconds.
+        """Begin a poll at ``now`` that lists the runs started at or after ``since``. All times are UTC seconds.
 
         ``cutoff`` is the start of the lookback: finished runs that started before it are not remembered.
         """
@@ -49,14 +49,17 @@ class Reading:
         self.upserts: dict[int, int] = {}
         """Fingerprint -> packed entry of every finished run that the ledger must insert or replace."""
         self.open: dict[str, TaskRun] = {}
+        """The open runs by id."""
         self.finished: dict[int, TaskRun] = {}
         """The finishes to count, by fingerprint."""
         self.started: list[TaskRun] = []
         """The starts to count."""
         self.status_changed: list[tuple[TaskRun, str]] = []
+        """Finished runs with another status than before, and that former status."""
         self.missing: dict[str, TaskRun] = {}
         """Open runs that Glue no longer knows."""
         self.still_missing: list[str] = []
+        """Ids of the runs that were missing at an earlier poll, too."""
         self.latest: dict[str, LatestRun] = {}
         self.watermark = ledger.watermark
 
@@ -102,7 +105,7 @@ class Reading:
         return True
 
     def add(self, raw: TaskRun) -> None:
-        """Add one run as Glue shows it. The same run may come again, from an overlapping page or its own look-up."""
+        """Add one run as Glue shows it. A run may be added twice, since pages overlap and open runs are looked up."""
         code = CODES.get((raw.task_type, raw.status))
         if code is None:
             raw, code = self._ledger.run_kinds.named(raw)

@@ -1,7 +1,7 @@
 """The newest runs of a transform for the status pages, with the texts that the ledger does not keep.
 
-The `LIMIT` newest runs are kept. An active run ranks before every ended one, however old it is. A transform with
-ordinary runs takes about 20 kB; the limits on texts bound the size for any other.
+The `LIMIT` newest runs are kept. An active run of any age ranks before every ended one. The runs of a transform take
+about 20 kB with ordinary texts, and the limits on texts bound their size in every case.
 
 Pure: no clock, no network, no lock. Like a ledger, the runs change only with a complete poll.
 """
@@ -18,7 +18,7 @@ LONGEST_ERROR = 1000
 """Characters kept of an ErrorString. Glue sets no limit, and stack traces occur."""
 
 LONGEST_TEXT = 1100
-"""Characters kept of any other text. The longest S3 path is a little shorter."""
+"""Characters kept of any other text. The longest S3 path has 1,093: ``s3://``, 63 of the bucket, ``/`` and 1,024."""
 
 _ACTIVE_FIRST = 1e12
 """Seconds: more than every believable start, so that adding it ranks a run before all ended ones."""
@@ -41,7 +41,7 @@ class NewestRuns:
         self._seen: dict[str, tuple[float, int, TaskRun, RunPage]] = {}
 
     def add(self, page: RunPage) -> None:
-        """Add the runs of a page; only the newest of a long page are looked at one by one."""
+        """Add the runs of a page. Only its newest are compared one by one, since a page may have a thousand."""
         if not self.limit:
             return
         # Nearly every run of a long history has a CompletedOn, and then its start is its rank. One call of _rank for
@@ -100,7 +100,7 @@ def _rank(run: TaskRun) -> float:
 
 
 class _SharedTexts:
-    """Cuts texts and keeps equal ones only once: many runs share types and log groups."""
+    """Cuts texts, and stores equal texts once, since many runs have the same types and log groups."""
 
     def __init__(self, runs: Iterable[RecentRun]) -> None:
         self._runs = runs

@@ -18,19 +18,19 @@ CODES: Mapping[RunKind, int] = {run_kind: code for code, run_kind in enumerate(K
 FINAL_CODES: Mapping[RunKind, int] = {
     run_kind: code for run_kind, code in CODES.items() if run_kind[1] in FINAL_STATUSES
 }
-"""The codes of runs that have ended; none of them is 0."""
+"""The codes of runs that have ended. None is 0, so ``get(kind, 0)`` is true only for these."""
 
 OTHER = "OTHER"
 MAX_FOREIGN_KINDS = 64
-"""How many undocumented pairs get labels of their own; the others share OTHER.
+"""Undocumented pairs that get labels of their own; the others share OTHER.
 
-An answer of Glue must not be able to create label values without a bound.
+The limit bounds the number of series that answers of Glue can create.
 """
 
 
 @dataclass(slots=True)
 class RunKinds:
-    """The kinds of one transform's runs: the documented ones, and undocumented ones in the order they appeared."""
+    """The kinds of one transform's runs: the documented ones, then the undocumented ones in order of appearance."""
 
     foreign: list[RunKind] = field(default_factory=list)
     """The code of each is its index plus the number of documented kinds."""
@@ -40,7 +40,11 @@ class RunKinds:
         return KNOWN_KINDS[code] if code < len(KNOWN_KINDS) else self.foreign[code - len(KNOWN_KINDS)]
 
     def named(self, run: TaskRun) -> tuple[TaskRun, int]:
-        """Return a run of an undocumented kind and its code; the run may be renamed to OTHER."""
+        """Return a run of an undocumented kind and the code of the kind.
+
+        Once `MAX_FOREIGN_KINDS` kinds exist, the run of a further kind is returned with its undocumented type or status
+        replaced by OTHER.
+        """
         run_kind = (run.task_type, run.status)
         if run_kind not in self.foreign and len(self.foreign) >= MAX_FOREIGN_KINDS:
             run_kind = (
