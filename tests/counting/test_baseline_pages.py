@@ -11,22 +11,22 @@ from exporter.model.task_run import STATUSES, TASK_TYPES, RunPage, TaskRun
 NOW, CUTOFF = 100_000.0, 50_000.0
 BOUNDS = (60.0, 3600.0)
 
-moments = st.sampled_from([CUTOFF, 60_000.0, 60_000.5, 99_999.0])
+times_in_lookback = st.sampled_from([CUTOFF, 60_000.0, 60_000.5, 99_999.0])
 ordinary = st.builds(
     TaskRun,
     run_id=st.integers(0, 12).map("tsk-{}".format),
     task_type=st.sampled_from(TASK_TYPES[:1]),
     status=st.sampled_from(("SUCCEEDED", "FAILED")),
-    started=moments,
-    completed=moments,
+    started=times_in_lookback,
+    completed=times_in_lookback,
     execution=st.sampled_from([None, 0.0, 30.0]),
 )
-odd_moments = st.sampled_from([None, 0.0, -1.0, CUTOFF - 0.5, NOW, NOW + 1.0, NOW + 1000.0, 1e300])
+odd_times = st.sampled_from([None, 0.0, -1.0, CUTOFF - 0.5, NOW, NOW + 1.0, NOW + 1000.0, 1e300])
 oddities = st.one_of(
     st.fixed_dictionaries({"status": st.sampled_from([*STATUSES[:3], "PAUSED"])}),
     st.fixed_dictionaries({"task_type": st.just("NEW")}),
-    st.fixed_dictionaries({"started": odd_moments}),
-    st.fixed_dictionaries({"completed": odd_moments}),
+    st.fixed_dictionaries({"started": odd_times}),
+    st.fixed_dictionaries({"completed": odd_times}),
     st.fixed_dictionaries({"execution": st.just(-1.0)}),
     st.fixed_dictionaries({"status": st.just("RUNNING"), "completed": st.none(), "execution": st.none()}),
 )

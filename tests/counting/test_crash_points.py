@@ -65,10 +65,10 @@ class Recorder:
         self.prometheus = Prometheus()
         self.scraping = False
         self.path = folder / "state.db"
-        state = traced(open_unsynced_state(self.path), self.remember)
+        state = traced(open_unsynced_state(self.path), self.record_kill)
         self.exporter = Exporter(self.world, CONFIG, state)
 
-    def remember(self, statement: str, done: bool) -> None:
+    def record_kill(self, statement: str, done: bool) -> None:
         """Record the files and scrapes that a kill at this instant would leave."""
         number = len(self.kills)
         self.kills.append(
@@ -220,11 +220,11 @@ def test_the_first_save_of_a_long_history_is_atomic(tmp_path: Path) -> None:
     ledger, changes = long_poll()
     path, kills = tmp_path / "state.db", []
 
-    def remember(statement: str, done: bool) -> None:
+    def record_kill(statement: str, done: bool) -> None:
         if done and statement == "COMMIT":
             kills.append(copy_state(path, tmp_path / str(len(kills)) / "state.db"))
 
-    state = traced(open_unsynced_state(path), remember)
+    state = traced(open_unsynced_state(path), record_kill)
     state.save("tfm-a", "customers", ledger, changes, NOW, created_at=NOW)
     state.close()
     assert len(kills) == 5, "one commit for the transform, three for its runs, and one that ends the staging"

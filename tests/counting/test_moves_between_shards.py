@@ -30,18 +30,18 @@ steps = st.lists(
 )
 
 
-class Fleet:
-    """All shards of one size of the fleet. The former shards must have stopped, and surplus state files are deleted."""
+class Shards:
+    """The exporters of ``count`` shards. The shards before them must have stopped; surplus state files are deleted."""
 
     def __init__(self, world: World, folder: Path, count: int) -> None:
-        self.shards = {}
+        self.exporters = {}
         for index in range(count):
             shard, path = Shard(index, count), folder / f"{index}.db"
             state, _ = open_state(path, world.now)
             state.drop_others(shard.owns)
-            own = [one for one in IDS if shard.owns(one)]
+            own = [transform_id for transform_id in IDS if shard.owns(transform_id)]
             if own:
-                self.shards[index] = Exporter(world, configuration(*own), state), own
+                self.exporters[index] = Exporter(world, configuration(*own), state), own
             else:
                 state.close()
         for path in folder.glob("*.db*"):
@@ -49,24 +49,24 @@ class Fleet:
                 path.unlink()
 
     def owners(self) -> dict[str, int]:
-        return {one: index for index, (_, own) in self.shards.items() for one in own}
+        return {transform_id: index for index, (_, own) in self.exporters.items() for transform_id in own}
 
     def poll(self, prometheus: Prometheus) -> None:
         """Poll all transforms, with scrapes before and after, so that Prometheus sees each series at its base value."""
-        for index, (exporter, own) in self.shards.items():
+        for index, (exporter, own) in self.exporters.items():
             prometheus.take(f"shard-{index}", exporter.scrape())
-            for one in own:
-                assert exporter.poll(one)
+            for transform_id in own:
+                assert exporter.poll(transform_id)
             prometheus.take(f"shard-{index}", exporter.scrape())
             prometheus.take(f"shard-{index}", exporter.scrape())
 
     def stop(self) -> None:
-        for exporter, _ in self.shards.values():
+        for exporter, _ in self.exporters.values():
             exporter.kill()
 
 
-class ShardedFleet:
-    """A world, its fleet, and the expected counters: runs that ended while one shard owned their transform.
+class Fleet:
+    """A world, its shards, and the expected counters: the runs that ended while one shard owned their transform.
 
     If a transform moves, the runs that ended after its last poll are baseline for the new owner and count nowhere.
     """
@@ -74,10 +74,10 @@ class ShardedFleet:
     def __init__(self, folder: Path) -> None:
         self.world, self.prometheus = World(), Prometheus()
         self.folder, self.expected = folder, Counter[str]()
-        self.open: dict[str, list[Run]] = {one: [] for one in IDS}
+        self.open: dict[str, list[Run]] = {transform_id: [] for transform_id in IDS}
         self.ended: Counter[str] = Counter()
         """Ended runs since the last poll, by transform."""
-        self.fleet = Fleet(self.world, folder, 2)
+        self.shards = Shards(self.world, folder, 2)
 
     def do(self, step: Step) -> None:
         self.world.now += 60
@@ -94,36 +94,36 @@ class ShardedFleet:
             self.ended[IDS[argument]] += 1
 
     def poll(self) -> None:
-        self.fleet.poll(self.prometheus)
+        self.shards.poll(self.prometheus)
         self.expected += self.ended
         self.ended.clear()
 
     def resize(self, count: int) -> None:
-        before = self.fleet.owners()
-        self.fleet.stop()
-        self.fleet = Fleet(self.world, self.folder, count)
-        moved = [one for one, owner in self.fleet.owners().items() if before[one] != owner]
-        for one in moved:
-            del self.ended[one]
+        before = self.shards.owners()
+        self.shards.stop()
+        self.shards = Shards(self.world, self.folder, count)
+        moved = [transform_id for transform_id, owner in self.shards.owners().items() if before[transform_id] != owner]
+        for transform_id in moved:
+            del self.ended[transform_id]
         self.poll()
 
     def seen(self) -> Counter[str]:
         """Return `sum by (transform_id) (increase(...))` over all shards so far."""
         total: Counter[str] = Counter()
         for series, value in self.prometheus.increase(FINISHED).items():
-            total[next(one for one in IDS if f'"{one}"' in series)] += int(value)
+            total[next(transform_id for transform_id in IDS if f'"{transform_id}"' in series)] += int(value)
         return +total
 
 
 @contextmanager
-def sharded_fleet() -> Iterator[ShardedFleet]:
+def running_fleet() -> Iterator[Fleet]:
     with TemporaryDirectory() as folder:
-        one = ShardedFleet(Path(folder))
+        fleet = Fleet(Path(folder))
         try:
-            one.poll()
-            yield one
+            fleet.poll()
+            yield fleet
         finally:
-            one.fleet.stop()
+            fleet.shards.stop()
 
 
 @pytest.mark.slow
@@ -131,21 +131,21 @@ def sharded_fleet() -> Iterator[ShardedFleet]:
 @given(steps)
 def test_a_sum_over_all_shards_counts_no_finish_twice(actions: list[Step]) -> None:
     """The sum has each finish once, but not those between the last poll by one owner and the first by the next."""
-    with sharded_fleet() as one:
+    with running_fleet() as fleet:
         for step in actions:
-            one.do(step)
-        one.poll()
-        assert one.seen() == one.expected
+            fleet.do(step)
+        fleet.poll()
+        assert fleet.seen() == fleet.expected
 
 
 def test_a_shard_does_not_count_the_finishes_of_the_former_owner_of_its_transform() -> None:
     """From 2 shards to 3 and back to 2, a finish that the third shard counted is in no other shard's counter."""
-    moved = next(number for number, one in enumerate(IDS) if Shard(2, 3).owns(one))
-    with sharded_fleet() as one:
+    moved = next(number for number, transform_id in enumerate(IDS) if Shard(2, 3).owns(transform_id))
+    with running_fleet() as fleet:
         for step in [("start", moved), ("poll", 0), ("shards", 3), ("end", moved), ("poll", 0), ("shards", 2)]:
-            one.do(step)
-        one.poll()
-        assert one.seen() == one.expected == {IDS[moved]: 1}
+            fleet.do(step)
+        fleet.poll()
+        assert fleet.seen() == fleet.expected == {IDS[moved]: 1}
 
 
 def test_two_shards_that_own_a_transform_at_once_both_count_its_finishes() -> None:
