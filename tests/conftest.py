@@ -1,12 +1,19 @@
 """Rules for every test run. Fixtures are beside the tests that use them, and helpers are in support.py."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
+
+
+# A shell that starts `make test &` lets the tests ignore SIGINT, and a child process inherits this. The processes under
+# test must end on SIGINT, as they do in a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

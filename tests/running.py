@@ -118,8 +118,6 @@ def running(simulator: Simulator | None = None, *, shard: Shard | None = None, *
         yield exporter
     finally:
         exporter.service.stop()
-        # If a connection opens while the simulator stops, the simulator never closes it.
-        pause(0.05)
 
 
 def _text(value: Any) -> Any:
@@ -151,11 +149,6 @@ def write_credentials(path: Path, **profiles: str) -> None:
         for line in (f"[{profile}]", f"aws_access_key_id = {key}", "aws_secret_access_key = none")
     ]
     path.write_text("\n".join(lines) + "\n")
-
-
-def pause(seconds: float) -> None:
-    """Wait for so many seconds."""
-    threading.Event().wait(seconds)
 
 
 def gaps(times: list[float]) -> list[float]:
