@@ -1,7 +1,8 @@
-"""Configuration: a YAML file in, a frozen `Config` out, or a `ConfigError` with every mistake and its place.
+"""Turns a YAML file into a frozen `Config`, or raises `ConfigError` with every mistake and its place.
 
-Times and texts of the command line are read here too (`durations`, `timestamps`, `parsing`). The public names load when
-they are first used: they need pydantic, which takes 0.2 s of CPU that `--help` and `--version` should not spend.
+The command line uses `durations`, `timestamps` and `parsing` to read its flags. The public names are imported at their
+first use, because they import pydantic. The import of pydantic takes 0.2 s of CPU, and `--help` and `--version` do not
+need pydantic.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ __all__ = ["Config", "ConfigError", "load_config", "read_config"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # The modules are named here, not computed, so that the contracts of import-linter see them.
+    # This is an import statement, because import-linter does not see an import with a computed name.
     from exporter.config import problems, settings  # noqa: PLC0415
 
     return getattr(problems if name == "ConfigError" else settings, name)

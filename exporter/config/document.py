@@ -1,8 +1,8 @@
-"""A YAML file in, a checked pydantic model out; every mistake with its line and column.
+"""Turns a YAML file into a checked pydantic model, and reports every mistake with its line and column.
 
-Both configuration files are read here: YAML is composed to nodes, which know their places, and the nodes become plain
-text, lists and mappings, which a pydantic model checks. A value that YAML itself would convert (`0042`, `no`,
-`2026-11-23`) stays as it was written.
+This module reads both configuration files. PyYAML returns nodes, which contain line and column. The nodes are converted
+to texts, lists and mappings, and a pydantic model checks the result. A value that YAML would convert, for example
+`0042`, `no` or `2026-11-23`, stays a text as in the file.
 """
 
 import re
@@ -20,13 +20,13 @@ from exporter.config.problems import MASK, ConfigError, Loc, Problem, dotted, sh
 M = TypeVar("M", bound=BaseModel)
 
 Contradiction = tuple[Loc, str, tuple[Loc, ...]]
-"""Values that do not fit together: where to report it, the message, and the other places that are involved."""
+"""Two or more values that contradict each other: the place to report, the message, and the places of the others."""
 
 _REFERENCE = re.compile(r"\$(?:\$|\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?)")
 _EMPTY = ("", "~", "null", "Null", "NULL")
-_IN_PROGRESS = object()  # marks a node whose value is being read, to detect an alias to itself
-_UNUSABLE = object()  # replaces a value whose problem is already noted, so that pydantic's error is not added to it
-_MAX_DEPTH = 8  # deeper than every key of the schemas; without a limit, deep nesting would exhaust Python's stack
+_IN_PROGRESS = object()  # marks a node during its conversion, to detect an alias inside its own anchor
+_UNUSABLE = object()  # replaces a value with a noted problem, so that an error of pydantic is not noted too
+_MAX_DEPTH = 8  # deeper than all keys of the schemas; unlimited nesting would exhaust Python's stack
 _PREDICATES = {"model_type": "is not a mapping", "dict_type": "is not a mapping", "tuple_type": "is not a list"}
 _SYNTAX = {
     "found character '\\t' that cannot start any token": "a tab cannot indent YAML; use spaces",
@@ -45,19 +45,19 @@ def read_text(path: Path) -> str:
 
 
 class Document:
-    """One YAML file: its values as text, their places, and the problems found so far.
+    """One YAML file: its values as texts, their places, and the problems found so far.
 
-    With `environ`, `${NAME}` and `${NAME:-default}` in a value are replaced by an environment variable (the default is
-    used if the variable is unset or empty, as in a shell), and `$$` is a literal `$`. Without `environ`, a value stays
-    as it is written, because password hashes contain `$`.
+    With `environ`, `${NAME}` and `${NAME:-default}` in a value are replaced by an environment variable. As in a shell,
+    the default is used if the variable is unset or empty. `$$` is replaced by `$`. Without `environ`, values are not
+    changed, because password hashes contain `$`.
     """
 
     def __init__(
         self, text: str, source: str, *, environ: Mapping[str, str] | None = None, secrets: Collection[str] = ()
     ) -> None:
-        """Compose the YAML `text`; raise ConfigError unless it is one mapping or empty.
+        """Read the YAML `text`. Raise ConfigError if it is neither empty nor one mapping.
 
-        `source` is the name of the file in messages. No message shows a value below one of the keys `secrets`.
+        `source` is the name of the file for messages. `secrets` are keys, and their values are masked in messages.
         """
         self._source = source
         self._environ = environ
@@ -66,23 +66,23 @@ class Document:
         self._converted: dict[int, object] = {}
         self._root = _composed(text, source)
         self.values: dict[str, Any] = self._mapping(self._root, ())
-        """The file's content. Fill in a value from elsewhere before `validated`."""
+        """The content of the file. A caller may add values, for example from the environment, before `validated`."""
 
     def refuse(self, loc: Loc, message: str) -> None:
-        """Note a problem with the value at `loc`, or, if there is none, with the mapping that lacks it."""
+        """Note a problem with the value at `loc`. If the value is missing, the position is that of its mapping."""
         self._refuse(loc, self._nodes(loc)[1], message)
 
     def raise_problems(self) -> None:
-        """Raise ConfigError if any problem was noted."""
+        """Raise ConfigError with all noted problems, if there are any."""
         if self._problems:
             in_order = sorted(self._problems, key=lambda problem: (problem.line or 0, problem.column or 0))
             raise ConfigError(self._source, tuple(in_order))
 
     def validated(self, model: type[M], rules: Callable[[M], Iterator[Contradiction]]) -> M:
-        """Return the content as `model`, without the values that are refused; note every problem.
+        """Return the content as `model`, without refused values, and note every problem.
 
-        `rules` yields what `model` cannot see: values that do not fit together. A finding about a refused value is left
-        out, because it only follows from the first mistake.
+        `rules` yields contradictions between values, because `model` checks each value alone. A contradiction that
+        involves a refused value is not noted, because it may vanish when the user corrects the refused value.
         """
         refused: list[Loc] = []
         try:
@@ -101,7 +101,7 @@ class Document:
     # -- YAML nodes to values ----------------------------------------------------------------------------------------
 
     def _value(self, node: yaml.Node, loc: Loc) -> object:
-        """Return the value of `node`: text, None, or lists and mappings of them. Each node is converted once."""
+        """Return the value of `node`: a text, None, a list or a mapping. Each node is converted only once."""
         if id(node) not in self._converted:
             self._converted[id(node)] = _IN_PROGRESS
             self._converted[id(node)] = self._convert(node, loc)
@@ -139,7 +139,7 @@ class Document:
         return values
 
     def _expanded(self, node: yaml.Node, loc: Loc, environ: Mapping[str, str]) -> object:
-        """Return the text of `node` with each `${NAME}` replaced once; the replacement itself is not expanded."""
+        """Return the text of `node` with each `${NAME}` replaced. References in the replacement are not replaced."""
         missing = []
 
         def replacement(match: re.Match[str]) -> str:
@@ -162,7 +162,7 @@ class Document:
     # -- problems ----------------------------------------------------------------------------------------------------
 
     def _explain(self, model: type[BaseModel], loc: Loc, kind: str, predicate: str, *, is_noted: bool) -> None:
-        """Note the problem that pydantic found at `loc`. `is_noted` means that the value itself has a noted problem."""
+        """Note the problem that pydantic found at `loc`. `is_noted`: the value already has a noted problem."""
         if loc[-1] == "[key]":
             key = MASK if self._is_secret(loc) else f'"{shown_key(str(loc[-2]))}"'
             self._refuse(loc[:-1], self._nodes(loc[:-1])[0], f"{key} {predicate}")
@@ -176,7 +176,7 @@ class Document:
             self._refuse(loc, node, f"{self._described(node, loc)} {_PREDICATES.get(kind, predicate)}")
 
     def _described(self, node: yaml.Node, loc: Loc) -> str:
-        """Return a refused value for a message: as it is written in the file, never as it is expanded."""
+        """Return a refused value for a message, as in the file, because a variable may contain a secret."""
         if node is self._root:
             return "the region in the environment"
         if not isinstance(node, yaml.ScalarNode):
@@ -193,7 +193,7 @@ class Document:
         return any(part in self._secrets for part in loc)
 
     def _nodes(self, loc: Loc) -> tuple[yaml.Node, yaml.Node]:
-        """Return the deepest existing node on the path to `loc`, with the key that leads to it before it."""
+        """Return the key and the value at `loc`. If they do not exist, return those of the nearest mapping or list."""
         key: yaml.Node = self._root
         node: yaml.Node = self._root
         for part in loc:
@@ -210,7 +210,7 @@ class Document:
         self._problems.append(_problem(loc, node.start_mark, message))
 
     def _without(self, refused: list[Loc], model: type[BaseModel]) -> dict[str, Any]:
-        """Return the values without those at `refused`. Every item of a list keeps its index."""
+        """Return the values without the refused values. Every item of a list keeps its index."""
         values = deepcopy(self.values)
         for loc in refused:
             section, place = str(loc[0]), loc[1:]
@@ -235,7 +235,7 @@ def _composed(text: str, source: str) -> yaml.MappingNode:
         line = text.count("\n", 0, error.position) + 1
         message = f"is not YAML: the character U+{ord(text[error.position]):04X} is not allowed"
         raise ConfigError(source, (Problem("", line, None, message),)) from None
-    except (RecursionError, ValueError, OverflowError):  # the last two: an escape beyond Unicode, "\\UFFFFFFFF"
+    except (RecursionError, ValueError, OverflowError):  # ValueError and OverflowError: an escape such as "\\UFFFFFFFF"
         message = "is not YAML: nested too deeply, or an escape that is no character"
         raise ConfigError(source, (Problem("", None, None, message),)) from None
     if root is None or _is_empty(root):
@@ -256,20 +256,20 @@ def _is_empty(node: yaml.Node) -> bool:
 
 
 def _item_model(model: type[BaseModel], section: str) -> type[BaseModel] | None:
-    """Return the model of the items of the list `section`, None if they are plain values."""
+    """Return the model of the items of the list `section`, or None if the items are plain values."""
     inner = _inner_model(model, section)
     return inner if inner is not model.model_fields[section].annotation else None
 
 
 def _inner_model(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """Return the model below `key`: its own, that of its list items, or None if the values are plain."""
+    """Return the model of the value or of the list items at `key`, or None if they are plain values."""
     annotation = model.model_fields[key].annotation if key in model.model_fields else None
     candidates = (annotation, *get_args(annotation))
     return next((part for part in candidates if isinstance(part, type) and issubclass(part, BaseModel)), None)
 
 
 def _usable_item(model: type[BaseModel] | None, item: object, place: Loc) -> dict[str, Any]:
-    """Return a list item without its refused key. A required key gets a value that no user writes."""
+    """Return a list item without its refused key. A missing required key gets an invented unique value."""
     usable = (
         {key: value for key, value in item.items() if key != place[1]} if isinstance(item, dict) and place[1:] else {}
     )
@@ -289,6 +289,6 @@ def _unknown_key(model: type[BaseModel], loc: Loc) -> str:
 
 
 def _contains(place: Loc, other: Loc) -> bool:
-    """Return whether one of the places contains the other."""
+    """Return whether one place is inside the other place, or both are equal."""
     shorter = min(len(place), len(other))
     return place[:shorter] == other[:shorter]

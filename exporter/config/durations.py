@@ -1,8 +1,8 @@
-"""Prometheus durations (`90s`, `5m`, `1h30m`, `7d`) to float seconds, and back.
+"""Converts Prometheus durations (`90s`, `5m`, `1h30m`, `7d`) to float seconds, and back.
 
-The syntax is that of Prometheus' configuration files (prometheus/common `model.ParseDuration`): whole numbers with the
-units y, w, d, h, m, s, ms, each at most once and from the longest to the shortest; a bare `0` needs no unit. A day has
-24 hours, a week 7 days, a year 365 days.
+The syntax is the syntax of durations in Prometheus' configuration files (prometheus/common `model.ParseDuration`). A
+duration is a list of whole numbers with the units y, w, d, h, m, s and ms. The units are in this order, and each unit
+is used at most once. `0` is also a duration. A day has 24 hours, a week has 7 days, and a year has 365 days.
 """
 
 import re
@@ -22,7 +22,7 @@ _UNITS = {
     "ms": 1,
 }
 _SYNTAX = re.compile("".join(f"(?:([0-9]{{1,19}}){unit})?" for unit in _UNITS))
-_LONGEST = (2**63 - 1) // 1_000_000  # Prometheus keeps durations as nanoseconds in an int64
+_LONGEST = (2**63 - 1) // 1_000_000  # in milliseconds: Prometheus stores nanoseconds in an int64
 _EXPECTED = "expected e.g. 90s, 5m, 1h30m"
 
 
@@ -30,7 +30,7 @@ def parse_duration(text: str) -> float:
     """Return a duration such as `1h30m` in seconds.
 
     Raises:
-        ValueError: with a predicate (`is not a duration; expected ...`), which the caller puts after the text.
+        ValueError: with a predicate (`is not a duration; expected ...`), which the caller adds after the text.
     """
     if text == "0":
         return 0.0
@@ -46,9 +46,9 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return the canonical text of a duration of 0 or more seconds, rounded to milliseconds.
+    """Return a duration in seconds, at least 0, as text; it is rounded to milliseconds.
 
-    As in Prometheus, years and weeks appear only if they divide the rest evenly: `90d`, not `12w6d`.
+    As in Prometheus, years and weeks are used only if no smaller unit follows: `2w`, but `90d` and not `12w6d`.
     """
     rest = round(seconds * 1000)
     parts = []

@@ -1,8 +1,8 @@
-"""Reads the texts that people write in flags and in configuration files: addresses, numbers, words, URLs.
+"""Reads values from the texts of flags and configuration files: addresses, numbers, words, URLs.
 
-A reader takes the text and returns the value. It raises ValueError with a predicate (`is not ...; expected ...`), which
-the caller puts after the text and the name of the flag or key. This module does not import pydantic, which is slow to
-load: the command line uses this module for its flags.
+A reader takes a text and returns its value. For a wrong text it raises ValueError with a predicate (`is not ...;
+expected ...`). The caller adds the predicate after the text and the name of the flag or key. The command line uses this
+module for its flags. Therefore this module does not import pydantic, because that import is slow.
 """
 
 import re
@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 from exporter.config.durations import format_duration, parse_duration
 
 Address = tuple[str, int]
-"""Host and port to listen on. An empty host means all addresses, port 0 means any free port."""
+"""Host and port of a listener. An empty host means all addresses. The port 0 means any free port."""
 
 
 class Choice:
-    """Reads one of the given words, ignoring case. `-` and `_` count as the same character."""
+    """Reads one of the given words. Upper and lower case are equal, and so are `-` and `_`."""
 
     def __init__(self, *words: str) -> None:
-        """Take the words in the spelling to return."""
+        """Set the allowed words. A call returns a word in this spelling."""
         self.words = words
 
     def __call__(self, text: str) -> str:
@@ -34,10 +34,10 @@ class Choice:
 
 
 class Integer:
-    """Reads a whole number of at least `least` and, if given, at most `most`."""
+    """Reads a whole number from `least` to `most`."""
 
     def __init__(self, least: int, most: int | None = None) -> None:
-        """Take the bounds. Both are allowed values."""
+        """Set the smallest and the largest allowed number. If `most` is None, the largest is 1,000,000,000."""
         self._least = least
         self._most = most
 
@@ -54,7 +54,7 @@ class Duration:
     """Reads a Prometheus duration of at least `at_least` seconds."""
 
     def __init__(self, *, at_least: float) -> None:
-        """Take the shortest allowed duration in seconds."""
+        """Set the shortest allowed duration in seconds."""
         self._at_least = at_least
 
     def __call__(self, text: str) -> float:
@@ -66,10 +66,10 @@ class Duration:
 
 
 class OptionalValue:
-    """Reads an empty text as None, and every other text with the given reader."""
+    """Reads an empty text as None, and every other text with another reader."""
 
     def __init__(self, read: Callable[[str], object]) -> None:
-        """Take the reader for texts that are not empty."""
+        """Set the reader for texts that are not empty."""
         self._read = read
         self.words = read.words if isinstance(read, Choice) else ()
 
@@ -79,7 +79,7 @@ class OptionalValue:
 
 
 def parse_address(text: str) -> Address:
-    """Return host and port of `:10210`, `127.0.0.1:0`, `localhost:80` or `[::1]:10210`."""
+    """Return the host and the port of a text such as `:10210`, `127.0.0.1:0`, `localhost:80` or `[::1]:10210`."""
     match = re.fullmatch(
         r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^\s:\[\]/]*)):(?P<port>[0-9]{1,5})", text
     )
@@ -89,22 +89,23 @@ def parse_address(text: str) -> Address:
 
 
 def format_address(address: Address) -> str:
-    """Return the text of an address, with an IPv6 host in brackets; `parse_address` reads it back."""
+    """Return an address as text that `parse_address` can read. An IPv6 host is in brackets."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_path(text: str) -> str:
-    """Return the URL path at which the metrics are served."""
+    """Return the URL path of the metrics, for example `/metrics`."""
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or re.fullmatch("/(-/.*|config)", text):
         raise ValueError("is not a path for metrics; expected e.g. /metrics, and not /config or below /-/")
     return text
 
 
 def parse_boolean(text: str) -> bool:
-    """Return the meaning of `true`, `yes`, `on`, `1` or of `false`, `no`, `off`, `0`, ignoring case.
+    """Return True for `true`, `yes`, `on`, `1`, and False for `false`, `no`, `off`, `0`, in upper or lower case.
 
-    These are the booleans of YAML 1.1 (https://yaml.org/type/bool.html), plus the digits usual in the environment.
+    YAML 1.1 has all these words except the digits (https://yaml.org/type/bool.html). Many environment variables contain
+    `1` or `0`.
     """
     word = text.lower()
     if word not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
@@ -120,7 +121,7 @@ def parse_region(text: str) -> str:
 
 
 def parse_url(text: str) -> str:
-    """Return the URL of an endpoint: http or https, without user, password, query and fragment."""
+    """Return the http or https URL of an endpoint. It must not have a user, password, query or fragment."""
     expected = "expected e.g. https://glue.eu-west-1.amazonaws.com"
     try:
         url = urlsplit(text)

@@ -1,7 +1,7 @@
-"""Mistakes in a configuration file: where they are, how they are printed, and the error that carries all of them.
+"""The mistakes in a configuration file: their places, their texts, and the exception that contains all of them.
 
-A message must be safe to log: a value is quoted and shortened, a secret is masked, and a key that has characters of a
-password hash is left out.
+A message must be safe to log. Therefore a value is quoted and shortened, and a secret is masked. A key with unusual
+characters is replaced, because the user may have written a password hash as a key.
 """
 
 import json
@@ -14,14 +14,14 @@ MASK = "<secret>"
 """Replaces a secret in messages and on the page that shows the configuration."""
 
 Loc = tuple[str | int, ...]
-"""Where a value is in the file: keys and, counted from 0, list indices. `()` is the whole file."""
+"""The place of a value in the file: keys, and list indices that start at 0. `()` is the whole file."""
 
-_PLAIN_KEY = re.compile(r"[\w .@:/+=-]{1,128}")  # excludes `$`, so that a password hash used as a key is not printed
+_PLAIN_KEY = re.compile(r"[\w .@:/+=-]{1,128}")  # without `$`, because password hashes contain it
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: its dotted path, its line and column (counted from 1, None if unknown), and a message."""
+    """One mistake: its path, its line and column, and a message. Lines and columns start at 1; None is unknown."""
 
     path: str
     line: int | None
@@ -30,7 +30,7 @@ class Problem:
 
 
 class ConfigError(ExporterError):
-    """All mistakes found in one file, in the order of the file. `str()` gives one line for each."""
+    """All mistakes in one file, in the order of the file. `str()` returns one line for each mistake."""
 
     def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
         super().__init__(source, problems)
@@ -45,17 +45,17 @@ class ConfigError(ExporterError):
 
 
 def shown(text: str) -> str:
-    """Return `text` in quotes for a message: one line of printable characters, at most 80 of them."""
+    """Return `text` in quotes for a message. A text with more than 80 characters is cut."""
     text = text if len(text) <= 80 else f"{text[:77]}..."
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def shown_key(key: str) -> str:
-    """Return a key for a message, or `(...)` if it has characters that no usual key has."""
+    """Return a key for a message, or `(...)` if the key has unusual characters."""
     return key if _PLAIN_KEY.fullmatch(key) else "(...)"
 
 
 def dotted(loc: Loc) -> str:
-    """Return a location in the form that users write: `transforms[0].labels.team`."""
+    """Return a place as text, for example `transforms[0].labels.team`."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{shown_key(part)}" for part in loc)
     return path.removeprefix(".")

@@ -1,6 +1,6 @@
-"""The keys of the configuration file: the types of their values, a model for each section, and the rules between them.
+"""The keys of the configuration file: the type of each value, a model for each section, and rules between the values.
 
-The models read text, see `sections`. All durations are in seconds.
+The models read texts; `sections` explains the reason. All durations are in seconds.
 """
 
 import re
@@ -36,7 +36,7 @@ RESERVED_LABELS = frozenset(
 BUCKETS = tuple(map(parse_duration, ["30s", "1m", "2m", "5m", "10m", "15m", "30m", "1h", "2h", "4h", "8h", "24h"]))
 
 NEVER_DROPPED = "glue_ml_transform_info"
-"""Alerts and dashboards join every other metric with this one, so `metrics.drop` does not accept it."""
+"""`metrics.drop` does not accept this metric, because alerts and dashboards join every other metric with it."""
 
 DROPPABLE_METRICS = (
     "glue_ml_task_runs",
@@ -65,7 +65,7 @@ DROPPABLE_METRICS = (
 
 
 def label_name(tag_key: str) -> str:
-    """Return the Prometheus label that carries the tag `tag_key`: `cost-center` becomes `cost_center`."""
+    """Return the Prometheus label for the tag `tag_key`, for example `cost_center` for `cost-center`."""
     return re.sub(r"[^A-Za-z0-9_]", "_", tag_key)
 
 
@@ -172,7 +172,7 @@ class Account(Section):
 
 
 class TransformEntry(Section):
-    """One item of `transforms`; a plain string is its id."""
+    """One item of `transforms`. An item that is a plain string is the id of a transform."""
 
     id: TransformId
     name: Name | None = None
@@ -253,18 +253,18 @@ class File(Section):
 
 
 def accounts_of(file: File) -> tuple[Account, ...]:
-    """Return the accounts of the file. If it has none: `default`, with the credentials of the environment."""
+    """Return the accounts of the file. Without accounts, return `default` with the credentials of the environment."""
     return file.accounts or (Account(name="default"),)
 
 
 def account_of(file: File, entry: TransformEntry | DiscoveryEntry) -> str | None:
-    """Return the account of `entry`: its own, or the only one. None if it names none and there are several."""
+    """Return the account of `entry`, else the only account of the file, else None."""
     accounts = accounts_of(file)
     return entry.account or (accounts[0].name if len(accounts) == 1 else None)
 
 
 def contradictions(file: File) -> Iterator[Contradiction]:
-    """Yield values that do not fit together, which no model can see."""
+    """Yield the values that contradict each other, because a model checks each value alone."""
     yield from _account_rules(file)
     yield from _target_rules(file)
     yield from _discovery_rules(file)

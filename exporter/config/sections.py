@@ -1,8 +1,8 @@
-"""The base of the pydantic models of both configuration files, and the types that they share.
+"""The base class and the common types of the pydantic models of both configuration files.
 
-The models read text: every scalar of a YAML file reaches them as it was written, so that `team: 0042` stays "0042" and
-`page_size: ${PAGE_SIZE}` becomes a number. A type refuses a value with a predicate (`is not a duration; expected ...`),
-which the document puts after the value.
+The models read every YAML scalar as text. Therefore `team: 0042` stays "0042", and `page_size: ${PAGE_SIZE}` becomes a
+number after the variable is replaced. A type refuses a value with a predicate (`is not a duration; expected ...`).
+`Document` adds the predicate after the value.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from exporter.config import parsing
 
 
 def read_by(parse: Callable[[str], object]) -> BeforeValidator:
-    """Return the validator for text that `parse` reads; `parse` raises ValueError with a predicate."""
+    """Return a validator that reads text with `parse`. `parse` raises ValueError with a predicate."""
 
     def validate(value: object) -> object:
         if not isinstance(value, str):
@@ -36,7 +36,7 @@ Boolean = Annotated[bool, read_by(parsing.parse_boolean)]
 
 
 class Section(BaseModel):
-    """A mapping of the file. An unknown key is an error; a key without a value keeps its default."""
+    """A mapping of the file. An unknown key is an error. A key with an empty value gets its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

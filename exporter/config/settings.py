@@ -1,4 +1,4 @@
-"""YAML text to a `Config`: checked, complete and frozen; or a `ConfigError` with every mistake and its place."""
+"""Turns YAML text into a checked, complete and frozen `Config`, or raises `ConfigError` with every mistake."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from exporter.config.schema import Account, File, Metrics, Polling, State, Web
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """One configured transform, with its region and account filled in."""
+    """One configured transform, with its region and its account."""
 
     id: str
     name: str | None
@@ -27,7 +27,7 @@ class Transform:
 
 @dataclass(frozen=True, slots=True)
 class DiscoverySettings:
-    """Where to look for transforms every `interval` seconds, and which ones to take."""
+    """The account, the regions and the filters of a search for transforms, repeated every `interval` seconds."""
 
     account: str
     regions: tuple[str, ...]
@@ -39,9 +39,9 @@ class DiscoverySettings:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration with every default filled in.
+    """The whole configuration with all defaults.
 
-    `accounts` is never empty, and it has every account that `transforms` and `discovery` name.
+    `accounts` has at least one item, and contains every account that `transforms` and `discovery` use.
     """
 
     region: str | None
@@ -57,21 +57,21 @@ class Config:
 
 
 def read_config(path: Path, *, environ: Mapping[str, str]) -> Config:
-    """Return the configuration in the file `path`; see `load_config`.
+    """Return the configuration in the file `path`, as `load_config` does.
 
     Raises:
-        ConfigError: also if the file cannot be read or is not UTF-8.
+        ConfigError: as `load_config`, and if the file cannot be read or is not UTF-8.
     """
     return load_config(read_text(path), source=str(path), environ=environ)
 
 
 def load_config(text: str, *, source: str, environ: Mapping[str, str]) -> Config:
-    """Return the configuration that the YAML `text` describes.
+    """Return the configuration in the YAML `text`.
 
     Args:
         text: the content of the file.
         source: the name of the file, for messages.
-        environ: the variables for `${NAME}`; AWS_REGION or AWS_DEFAULT_REGION is used if the text gives no region.
+        environ: the variables for `${NAME}`. If `text` has no region, AWS_REGION or AWS_DEFAULT_REGION is used.
 
     Raises:
         ConfigError: with all mistakes at once.
@@ -85,7 +85,7 @@ def load_config(text: str, *, source: str, environ: Mapping[str, str]) -> Config
 
 
 def _resolved(file: File) -> Config:
-    """Return the configuration of a file without problems, with default accounts and regions filled in."""
+    """Return the configuration of a checked file. Missing accounts and regions are set to their defaults."""
     return Config(
         region=file.region,
         endpoint_url=file.endpoint_url,
@@ -113,16 +113,16 @@ def _resolved(file: File) -> Config:
 
 
 def masked_yaml(config: Config) -> str:
-    """Return the effective configuration as YAML: every default filled in, secrets masked.
+    """Return the configuration as YAML, with all defaults and masked secrets.
 
-    Loading this text, with the external ids put back, gives an equal `Config`.
+    If the masks are replaced by the secrets, `load_config` returns an equal `Config` for this text.
     """
     content = _as_written(to_jsonable_python(config))
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
 def _as_written(value: object, key: str = "") -> object:
-    """Return `value`, found under `key`, in the form that the file has it in."""
+    """Return the value of `key` as it is written in a file: durations as text, secrets masked, `$` as `$$`."""
     if isinstance(value, dict):
         return {name: _as_written(inner, name) for name, inner in value.items()}
     if isinstance(value, list):

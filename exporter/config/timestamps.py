@@ -1,7 +1,7 @@
-"""Points in time as text (`2h ago`, `2026-11-26T09:00Z`) to UTC seconds, and back.
+"""Converts times as text (`2h ago`, `2026-11-26T09:00Z`) to UTC seconds, and back.
 
-A time without a zone is UTC, as in the log and in CloudWatch, and not the local time of the user: a colleague elsewhere
-who copies the time must get the same result.
+A time without a time zone is UTC, as in the log and in CloudWatch. It is not the local time of the user, because a copy
+of the text must have the same meaning in every time zone.
 """
 
 import re
@@ -15,22 +15,22 @@ _EXPECTED = "expected e.g. '2h ago', 2026-11-26 or 2026-11-26T09:00Z"
 
 @dataclass(frozen=True, slots=True)
 class PointInTime:
-    """A point in time, absolute or counted back from now."""
+    """A point in time, either absolute or relative to the current time."""
 
     seconds: float
-    """UTC seconds since 1970; if `relative`, seconds before now."""
+    """UTC seconds since 1970. If `relative` is True: seconds before the current time."""
     relative: bool
 
     def at(self, now: float) -> float:
-        """Return the point as UTC seconds since 1970; `now` is in the same unit."""
+        """Return the point in UTC seconds since 1970. `now` is the current time in UTC seconds since 1970."""
         return now - self.seconds if self.relative else self.seconds
 
 
 def parse_time(text: str) -> PointInTime:
-    """Return the meaning of an ISO 8601 date or time, or of a Prometheus duration followed by `ago`.
+    """Return the point in time for an ISO 8601 date or time, or for a Prometheus duration followed by `ago`.
 
     Raises:
-        ValueError: with a predicate (`is not a time; expected ...`), which the caller puts after the text.
+        ValueError: with a predicate (`is not a time; expected ...`), which the caller adds after the text.
     """
     if match := re.fullmatch(r"\s*(\S+)\s+ago\s*", text):
         return PointInTime(parse_duration(match[1]), relative=True)
@@ -47,7 +47,7 @@ def parse_time(text: str) -> PointInTime:
 
 
 def format_time(seconds: float, timespec: str = "seconds") -> str:
-    """Return UTC seconds since 1970 in ISO 8601, or the number itself if it is outside the years 1 to 9999.
+    """Return UTC seconds since 1970 as text in ISO 8601. Outside the years 1 to 9999, the text is the number.
 
     `timespec` is the precision, as for `datetime.isoformat`.
     """
@@ -58,7 +58,7 @@ def format_time(seconds: float, timespec: str = "seconds") -> str:
 
 
 def format_age(seconds: float, now: float) -> str:
-    """Return the distance between two times in UTC seconds, in at most two units: `3d4h ago`, `12m3s ago`, `in 5s`."""
+    """Return the time between two UTC times (seconds) as text with at most two units: `3d4h ago`, `in 5s`."""
     distance = abs(now - seconds)
     unit = HOUR if distance >= DAY else MINUTE if distance >= HOUR else 1.0
     text = format_duration(distance // unit * unit)

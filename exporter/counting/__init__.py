@@ -1,6 +1,7 @@
-"""The pure core: task runs go in poll by poll, and the counters and gauges of one transform come out.
+"""Turns the task runs of one transform into its counters and gauges, without a clock, network or lock.
 
-A poll fills a `Reading`; `Ledger.commit` applies it and returns `Changes` for the log and the state file.
+A poll fills a `Reading`. `Ledger.commit` then counts the new runs of the reading, updates the ledger, and returns the
+`Changes` for the log and the state file.
 """
 
 from exporter.counting.ledger import Changes, Ledger

@@ -1,7 +1,8 @@
-"""The value of a counter or a histogram: immutable, and it only grows.
+"""The immutable values of counters and histograms.
 
-An increment makes a new value. So a publication, the state file and the initial values can all keep a value without
-a copy, and one comparison of identities shows whether a counter has changed.
+This module only adds. `Ledger.commit` decides what is added, and is the only code that counts runs. Each addition
+returns a new object. Therefore other modules can keep a value without a copy. A counter has changed if its object is
+another object than before.
 """
 
 from bisect import bisect_left
@@ -13,7 +14,7 @@ Family = Literal["started", "finished", "execution", "duration"]
 
 
 class Series(NamedTuple):
-    """The key of one counter or histogram of a transform. ``status`` is empty for runs started."""
+    """The key of one counter or histogram of a transform. ``status`` is empty in the family ``started``."""
 
     family: Family
     task_type: str
@@ -24,16 +25,17 @@ FIRST_SERIES: frozenset[Series] = frozenset(
     [Series("started", t, "") for t in TASK_TYPES]
     + [Series("finished", t, s) for t in TASK_TYPES for s in FINAL_STATUSES]
 )
-"""The counters that exist at 0 from the first poll on.
+"""The counters that exist with the value 0 from the first poll on.
 
-``increase()`` takes the first sample of a series as its base. It would miss the run of a counter that appears at 1.
+The PromQL function ``increase()`` computes the growth since the first sample of a series. If a counter had the value 1
+in its first sample, ``increase()`` would not include this first run.
 """
 
 
 class Exemplar(NamedTuple):
     """The run that caused an increment (OpenMetrics 1.0, "Exemplars").
 
-    ``value`` is 1 in a counter and the observed seconds in a histogram. ``time`` is CompletedOn in UTC seconds.
+    ``value`` is 1 for a counter, and the observed seconds for a histogram. ``time`` is CompletedOn in UTC seconds.
     """
 
     run_id: str
@@ -42,20 +44,21 @@ class Exemplar(NamedTuple):
 
 
 class Count(NamedTuple):
-    """The value of a counter and the run that incremented it last."""
+    """The value of a counter, and the last run that incremented the counter."""
 
     value: int = 0
     exemplar: Exemplar | None = None
 
     def plus_one(self, exemplar: Exemplar | None) -> "Count":
-        """Return the count after one more run; without an exemplar, the last one stays."""
+        """Return the count after one more run. If ``exemplar`` is None, the previous exemplar is kept."""
         return Count(self.value + 1, exemplar or self.exemplar)
 
 
 class Histogram(NamedTuple):
-    """The observations of a histogram by bucket, in seconds.
+    """The number and the sum of the observed seconds.
 
-    ``counts`` and ``exemplars`` have one item for each upper bound and one for +Inf. Counts are not cumulative.
+    ``counts`` and ``exemplars`` have one item for each bucket; the last bucket is +Inf. A count includes only the
+    observations of its own bucket, so the counts are not cumulative as in the exposition format.
     """
 
     counts: tuple[int, ...]
@@ -64,12 +67,15 @@ class Histogram(NamedTuple):
 
     @classmethod
     def empty(cls, bounds: tuple[float, ...]) -> "Histogram":
-        """Return a histogram without observations over ``bounds`` (ascending, without +Inf)."""
+        """Return a histogram without observations; ``bounds`` are the ascending upper bounds, without +Inf."""
         buckets = len(bounds) + 1
         return cls((0,) * buckets, 0.0, (None,) * buckets)
 
     def plus(self, exemplar: Exemplar, bounds: tuple[float, ...]) -> "Histogram":
-        """Return the histogram with ``exemplar.value`` observed; a value equal to a bound is in its bucket (``le``)."""
+        """Return the histogram after one more observation, ``exemplar.value``.
+
+        The upper bound of a bucket belongs to the bucket (label ``le``, "less than or equal").
+        """
         bucket = bisect_left(bounds, exemplar.value)
         counts, exemplars = list(self.counts), list(self.exemplars)
         counts[bucket] += 1

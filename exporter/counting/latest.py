@@ -1,6 +1,6 @@
-"""The newest runs and the current run counts of one transform, for the gauges.
+"""The values of one transform's gauges: its newest runs, and the number of runs of each kind.
 
-Pure: no clock, no network, no lock.
+This module does not read a clock, use the network or take a lock.
 """
 
 from collections.abc import Mapping
@@ -12,30 +12,30 @@ from exporter.model.task_run import TaskRun
 
 @dataclass(slots=True)
 class LatestRun:
-    """The newest times and values of one task type. Times are UTC seconds, None while there is none.
+    """The newest times and values of one task type. A time is in UTC seconds, or None before the first such run.
 
-    Only a `Reading` calls `update`, on a copy of its own. The objects of a ledger and of `GaugeValues` never change, so
-    any thread may read them.
+    Only a `Reading` calls `update`, and only on its own copy. The objects in a ledger and in `GaugeValues` never
+    change, so any thread may read them.
     """
 
     # The field names are keys of the JSON in the state file (table ``transform``, column ``latest``).
     start: float | None = None
-    """StartedOn of the run that started last."""
+    """StartedOn of the run with the latest start."""
     run: int | None = None
-    """Fingerprint of that run."""
+    """Fingerprint of the run with the latest start."""
     status: str | None = None
-    """Present status of that run."""
+    """Current status of the run with the latest start."""
     success: float | None = None
-    """CompletedOn of the newest SUCCEEDED run; the next two are for FAILED and TIMEOUT."""
+    """Latest CompletedOn of the SUCCEEDED runs; ``failed`` and ``timeout`` are the same for FAILED and TIMEOUT."""
     failed: float | None = None
     timeout: float | None = None
     finish: float | None = None
-    """CompletedOn of the run that ended last."""
+    """CompletedOn of the run with the latest end."""
     execution: float | None = None
-    """ExecutionTime of the run that ended last, in seconds."""
+    """ExecutionTime in seconds of the run with the latest end."""
 
     def update(self, run: TaskRun, fingerprint: int, *, final: bool) -> None:
-        """Update the values from one sanitized run; ``final`` is whether it has ended."""
+        """Update the values from one sanitized run; ``final`` is True if the run has ended."""
         started, completed = run.started, run.completed
         if started is not None and (self.start is None or started >= self.start):
             self.start, self.run = started, fingerprint
@@ -58,11 +58,14 @@ class LatestRun:
 
 @dataclass(frozen=True, slots=True)
 class GaugeValues:
-    """The values of a transform's gauges after a poll; immutable."""
+    """The values of a transform's gauges after a poll. The object is immutable."""
 
     runs: Mapping[RunKind, int]
-    """Number of runs started within the lookback, by present status; 0 for a documented kind without runs."""
+    """Number of runs that started within the lookback, by task type and current status.
+
+    A documented kind without runs has the value 0.
+    """
     latest: Mapping[str, LatestRun]
-    """By task type."""
+    """The newest values by task type."""
     oldest_active: Mapping[str, float]
-    """StartedOn (UTC seconds) of the oldest unfinished run, by task type."""
+    """StartedOn (UTC seconds) of the oldest open run, by task type."""

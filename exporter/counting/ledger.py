@@ -1,20 +1,22 @@
-"""The runs of one transform and their counters; each finish is counted exactly once.
+"""Counts the runs of one transform; each finish is counted exactly once.
 
-A ledger knows every run that started at or after its ``floor``. Of the runs that it does not know, only those that
-started at or after the floor are new; the others belong to the baseline, change no counter, and show in gauges only.
+The ledger remembers the runs that started at or after its ``floor`` (UTC seconds). An unknown run with an earlier start
+belongs to the baseline: the gauges include it, but it is not counted. An unknown run with a later start is new and is
+counted. `Ledger.is_new` contains this rule.
 
 Example with a lookback of 30 days:
 
-- 10:00, first poll. The floor is still infinite, so every ended run is baseline. The newest time in this poll, 09:59,
-  becomes ``baseline_end``, and the floor becomes 10:00 minus 30 days. A run that started at 09:50 is open, so the
-  ledger knows it from now on.
-- 10:05, second poll. The run of 09:50 has ended, and counts. Another run is listed for the first time, and ended at
-  09:58. It is baseline, since it ended before ``baseline_end``: the first poll missed it because pages shifted.
-- 30 days later the ledger forgets the run of 09:50, and the floor rises above that start. If Glue lists the run once
-  more, it is baseline, and does not count again.
+- 10:00, first poll. All ended runs belong to the baseline, because the floor is still infinite. The latest start or end
+  in this poll, 09:59, becomes ``baseline_end``. The floor becomes the time 30 days before 10:00. A run that started at
+  09:50 is still open, and the ledger remembers the open run.
+- 10:05, second poll. The run of 09:50 has ended and is counted. The poll also lists a run that ended at 09:58. The
+  first poll missed this run, because the pages shifted. The run belongs to the baseline, because its end is before
+  ``baseline_end``.
+- 30 days later, the ledger forgets the run of 09:50, and the floor rises above 09:50 of that day. If Glue lists the run
+  again, the run belongs to the baseline and is not counted again.
 
-Pure: no clock, no network, no lock. A poll fills a `Reading`, and only `Ledger.commit` changes the ledger. So a poll
-that fails before its end leaves no trace.
+A poll fills a `Reading`. Only `Ledger.commit` changes the ledger, and a failed poll does not reach `commit`. Therefore
+a failed poll does not change anything. This module does not read a clock, use the network or take a lock.
 """
 
 import math
@@ -38,15 +40,15 @@ class Changes:
     started: tuple[TaskRun, ...]
     finished: tuple[TaskRun, ...]
     status_changed: tuple[tuple[TaskRun, str], ...]
-    """Finished runs whose status differs from before, each with its former status; they are not counted again."""
+    """Finished runs with a changed status, and their previous status. They are not counted again."""
     missing: tuple[TaskRun, ...]
     """Open runs that Glue no longer knows."""
     upserts: Mapping[int, int]
-    """Fingerprint -> packed entry of every finished run that is new or changed."""
+    """Fingerprint -> packed entry of every finished run that was added or changed."""
     dropped: tuple[int, ...]
-    """Fingerprints of the finished runs that the ledger no longer has: they are forgotten, or open again."""
+    """Fingerprints of the finished runs that the ledger removed, because they are too old or open again."""
     state_changed: bool
-    """Whether the open runs, the latest runs, the watermark or the floor differ from before."""
+    """Whether the poll changed the open runs, the latest runs, the watermark or the floor."""
 
     def __bool__(self) -> bool:
         """Return whether there is anything to store."""
@@ -57,23 +59,26 @@ NO_CHANGES = Changes((), (), (), (), {}, (), state_changed=False)
 
 
 class Ledger:
-    """The runs of one transform: the open ones, the finished ones, and the counters of all."""
+    """The open runs and the finished runs of one transform, and its counters."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        """Take the upper bounds of both histograms: ascending seconds, without +Inf."""
+        """Create a ledger without runs. ``bounds`` are the ascending buckets of both histograms, without +Inf."""
         self.bounds = bounds
         self.totals: dict[Series, Total] = {}
         self.open: dict[str, TaskRun] = {}
         self.missing: dict[str, TaskRun] = {}
-        """Open runs that Glue no longer knows. They are looked up until a poll of the whole lookback misses them."""
+        """Open runs that Glue no longer knows.
+
+        Each poll looks them up. A run is removed when a poll of the whole lookback does not find it either.
+        """
         self.finished = FinishedRuns()
         self.latest: dict[str, LatestRun] = {}
         self.floor = math.inf
-        """UTC seconds: the ledger knows every run that started then or later."""
+        """An unknown run is new if it started at this time (UTC seconds) or later; infinite before the first poll."""
         self.baseline_end = -math.inf
-        """UTC seconds: the newest time in the first complete poll."""
+        """Latest start or end (UTC seconds) in the first complete poll."""
         self.watermark: float | None = None
-        """UTC seconds: the newest start seen, at most the host's time."""
+        """Latest start (UTC seconds) in all polls. A start after the host's time counts as the host's time."""
         self.run_kinds = RunKinds()
 
     @classmethod
@@ -90,7 +95,10 @@ class Ledger:
         missing: Iterable[TaskRun],
         finished: Iterable[tuple[int, int]],
     ) -> "Ledger":
-        """Return a ledger as it was stored, without totals; ``finished`` is in ascending order of packed entries."""
+        """Return a ledger with the stored values; the caller adds the totals.
+
+        ``finished`` yields (fingerprint, packed entry) in ascending order of the packed entries.
+        """
         ledger = cls(bounds)
         ledger.floor, ledger.baseline_end, ledger.watermark = floor, baseline_end, watermark
         ledger.run_kinds, ledger.latest = RunKinds(foreign), latest
@@ -100,19 +108,21 @@ class Ledger:
         return ledger
 
     def change_buckets(self, bounds: tuple[float, ...]) -> None:
-        """Restart the histograms at 0 with other bounds; past observations cannot be sorted into other buckets."""
+        """Set new bounds and remove the histograms, because old observations do not fit into new buckets."""
         self.bounds = bounds
         self.totals = {series: total for series, total in self.totals.items() if isinstance(total, Count)}
 
     # -- the request of the next poll -------------------------------------------------------------------------------
 
     def since(self, cutoff: float, overlap: float, page_size: int) -> float:
-        """Return the StartedAfter of the poll with the fewest calls; never before ``cutoff``.
+        """Return the start of the next listing (``StartedAfter``) with which a poll needs the fewest calls.
 
-        ``cutoff`` and the result are UTC seconds, ``overlap`` is seconds. The listing must begin ``overlap`` before the
-        watermark, since Glue may list runs late. The older open runs are either listed too, or looked up with one call
-        each. Example: a run hangs for three weeks, and a listing from its start takes 50 pages. Then the poll lists
-        only the overlap and looks up the run: 2 calls. Without a watermark the result is ``cutoff``.
+        ``cutoff`` and the result are UTC seconds; ``overlap`` is seconds. The result is never before ``cutoff``, and it
+        is ``cutoff`` if there is no watermark.
+
+        The listing begins at least ``overlap`` before the watermark, because Glue may list a run late. An older open
+        run can be included in a longer listing, or looked up with one call. Example: a run has been open for three
+        weeks. A listing from its start needs 50 calls. A listing of the overlap and one lookup need 2 calls.
         """
         if self.watermark is None:
             return cutoff
@@ -129,11 +139,11 @@ class Ledger:
         return best
 
     def start_of_newest(self, count: int) -> float:
-        """Return the oldest start (UTC seconds) of the ``count`` newest finished runs, infinity if there is none."""
+        """Return the oldest start (UTC seconds) among the ``count`` newest finished runs; infinity without runs."""
         return min(islice(self.finished.starts_newest_first(), count), default=math.inf)
 
     def _pages_since(self, starts: list[float], page_size: int) -> Iterator[tuple[float, int]]:
-        """Yield each of the descending ``starts`` with the number of pages that a listing from there takes."""
+        """Yield each start with the number of pages of a listing from this start; ``starts`` are descending."""
         newest_first = self.finished.starts_newest_first()
         seen = len(self.open)
         upcoming = next(newest_first, -math.inf)
@@ -147,13 +157,13 @@ class Ledger:
 
     @property
     def has_baseline(self) -> bool:
-        """Whether there was a complete poll; counters exist from then on."""
+        """Whether there was a complete poll. The first complete poll creates the counters."""
         return self.floor != math.inf
 
     def is_new(self, run: TaskRun) -> bool:
-        """Return whether a run that the ledger does not know counts as new.
+        """Return whether a run is new, and therefore counted. The caller must check that the ledger does not know it.
 
-        Pass the raw run, since the times of a sanitized one depend on the host's clock.
+        ``run`` must be the raw run, because the times of a sanitized run depend on the host's clock.
         """
         if not self.has_baseline:
             return False
@@ -163,7 +173,7 @@ class Ledger:
         return effective_time is None or effective_time >= self.floor
 
     def commit(self, reading: Reading) -> Changes:
-        """Apply the reading of a complete poll: count new starts and finishes, update the runs, forget the old ones."""
+        """Apply a complete poll: count the new starts and finishes, update the runs, and forget old runs."""
         for run in reading.started:
             self._count(Series("started", run.task_type, ""), None)
         for run in reading.finished.values():
@@ -184,7 +194,7 @@ class Ledger:
         )
 
     def _update_open(self, reading: Reading) -> bool:
-        """Move runs between open, missing and finished; return whether the open or the missing ones changed."""
+        """Update the open runs and the missing runs; return whether either of them changed."""
         before = (dict(self.open), dict(self.missing))
         for run_id in reading.missing:
             del self.open[run_id]
@@ -209,14 +219,15 @@ class Ledger:
         return before != (self.watermark, self.floor, self.latest)
 
     def _forget(self, cutoff: float) -> Iterable[int]:
-        """Forget the finished runs that started before ``cutoff``, raise the floor above them, return fingerprints.
+        """Forget the finished runs that started before ``cutoff``, and return their fingerprints.
 
-        The floor follows the forgotten runs, not the cutoff. Otherwise one poll with a host clock that is weeks ahead
-        would make the new runs of these weeks part of the baseline.
+        The floor rises above the latest start of the forgotten runs. It does not rise to ``cutoff``, because the host's
+        clock may be wrong. If the clock is weeks ahead in one poll, ``cutoff`` is weeks too late, and the floor would
+        move real new runs into the baseline.
         """
         forgotten = self.finished.remove_before(cutoff)
         if forgotten:
-            # Two ticks, since rounding can pack a start that lies on a tick as the tick before.
+            # The second tick is for a start that floating-point rounding has packed 1 ms too early.
             self.floor = max(self.floor, started_of(max(forgotten.values())) + 2 * TICK)
         return forgotten
 
@@ -244,11 +255,11 @@ class Ledger:
 
     @property
     def tracked(self) -> int:
-        """The number of runs in memory, open and finished."""
+        """The number of open and finished runs in memory."""
         return len(self.open) + len(self.finished)
 
     def gauge_values(self, cutoff: float) -> GaugeValues:
-        """Return the gauges; open runs that started before ``cutoff`` (UTC seconds) are not in ``runs``."""
+        """Return the values of the gauges; ``runs`` excludes open runs that started before ``cutoff`` (UTC seconds)."""
         runs = dict.fromkeys(KNOWN_KINDS, 0)
         for code, count in self.finished.counts.items():
             runs[self.run_kinds.run_kind(code)] = count

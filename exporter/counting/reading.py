@@ -1,6 +1,9 @@
-"""The runs of one poll, compared page by page with a ledger that they do not change yet.
+"""Collects the runs of one poll, and compares them with the ledger.
 
-Pure: no clock, no network, no lock.
+A reading does not change the ledger. It only selects the runs to count; `Ledger.is_new` decides whether an unknown run
+is new. After the last page, `Ledger.commit` counts the selected runs and updates the ledger.
+
+This module does not read a clock, use the network or take a lock.
 """
 
 from dataclasses import replace
@@ -14,7 +17,7 @@ from exporter.model.task_run import RunPage, TaskRun, sanitized
 
 
 class KnownRuns(Protocol):
-    """The part of a `Ledger` that a reading compares its runs with."""
+    """The part of a `Ledger` that a `Reading` uses."""
 
     open: dict[str, TaskRun]
     missing: dict[str, TaskRun]
@@ -25,19 +28,23 @@ class KnownRuns(Protocol):
 
     @property
     def has_baseline(self) -> bool:
-        """Whether there was a complete poll."""
+        """Whether there was a complete poll before this poll."""
 
     def is_new(self, run: TaskRun) -> bool:
-        """Return whether a run that the ledger does not know counts as new."""
+        """Return whether an unknown run is new, as `Ledger.is_new` does."""
 
 
 class Reading:
-    """The runs of one poll and what they change. `Ledger.commit` applies the changes; without it there is no trace."""
+    """The runs of one poll, and the changes that `Ledger.commit` will make for them."""
 
     def __init__(self, ledger: KnownRuns, *, now: float, since: float, cutoff: float) -> None:
-        """Begin a poll at ``now`` that lists the runs started at or after ``since``. All times are UTC seconds.
+        """Create an empty reading. All times are UTC seconds.
 
-        ``cutoff`` is the start of the lookback: finished runs that started before it are not remembered.
+        Args:
+            ledger: the runs that earlier polls found.
+            now: the time of the poll by the host's clock.
+            since: the poll lists the runs that started at or after this time.
+            cutoff: the start of the lookback. A baseline run that started earlier is not stored.
         """
         self.now = now
         self.since = since
@@ -45,39 +52,38 @@ class Reading:
         self._ledger = ledger
         self._finished = ledger.finished.entries
         self._has_baseline = ledger.has_baseline
-        """Without a baseline the ledger knows no run, and no run is new."""
+        """False in the first poll: the ledger is still empty, and all runs become the baseline."""
         self.upserts: dict[int, int] = {}
-        """Fingerprint -> packed entry of every finished run that the ledger must insert or replace."""
+        """Fingerprint -> packed entry of each finished run to insert or replace in the ledger."""
         self.open: dict[str, TaskRun] = {}
         """The open runs by id."""
         self.finished: dict[int, TaskRun] = {}
-        """The finishes to count, by fingerprint."""
+        """The runs whose finish will be counted, by fingerprint."""
         self.started: list[TaskRun] = []
-        """The starts to count."""
+        """The runs whose start will be counted."""
         self.status_changed: list[tuple[TaskRun, str]] = []
-        """Finished runs with another status than before, and that former status."""
+        """Finished runs with a changed status, and their previous status."""
         self.missing: dict[str, TaskRun] = {}
         """Open runs that Glue no longer knows."""
         self.still_missing: list[str] = []
-        """Ids of the runs that were missing at an earlier poll, too."""
+        """Ids of the runs that were already missing in an earlier poll."""
         self.latest: dict[str, LatestRun] = {}
         self.watermark = ledger.watermark
 
     # -- adding runs ------------------------------------------------------------------------------------------------
 
     def add_page(self, page: RunPage) -> None:
-        """Add the runs of a page, in its order."""
+        """Add the runs of a page, in the order of the page."""
         if self._has_baseline or not self._add_baseline_page(page):
             for run in page:
                 self.add(run)
 
     def _add_baseline_page(self, page: RunPage) -> bool:
-        """Add a page of ended runs as a whole, before there is a baseline; return False, and do nothing, if unfit.
+        """Add all runs of a page of the first poll at once; return False, and add nothing, if `add` is needed.
 
-        The first poll of a long history consists of such pages, and the columns of a page are read in less than half
-        of the time that `add` takes for its runs. A page is fit if `add` would only remember its runs: each has
-        ended, has believable times within the lookback, and is seen for the first time. Then none changes a counter,
-        and only the last to start and the last to end of each kind can change the latest runs.
+        This takes less than half of the time of `add` for each run, and a first poll may list a million runs. It is
+        possible if every run of the page has ended, has possible times within the lookback, and is listed for the first
+        time. Of each kind, only the runs with the latest start and the latest end can change ``latest``.
         """
         if not page:
             return True
@@ -105,7 +111,7 @@ class Reading:
         return True
 
     def add(self, raw: TaskRun) -> None:
-        """Add one run as Glue shows it. A run may be added twice, since pages overlap and open runs are looked up."""
+        """Add one run from Glue. The same run may be added twice, because pages can overlap."""
         code = CODES.get((raw.task_type, raw.status))
         if code is None:
             raw, code = self._ledger.run_kinds.named(raw)
@@ -116,13 +122,13 @@ class Reading:
         if final:
             self._add_final(raw, run, fingerprint, code)
         elif fingerprint in self.upserts:
-            return  # an older state of the run: within one poll, a run that has ended does not run again
+            return  # A page of this poll has the run as ended, so this page shows an older state of the run.
         else:
             self._add_open(raw, run, fingerprint, code)
         self._latest_of(run.task_type).update(run, fingerprint, final=final)
         started = run.started
         if started is not None and (self.watermark is None or started > self.watermark):
-            # If a start lies ahead of the host's clock, the next poll would miss the runs that start before it.
+            # A start after ``now`` is not used as watermark, because the next poll would miss runs with earlier starts.
             self.watermark = started if started < now else max(self.watermark or 0.0, now)
 
     def _latest_of(self, task_type: str) -> LatestRun:
@@ -143,7 +149,7 @@ class Reading:
         is_new = False
         if self._has_baseline:
             was_open = known is not None or run.run_id in ledger.open or run.run_id in ledger.missing
-            # The raw times decide: the host's clock must not change which runs are new.
+            # ``raw`` and not ``run``, because the host's clock must not decide which runs are new.
             is_new = was_open or ledger.is_new(raw)
             if is_new:
                 if not was_open and seen_open is None:
@@ -156,12 +162,12 @@ class Reading:
             self.upserts[fingerprint] = pack(effective_time, code)
 
     def _add_known(self, raw: TaskRun, fingerprint: int, code: int, packed: int) -> None:
-        """Replace the entry of a finished run if its status or time has changed; its counter stays as it is."""
+        """Replace the entry of a finished run if its status or its time has changed. The run is not counted again."""
         if packed & CODE_MASK != code and fingerprint not in self.upserts:
             self.status_changed.append((raw, self._ledger.run_kinds.run_kind(packed & CODE_MASK)[1]))
         effective_time = raw.effective_time
         if effective_time is None:
-            # A run without any time gets a new one at each poll, so that it is remembered as long as Glue lists it.
+            # A run without times gets the time of the poll. So the ledger does not forget it while Glue lists it.
             effective_time = max(self.now, started_of(packed))
         repacked = pack(effective_time, code)
         if repacked != packed:
@@ -181,7 +187,7 @@ class Reading:
     # -- open runs that were not listed -----------------------------------------------------------------------------
 
     def unlisted(self) -> list[str]:
-        """Return the ids of the open runs that the listing did not show; the caller looks each of them up."""
+        """Return the ids of the open and missing runs that were not listed; the caller looks up each of these ids."""
         return [
             run_id
             for run_id in (*self._ledger.open, *self._ledger.missing)
@@ -189,7 +195,10 @@ class Reading:
         ]
 
     def record_missing(self, run_id: str) -> None:
-        """Record that Glue does not know an open run: the run leaves the gauges, and counts if it comes back."""
+        """Record that Glue does not know an open run.
+
+        The gauges no longer include the run. If Glue lists the run again later, its finish is counted.
+        """
         run = self._ledger.open.get(run_id)
         if run is None:
             self.still_missing.append(run_id)
@@ -200,5 +209,5 @@ class Reading:
 
     @property
     def covers_lookback(self) -> bool:
-        """Whether the poll lists all of the lookback."""
+        """Whether the poll lists the whole lookback."""
         return self.since <= self.cutoff

@@ -1,9 +1,10 @@
-"""The newest runs of a transform for the status pages, with the texts that the ledger does not keep.
+"""The newest runs of a transform with their texts, for the status pages; the ledger does not store texts.
 
-The `LIMIT` newest runs are kept. An active run of any age ranks before every ended one. The runs of a transform take
-about 20 kB with ordinary texts, and the limits on texts bound their size in every case.
+The `LIMIT` newest runs are kept. An active run is kept even if it is older than all ended runs. The runs of a transform
+need about 20 kB of memory. Long texts are cut to limit the memory.
 
-Pure: no clock, no network, no lock. Like a ledger, the runs change only with a complete poll.
+The runs change only after a complete poll, as the ledger does. This module does not read a clock, use the network or
+take a lock.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,37 +16,40 @@ from exporter.model.task_run import NO_PROPERTIES, Properties, RunPage, TaskRun,
 LIMIT = 50
 
 LONGEST_ERROR = 1000
-"""Characters kept of an ErrorString. Glue sets no limit, and stack traces occur."""
+"""Maximum length of a kept ErrorString. Glue does not limit its length, and it can contain a stack trace."""
 
 LONGEST_TEXT = 1100
-"""Characters kept of any other text. The longest S3 path has 1,093: ``s3://``, 63 of the bucket, ``/`` and 1,024."""
+"""Maximum length of any other kept text.
+
+The longest S3 path has 1,093 characters: 5 of ``s3://``, 63 of the bucket, 1 of ``/`` and 1,024 of the key.
+"""
 
 _ACTIVE_FIRST = 1e12
-"""Seconds: more than every believable start, so that adding it ranks a run before all ended ones."""
+"""Seconds that are added to the start of an active run, so that its rank is above every ended run."""
 
 
 class RecentRun(NamedTuple):
-    """A run for a status page: its texts are cut to the limits, and impossible times are None."""
+    """A run for a status page, with cut texts. Its impossible times are None."""
 
     run: TaskRun
     properties: Properties
 
 
 class NewestRuns:
-    """The newest runs of one poll, collected page by page."""
+    """Collects the newest runs of one poll."""
 
     def __init__(self, now: float, limit: int = LIMIT) -> None:
-        """Begin a poll at ``now`` (UTC seconds) that keeps ``limit`` runs, 0 if there are no status pages."""
+        """Begin a poll at ``now`` (UTC seconds) that keeps ``limit`` runs; without status pages ``limit`` is 0."""
         self.now = now
         self.limit = limit
         self._seen: dict[str, tuple[float, int, TaskRun, RunPage]] = {}
 
     def add(self, page: RunPage) -> None:
-        """Add the runs of a page. Only its newest are compared one by one, since a page may have a thousand."""
+        """Add the newest runs of a page. The other runs are skipped early, because a page may have 1,000 runs."""
         if not self.limit:
             return
-        # Nearly every run of a long history has a CompletedOn, and then its start is its rank. One call of _rank for
-        # each of a million runs would show in the time of the first scan.
+        # The rank of a run with a CompletedOn is its start. Calling _rank for these runs too would slow down the first
+        # poll of a long history, which lists up to a million runs.
         ranks = [
             _rank(page.run_at(position)) if end is None else start or 0.0
             for position, (start, end) in enumerate(zip(page.starts, page.ends, strict=True))
@@ -56,7 +60,7 @@ class NewestRuns:
         for position in order[-self.limit :]:
             run = page.run_at(position)
             before = self._seen.get(run.run_id)
-            # Pages can be read out of order. As in the ledger, a run that has ended does not run again.
+            # A later page can show an older state. So an ended run is not replaced by the same run as active.
             if before is None or run.final or not before[2].final:
                 self._seen[run.run_id] = ranks[position], position, run, page
         if len(self._seen) > self.limit:
@@ -71,20 +75,20 @@ class NewestRuns:
 
 
 class RecentRuns:
-    """The newest runs of one transform. ``runs`` is replaced as a whole, so any thread may read it."""
+    """The newest runs of one transform. Any thread may read ``runs``, because each change replaces the tuple."""
 
     def __init__(self) -> None:
         self.runs: tuple[RecentRun, ...] = ()
-        """Newest start first; runs without a start come last."""
+        """The runs with the newest start first, and runs without a start last."""
 
     def commit(self, newest: NewestRuns, missing: Iterable[TaskRun] = ()) -> None:
-        """Apply the runs of a complete poll; ``missing`` are open runs that Glue no longer knows."""
+        """Add the newest runs of a complete poll; remove ``missing``, the open runs that Glue no longer knows."""
         known = {recent.run.run_id: recent for recent in self.runs}
         share = _SharedTexts(self.runs)
         for run_id, (raw, properties_of) in newest.runs().items():
             before, run = known.get(run_id), sanitized(raw, newest.now)
             if before is not None and run.final and run == before.run:
-                continue  # the ordinary case; a run with a cut text differs from its kept form and is cut again
+                continue  # Nothing changed. A run with a cut text is never equal, so its texts are cut again.
             known[run_id] = RecentRun(_cut(run, share), _cut_properties(properties_of(), share))
         for run in missing:
             known.pop(run.run_id, None)
@@ -100,7 +104,7 @@ def _rank(run: TaskRun) -> float:
 
 
 class _SharedTexts:
-    """Cuts texts, and stores equal texts once, since many runs have the same types and log groups."""
+    """Cuts texts, and stores equal texts once, because many runs have the same task type and log group."""
 
     def __init__(self, runs: Iterable[RecentRun]) -> None:
         self._runs = runs

@@ -1,6 +1,6 @@
-"""The pairs of task type and status by which runs are counted, and the number of each pair.
+"""The kinds of runs (task type and status), and the integer code of each kind.
 
-Pure: no clock, no network, no lock.
+This module does not read a clock, use the network or take a lock.
 """
 
 from collections.abc import Mapping
@@ -9,41 +9,41 @@ from dataclasses import dataclass, field
 from exporter.model.task_run import FINAL_STATUSES, STATUSES, TASK_TYPES, TaskRun
 
 RunKind = tuple[str, str]
-"""(task type, status)"""
+"""A task type and a status."""
 
 KNOWN_KINDS: tuple[RunKind, ...] = tuple((t, s) for t in TASK_TYPES for s in STATUSES)
-"""The documented pairs. The state file stores the index in this tuple, so the order must not change."""
+"""The documented kinds. The state file stores an index of this tuple, so the order must not change."""
 
 CODES: Mapping[RunKind, int] = {run_kind: code for code, run_kind in enumerate(KNOWN_KINDS)}
 FINAL_CODES: Mapping[RunKind, int] = {
     run_kind: code for run_kind, code in CODES.items() if run_kind[1] in FINAL_STATUSES
 }
-"""The codes of runs that have ended. None is 0, so ``get(kind, 0)`` is true only for these."""
+"""The codes of ended runs. All of them are above 0, so ``get(kind, 0)`` is true only for a kind of ended run."""
 
 OTHER = "OTHER"
 MAX_FOREIGN_KINDS = 64
-"""Undocumented pairs that get labels of their own; the others share OTHER.
+"""Maximum number of undocumented kinds with their own labels; further kinds have the label value OTHER.
 
-The limit bounds the number of series that answers of Glue can create.
+The limit is needed because each kind creates new series.
 """
 
 
 @dataclass(slots=True)
 class RunKinds:
-    """The kinds of one transform's runs: the documented ones, then the undocumented ones in order of appearance."""
+    """The documented kinds, and the undocumented kinds of one transform in order of their first run."""
 
     foreign: list[RunKind] = field(default_factory=list)
-    """The code of each is its index plus the number of documented kinds."""
+    """The undocumented kinds. The code of a kind is its index plus the number of documented kinds."""
 
     def run_kind(self, code: int) -> RunKind:
-        """Return the task type and status of a code."""
+        """Return the task type and the status for a code."""
         return KNOWN_KINDS[code] if code < len(KNOWN_KINDS) else self.foreign[code - len(KNOWN_KINDS)]
 
     def named(self, run: TaskRun) -> tuple[TaskRun, int]:
-        """Return a run of an undocumented kind and the code of the kind.
+        """Return a run of an undocumented kind, and the code of its kind.
 
-        Once `MAX_FOREIGN_KINDS` kinds exist, the run of a further kind is returned with its undocumented type or status
-        replaced by OTHER.
+        If there are `MAX_FOREIGN_KINDS` other kinds already, the undocumented task type or status of the returned run
+        is replaced by OTHER.
         """
         run_kind = (run.task_type, run.status)
         if run_kind not in self.foreign and len(self.foreign) >= MAX_FOREIGN_KINDS:

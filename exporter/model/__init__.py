@@ -1,4 +1,4 @@
-"""The values that the other packages exchange: task runs, transforms, shards and exceptions.
+"""Task runs, transforms, shards and exceptions, which all other packages use.
 
 This package imports no other package of the exporter.
 """

@@ -6,15 +6,15 @@ ExporterError
 ├── ListenError (web.listeners)           the web server cannot listen on an address
 ├── StateError                            the state file cannot be opened, read or written
 └── GlueError                             a call to AWS failed; ``reason`` is the label under which it is counted
-    └── Stopped (glue.rate_limit)         the exporter stops during a call; this is not counted as a failure
+    └── Stopped (glue.rate_limit)         the exporter was stopped during a call; this is not counted as a failure
 
-Each text says what is wrong, where, and what was expected. It is one line, except that a `ConfigError` has one line for
-each problem.
+The text of an exception names the mistake, its place and the expected value. The text has one line; the text of a
+`ConfigError` has one line for each problem.
 """
 
 
 class ExporterError(Exception):
-    """The base class. The command line shows the text of such an exception, without a traceback."""
+    """The base class. The command line prints the text of the exception without a traceback."""
 
 
 class StateError(ExporterError):
@@ -22,7 +22,7 @@ class StateError(ExporterError):
 
 
 class GlueError(ExporterError):
-    """A call to AWS failed. If the error may be retried, the retries failed too."""
+    """A call to AWS failed. If the error is retryable, all retries failed too."""
 
     def __init__(
         self, reason: str, message: str, *, advice: str = "", retryable: bool = False, operation: str = ""
@@ -32,9 +32,9 @@ class GlueError(ExporterError):
         Args:
             reason: the value of the label ``reason`` in the metrics of failures.
             message: the message from AWS.
-            advice: an instruction for the user, for example the IAM action that is missing; empty if there is none.
+            advice: an instruction for the user, for example to allow an IAM action; may be empty.
             retryable: whether the same call may succeed later.
-            operation: the AWS operation that answered with an error; empty if there was no answer.
+            operation: the AWS operation that answered with an error; empty if AWS did not answer.
         """
         super().__init__(message)
         self.reason = reason
@@ -43,7 +43,7 @@ class GlueError(ExporterError):
         self.operation = operation
 
     def without_cause(self) -> "GlueError":
-        """Return a copy without cause and traceback, so that a stored error does not keep their objects in memory."""
+        """Return a copy without cause and traceback, because these would keep many objects in memory."""
         return GlueError(self.reason, str(self), advice=self.advice, retryable=self.retryable, operation=self.operation)
 
     @property

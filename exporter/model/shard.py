@@ -1,8 +1,10 @@
-"""The shard that monitors a transform. Each exporter computes it alone, and all get the same result.
+"""Computes which shard monitors a transform. Every exporter computes the same result without a request to the others.
 
-Rendezvous hashing (Thaler and Ravishankar, 1998): the shard with the highest weight for a transform owns it. A weight
-depends only on the shard and the transform. So a new shard takes an equal part from each other shard, and no transform
-moves between the other shards. The weights must never change: another hash would move nearly every transform.
+The method is rendezvous hashing (Thaler and Ravishankar, 1998). Each shard has a weight for each transform, and the
+shard with the highest weight monitors the transform. A weight depends only on the shard and the transform. Therefore a
+new shard takes some transforms from each other shard, and no transform moves between the other shards.
+
+The hash function must not change, because another function would move nearly all transforms.
 """
 
 import re
@@ -14,7 +16,7 @@ MAX_SHARDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of ``count`` exporters that divide the transforms among themselves; ``index`` starts at 0."""
+    """One of ``count`` exporters that share the transforms. The first exporter has the ``index`` 0."""
 
     index: int = 0
     count: int = 1
@@ -24,7 +26,7 @@ class Shard:
             raise ValueError(f"there is no shard {self.index} of {self.count}")
 
     def owns(self, transform_id: str) -> bool:
-        """Return whether this shard monitors the transform; exactly one shard does."""
+        """Return whether this shard monitors the transform. Exactly one shard monitors each transform."""
         own = _weight(self.index, transform_id)
         return all(_weight(other, transform_id) < own for other in range(self.count) if other != self.index)
 
@@ -35,10 +37,13 @@ def _weight(index: int, transform_id: str) -> tuple[bytes, int]:
 
 
 def chosen_shard(index: int | None, count: int, hostname: str) -> Shard:
-    """Return the shard with this index, or with the index at the end of the host name if ``index`` is None.
+    """Return the shard with this index. If ``index`` is None, the index is read from the end of the host name.
 
-    A single exporter is always shard 0. Raises ValueError if there is no such shard. Its text is a predicate, which the
-    caller shows after the name of the flag.
+    If ``index`` is None and ``count`` is 1, the shard has the index 0.
+
+    Raises:
+        ValueError: if the host name has no index, or the index is not below ``count``. The text is a predicate, which
+            the caller prints after the name of the flag.
     """
     if index is None:
         index = 0 if count == 1 else ordinal(hostname)
@@ -52,8 +57,8 @@ def chosen_shard(index: int | None, count: int, hostname: str) -> Shard:
 
 
 def ordinal(hostname: str) -> int | None:
-    """Return the index at the end of a StatefulSet pod name, 3 for ``exporter-3.ns.svc``; None if there is none."""
+    """Return the index in the name of a StatefulSet pod, or None. Example: 3 for ``exporter-3.ns.svc``."""
     name = hostname.partition(".")[0]
     match = re.fullmatch("(.+)-([0-9]{1,4})", name)
-    # The host name of an EC2 instance, for example ip-10-0-0-1, ends in a part of its address, which is not an index.
+    # The host name of an EC2 instance, for example ip-10-0-0-1, ends in a part of its IP address and not in an index.
     return int(match[2]) if match and not re.fullmatch("ip(-[0-9]+){4}", name) else None

@@ -1,6 +1,6 @@
-"""One task run as Glue shows it, whether it has ended, and which of its times are possible.
+"""One task run from Glue, and the rules for ended runs and for impossible times.
 
-The fields hold these members of the answer of GetMLTaskRuns (AWS Glue API reference): ``TaskRunId``,
+The fields of `TaskRun` contain these members of the answer of GetMLTaskRuns (AWS Glue API reference): ``TaskRunId``,
 ``Properties.TaskType``, ``Status``, ``StartedOn``, ``CompletedOn``, ``ExecutionTime``, ``ErrorString``,
 ``LogGroupName``.
 """
@@ -20,29 +20,30 @@ TASK_TYPES = (
 """The documented task types (``TaskType`` of the Glue service model)."""
 
 STATUSES = ("STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
-"""The documented statuses (``TaskStatusType``); the last four are final."""
+"""The documented statuses (``TaskStatusType``). Runs with the last four statuses have ended."""
 
 ACTIVE_STATUSES, FINAL_STATUSES = STATUSES[:3], STATUSES[3:]
 FAILURES = ("FAILED", "TIMEOUT")
 
 UNKNOWN = "UNKNOWN"
-"""The task type or status of a run if the answer has none."""
+"""The task type or status of a run if the answer does not contain it."""
 
 MAX_CLOCK_SKEW = 900.0
-"""Seconds by which a time may lie ahead of the host's clock and still be used.
+"""Longest accepted time from the host's clock to a later time in an answer, in seconds.
 
-AWS refuses requests that were signed with a clock further off than this, so a later time is an error, not clock skew.
+AWS refuses a signed request if the clock of the host is wrong by more than 15 minutes. Therefore a time that is later
+by more than 15 minutes is an error of the answer and not of the clock.
 """
 
 _MAX_TIME = 1e11
-"""The year 5138, in UTC seconds. Glue has no run this late, and the state file has no room for a later time."""
+"""The year 5138, in UTC seconds. Later times are impossible, and too large for the integers of the state file."""
 
 _ACTIVE = frozenset(ACTIVE_STATUSES)
 _FINAL = frozenset(FINAL_STATUSES)
 
 
 class TaskRun(NamedTuple):
-    """One run. Times are UTC seconds since 1970. A value that the answer does not have is None."""
+    """One run. Times are UTC seconds since 1970. A value is None if the answer does not contain it."""
 
     run_id: str
     task_type: str
@@ -56,15 +57,15 @@ class TaskRun(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Whether the run has ended. A run with an undocumented status has ended if it has a CompletedOn."""
+        """Whether the run has ended. If its status is undocumented, a run with a CompletedOn has ended."""
         return self.status in _FINAL or (self.completed is not None and self.status not in _ACTIVE)
 
     @property
     def effective_time(self) -> float | None:
-        """The start of the run (UTC seconds), or its end if the start is missing or impossible, or None.
+        """The start of the run in UTC seconds. If the start is missing or impossible: the end of the run, or None.
 
-        The age of a run is computed from it. Unlike `sanitized`, it does not use the host's clock, because a clock that
-        jumps must not change which runs count as new.
+        The ledger computes the age of a run from this time. `sanitized` is not used here, because it depends on the
+        host's clock, and a wrong clock must not change which runs are new.
         """
         started, completed = self.started, self.completed
         if started is not None and 0 < started < _MAX_TIME:
@@ -75,25 +76,27 @@ class TaskRun(NamedTuple):
 
     @property
     def duration(self) -> float | None:
-        """Wall-clock seconds from start to completion, including waiting; None if unknown or negative."""
+        """Seconds from the start to the end of the run, including waiting time; None if unknown or negative."""
         if self.started is None or self.completed is None or self.completed < self.started:
             return None
         return self.completed - self.started
 
 
 class Properties(NamedTuple):
-    """The input, output and job of a run (``TaskRunProperties``). A value that the answer does not have is None."""
+    """The input, output and job of a run (``TaskRunProperties``). A value is None if the answer does not have it."""
 
     input_path: str | None = None
     """``InputS3Path`` of an IMPORT_LABELS run."""
     replace: bool | None = None
-    """``Replace`` of an IMPORT_LABELS run: whether the labels replace the former ones."""
+    """``Replace`` of an IMPORT_LABELS run: whether the new labels replace the old labels."""
     output_path: str | None = None
     """``OutputS3Path`` of an EXPORT_LABELS or LABELING_SET_GENERATION run."""
     job_id: str | None = None
-    """``JobId`` of a FIND_MATCHES run; the next two are ``JobName`` and ``JobRunId``."""
+    """``JobId`` of a FIND_MATCHES run."""
     job_name: str | None = None
+    """``JobName`` of a FIND_MATCHES run."""
     job_run_id: str | None = None
+    """``JobRunId`` of a FIND_MATCHES run."""
 
 
 NO_PROPERTIES = Properties()
@@ -101,18 +104,19 @@ NO_PROPERTIES = Properties()
 
 @dataclass(slots=True, eq=False)
 class RunPage:
-    """The runs of one answer, in its order.
+    """The runs of one answer, in the order of the answer.
 
-    The values that the ledger reads of every run are in columns. A `TaskRun` and its `Properties` are created only when
-    they are requested, because a first scan of a million runs needs few of them.
+    Each attribute from ``ids`` to ``ends`` has one item for each run. `run_at` and `properties_of` create an object for
+    one run when they are called. The first poll of a million runs needs only few of these objects.
     """
 
     ids: Sequence[str]
     kinds: Sequence[tuple[str, str]]
-    """Task type and status of each run."""
+    """The task type and the status of each run."""
     starts: Sequence[float | None]
-    """UTC seconds, as are ``ends``."""
+    """StartedOn of each run in UTC seconds."""
     ends: Sequence[float | None]
+    """CompletedOn of each run in UTC seconds."""
     run_at: Callable[[int], TaskRun]
     """Returns the run at a position, counted from 0."""
     properties_of: Callable[[int], Properties]
@@ -143,10 +147,11 @@ class RunPage:
 
 
 def sanitized(run: TaskRun, now: float) -> TaskRun:
-    """Return the run with its impossible times replaced by None; ``now`` is UTC seconds.
+    """Return the run with None instead of impossible times; ``now`` is UTC seconds.
 
-    A time is impossible before 1970 and more than ``MAX_CLOCK_SKEW`` after ``now``. An execution time is impossible if
-    it is negative or infinite. If such times were used, a start in the year 2100 would be the latest for decades.
+    A time is impossible if it is before 1970, or more than ``MAX_CLOCK_SKEW`` after ``now``. An execution time is
+    impossible if it is negative or infinite. Example: without this check, a start in the year 2100 would remain the
+    latest start until 2100.
     """
     latest = now + MAX_CLOCK_SKEW
     started, completed, execution = run.started, run.completed, run.execution

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Lane(NamedTuple):
-    """An account and a region. Its transforms share credentials, a client and a rate limit."""
+    """An account and a region. The transforms of a lane share credentials, a client and a rate limit."""
 
     account: str
     region: str
@@ -19,13 +19,13 @@ class Target:
     id: str
     lane: Lane
     name: str | None = None
-    """The configured name; it takes precedence over the name in Glue."""
+    """The configured name, which is used instead of the name in Glue; None if not configured."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The answer of GetMLTransform. A value that it does not have is None or empty. Ratios are between 0 and 1."""
+    """The answer of GetMLTransform. Missing values are None or empty. Quality values are between 0 and 1."""
 
     name: str = ""
     status: str = ""
@@ -51,10 +51,10 @@ _PARTITIONS = {
 
 
 def partition(region: str) -> str:
-    """Return the AWS partition of a region, which is the second part of its ARNs."""
+    """Return the AWS partition of a region. The partition is the second part of an ARN, for example ``aws``."""
     return next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
 
 
 def transform_arn(region: str, account_id: str, transform_id: str) -> str:
-    """Return the ARN of a transform. If an argument is ``*``, the result is a pattern of ARNs."""
+    """Return the ARN of a transform. With ``*`` as an argument, the result is a pattern that matches ARNs."""
     return f"arn:{partition(region)}:glue:{region}:{account_id}:mlTransform/{transform_id}"

@@ -1,6 +1,6 @@
-"""The SQLite file of the state: creates, checks, locks and migrates it.
+"""Creates, checks, locks and migrates the SQLite file of the state.
 
-`exporter.state.store` reads and writes the tables. `docs/design/0004-state.md` has the design.
+`exporter.state.store` reads and writes the tables. `docs/design/0004-state.md` explains the design.
 """
 
 import os
@@ -13,9 +13,13 @@ from exporter.model.errors import StateError
 APPLICATION_ID = 0x676D6C65
 """The application id in the SQLite header of a state file ("gmle" in ASCII). Files with another id are refused."""
 
-# The names of tables, columns and JSON keys are a file format. They never change, so some differ from the names in the
-# code: ``born`` is `created_at`, ``began`` is `Ledger.baseline_end`, ``gone`` is 1 for a missing run, ``foreign_cells``
-# has the undocumented run kinds, and ``served`` the recorded values. Keys in ``latest`` are the fields of `LatestRun`.
+# The names of tables, columns and JSON keys are a file format and must not change. Some names in the code are newer:
+# - ``born`` contains `created_at`.
+# - ``began`` contains `Ledger.baseline_end`.
+# - ``gone`` is 1 for a missing run.
+# - ``foreign_cells`` contains the undocumented run kinds.
+# - ``served`` contains the recorded values.
+# - ``latest`` contains JSON; its keys are the fields of `LatestRun`.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE transform (
@@ -56,15 +60,19 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     """,
 )
-"""The script with index n migrates a file from version n to n + 1. A released script never changes."""
+"""The script with index n migrates a file from version n to n + 1. A released script must not change."""
 
 
 def open_database(path: Path, now: float) -> tuple[sqlite3.Connection, Path | None]:
     """Open and lock the file; create it if it does not exist.
 
-    A damaged file is renamed, with ``now`` (UTC seconds) in the new name, and a new file is created. Returns the
-    connection, and the new name of a damaged file, else None. Raises `StateError` if the file belongs to another
-    program, has a newer version, is in use, or cannot be written.
+    A damaged file is renamed, and a new file is created. The damaged file gets a name with ``now`` (UTC seconds).
+
+    Returns:
+        The connection, and the new path of the damaged file, or None if the file was not damaged.
+
+    Raises:
+        StateError: if the file belongs to another program, has a newer version, is in use, or cannot be written.
     """
     try:
         return _connect(path), None
@@ -85,7 +93,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         _check_application_id(path)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        # The lock lasts until the file is closed. A second exporter on this file would count from old totals.
+        # The connection keeps the lock until it is closed. Without the lock, a second exporter could use the same file,
+        # and would overwrite newer totals with older totals.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -142,7 +151,7 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> str:
 
 
 def _rename_damaged(path: Path, now: float) -> Path:
-    """Rename the file and its WAL, never over an older damaged file; return the new path."""
+    """Rename the file and its WAL, and return the new path. An existing file is not overwritten."""
     renamed = path.with_name(f"{path.name}.damaged-{int(now)}")
     while renamed.exists():
         renamed = renamed.with_name(f"{renamed.name}-again")

@@ -1,12 +1,14 @@
-"""Reads and writes the state file: the ledgers and the served values that a restart needs.
+"""Reads and writes the ledgers and the served values in the state file.
 
-It is a SQLite database in WAL mode. Each poll of a transform is one transaction (`StateFile.save` describes the
-exception), and so is each record of served values. Each commit is synced to the disk (``synchronous=FULL``). Otherwise
-a power failure could lose a value that a scrape has shown already, and the counter would be lower after the restart.
-Commits are rare, because a poll without changes writes nothing.
+The file is a SQLite database in WAL mode. `StateFile.save` stores each poll of a transform in one transaction, except
+for a very long first poll. `StateFile.record_served` stores the served values in one transaction.
 
-`docs/design/0004-state.md` explains why these values are stored. The names of columns and JSON keys are a file format
-and differ from the code in places; `exporter.state.database` lists the differences.
+Each commit is synced to the disk (``synchronous=FULL``). Without the sync, a power failure could lose a counter value
+after a scrape has read it. After the restart the counter would then be lower than in this scrape. Commits are rare,
+because only a poll with changes is stored.
+
+`docs/design/0004-state.md` explains why these values are stored. Some columns and JSON keys have other names than in
+the code; `exporter.state.database` lists these names.
 """
 
 import json
@@ -27,10 +29,10 @@ from exporter.model.task_run import TaskRun
 from exporter.state.database import open_database
 
 BATCH = 1000
-"""Rows per statement. SQLite holds the interpreter lock during a statement, so no statement may be long."""
+"""Maximum number of rows for one call of SQLite. During a long call, other threads could not run."""
 
 STAGE_SIZE = 20_000
-"""If a first poll has more runs than this, they are stored in several transactions with this many rows each."""
+"""Maximum number of rows of a transaction. A first poll with more runs is stored in several transactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +40,16 @@ class Restored:
     """The stored state of one transform. Times are UTC seconds."""
 
     name: str
-    """The last name from Glue. The next process starts with it, because another name would create other series."""
+    """The last name from Glue. It is used after a restart, because a new name would create new series."""
     ledger: Ledger
     created_at: float
-    """Time at which the first series of the transform were created."""
+    """Creation time of the first series of the transform."""
     served: Mapping[Series, Total]
-    """The recorded values: scrapes have shown them, or may have shown them."""
+    """The last values from `StateFile.record_served`, which scrapes may have read."""
     created: Mapping[Series, float]
-    """Creation times of the series that were created later than the first ones."""
+    """Creation times of later series; the creation time of all other series is ``created_at``."""
     buckets_changed: bool
-    """Whether the stored histograms were not loaded, because the configured buckets are other ones."""
+    """Whether the configured buckets differ from the stored buckets. If so, the histograms are not loaded."""
 
 
 def _dump(total: Total) -> str:
@@ -59,7 +61,7 @@ def _exemplar(value: list[Any] | None) -> Exemplar | None:
 
 
 def _load(text: str, bounds: tuple[float, ...]) -> Total:
-    """Parse the output of `_dump`. Raises ValueError for a histogram with another number of buckets than ``bounds``."""
+    """Parse the output of `_dump`. Raises ValueError if a histogram has a wrong number of buckets."""
     kind, *fields = json.loads(text)
     if kind == "count":
         return Count(fields[0], _exemplar(fields[1]))
@@ -76,10 +78,10 @@ def _batches(rows: Iterable[tuple[Any, ...]], size: int = BATCH) -> Iterator[lis
 
 
 def _ascending(fingerprints: Collection[int]) -> Iterator[int]:
-    """Yield fingerprints in ascending order, because SQLite appends to a table several times as fast as it inserts.
+    """Yield fingerprints in ascending order, because SQLite inserts ascending keys several times faster than others.
 
-    A long list is split by the first byte before it is sorted. One sort of a million fingerprints would hold the
-    interpreter lock for a second.
+    A long list is split by the first byte, and the parts are sorted. Other threads cannot run during a sort, and the
+    sort of a million fingerprints would take a second.
     """
     if len(fingerprints) <= BATCH:
         yield from sorted(fingerprints)
@@ -92,39 +94,42 @@ def _ascending(fingerprints: Collection[int]) -> Iterator[int]:
 
 
 def _finished_rows(key: int, ledger: Ledger, upserts: Mapping[int, int]) -> Iterator[tuple[int, bytes, int]]:
-    """Return the rows of the upserts, without runs that the same poll inserted and then forgot."""
+    """Return the rows of the upserts that are still in the ledger; the same poll may have forgotten some of them."""
     entries = ledger.finished.entries
     remembered = [fingerprint for fingerprint in upserts if fingerprint in entries]
     return ((key, run.to_bytes(16, "big"), upserts[run]) for run in _ascending(remembered))
 
 
 def _staged_id(transform_id: str) -> str:
-    """Return the temporary id of a long history while it is written. No transform in Glue can have such an id."""
+    """Return the temporary id of a transform during `_stage`. Glue does not create ids of this form."""
     return f"{transform_id} (incomplete)"
 
 
 class StateFile:
-    """The open state file. Its methods may be called from any thread, and raise `StateError` for each failure.
+    """The open state file. Any thread may call its methods. Every failure raises `StateError`.
 
-    The file is locked against other processes until it is closed or the process ends.
+    Other processes cannot open the file before it is closed or the process ends.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Take a connection of `open_database`; most callers use `open_state`."""
+        """Use a connection from `open_database`. Other packages call `open_state` instead."""
         self.path = path
         self._connection = connection
         self._lock = threading.Lock()
         self._unsaved: set[str] = set()
-        """Transforms of which the last poll could not be stored."""
+        """Ids of the transforms whose last poll could not be stored."""
         self._stored_settings: dict[str, tuple[str, tuple[float, ...]]] = {}
-        """Name and buckets in the file, by transform id. A poll that changes only these is stored too."""
+        """Name and buckets in the file, by transform id. If one of them has changed, the next poll is stored."""
         self._configured: frozenset[str] = frozenset()
-        """The ids of the last call of `drop_unconfigured`."""
+        """The ids from the last call of `drop_unconfigured`."""
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def load(self, transform_id: str, bounds: tuple[float, ...]) -> Restored | None:
-        """Return the stored state of a transform, or None; ``bounds`` are the configured buckets in seconds."""
+        """Return the stored state of a transform, or None if there is no state.
+
+        ``bounds`` are the upper bounds of the configured buckets in seconds.
+        """
         with self._lock, self._as_state_error("read"):
             row = self._connection.execute(
                 "SELECT key, name, born, floor, began, watermark, bounds, foreign_cells, latest"
@@ -182,17 +187,22 @@ class StateFile:
     def save(
         self, transform_id: str, name: str, ledger: Ledger, changes: Changes, now: float, *, created_at: float
     ) -> bool:
-        """Store one poll of a transform; return whether there was anything to store.
+        """Store one poll of a transform; return False if nothing has changed and nothing was written.
 
-        ``name`` is the name from Glue. ``now`` and ``created_at``, the time of creation of the first series, are UTC
-        seconds.
+        Args:
+            transform_id: the id of the transform.
+            name: the name of the transform in Glue.
+            ledger: the ledger after the poll.
+            changes: the result of `Ledger.commit`.
+            now: the time of the poll in UTC seconds.
+            created_at: the creation time of the first series in UTC seconds.
 
-        A poll is one transaction. The exception is a first poll with more than `STAGE_SIZE` runs. It takes several
-        transactions, so that polls of other transforms can be stored in between. The first ones store the finished runs
-        under a temporary id, and the last one changes it to the real id. If the process is killed before that, the next
-        process finds nothing, as if there had been no poll.
+        A poll is stored in one transaction. A first poll with more than `STAGE_SIZE` runs needs several transactions,
+        so that polls of other transforms can be stored between them. These transactions store the runs under a
+        temporary id, and the last transaction replaces the temporary id by the real id. If the process is killed before
+        the last transaction, the next process does not find the transform and polls it for the first time.
 
-        After a failure the transform is unsaved until a later call has stored its complete ledger.
+        After a failure, the next call stores the complete ledger.
         """
         save_all = transform_id in self._unsaved
         if not (save_all or changes or self._stored_settings.get(transform_id) != (name, ledger.bounds)):
@@ -253,11 +263,11 @@ class StateFile:
     def _stage(
         self, transform_id: str, name: str, ledger: Ledger, upserts: Mapping[int, int], *, now: float, created_at: float
     ) -> bool:
-        """Store the finished runs under the temporary id; return False if the transform is stored already."""
+        """Store the finished runs under the temporary id. Return False if the transform is already stored."""
         with self._transaction() as cursor:
             if cursor.execute("SELECT 1 FROM transform WHERE id = ?", (transform_id,)).fetchone() is not None:
                 return False
-            # A process that was killed may have left a part of a history.
+            # A killed process may have stored a part of the runs under the temporary id.
             cursor.execute("DELETE FROM transform WHERE id = ?", (_staged_id(transform_id),))
             key = self._save_transform(cursor, _staged_id(transform_id), name, ledger, now=now, created_at=created_at)
         for rows in _batches(_finished_rows(key, ledger, upserts), STAGE_SIZE):
@@ -285,9 +295,9 @@ class StateFile:
         )
 
     def record_served(self, records: Mapping[str, tuple[Mapping[Series, Total], Mapping[Series, float]]]) -> None:
-        """Record the values that the next scrapes show, and the creation times of their series, by transform id.
+        """Store the values of the next scrapes and the creation times of their series, by transform id.
 
-        Call this before the values are served. Otherwise a restart could continue from lower values.
+        The caller must call this before it serves the values. Otherwise a counter could be lower after a restart.
         """
         with self._transaction() as cursor:
             for transform_id, (served, created) in records.items():
@@ -300,10 +310,10 @@ class StateFile:
                 )
 
     def drop_unconfigured(self, configured: Iterable[str], now: float, lookback: float) -> int:
-        """Drop the transforms that have not been configured for ``lookback`` seconds; return their number.
+        """Delete the transforms that have not been configured for ``lookback`` seconds; return their number.
 
-        ``configured`` has the ids that are configured from ``now`` (UTC seconds) on. The ids of the previous call were
-        configured until ``now``.
+        ``configured`` contains the ids that are configured at ``now`` (UTC seconds). The ids from the previous call
+        were configured until ``now``.
         """
         ids = frozenset(configured)
         with self._transaction() as cursor:
@@ -316,7 +326,7 @@ class StateFile:
         return dropped
 
     def drop_others(self, is_wanted: Callable[[str], bool]) -> int:
-        """Drop the transforms for whose ids ``is_wanted`` returns False; return their number."""
+        """Delete the transforms with an id for which ``is_wanted`` returns False; return their number."""
         with self._lock, self._as_state_error("read"):
             stored = [transform_id for (transform_id,) in self._connection.execute("SELECT id FROM transform")]
         unwanted = [(transform_id,) for transform_id in stored if not is_wanted(transform_id)]
@@ -326,7 +336,7 @@ class StateFile:
         return len(unwanted)
 
     def close(self) -> None:
-        """Write the content of the WAL into the file, and release the lock."""
+        """Write the WAL into the file, and release the lock of the file."""
         with self._lock:
             self._connection.close()
 
@@ -338,7 +348,7 @@ class StateFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
-        """Commit at the end of the block; roll back if it raises."""
+        """Commit after the block. If the block raises an exception, roll back instead."""
         with self._lock, self._as_state_error("write"):
             cursor = self._connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
@@ -352,7 +362,7 @@ class StateFile:
 
     @contextmanager
     def _as_state_error(self, action: str) -> Iterator[None]:
-        """Raise `StateError` for a failure of SQLite, or for a stored value that cannot be parsed."""
+        """Raise `StateError` if SQLite fails or a stored value cannot be parsed."""
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError, LookupError) as error:
@@ -362,8 +372,8 @@ class StateFile:
 def open_state(path: Path, now: float) -> tuple[StateFile, Path | None]:
     """Open the state file, and create it if it does not exist; ``now`` is UTC seconds.
 
-    Returns the state file, and the new path of a damaged file that was renamed, or None. Raises `StateError` as
-    `database.open_database` does.
+    Returns the state file, and the new path of a damaged file, or None. `database.open_database` describes damaged
+    files and the failures that raise `StateError`.
     """
     connection, damaged = open_database(path, now)
     return StateFile(path, connection), damaged
