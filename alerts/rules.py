@@ -5,11 +5,11 @@ The rules follow three principles (`docs/alerts.md` explains them to users):
 - `max by (transform_id, ...)` merges the replicas of the exporter, and the instances before and after a restart. A sum
   would count a run once for each replica. An alert about a transform has no label `instance`, so that both servers of a
   Prometheus pair raise the same alert.
-- The labels that name the transform are joined last, from one recorded series per transform that exists during gaps in
-  the scrapes too. The join therefore works if two replicas disagree about a label, if the exporter is down, and if
-  relabelling drops the info series.
-- A timestamp only increases, so its maximum over the window is correct during a gap. An alert on a current value keeps
-  firing during a gap, until the alert about the exporter itself fires.
+- A join adds the labels that name the transform in the last step. It reads one recorded series per transform, which
+  also exists during gaps in the scrapes. The join therefore works if two replicas disagree about a label, if the
+  exporter is down, and if relabelling drops the info series.
+- A timestamp only increases. Its maximum over the window is therefore correct during a gap in the scrapes. An alert on
+  a current value keeps firing during a gap, until the alert about the exporter itself fires.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from exporter.config.durations import parse_duration
 from exporter.glue.error_table import CREDENTIAL_REASONS
 
 IDENTITY = ("transform_name", "aws_account", "aws_region")
-"""The labels of `glue_ml_transform_info` on every alert about a transform, beside the configured labels."""
+"""Labels of `glue_ml_transform_info` on every alert about a transform. The configured labels are added to them."""
 
 REFUSED = tuple(sorted(CREDENTIAL_REASONS | {"AccessDeniedException", "InvalidSignatureException", "RequestExpired"}))
 """The reasons of `glue_ml_exporter_poll_errors_total` with which AWS refuses the exporter's credentials."""
@@ -29,7 +29,7 @@ REFUSED = tuple(sorted(CREDENTIAL_REASONS | {"AccessDeniedException", "InvalidSi
 THROTTLED = "ThrottlingException"
 
 REMEMBERED = "1d"
-"""How far back the last successful poll is looked up, for an exporter that has had none since its restart."""
+"""Time in the past within which the last successful poll is searched, if no poll has succeeded since a restart."""
 
 INFO = "transform:glue_ml_transform_info:latest"
 FINISHED = "transform_task_type_status:glue_ml_task_runs_finished:increase"
@@ -58,9 +58,9 @@ class Alert:
     summary: str
     description: str
     held_for: str = ""
-    """How long the expression must hold before the alert fires. Empty: it fires at the first evaluation."""
+    """Time for which the expression must be true before the alert fires. Empty: the first evaluation fires it."""
     kept_for: str = ""
-    """How long the alert keeps firing after the expression no longer holds. Empty: it resolves at once."""
+    """Time for which the alert keeps firing after the expression became false. Empty: the alert resolves at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,9 @@ max by (transform_id, task_type) (glue_ml_task_run_duration_seconds_count{{statu
 
 
 def _failure_ratio(t: Thresholds) -> str:
-    """Return the share of failed runs among all runs that were not stopped.
+    """Return the share of failed runs among all finished runs except the stopped runs.
 
-    A sum over replicas is correct here: it multiplies the failed runs and all runs by the same number.
+    A sum over replicas is correct here, because it multiplies the failed runs and all runs by the same number.
     """
     window = t.failure_ratio_window
     ended = f'glue_ml_task_runs_finished_total{{status=~"SUCCEEDED|FAILED|TIMEOUT"}}[{window}]'
@@ -155,7 +155,7 @@ max by (transform_id, task_type) (sum without (status) (increase({ended}))) >= {
 
 
 def _named(t: Thresholds, expr: str) -> str:
-    """Return the expression with the labels that name its transforms."""
+    """Return the expression with the labels that name the transforms, such as `transform_name`."""
     indented = "\n".join(f"  {line}" for line in expr.splitlines())
     labels = ", ".join((*IDENTITY, *t.joined_labels))
     return f"(\n{indented}\n)\n* on (transform_id) group_left ({labels})\n{INFO}"
@@ -173,7 +173,7 @@ _PERCENTAGE = "{{ $value | humanizePercentage }}"
 
 
 def _failure_alerts(t: Thresholds) -> Iterable[Alert]:
-    """Yield two alerts for each of FAILED and TIMEOUT: one counts runs, the other compares timestamps."""
+    """Yield two alerts for FAILED and two for TIMEOUT. One alert counts runs, and the other compares timestamps."""
     for status, name, what in (
         ("FAILED", "GlueMLTaskRunFailed", "failed"),
         ("TIMEOUT", "GlueMLTaskRunTimedOut", "timed out"),
@@ -392,7 +392,7 @@ sum by (aws_account, aws_region) (rate({requests}[{t.window}]))
 def _shard_alerts(t: Thresholds) -> Iterable[Alert]:
     """Yield the alerts on missing and on duplicate shards of one job. An exporter without sharding is shard 0 of 1.
 
-    The label `service` separates the releases of the chart in Kubernetes, because they share the name of the job.
+    In Kubernetes, all releases of the chart have the same job. The label `service` separates them.
     """
     shards = "glue_ml_exporter_shard_info"
     held = f"count by (namespace, service, job, index) ({shards})"

@@ -35,7 +35,7 @@ class ThresholdsError(ValueError):
 
 
 class Thresholds(BaseModel):
-    """The settings, under their names in `thresholds.toml`. The comments there explain them."""
+    """The settings, with the names that they have in `thresholds.toml`. The comments in that file explain them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -72,7 +72,7 @@ class Thresholds(BaseModel):
 
 
 def read_thresholds(path: Path) -> Thresholds:
-    """Return the settings in a TOML file, which must give all of them.
+    """Return the settings in a TOML file. The file must contain every setting.
 
     Raises:
         ThresholdsError: the file cannot be read, is not TOML, or has a wrong, unknown or missing setting.

@@ -31,7 +31,7 @@ NAMES = (
 
 
 def main() -> int:
-    """Run the named benchmarks and print their tables; return 0, also if a target is missed."""
+    """Run the named benchmarks and print their tables. Return 0, even if a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Run all benchmarks, or those of NAME.")
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--quick", action="store_true", help="small sizes and one round, to test the benchmarks")

@@ -13,15 +13,15 @@ from bench.transforms import CONFIG, new_transform
 
 TITLE = "Scrapes during a first scan: ours against the stock client under the same load"
 NOTE = (
-    "Wall time of a scrape of 300 transforms, OpenMetrics, gzip, while a thread of the server's process reads the\n"
-    "history of 1,000,000 runs through the real pipeline, again and again. At rest is the same without that thread.\n"
-    "Why scrapes are slower than at rest: a thread that computes releases the interpreter every 5 ms only\n"
-    "(sys.getswitchinterval). The event loop waits for that each time it wakes up, at least once per scrape."
+    "Wall time of a scrape of 300 transforms, OpenMetrics, gzip. Meanwhile a thread of the server reads the history\n"
+    "of 1,000,000 runs again and again, through the real pipeline. At rest, this thread does not run.\n"
+    "Scrapes are slower than at rest, because a computing thread releases the interpreter only every 5 ms\n"
+    "(sys.getswitchinterval). The event loop waits for this release at least once per scrape."
 )
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield rows for p50 and p99 against stock, and against rest."""
+    """Yield rows that compare p50 and p99 of a scrape with the stock client, and with a scrape at rest."""
     transforms, total, duration = (10, 20_000, 1.0) if quick else (300, 1_000_000, 20.0)
     with served(serve_glue, total) as glue:
         load = partial(scan_forever, glue.port, total)
@@ -53,7 +53,7 @@ def _latencies(
 
 
 def scan_forever(port: int, total: int) -> None:
-    """Read the history, forget it, read it again."""
+    """Read the history again and again. Each reading starts with an empty transform."""
     glue = our_client(port)
     while True:
         new_transform().read(glue, CONFIG.polling, now_after(total), lambda: None)

@@ -1,4 +1,4 @@
-"""Clients: one that measures single scrapes, and one that keeps eight connections busy."""
+"""Two clients: `Scraper` measures single scrapes, and `requests_per_second` keeps eight connections busy."""
 
 import http.client
 import re
@@ -22,7 +22,7 @@ def headers(accept: str, encoding: str) -> dict[str, str]:
 
 
 class Scraper:
-    """Repeats scrapes, on one connection as long as the server keeps it open."""
+    """Scrapes repeatedly. It uses the same connection until the server closes it."""
 
     def __init__(self, port: int, accept: str = TEXT, encoding: str = "gzip", path: str = "/metrics") -> None:
         self._connection = http.client.HTTPConnection(HOST, port, timeout=600)
@@ -31,12 +31,12 @@ class Scraper:
         self._buffer = bytearray(1 << 20)
 
     def scrape(self) -> bytes:
-        """Return the body as it was sent, not decompressed."""
+        """Return the body of the answer without decompression."""
         with self._answer() as response:
             return response.read()
 
     def seconds(self) -> float:
-        """Return the wall time of one scrape; the body is discarded piece by piece, which costs the client little."""
+        """Return the wall time of one scrape. The body is discarded piece by piece to save time in the client."""
         began = time.perf_counter()
         with self._answer() as response:
             while response.readinto(self._buffer):
@@ -102,7 +102,7 @@ def _threads(port: int, path: str, request_headers: Mapping[str, str], duration:
 
 
 def _drain(connection: socket.socket, buffer: bytearray) -> None:
-    """Read one answer to its end."""
+    """Read one answer completely."""
     received = connection.recv_into(buffer)
     while (end := buffer.find(b"\r\n\r\n", 0, received)) < 0:
         received += connection.recv_into(memoryview(buffer)[received:])

@@ -1,4 +1,4 @@
-"""Memory of the clients: one for each account and region, against boto3 as its guide shows it."""
+"""Memory of the clients for accounts and regions, against boto3 used as in its guide."""
 
 import os
 import threading
@@ -20,26 +20,26 @@ from exporter.telemetry import Telemetry
 TITLE = "Clients: accounts with an assumed role"
 NOTE = (
     "Resident memory in a new process after each client has made a call over HTTP. It includes the session, the\n"
-    "client of STS for the role, and the connections. The first client has its own row: it loads the shared models."
+    "client of STS for the role, and the connections. The first client also loads the models that all clients share."
 )
 
 REGION = "eu-west-1"
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield rows for the first client and for each further one."""
+    """Yield a row for the memory of the first client, and rows for the memory of each further client."""
     count, stock_count = (5, 3) if quick else (50, 10)
     with Simulator({"transforms": []}) as simulator:
         first, each = in_fresh_process(ours, simulator.url, count)
         stock_first, stock_each = in_fresh_process(stock, simulator.url, stock_count)
     yield Row("the first", stock_first / first, f"{megabytes(first)} : {megabytes(stock_first)}", at_least(1))
-    # The memory of a process varies by the size of some clients, so only the full number of clients has a target.
+    # The memory of a process varies by as much as a few clients need. Only the full number of clients has a target.
     yield Row("each further", stock_each / each, f"{each / 1e3:.0f} : {stock_each / 1e3:.0f} kB")
     yield Row("each further", each / 1e3, f"of {count - 1}", None if quick else at_most(750), "kB")
 
 
 def ours(url: str, count: int) -> tuple[int, float]:
-    """Return the bytes of the first client of the exporter, and of each further one."""
+    """Return the bytes of the first client of the exporter, and the mean bytes of each further client."""
     accounts = tuple(Account(name=f"a{number}", role_arn=_role(number), endpoint_url=url) for number in range(count))
     os.environ["AWS_ENDPOINT_URL_STS"] = url
     clients = GlueClients(replace(CONFIG, accounts=accounts), telemetry=Telemetry(), stop=threading.Event())
@@ -47,7 +47,7 @@ def ours(url: str, count: int) -> tuple[int, float]:
 
 
 def stock(url: str, count: int) -> tuple[int, float]:
-    """Return the same for boto3 with a session, a client of STS and a client of Glue for each role."""
+    """Return the same bytes for boto3, which has a session, a client of STS and a client of Glue for each role."""
     kept: list[object] = []
 
     def connect(number: int) -> None:

@@ -1,6 +1,7 @@
-"""Processes of `glue-ml-exporter serve` for companies of several sizes, against the simulator and with scrapes.
+"""Processes of `glue-ml-exporter serve` for companies of several sizes. They poll the simulator and are scraped.
 
-A company has accounts with one role each, regions in each account, and transforms in each region. Discovery finds them.
+A company has accounts with one role each, regions in each account, and transforms in each region. Discovery finds the
+transforms.
 """
 
 import json
@@ -30,7 +31,7 @@ _PAUSE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """The number of accounts, of regions in each, of transforms in each region, and of runs of each transform."""
+    """The number of accounts, regions per account, transforms per region, and runs per transform."""
 
     accounts: int
     regions: int
@@ -108,22 +109,22 @@ class Exporter:
         return sum(map(float, counts))
 
     def wait_for_polls(self, per_transform: int, pause: float) -> None:
-        """Wait until each transform was polled so many times on average; check every ``pause`` seconds."""
+        """Wait for an average of ``per_transform`` polls of each transform; check every ``pause`` seconds."""
         while self.polls() < per_transform * self.company.transforms:
             threading.Event().wait(pause)
 
     def cpu_seconds(self) -> float:
-        """Return the CPU seconds of its process so far."""
+        """Return the CPU seconds that the exporter's process has used so far."""
         return self._server.cpu_seconds()
 
     def peak(self) -> int:
-        """Return the largest resident memory of its process so far, in bytes."""
+        """Return the largest resident memory of the exporter's process so far, in bytes."""
         return peak_bytes(self._server.pid)
 
 
 @contextmanager
 def exporting(company: Company, glue_port: int, interval: float, folder: Path) -> Iterator[Exporter]:
-    """Run an exporter for a company while the body runs."""
+    """Run an exporter for a company until the `with` block ends."""
     url = f"http://{HOST}:{glue_port}"
     config, output = folder / f"{company.transforms}.yaml", folder / f"{company.transforms}.log"
     config.write_text(json.dumps(company.config(url, interval, folder)), encoding="utf-8")
@@ -143,7 +144,7 @@ def exporting(company: Company, glue_port: int, interval: float, folder: Path) -
 
 
 def _port(output: Path) -> int:
-    """Return the port that an exporter has logged."""
+    """Return the port in the log of an exporter."""
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         logged = re.search(rf"addresses=\S*{HOST}:(\d+)", output.read_text())
@@ -155,7 +156,7 @@ def _port(output: Path) -> int:
 
 @contextmanager
 def scraped(exporters: list[Exporter], interval: float) -> Iterator[None]:
-    """Scrape the exporters one after the other every ``interval`` seconds while the body runs."""
+    """Scrape the exporters one after the other every ``interval`` seconds, until the `with` block ends."""
     ended = threading.Event()
 
     def scrape() -> None:

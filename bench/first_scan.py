@@ -12,8 +12,8 @@ from bench.transforms import CONFIG, new_transform
 TITLE = "First scan: ours against stock boto3 with a dict per run"
 NOTE = (
     "CPU time of the client per run, over HTTP from a server with canned pages. Each scan has a new process, and its\n"
-    "client connects before the scan. Stock boto3 reads fewer runs because of its memory. Its cost per run grows with\n"
-    "the number of runs, so this is in its favour. Memory is the growth since the start of the scan."
+    "client connects before the scan. Stock boto3 reads fewer runs, because it needs much memory for each run. This\n"
+    "favours it, because its cost per run grows with the number of runs. Memory is the growth since the scan's start."
 )
 
 
@@ -45,10 +45,10 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 
 def scan(port: int, total: int) -> tuple[float, int, int]:
-    """Scan all runs; return the CPU seconds, and the resident bytes before the scan and at its peak."""
+    """Scan all runs. Return the CPU seconds, the resident bytes before the scan, and the peak of the resident bytes."""
     glue, transform = our_client(port), new_transform()
     idle = resident_bytes()
-    # The client of stock boto3 also loads its models before its scan is measured.
+    # The models are loaded before the measurement, as for stock boto3.
     next(glue.task_run_pages(transform.target.id, since=now_after(total) - 1, page_size=1))
     read = partial(transform.read, glue, CONFIG.polling, now_after(total), lambda: None)
     cpu = cpu_seconds(read)

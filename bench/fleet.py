@@ -21,10 +21,11 @@ from bench.tables import Row, at_most, megabytes, seconds
 TITLE = "Fleet: a cycle of idle transforms against bare signed boto3 calls"
 NOTE = (
     "CPU time per poll of whole exporters, which run at the same time, over cycles of 60 s without changes.\n"
-    "50 transforms in each account and region, found by discovery, a role in each account, a state file, a scrape\n"
-    "every 15 s (OpenMetrics, gzip). A bare call is GetMLTaskRuns with the request of such a poll, sent by a client\n"
-    "of stock boto3 in its own process. It is measured at the pace of the largest cycle and in a row, because a call\n"
-    "after a pause costs more. The calls for the details of transforms, every 10 minutes, are not in the cycles."
+    "Discovery finds 50 transforms in each account and region. Each account has a role. Each exporter has a state\n"
+    "file, and is scraped every 15 s (OpenMetrics, gzip). A bare call is GetMLTaskRuns with the request of a poll.\n"
+    "A client of stock boto3 in its own process sends bare calls at the pace of the largest cycle. Calls without\n"
+    "pauses are measured too, because a call after a pause costs more. The exporters read details of transforms every\n"
+    "10 minutes, and these calls are not part of the cycles."
 )
 COMPANIES = (Company(1, 2, 50), Company(5, 4, 50), Company(50, 4, 50))
 QUICK = (Company(1, 1, 5), Company(2, 2, 5))
@@ -32,7 +33,7 @@ CALLS = 300
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield the rows of each size, and those of the comparison with the next smaller one."""
+    """Yield the rows of each size, and rows that compare each size with the next smaller size."""
     companies, interval, cycles = (QUICK, 2.0, 1) if quick else (COMPANIES, 60.0, 3)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -45,7 +46,7 @@ def run(*, quick: bool) -> Iterator[Row]:
             exporter.wait_for_polls(1, interval / 12)
             starts.append(exporter.cpu_seconds() / exporter.company.transforms)
         for exporter in exporters:
-            # The second turn is at the offset of each transform; the first is at the start.
+            # All first polls are at the start. From the second poll on, each transform has its own offset in the cycle.
             exporter.wait_for_polls(2, interval / 12)
         pace = interval / companies[-1].transforms
         calls, polls = [], []
@@ -66,7 +67,8 @@ def run(*, quick: bool) -> Iterator[Row]:
                 f"{seconds(cost)} : {seconds(call)}",
                 at_most(1.5) if largest else None,
             )
-            yield Row(f"{count:,}: against one in a row", cost / in_a_row, f"{seconds(cost)} : {seconds(in_a_row)}")
+            absolute = f"{seconds(cost)} : {seconds(in_a_row)}"
+            yield Row(f"{count:,}: a poll against calls without pauses", cost / in_a_row, absolute)
             yield from _rows(exporter, start, call)
     cycle = [(company.transforms, cost * company.transforms) for company, cost in zip(companies, costs, strict=True)]
     for (smaller, less), (larger, more) in pairwise(cycle):
@@ -89,9 +91,9 @@ def _rows(exporter: Exporter, start: float, call: float) -> Iterator[Row]:
 
 
 def bare_calls(port: int, pace: float) -> tuple[float, float]:
-    """Return the CPU seconds of a stock boto3 call that asks what an idle poll asks.
+    """Return the CPU seconds per call of stock boto3 with the same request as an idle poll.
 
-    First that of calls ``pace`` seconds apart, then that of calls in a row.
+    The first value is for calls with ``pace`` seconds between them, the second value for calls without pauses.
     """
     client = stock_client(port)
     ids = client.list_ml_transforms(MaxResults=100)["TransformIds"]

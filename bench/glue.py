@@ -1,7 +1,7 @@
 """A server that answers GetMLTaskRuns from canned bytes, so that a benchmark measures the cost of the client.
 
-Every ``TransformId`` has the same history with one run per second. It repeats a thousand runs with other ids and times.
-This module also makes the clients that are compared.
+Every ``TransformId`` has the same history with one run per second. The history repeats a thousand runs with other ids
+and times. This module also creates the clients that the benchmarks compare.
 """
 
 import json
@@ -24,7 +24,7 @@ from exporter.telemetry import Telemetry
 
 PAGE = 1000
 BEGINNING = int(time.time()) // 1_000_000 * 1_000_000 - 1_000_000
-"""The start of the history in UTC seconds, one to three weeks ago: a million runs then lie within the lookback."""
+"""The start of the history in UTC seconds, 11 to 24 days ago. The lookback therefore includes a million runs."""
 
 _THOUSANDS = "@@@@"
 """The placeholder of the page number in the id and in the times of a canned run."""
@@ -33,7 +33,7 @@ _SECONDS = BEGINNING // 1_000_000
 
 
 def canned_run(position: int) -> bytes:
-    """Return the run at a position (0 to 999) of every page, with the about 500 bytes that Glue sends."""
+    """Return the run at a position (0 to 999) of every page. It has about 500 bytes, as in Glue."""
     failed = position % 10 == 3
     at = f"{_SECONDS}{_THOUSANDS[:3]}{position:03d}"
     run = {
@@ -61,7 +61,7 @@ def _canned_runs() -> tuple[bytes, ...]:
 
 
 def page(first: int, total: int) -> bytes:
-    """Return the answer with the thousand runs from number ``first`` on, in a history of ``total`` runs."""
+    """Return the answer with a thousand runs, starting at number ``first`` of a history of ``total`` runs."""
     thousand, offset = divmod(first, PAGE)
     last = min(first + PAGE, total)
     runs = _canned_runs()

@@ -19,7 +19,7 @@ def run(*, quick: bool) -> Iterator[Row]:
     """Yield rows for the memory, a first reading and a second reading of the same runs."""
     total = 10_000 if quick else 1_000_000
     size, first, again = in_fresh_process(fill, total)
-    # The memory of a few thousand runs is less than the noise of a process, so only the full size has a target.
+    # The memory of a process varies by more than a few thousand runs need, so only the full size has a target.
     yield Row("memory", size / total, f"{size / 1e6:.1f} MB", None if quick else at_most(130), "bytes/run")
     yield Row("first reading: add and commit", first / total * 1e6, seconds(first), None, "µs/run")
     yield Row("re-reading: all known", again / total * 1e6, seconds(again), None, "µs/run")
@@ -35,7 +35,7 @@ def fill(total: int) -> tuple[int, float, float]:
 
 
 def read(ledger: Ledger, total: int) -> float:
-    """Read and commit ``total`` runs; return the CPU seconds without those of decoding."""
+    """Read and commit ``total`` runs. Return the CPU seconds without the time for decoding."""
     now = now_after(total)
     spent = 0.0
     reading = Reading(ledger, now=now, since=now - CONFIG.polling.lookback, cutoff=now - CONFIG.polling.lookback)

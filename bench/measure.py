@@ -1,4 +1,4 @@
-"""Measuring on a machine that runs other work too: contestants alternate, medians are compared, CPU time counts."""
+"""Measurements on a machine that runs other programs too. `in_turns` runs the compared functions alternately."""
 
 import gc
 import multiprocessing
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 
 
 def in_turns(repetitions: int, **contestants: Callable[[], float]) -> dict[str, float]:
-    """Call the contestants alternately for so many rounds, and return the median result of each by name."""
+    """Call each contestant once per round, for `repetitions` rounds. Return the median result of each by name."""
     results: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repetitions):
         for name, contestant in contestants.items():
@@ -38,7 +38,7 @@ def wall_seconds(work: Callable[[], object]) -> float:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the percentile of the values for a `share` between 0 and 1, by nearest rank."""
+    """Return the percentile of the values for a `share` between 0 and 1, with the method of the nearest rank."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
 

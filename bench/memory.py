@@ -10,13 +10,13 @@ from bench.servers import HOST, Server, serve_ours, served
 from bench.tables import Row, at_most, megabytes
 
 TITLE = "Memory: 16 concurrent slow scrapes against one"
-NOTE = "Largest resident memory of the server; each client takes the uncompressed exposition in about two seconds."
+NOTE = "Largest resident memory of the server. Each client reads the uncompressed exposition in about two seconds."
 
 READERS = 16
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield the one row."""
+    """Yield one row."""
     with served(serve_ours, 30 if quick else 505) as server:
         size = _read_slowly(server.port, pause=0)
         peaks = in_turns(
@@ -44,7 +44,7 @@ def _peak(server: Server, readers: int, size: int) -> float:
 
 
 def _read_slowly(port: int, pause: float) -> int:
-    """Scrape on a new connection with a pause after each portion; return the number of bytes that were received."""
+    """Scrape on a new connection with a pause after each part. Return the number of received bytes."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers(TEXT, "identity").items())
     received, since_pause, portion = 0, 0, 200_000
     with socket.socket() as connection:

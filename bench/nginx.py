@@ -1,4 +1,4 @@
-"""Sending an exposition, against nginx sending the same bytes."""
+"""The cost of sending an exposition, against nginx with the same bytes."""
 
 import shutil
 import socket
@@ -16,9 +16,10 @@ from bench.tables import Row, at_most, megabytes, seconds
 
 TITLE = "Sending: nginx against ours, same bytes"
 NOTE = (
-    f"CPU time of the server per request, and requests per second on {CONNECTIONS} keep-alive connections. Load from\n"
-    f"{load_client()}. One nginx worker sends a file. Ours also renders and compresses the exporter's own metrics,\n"
-    "again after at most a second. The target is on the CPU time, because other processes distort requests per second."
+    f"CPU time of the server per request, and requests per second on {CONNECTIONS} keep-alive connections. The client\n"
+    f"is {load_client()}. One nginx worker sends a file. Our server also renders and compresses the exporter's own\n"
+    "metrics, at most once a second. The target is for the CPU time, because other processes change the requests per\n"
+    "second."
 )
 
 SECONDS = 2
@@ -27,7 +28,7 @@ TOOLS = Path(__file__).parents[1] / ".tools"
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield two rows for each encoding, or one row that says that nginx is missing."""
+    """Yield two rows for each encoding. If nginx is missing, yield one row that reports this."""
     program = _nginx_program()
     if program is None:
         yield Row("300 transforms, gzip", None, "no nginx on PATH nor in .tools/", at_most(3))
@@ -68,7 +69,7 @@ def _nginx_program() -> str | None:
 
 @contextmanager
 def _nginx(program: str, bodies: dict[str, bytes]) -> Iterator[Server]:
-    """Serve each body under its name with one worker."""
+    """Serve each body at the path with its name; nginx has one worker."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The status page: rendering it against sending its bytes."""
+"""The status page: the time to render it against the time to send its bytes."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ from exporter.web.server import WebServer
 
 TITLE = "The status page: rendering against sending"
 NOTE = (
-    "Wall time. Sending is a GET of bytes that were rendered before, uncompressed, over loopback to another process.\n"
-    "Between two renderings every transform was polled again, which is the worst case: a reader who comes back soon\n"
-    "finds few transforms polled again. The first rendering of a process draws the strips of all runs."
+    "Wall time. Sending is a GET of the rendered page, uncompressed, over loopback to another process. Between two\n"
+    "renderings every transform is polled again. This is the worst case, because only transforms that were polled\n"
+    "again are rendered again. The first rendering of a process draws the strips of all runs."
 )
 
 _STATUSES = ("SUCCEEDED",) * 8 + ("FAILED", "TIMEOUT")
@@ -59,13 +59,13 @@ def run(*, quick: bool) -> Iterator[Row]:
             send=client.seconds,
             first=lambda: wall_seconds(lambda: render(StatusPages(), reports)),
         )
-    for what, name, target in (("after a poll of all", "render", at_most(5)), ("the first one", "first", None)):
+    for what, name, target in (("after polls of all", "render", at_most(5)), ("first rendering", "first", None)):
         absolute = f"{seconds(times[name])} : {seconds(times['send'])}, {megabytes(len(body))}"
         yield Row(f"{count} transforms, {LIMIT} runs each, {what}", times[name] / times["send"], absolute, target)
 
 
 def serve_page(port: Connection, body: bytes) -> None:
-    """Serve this page with the server of the exporter."""
+    """Serve `body` with the server of the exporter."""
     server = WebServer(_Backend(HtmlPage(body, "")), addresses=[(HOST, 0)])  # type: ignore[arg-type] # the path / needs no more of a backend
     server.start()
     port.send(int(server.addresses[0].rpartition(":")[2]))
@@ -73,7 +73,7 @@ def serve_page(port: Connection, body: bytes) -> None:
 
 
 class _Backend(NamedTuple):
-    """A backend with one page that is rendered already."""
+    """A backend with one page, which was rendered before."""
 
     page: HtmlPage
 

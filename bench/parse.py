@@ -12,7 +12,7 @@ from bench.tables import Row, at_least, seconds
 from exporter.glue.decode import decode_page
 
 TITLE = "Parsing a page of 1,000 runs: ours against stock boto3"
-NOTE = "CPU time. The parse turns the bytes of the body into runs. The whole call also builds, signs and receives."
+NOTE = "CPU time. The parse turns the bytes of the body into runs. The whole call also signs and sends the request."
 
 
 def run(*, quick: bool) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""A publication after one of a thousand transforms has changed, against rendering all of them."""
+"""A publication after one of a thousand transforms has changed, against a publication that renders all transforms."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ NOTE = "CPU time; text and OpenMetrics are in use, both with gzip. The changed t
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield the one row."""
+    """Yield one row."""
     count = 50 if quick else 1000
     before, after = [shown(n) for n in range(count)], shown(count // 2, runs=RUNS + 1)
     exposition = exposition_of(before)
@@ -39,6 +39,6 @@ def _render_all(transforms: list[Shown]) -> None:
 
 
 def _ask(exposition: Exposition) -> None:
-    """Ask for both formats, so that publications prepare them."""
+    """Request both formats, because a publication prepares only formats that were requested before."""
     for text_format in TextFormat:
         exposition.prepare_scrape(text_format, Encoding.GZIP)

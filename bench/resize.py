@@ -1,4 +1,4 @@
-"""Shards: the transforms that a resize moves, the sizes of the shards, and the CPU time to find those of one shard."""
+"""Shards: the transforms that a resize moves, the sizes of shards, and the CPU time to find a shard's transforms."""
 
 import time
 from collections import Counter
@@ -8,11 +8,11 @@ from bench.tables import Row, at_most, seconds
 from exporter.model.shard import Shard
 
 TITLE = "Shards: the transforms that a resize moves"
-NOTE = "Share of the transforms that have another shard after the resize; CPU time of a shard to find its own."
+NOTE = "Share of the transforms that have another shard after the resize. CPU time of a shard to find its transforms."
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield rows for resizes, the largest share and the CPU time to find the transforms of one shard."""
+    """Yield rows for resizes, and a row for the CPU time to find the transforms of one shard."""
     ids = [f"tfm-{number:040x}" for number in range(1_000 if quick else 10_000)]
     for before, after, target in ((1, 2, None), (4, 5, at_most(0.25)), (5, 4, at_most(0.25)), (9, 10, None)):
         old, new = owners(ids, before), owners(ids, after)
@@ -29,6 +29,6 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 
 def owners(ids: list[str], count: int) -> dict[str, int]:
-    """Return the owner of each transform."""
+    """Return the shard of each transform, by transform id."""
     shards = [Shard(index, count) for index in range(count)]
     return {one: next(shard.index for shard in shards if shard.owns(one)) for one in ids}

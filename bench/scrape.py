@@ -10,9 +10,9 @@ from bench.tables import Row, at_least, megabytes, seconds
 
 TITLE = "Scrape: ours against the stock client, same samples"
 NOTE = (
-    "Wall time of one scrape over HTTP; each server is a process. Prometheus asks for gzip. The stock client has\n"
-    "prebuilt metrics, so that it only renders and compresses. Without compression, most of our time is spent on\n"
-    "copying through the socket; the table of nginx shows the limit."
+    "Wall time of one scrape over HTTP. Each server has its own process. Prometheus requests gzip. The metrics of the\n"
+    "stock client are built before, so it only renders and compresses them. Without compression, our server spends\n"
+    "most of its time on copying bytes to the socket. The table about nginx shows the least time that this needs."
 )
 
 FORMATS = {"text": TEXT, "OpenMetrics": OPENMETRICS}

@@ -18,7 +18,7 @@ from exporter.exposition.publisher import Exposition, Scrape
 from exporter.web.server import WebServer
 
 START_TIMEOUT = 300.0
-"""Seconds. A server of a thousand transforms builds them before it listens."""
+"""Seconds. It is long, because a server builds all its transforms before it listens."""
 
 HOST = "127.0.0.1"
 
@@ -69,7 +69,7 @@ class _Backend:
 
 
 def serve_ours(port: Connection, transforms: int, background: Callable[[], None] | None = None) -> None:
-    """Serve the metrics of so many transforms with the server of the exporter; `background` runs in a thread."""
+    """Serve the metrics of this number of transforms with the exporter's server; `background` runs in a thread."""
     exposition = exposition_of(map(shown, range(transforms)))
     server = WebServer(_Backend(exposition), addresses=[(HOST, 0)])
     server.start()

@@ -24,7 +24,7 @@ _COMMANDS = (
     ("check-config", 0.35),
     ("iam-policy", 0.35),
 )
-"""Arguments, and the CPU seconds that they may take at most."""
+"""The arguments of each command, and the maximum CPU seconds of the command."""
 
 
 def run(*, quick: bool) -> Iterator[Row]:
@@ -42,10 +42,10 @@ def run(*, quick: bool) -> Iterator[Row]:
 
 
 def _cpu_seconds(folder: Path, *arguments: str) -> float:
-    """Run the interpreter in the folder, its output thrown away; return its CPU seconds."""
+    """Run the interpreter in the folder and discard its output. Return its CPU seconds."""
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen((sys.executable, *arguments), cwd=folder, env=environ, stdout=subprocess.DEVNULL)
-    # Popen.wait would reap the process and lose its resource usage.
+    # Popen.wait is not used, because it does not return the resource usage of the process.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -1,4 +1,4 @@
-"""A steady poll as history grows, against paging through all of it."""
+"""A poll without changes for several lengths of the history, against a client that reads the whole history."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ from bench.transforms import CONFIG, new_transform
 TITLE = "Steady poll: paging everything with stock boto3 against ours"
 NOTE = (
     "CPU time of one poll without changes. There is one run per second, so the overlap of 15 minutes has 900 runs.\n"
-    "Beyond 10,000 runs, stock is extrapolated: it pages through everything, each page costs the same."
+    "Above 10,000 runs, the figures of stock boto3 are extrapolated. It reads all pages, and each page costs the same."
 )
 MEASURED = 10_000
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Yield a row per length of history."""
+    """Yield a row for each length of the history."""
     stock_per_run = 0.0
     for total in (1000, 3000) if quick else (1000, 10_000, 100_000, 1_000_000):
         with served(serve_glue, total) as server:

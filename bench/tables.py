@@ -14,7 +14,7 @@ class Target:
     limit: float
 
     def reached(self, figure: float) -> bool:
-        """Return whether `figure` keeps to the limit."""
+        """Return whether `figure` is within the limit."""
         return figure >= self.limit if self.bound == "at least" else figure <= self.limit
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ def at_most(limit: float) -> Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One result. `figure` is a ratio or has a `unit`; if it is None, `absolute` says why it was not measured."""
+    """One result. `figure` is a ratio or has a `unit`. If `figure` is None, `absolute` has the reason."""
 
     what: str
     figure: float | None

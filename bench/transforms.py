@@ -1,4 +1,4 @@
-"""Transforms to show: the same samples for the exporter and for the stock client."""
+"""The transforms in the expositions of the benchmarks, with the same samples for the exporter and the stock client."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,14 +34,14 @@ RUNS = 40
 
 @dataclass(frozen=True)
 class Shown:
-    """A transform as a poll gives it to the exposition."""
+    """A transform, with the values that a poll passes to the exposition."""
 
     snapshot: TransformSnapshot
     totals: Mapping[Series, Total]
 
 
 def shown(number: int, *, runs: int = RUNS) -> Shown:
-    """Return a transform with `runs` finished runs of two task types, each of them in both histograms."""
+    """Return a transform with `runs` finished runs of two task types. Both histograms contain each run."""
     polling, bounds = CONFIG.polling, CONFIG.metrics.execution_buckets
     ledger = Ledger(bounds)
     for finished in ([], _runs(number, runs)):
@@ -79,7 +79,7 @@ def _runs(number: int, count: int) -> Iterator[TaskRun]:
 
 
 def exposition_of(transforms: Iterable[Shown]) -> Exposition:
-    """Return an exposition of these transforms, without any format in use."""
+    """Return an exposition of these transforms. No format was requested yet."""
     exposition = Exposition(_telemetry(), None)
     for one in transforms:
         exposition.update(one.snapshot, one.totals)
@@ -93,7 +93,7 @@ def _telemetry() -> Telemetry:
 
 
 class _Prebuilt(Collector):
-    """A collector of prebuilt metrics: the stock client only has to render them, which favours it."""
+    """A collector with finished metrics. This favours the stock client, because it only has to render them."""
 
     def __init__(self, families: Sequence[StockMetric]) -> None:
         self._families = families

@@ -24,7 +24,7 @@ LANE = f'{THIS},aws_account=~"$account",aws_region=~"$region"'
 
 
 def exporter() -> Dashboard:
-    """Return the dashboard."""
+    """Return the dashboard about the exporter."""
     built = new_dashboard(
         "glue-ml-exporter",
         "Glue ML / Exporter",

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 
 
 def dashboard_files() -> dict[str, str]:
-    """Return the content of each file by its name. The name is the uid of the dashboard, with `.json`."""
+    """Return the content of each file by file name. The file name is the uid of the dashboard with `.json`."""
     files = {}
     for built in (overview().build(), transform().build(), exporter().build()):
         text = json.dumps(built, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)

@@ -45,7 +45,7 @@ def _failed(by: str, window: str) -> str:
 
 
 def overview() -> Dashboard:
-    """Return the dashboard; a panel with a line per transform shows the transforms with recent failures first."""
+    """Return the dashboard about all transforms. Its timeline shows the transforms with recent failures first."""
     built = new_dashboard(
         "glue-ml-overview",
         "Glue ML / Overview",
@@ -167,7 +167,7 @@ def _runs() -> tuple[AnyPanel, ...]:
 
 
 def _at_end(expr: str) -> str:
-    """Return the expression at the end of the time range, so that `topk` selects the same series throughout."""
+    """Return the expression at the end of the time range. `topk` then selects the same series for the whole range."""
     return expr.replace("})", "} @ end())")
 
 

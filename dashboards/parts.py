@@ -1,7 +1,7 @@
 """The parts of the dashboards: variables, queries, panels with a common look, and links.
 
-Panels are numbered in their order, so that links to them stay valid. `max` merges the replicas of the exporter, as in
-the alerts.
+Panels are numbered from the first to the last, so that links to panels stay valid. Queries merge the replicas of the
+exporter with `max`, as the alerts do.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ STATUS_COLOURS = {
     "FAILED": "red",
     "TIMEOUT": "purple",
 }
-"""The order gives the numbers of `latest_status`, from 1. 0 is a status that this list does not have."""
+"""Colour of each status. `latest_status` gives the number 1 to the first status, and 0 to a status not in this list."""
 
 DAY = 86400
 
@@ -76,8 +76,8 @@ def variable(
 ) -> dashboard.QueryVariable:
     """Return a variable that a query fills. With `several`, a user can select several values or all of them.
 
-    `everything` is the regular expression for all values; it keeps a query short. Empty lists all values, which is
-    necessary for a label that series of other programs have too.
+    If a user selects all values, queries use `everything` as the regular expression. If `everything` is empty, queries
+    list all values instead. That is necessary for a label that series of other programs have too.
     """
     built = (
         dashboard.QueryVariable(name)
@@ -126,7 +126,7 @@ def chosen(expr: str) -> str:
 
 
 def latest_status(by: str) -> str:
-    """Return the expression for the number of the latest run's status (see `STATUS_COLOURS`), by these labels."""
+    """Return the expression for the status of the latest run as a number (see `STATUS_COLOURS`), by these labels."""
     terms = [
         f'{number} * glue_ml_task_run_latest_status{{transform_id=~"$transform",status="{status}"}}'
         for number, status in enumerate(STATUS_COLOURS, 1)
@@ -151,7 +151,7 @@ def query(
 
 
 def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
-    """Return thresholds: each colour applies from its value upwards, and the first one (None) below all others."""
+    """Return thresholds. A colour applies from its value upwards. The first value is None and means minus infinity."""
     return (
         dashboard.ThresholdsConfig()
         .mode(ThresholdsMode.ABSOLUTE)
@@ -174,7 +174,7 @@ def number_panel(
     legend: str = "",
     steps: Sequence[tuple[float | None, str]] = NEUTRAL,
 ) -> stat.Panel:
-    """Return one number, or one for each series of that legend, coloured by its thresholds."""
+    """Return a panel with one number, or with one number for each series. Thresholds colour the numbers."""
     return (
         _panel(stat.Panel(), title, description, unit, (query(expr, legend or title, instant=True),))
         .thresholds(thresholds(*steps))
@@ -291,7 +291,7 @@ def bars(
 def rows(
     title: str, description: str, columns: Sequence[tuple[str, str, str]], *, labels: Sequence[str]
 ) -> table.Panel:
-    """Return a table: a column (name, unit, expression) for each query, a row for each series; `labels` come first."""
+    """Return a table. The columns are `labels` and the queries (name, unit, expression); each series has a row."""
     requests = [query(expr, name, instant=True, form=PromQueryFormat.TABLE) for name, _, expr in columns]
     panel = _panel(table.Panel(), title, description, SHORT, requests).thresholds(thresholds(*NEUTRAL))
     if "transform_id" in labels:
@@ -348,7 +348,7 @@ def to_transform(transform_id: str) -> dashboard.DashboardLink:
 
 
 def siblings() -> dashboard.DashboardLink:
-    """Return the links to the other dashboards. They keep the time range and the variables."""
+    """Return the links to the other dashboards. The links keep the time range and the variables."""
     return (
         dashboard.DashboardLink("Glue ML")
         .type(DashboardLinkType.DASHBOARDS)

@@ -31,7 +31,7 @@ THIS = 'transform_id=~"$transform"'
 
 
 def transform() -> Dashboard:
-    """Return the dashboard."""
+    """Return the dashboard about one transform."""
     built = new_dashboard(
         "glue-ml-transform", "Glue ML / Transform", "Task runs, durations and quality of one AWS Glue ML transform."
     )

@@ -2,7 +2,7 @@
 
     python demo-stack/local.py [--exporter HOST:PORT] [--prometheus HOST:PORT] [--alertmanager HOST:PORT]
 
-The configuration is that of the compose file, with addresses of this machine. Ctrl-C stops everything.
+The programs get the configuration of the compose file, with addresses of this machine. Ctrl-C stops all programs.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 STOP_TIMEOUT = 5.0
-"""Seconds from SIGTERM until a program is killed."""
+"""Time from SIGTERM until a program is killed, in seconds."""
 
 
 class MissingProgramError(Exception):
@@ -31,7 +31,7 @@ class MissingProgramError(Exception):
 
 
 def find(*names: str) -> str:
-    """Return the path of a program with one of these names: the installed one, else the copy that the tests use."""
+    """Return the path of the installed program with one of these names, or else of the copy that the tests use."""
     copies = [str(path) for path in sorted((ROOT / ".tools").glob("prometheus-*/usr/bin"), reverse=True)]
     for path in (None, *copies):
         for name in names:
@@ -103,7 +103,7 @@ def run(folder: Path, addresses: Mapping[str, str]) -> int:
         programs = [stack.enter_context(Running(folder, name, *command)) for name, command in commands.items()]
         print(greeting(addresses), flush=True)
         try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # until any program ends; leaves its exit code to Popen
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # waits until any program ends; Popen reaps it
         except KeyboardInterrupt:
             return 0
         for program in programs:

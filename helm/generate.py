@@ -1,11 +1,11 @@
-"""Write the parts of the chart that come from elsewhere in the repository, and its documentation.
+"""Write the files of the chart that are generated from other files in the repository.
 
     python -m helm.generate [--check]
 
 - `Chart.yaml`: both versions, from `exporter/__init__.py`
-- `templates/_rules.tpl`: the rules of `alerts/`, with a value of the chart in place of each threshold
+- `templates/_rules.tpl`: the rules of `alerts/`, with each threshold replaced by a value of the chart
 - `dashboards/`: copies of the dashboards in `dashboards/`
-- `values.schema.json`: the possible values, from the defaults in `values.yaml` and from `exporter/config/schema.py`
+- `values.schema.json`: the allowed values, from the defaults in `values.yaml` and from `exporter/config/schema.py`
 - `README.md`: the table of values, from the comments in `values.yaml`
 
 `--check` writes nothing, and fails if a file differs from the text that would be written.

@@ -20,7 +20,7 @@ def readme(values: str) -> str:
 
 
 def documented(values: str) -> Iterator[tuple[str, str, str]]:
-    """Yield path, default (as JSON) and explanation of every value with a comment `# -- ...` above it."""
+    """Yield path, default (as JSON) and explanation of every value that has a comment `# -- ...` above it."""
     defaults = yaml.safe_load(values)
     keys: list[str] = []
     comment = ""

@@ -1,6 +1,6 @@
 """The JSON schema of the chart's values: the keys and types of `values.yaml`, and the allowed values of some keys.
 
-Unknown keys are errors, so that Helm reports a misspelled name.
+Unknown keys are errors. Therefore Helm reports a misspelled key.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: 
 SPECIAL: Mapping[str, Schema] = {
     "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-    # Further keys are allowed here: if this chart is part of a larger one, the others read the same section.
+    # Unknown keys are allowed here. If this chart is part of a larger chart, other charts read the same section.
     "global": {"type": "object", "properties": {"imageRegistry": {"type": "string"}}},
     "shards": {"type": "integer", "minimum": 1, "maximum": 1000},
     "configReload": {"enum": ["auto", "restart"]},
@@ -57,7 +57,7 @@ OPEN = {
     "dashboards.labels",
     "dashboards.grafanaOperator.instanceSelector",
 }
-"""Mappings with keys that Kubernetes defines. They accept every key, as do mappings that are empty by default."""
+"""Mappings with keys that Kubernetes defines. They accept every key. Mappings that are empty by default do so too."""
 
 
 def values_schema(values: str) -> Schema:
@@ -85,7 +85,7 @@ def _of(value: object, path: str) -> Schema:
 
 
 def _config(model: type[BaseModel]) -> Schema:
-    """Return the keys of a section of the exporter's configuration. The exporter checks the values itself."""
+    """Return the schema of a section of the exporter's configuration: only its keys. The exporter checks the values."""
     properties = {name: _part(field.annotation) for name, field in model.model_fields.items()}
     return {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
 

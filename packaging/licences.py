@@ -1,4 +1,4 @@
-"""Write docs/licences.md, the licence of each locked run-time dependency according to its own metadata.
+"""Write docs/licences.md, which lists the licence of each locked run-time dependency. Its metadata names the licence.
 
     python packaging/licences.py [--check]
 
@@ -24,7 +24,7 @@ The exporter is under Apache-2.0 (`LICENSE`). These are its run-time dependencie
 
 
 def licence(package: str) -> str:
-    """Return the SPDX expression of an installed package, or its licence from older fields of the metadata."""
+    """Return the SPDX expression of an installed package, or the licence in older fields of its metadata."""
     about = metadata(package)
     if expression := about.get("License-Expression"):
         return str(expression)

@@ -13,9 +13,9 @@ endpoint URL:
 `Simulator.faults` (`InjectedFaults`) has the faults to inject; `Fault` describes their kinds. `Simulator.requests`
 (`RequestLog`) has the requests received. Other processes on this machine can do the same over HTTP: see `control`.
 
-The simulator uses the real time, or the time of a clock that is passed to it. A scenario's `acceleration` makes the
-durations and gaps of its tasks pass faster after the start; history before the start keeps its length. Only runs that
-were added with a time in the future have one.
+The simulator uses the real time, or the time of a clock that is passed to it. After the start, the `acceleration` of a
+scenario shortens the durations of runs and the gaps between runs. The history before the start keeps its length. Times
+in the future occur only in runs that a scenario or a test gave such a time.
 """
 
 from exporter.simulator.injected_faults import InjectedFaults

@@ -1,8 +1,8 @@
 """Control of the simulator over HTTP, for tests that run it in another process: JSON under `/_simulator/`.
 
-Only clients on this machine are answered: a loopback address, and no `Origin` header, which browsers send. All others
-get a 404. The parameters are those of the Python method, in a JSON body (POST, PATCH, DELETE) or in the query string
-(GET):
+Only clients with a loopback address are answered. Requests from other addresses get a 404. Requests with an `Origin`
+header get a 404 too, because they come from a browser. The table gives the Python method behind each path and the
+parameters of the method. They are sent in a JSON body (POST, PATCH, DELETE) or in the query string (GET):
 
     GET    /_simulator/expected-counts  World.expected_counts    since
     GET    /_simulator/transforms       World.transform_ids
@@ -45,7 +45,8 @@ _Route = tuple[Callable[..., Any], str | None]
 class Control:
     """Answers the requests whose path begins with `PREFIX`.
 
-    Each route has a method and the JSON name of its result; a result without a name is the JSON object itself.
+    Each route has a method and the name of the result in the JSON answer. If a route has no name, the result is the
+    whole JSON object.
     """
 
     def __init__(self, world: World, faults: InjectedFaults, log: RequestLog) -> None:
@@ -72,7 +73,10 @@ class Control:
         self._routes = {key: (validate_call(method), name) for key, (method, name) in routes.items()}
 
     def handle(self, request: HttpRequest) -> HttpResponse:
-        """Answer one control request with 200, with 400 and the reason, or with 404."""
+        """Answer one control request: 200, or 400 with the reason.
+
+        The answer is 404 if the path, transform or run does not exist, or if the client is not on this machine.
+        """
         url = urlsplit(request.target)
         route = self._routes.get((request.method, url.path.removeprefix(PREFIX)))
         if route is None or not _is_local(request):

@@ -38,7 +38,8 @@ def count_runs(transform: SimulatedTransform, table: RunTable, now: int, since: 
 def _completions(transform: SimulatedTransform, table: RunTable, now: int, since: float) -> list[dict[str, Any]]:
     completions = []
     for row in table.order:
-        # Rendering is slow, so it is done only for runs that may qualify: an override can change status and time.
+        # Rendering is slow, so only some runs are rendered: runs that ended in time, and runs with an override, because
+        # an override can change the status and the time of the end.
         if since * 1000 <= table.ended[row] <= now or row in table.overrides:
             record = render_run(table, row, now, transform.spec, transform.id)
             if record["Status"] in FINAL_STATUSES and record.get("CompletedOn", 0) >= since:

@@ -23,12 +23,12 @@ from exporter.simulator.sts import AccessKeys, Identity, StsApi, read_query
 from exporter.simulator.world import World
 
 _KINDS_WITHOUT_ERROR_CODE = ("hang", "reset", "garbage", "repeat_token")
-"""Kinds of faults that break the answer without an error code. The request log shows the kind instead."""
+"""Kinds of faults that break the answer without an error code. The request log then has the kind as its code."""
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request and the facts about it. They are filled in step by step, and the log shows those that are known."""
+    """One request and the facts about it. The gateway fills in the facts step by step, and logs the known facts."""
 
     service: str
     operation: str = ""

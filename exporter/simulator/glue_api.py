@@ -1,4 +1,4 @@
-"""The Glue operations over a world: a decoded request in, a decoded answer out, `AwsError` for every refusal."""
+"""The Glue operations of a `World`. A decoded request goes in, and a decoded answer or an `AwsError` comes out."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ class Caller(NamedTuple):
 
 
 class GlueApi:
-    """The operations of `service_model.OPERATIONS`, answered from a world."""
+    """Answers the operations in `service_model.OPERATIONS` with the data of a `World`."""
 
     def __init__(self, world: World) -> None:
-        service_model()  # loaded here, so that the first request is as fast as the others
+        service_model()  # loaded here, so that the first request is as fast as the later requests
         self._world = world
         self._tokens = PageTokens(sha256(f"page tokens of seed {world.scenario.seed}".encode()).digest())
         self._operations: Mapping[str, Callable[[Caller, dict[str, Any]], dict[str, Any]]] = {

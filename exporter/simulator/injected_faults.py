@@ -1,4 +1,4 @@
-"""The faults that are set, and which of them apply to a request."""
+"""The faults that are set, and the choice of the faults that apply to a request."""
 
 import random
 import threading
@@ -14,7 +14,7 @@ from exporter.simulator.scenario import Fault
 
 
 class FaultTarget(NamedTuple):
-    """The properties of a request that a fault can select by; `transform_id` is None if the request names none."""
+    """The properties by which a fault selects requests. `transform_id` is None if the request names no transform."""
 
     operation: str
     transform_id: str | None
@@ -30,7 +30,7 @@ class _ActiveFault:
 
 
 class InjectedFaults:
-    """The faults that are set; thread-safe. `clock` gives seconds and may be any clock that does not go back."""
+    """The faults that are set; thread-safe. `clock` returns seconds and must not go back."""
 
     def __init__(self, seed: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -43,7 +43,7 @@ class InjectedFaults:
         """Set a fault, given as in a scenario, from now on. Return its number, for `clear`.
 
         Raises:
-            pydantic.ValidationError: a scenario could not hold the mapping.
+            pydantic.ValidationError: the mapping is not valid as a fault of a scenario.
         """
         if not isinstance(fault, Fault):
             fault = Fault.model_validate(fault)
@@ -53,7 +53,7 @@ class InjectedFaults:
             return number
 
     def clear(self, number: int | None = None) -> None:
-        """Clear one fault, or all of them (None). A number that is not set is no error."""
+        """Clear the fault with this number, or all faults (None). An unknown number is ignored."""
         with self._lock:
             if number is None:
                 self._active.clear()
@@ -61,12 +61,15 @@ class InjectedFaults:
                 self._active.pop(number, None)
 
     def hits(self) -> dict[int, int]:
-        """Return how often each fault that is set has fired, by number."""
+        """Return how often each fault has fired: {number of the fault: count}."""
         with self._lock:
             return {number: active.hits for number, active in self._active.items()}
 
     def matching(self, target: FaultTarget) -> list[Fault]:
-        """Return the faults that fire on a request: all delays, and the first other fault in the order of setting."""
+        """Return the faults that fire on a request, in the order in which they were set.
+
+        The list ends at the first fault that is not a delay, because only one such fault can decide the answer.
+        """
         firing: list[Fault] = []
         with self._lock:
             now = self._clock()
@@ -95,7 +98,7 @@ def _selects(fault: Fault, target: FaultTarget) -> bool:
 
 
 def fault_error(fault: Fault, target: FaultTarget) -> AwsError | None:
-    """Return the error that a fault answers with; None if the fault is of another kind."""
+    """Return the error answer of a fault, or None if the fault is of a kind without an error answer."""
     if fault.kind == "error":
         return AwsError(str(fault.code), fault.message or "Simulated error", status=fault.status)
     if fault.kind == "server_error" and fault.status == 503:

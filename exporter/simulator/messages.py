@@ -1,4 +1,4 @@
-"""The HTTP messages that pass between the server and the code that answers: plain data without any AWS."""
+"""The HTTP requests and responses between `HttpServer` and `Gateway` or `Control`. They contain nothing about AWS."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,9 +31,9 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class ServerAction:
-    """What the server does with a request: it waits `delay` seconds and then sends `response`.
+    """The reaction of the server to a request: it waits `delay` seconds and then sends `response`.
 
-    Without a response the server resets the connection (`reset`), or keeps it open and never answers.
+    If `response` is None, the server resets the connection (`reset`), or keeps it open and never answers.
     """
 
     response: HttpResponse | None

@@ -1,4 +1,4 @@
-"""Pagination tokens: an opaque offset, signed together with the query that it continues."""
+"""Pagination tokens. A token has the offset of the next page and a signature of the offset and the query."""
 
 import hmac
 import json
@@ -11,8 +11,8 @@ from typing import Any
 from exporter.simulator.protocol import AwsError
 
 DEFAULT_PAGE_SIZE = 100
-"""Page size of a request without MaxResults. The AWS documents name none. With 100, a client that does not read further
-pages misses runs, and its tests show it.
+"""Page size of a request without MaxResults. The AWS documents do not give this number. 100 is small, so a client that
+reads only the first page misses runs, and its tests fail.
 """
 
 _SIGNATURE_BYTES = 16
@@ -22,9 +22,9 @@ _SIGNATURE_BYTES = 16
 class PageTokens:
     """Makes and reads the tokens of one simulator.
 
-    A token holds an offset into the result. So a run that is added or removed before that offset, between two pages,
-    shifts the pages, as it does in Glue. A token never begins with a dash, because the aws command would read it as an
-    option.
+    A token contains an offset into the result. If a run before that offset is added or removed between two pages, the
+    next page shifts by one run, as in Glue. A token never begins with a dash, because the aws command would parse it as
+    an option.
     """
 
     secret: bytes
@@ -35,7 +35,7 @@ class PageTokens:
         return b64encode(self._sign(text, query) + text).decode()
 
     def offset(self, token: str | None, query: Sequence[object]) -> int:
-        """Return the offset in a token; 0 for no token or an empty one.
+        """Return the offset in a token. The offset is 0 if the token is None or empty.
 
         Raises:
             AwsError: InvalidInputException if the simulator did not make the token, or made it for another query.
@@ -60,7 +60,7 @@ class PageTokens:
 def page_query(operation: str, caller: Sequence[str], request: Mapping[str, Any]) -> list[object]:
     """Return the query that a token belongs to: operation, account, region and the members of the request.
 
-    NextToken and MaxResults are not part of it, since both may change from page to page.
+    NextToken and MaxResults are not part of the query, because both may change from page to page.
     """
     members = {
         name: value for name, value in request.items() if name not in ("NextToken", "MaxResults") and value is not None

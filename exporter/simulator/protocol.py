@@ -1,4 +1,4 @@
-"""The wire formats of AWS: JSON 1.1 for Glue, the Query protocol (XML answers) for STS, and the errors of both.
+"""The wire formats of AWS and their errors: JSON 1.1 for Glue, and the Query protocol (XML answers) for STS.
 
 An operation raises `AwsError` with a code of `ERROR_STATUS`. `json_error` and `xml_error` turn it into a response. The
 formats are those of the Smithy specifications `aws.protocols#awsJson1_1` and `aws.protocols#awsQuery`.
@@ -53,7 +53,7 @@ _CREDENTIAL = re.compile(r"^AWS4-HMAC-SHA256\s+Credential=([^/\s,]+)/(\d{8})/([^
 
 
 class AwsError(Exception):
-    """An error answer: its code, its message, and an HTTP status (None: the one that AWS documents for the code)."""
+    """An error answer: its code, message and HTTP status. A status of None is the status in `ERROR_STATUS`."""
 
     def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -75,8 +75,8 @@ def read_scope(authorization: str | None, service: str) -> CredentialScope:
     """Read the credential scope of a request to `service`. The signature itself is not verified.
 
     Raises:
-        AwsError: MissingAuthenticationTokenException without the header, IncompleteSignatureException if the header
-            has another form than SigV4 or names another service.
+        AwsError: MissingAuthenticationTokenException if the header is missing, IncompleteSignatureException if the
+            header does not have the form of SigV4 or names another service.
     """
     if not authorization:
         raise AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token")

@@ -24,7 +24,7 @@ def parse_duration(value: object) -> float:
     """Parse a duration into seconds: a number of seconds, or text such as `90s`, `5m`, `1h30m`, `7d`.
 
     Raises:
-        ValueError: the value is neither, or it is negative or not finite.
+        ValueError: the value is not a duration, or it is negative or not finite.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
         return float(value)
@@ -37,7 +37,7 @@ def parse_offset(value: object) -> float | datetime:
     """Parse a time: seconds from the simulator's start (`-2h`, `+30s`, a number), or a date and time.
 
     Raises:
-        ValueError: the value is neither, or the date has no time zone.
+        ValueError: the value is not a time, or the date has no time zone.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
@@ -68,7 +68,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 def instant(offset: float | datetime, start: float) -> float:
-    """Convert an offset to epoch seconds, for a simulator started at `start` (epoch seconds)."""
+    """Convert an offset to epoch seconds. The simulator has started at `start` (epoch seconds)."""
     return offset.timestamp() if isinstance(offset, datetime) else start + offset
 
 
@@ -84,7 +84,7 @@ class Constant(Strict):
 
 
 class Uniform(Strict):
-    """A duration from `low` to `high`, all equally likely."""
+    """A duration from `low` to `high`. All durations in this range are equally likely."""
 
     distribution: Literal["uniform"]
     low: Duration
@@ -102,7 +102,7 @@ class Uniform(Strict):
 
 
 class Exponential(Strict):
-    """An exponentially distributed duration: mostly short, sometimes long, `mean` on average."""
+    """An exponentially distributed duration. Most durations are short, a few are long, and the average is `mean`."""
 
     distribution: Literal["exponential"]
     mean: PositiveDuration
@@ -113,7 +113,7 @@ class Exponential(Strict):
 
 
 class Lognormal(Strict):
-    """A log-normal duration: half are below `median`, and few are very long. `spread` is the logarithm's sigma."""
+    """A log-normal duration. Half of the durations are below `median`. `spread` is the sigma of the logarithm."""
 
     distribution: Literal["lognormal"]
     median: PositiveDuration

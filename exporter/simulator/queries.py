@@ -1,7 +1,7 @@
 """Filter, sort and page the results of GetMLTaskRuns and of the transform listings.
 
-The bounds of a filter are exclusive (started before, started after). Runs are sorted by the column, then by StartedOn,
-then by TaskRunId. DESCENDING is exactly the reverse. Without Sort the newest run comes first.
+A run that started exactly at a bound of the filter is not selected. Runs are sorted by the column of Sort, then by
+StartedOn, then by TaskRunId. DESCENDING reverses this order. Without Sort the newest run comes first.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ _BY_ID = {"Column": "NAME", "SortDirection": "ASCENDING"}
 def find_runs(
     table: RunTable, now: int, request: Mapping[str, Any], offset: int, size: int
 ) -> tuple[Sequence[int], bool]:
-    """Return the rows of one page of the runs that a GetMLTaskRuns request selects, and whether more follow."""
+    """Return the rows of one page of the runs that a GetMLTaskRuns request selects, and whether more pages follow."""
     criteria = request.get("Filter") or {}
     sort = request.get("Sort") or _NEWEST_FIRST
     descending = sort["SortDirection"] == "DESCENDING"
@@ -61,7 +61,7 @@ def _sorted(table: RunTable, now: int, rows: Iterable[int], column: str, *, desc
 
 
 def find_transforms(records: Iterable[dict[str, Any]], request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the transforms that match a listing's Filter, in the order of its Sort and then of their ids."""
+    """Return the transforms that match the Filter of a listing, sorted by its Sort and then by id."""
     criteria = request.get("Filter") or {}
     sort = request.get("Sort") or _BY_ID
     matching = [record for record in records if _matches(record, criteria)]

@@ -16,8 +16,8 @@ _WITH_ERROR = ("FAILED", "TIMEOUT")
 def render_run(table: RunTable, row: int, now: int, transform: Transform, transform_id: str) -> dict[str, Any]:
     """Render one run as a TaskRun at `now` (milliseconds).
 
-    ExecutionTime counts whole seconds from RUNNING to the end, and exists once the run has ended. Overrides of the run
-    replace rendered members.
+    ExecutionTime is the time from RUNNING to the end in whole seconds. A run that has not ended has no ExecutionTime.
+    Overrides of the run replace rendered members.
     """
     run_id = table.run_id(row)
     started = table.started[row]

@@ -13,8 +13,8 @@ KEPT_REQUESTS = 20_000
 class LoggedRequest:
     """One request and its result.
 
-    `status` is the HTTP status, or 0 if the request was never answered. `code` is the error code, or the kind of the
-    fault that broke the answer, or None. `time` is the world's time in epoch seconds.
+    `status` is the HTTP status, or 0 if no answer was sent. `code` is the error code, or the kind of the fault that
+    broke the answer, or None for a correct answer. `time` is the world's time in epoch seconds.
     """
 
     time: float
@@ -43,12 +43,12 @@ class RequestLog:
             self._counts[request.operation, request.code or "OK"] += 1
 
     def all(self, operation: str | None = None) -> list[LoggedRequest]:
-        """Return the logged requests, or those of one operation, oldest first."""
+        """Return the logged requests, oldest first. `operation` selects the requests of one operation."""
         with self._lock:
             return [request for request in self._kept if operation in (None, request.operation)]
 
     def count(self, operation: str | None = None, code: str | None = None) -> int:
-        """Return the number of requests, of one operation and with one code (`OK` for success) if these are given."""
+        """Return the number of requests. `operation` and `code` (`OK` for success) select some of the requests."""
         with self._lock:
             return sum(
                 number

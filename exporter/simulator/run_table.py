@@ -24,13 +24,13 @@ _ID_PREFIX = "tsk-"
 
 @dataclass(frozen=True, slots=True)
 class RunIds:
-    """Task run ids that are computed from the row, and the row from the id, so that no id is stored."""
+    """Computes the id of a run from its row, and the row from the id. Ids therefore need no memory."""
 
     offset: int
 
     @classmethod
     def of(cls, seed: int, transform_id: str) -> "RunIds":
-        """Return the ids of one transform's runs."""
+        """Return the `RunIds` of one transform."""
         digest = blake2b(f"{seed}/{transform_id}".encode(), digest_size=20).digest()
         return cls(int.from_bytes(digest, "big"))
 
@@ -39,7 +39,7 @@ class RunIds:
         return f"{_ID_PREFIX}{(row * _ID_FACTOR + self.offset) % _ID_SPACE:040x}"
 
     def decode(self, run_id: str) -> int | None:
-        """Return the row of an id, which the table may not have, or None if the id has another form."""
+        """Return the row of an id, or None if the id has another form. The table may not have this row."""
         digits = run_id.removeprefix(_ID_PREFIX)
         if len(digits) != 40 or not run_id.startswith(_ID_PREFIX):
             return None
@@ -71,10 +71,10 @@ class RunTable:
         self._numbers = count()
 
     def schedule(self, timeline: RunTimeline) -> None:
-        """Add a run at its time `appears`.
+        """Keep a run, so that `advance` adds it when its time `appears` comes.
 
         Raises:
-            ValueError: another run has its id.
+            ValueError: another run has the same id.
         """
         if timeline.override is not None and timeline.override.run_id is not None:
             self._refuse_taken(timeline.override.run_id)
@@ -82,7 +82,7 @@ class RunTable:
         heapq.heappush(self._scheduled, (timeline.appears, next(self._numbers), timeline))
 
     def advance(self, now: int) -> None:
-        """Add every run that appears up to `now` (milliseconds), in the order of time."""
+        """Add every run whose time `appears` is at most `now` (milliseconds), in the order of time."""
         while self._next is not None and self._next.appears <= now:
             self._append_scheduled(self._next.appears - 1)
             self.append(self._next)
@@ -100,7 +100,7 @@ class RunTable:
         """Add a run now. Return its row.
 
         Raises:
-            ValueError: another run has its id.
+            ValueError: another run has the same id.
         """
         row = len(self.started)
         if timeline.override is not None:
@@ -126,7 +126,7 @@ class RunTable:
 
     def _insert_in_order(self, row: int) -> None:
         order, started = self.order, self.started
-        if not order or started[order[-1]] < started[row]:  # the usual case, without computing any id
+        if not order or started[order[-1]] < started[row]:  # the usual case; no id is computed
             order.append(row)
             return
         order.insert(bisect_left(order, self._sort_key(row), key=self._sort_key), row)
@@ -135,7 +135,7 @@ class RunTable:
         return self.started[row], self.run_id(row)
 
     def move(self, row: int, started: int) -> None:
-        """Change a run's start. A start of `NEVER` means that the run has none yet; it is listed last."""
+        """Change the start of a run. A run with the start `NEVER` has not started, and is listed last."""
         self.order.remove(row)
         self.started[row] = started
         self._insert_in_order(row)
@@ -160,7 +160,7 @@ class RunTable:
         return override.run_id if override and override.run_id else self._ids.encode(row)
 
     def overridden_fields(self, row: int) -> dict[str, Any]:
-        """Return the members that replace those of a run's answer; changing the dict changes the run."""
+        """Return the members that replace members of the rendered run. Changes to this dict change the run."""
         return self.overrides.setdefault(row, Override()).fields
 
     def status(self, row: int, now: int) -> str:

@@ -1,6 +1,6 @@
-"""Draw the timelines of task runs: when each starts, runs, stops and ends, from a `Task` and a seeded generator.
+"""Draw the timelines of task runs from a `Task` and a seeded generator: the times of start, RUNNING, STOPPING and end.
 
-Scenario time is in seconds from the simulator's start. All times that leave this module are calendar time, in whole
+Scenario time is in seconds from the simulator's start. The public functions return only calendar time, in whole
 milliseconds since the epoch.
 """
 
@@ -19,14 +19,14 @@ NEVER = 1 << 62
 
 @dataclass(slots=True)
 class Override:
-    """What a scenario or a test sets for one run: its id, and members of its answer (None leaves a member out)."""
+    """The id and the members of the rendered run that a scenario or a test sets. None removes a member."""
 
     run_id: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
 
 class RunTimeline(NamedTuple):
-    """When one run changes its status, in calendar milliseconds; `NEVER` for a change that does not happen.
+    """The times at which one run changes its status, in calendar milliseconds. `NEVER` means no such change.
 
     `task_type` and `outcome` are indexes into `TASK_TYPES` and `FINAL_STATUSES`.
     """
@@ -45,8 +45,8 @@ class RunTimeline(NamedTuple):
 class Calendar:
     """Converts scenario time to calendar time.
 
-    Scenario second 0 is `start` (epoch seconds). Seconds before it keep their length, and seconds after it pass
-    `acceleration` times faster. So no generated run that has happened has a time in the future.
+    Scenario second 0 is `start` (epoch seconds). Scenario seconds before the start have the length of calendar seconds.
+    After the start, `acceleration` scenario seconds pass in one calendar second.
     """
 
     start: float
@@ -75,7 +75,7 @@ class RunGenerator:
 
     @classmethod
     def of(cls, transform: Transform, task_type: str, calendar: Calendar) -> Self:
-        """Return the generator for a task type; a type that the transform does not mention has the default task."""
+        """Return the generator for a task type. A type without a task in the transform gets the default task."""
         return cls(
             task=transform.tasks.get(task_type) or Task(),  # type: ignore[call-overload]  # any string may be asked for
             task_type=TASK_TYPES.index(task_type),
@@ -108,9 +108,9 @@ class RunGenerator:
         )
 
     def draw_all(self, history: float, rng: random.Random) -> Iterator[RunTimeline]:
-        """Draw every run from `history` seconds before the start on, ordered by start.
+        """Draw all runs in the order of their starts. The first run starts at most `history` seconds before the start.
 
-        The iterator does not end if the task has a gap between runs (`every`).
+        If the task has a gap between runs (`every`), the iterator is endless.
         """
         for started in _start_times(self.task, history, rng):
             yield self.draw(started, rng)
@@ -121,8 +121,8 @@ def generated_timelines(
 ) -> Iterator[RunTimeline]:
     """Yield every run that a transform's tasks generate, ordered by start.
 
-    Each task type has a random generator of its own, seeded by scenario, transform and type. So a change of one task
-    does not change the runs of another.
+    Each task type has its own random generator. Its seed depends on scenario, transform and type. Therefore a change of
+    one task does not change the runs of the other tasks.
     """
     streams = [
         RunGenerator.of(transform, task_type, calendar).draw_all(
@@ -179,9 +179,9 @@ def explicit_timeline(
     run_id: str | None,
     fields: Mapping[str, Any],
 ) -> RunTimeline:
-    """Return the timeline of a run whose times are all given (epoch seconds).
+    """Return the timeline of a run with given times (epoch seconds).
 
-    A type or status that Glue does not have becomes an override of the answer.
+    If Glue does not have the type or status, an override puts the value into the rendered run.
 
     Raises:
         ValueError: `completed` and `status` contradict each other.

@@ -1,7 +1,7 @@
 """The schema of a scenario file, which describes a simulated Glue, and its loader.
 
-Durations of tasks and gaps between runs are *scenario time*: after the simulator's start they pass `acceleration`
-times faster than the calendar. The times of explicit runs, faults and credentials are calendar time.
+Durations of tasks and gaps between runs are *scenario time*. After the simulator's start, `acceleration` seconds of
+scenario time pass in one second. The times of explicit runs, faults and credentials are calendar time.
 `scenarios/demo.yaml` is a complete example.
 """
 
@@ -42,13 +42,13 @@ class ScenarioError(ValueError):
 
 
 class Task(Strict):
-    """The runs of one task type: how often they start, how long they take and how they end.
+    """The runs of one task type: the times of their starts, their durations and their final statuses.
 
     `every` is the mean gap between runs (None: runs start only on request). `arrivals` says whether the gaps are random
-    or equal. `history_runs` is the exact number of runs before the start (None: `every` decides). A run is STARTING for
-    `waiting`, RUNNING for `duration`, and STOPPING for `stopping` if it ends as STOPPED. `outcomes` are the
-    probabilities of ends other than SUCCEEDED, and `hang` is the probability that a run never ends. Failed runs have
-    the `errors` in turn.
+    or equal. `history_runs` is the number of runs before the start (None: as many as `every` gives). A run is STARTING
+    for `waiting` and RUNNING for `duration`. A run that ends as STOPPED is STOPPING for `stopping`. `outcomes` has the
+    probability of each final status other than SUCCEEDED. `hang` is the probability that a run never ends. The failed
+    runs use the texts of `errors` in turn.
     """
 
     every: PositiveDuration | None = None
@@ -73,9 +73,9 @@ class Task(Strict):
 class ExplicitRun(Strict):
     """One run with exact times.
 
-    `status` is the status at the end: with `completed` in the future the run is RUNNING until then. The run is listed
-    from `appears` on (default: `started`). `fields` replace members of the answer as they are on the wire; null leaves
-    a member out.
+    `status` is the status at the end. If `completed` is in the future, the run is RUNNING until that time. The run is
+    listed from `appears` on (default: `started`). `fields` are members of the run in Glue's answer, which replace the
+    generated members. A null removes the member.
     """
 
     type: Text
@@ -116,10 +116,10 @@ class Table(Strict):
 
 
 class Transform(Strict):
-    """One transform, or `count` equal ones, whose names end in a number.
+    """One transform, or `count` equal transforms with a number at the end of each name.
 
-    A transform without `region` answers in every region, and one without `account` belongs to the default account. If
-    `id` is missing, it is derived from seed, name and number. `history` is how long before the start the tasks began.
+    A transform without `region` answers in every region. A transform without `account` belongs to the default account.
+    If `id` is missing, it is derived from seed, name and number. The tasks began `history` before the start.
     """
 
     name: Text
@@ -167,9 +167,9 @@ class Transform(Strict):
 class Fault(Strict):
     """A fault to inject into answers.
 
-    It fires with `probability`, at most `times` times, from `after` to `until` (counted from when it was set; a
-    scenario's faults are set at the start). It fires only on requests that match every list that is not empty:
-    `operations`, `transforms`, `regions`, `accounts`.
+    The fault fires with `probability`, at most `times` times, from `after` to `until`. Both are counted from the moment
+    when the fault was set. The faults of a scenario are set at the start. `operations`, `transforms`, `regions` and
+    `accounts` select requests. An empty list selects all requests.
 
     Kinds: `throttle`, `server_error` (`status` 500 or 503), `delay` (`seconds`), `hang` (accepted, never answered),
     `reset` (TCP RST instead of an answer), `garbage` (HTTP 200 with `body`: truncated, html, empty_object,
@@ -217,7 +217,7 @@ class Fault(Strict):
 
 
 class Role(Strict):
-    """A role, and the `ExternalId` that AssumeRole must have for it (None: any or none)."""
+    """A role, and the `ExternalId` that AssumeRole must send for the role (None: `ExternalId` is not checked)."""
 
     arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
     external_id: Text | None = None
@@ -226,7 +226,7 @@ class Role(Strict):
 class Credentials(Strict):
     """The accounts of access keys.
 
-    `keys` maps access key ids to accounts. `only_known` refuses all other keys, except those that STS has issued.
+    `keys` maps access key ids to accounts. With `only_known`, only these keys and the keys issued by STS are accepted.
     `lifetime` replaces the DurationSeconds of AssumeRole requests.
     """
 
@@ -248,7 +248,7 @@ class Scenario(Strict):
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe YAML loader that refuses a repeated key. The stock loader silently keeps the last one."""
+    """A safe YAML loader that refuses a repeated key. PyYAML's own loader keeps the last value without an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build one mapping; overrides the method of the base class."""
@@ -262,7 +262,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def build_scenario(data: object, *, source: str = "scenario") -> Scenario:
-    """Validate plain data, as YAML gives it, and return it as a `Scenario`.
+    """Validate the plain data that a YAML parser returns, and convert it to a `Scenario`.
 
     Raises:
         ScenarioError: with one line `source: place: problem` for each problem.
@@ -276,7 +276,7 @@ def build_scenario(data: object, *, source: str = "scenario") -> Scenario:
 def load_scenario(source: str | Path | Mapping[str, Any] | Scenario = BUILT_IN) -> Scenario:
     """Load a scenario from the name of a built-in one, the path of a YAML file, or plain data.
 
-    A `source` that is a `Scenario` already is returned as it is.
+    A `Scenario` is returned unchanged.
 
     Raises:
         ScenarioError: the file cannot be read, or is not YAML, or the scenario is not valid.

@@ -1,7 +1,7 @@
 """The simulator's HTTP server: uvicorn's HTTP protocol on an event loop in a thread of its own.
 
-`uvicorn.Server` is not used, because it looks at its stop flag only ten times a second and so adds up to 0.1 s to each
-stop. Tests start and stop hundreds of simulators.
+`uvicorn.Server` is not used, because it checks its stop flag only ten times a second. Each stop would therefore take up
+to 0.1 s longer, and tests stop hundreds of simulators.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class _Connection(HttpToolsProtocol):
 
 
 class _Application:
-    """The ASGI application: reads a request, asks `handler` what to do with it, and does that."""
+    """The ASGI application. It reads a request, passes it to `handler`, and carries out the returned `ServerAction`."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -73,7 +73,7 @@ class _Application:
     def _action(self, request: HttpRequest) -> ServerAction:
         try:
             return self._handler(request)
-        except Exception:  # not left to uvicorn, whose logger the exporter's web server turns off
+        except Exception:  # logged here, because the exporter's web server turns off uvicorn's logger
             _log.exception("the simulator failed on %s %s", request.method, request.target)
             return ServerAction(HttpResponse(500, b"", "text/plain"))
 
@@ -90,7 +90,7 @@ def _request(scope: dict[str, Any], body: bytes) -> HttpRequest:
 
 
 async def _client_leaves(receive: _Receive, seconds: float | None = None) -> bool:
-    """Wait until the connection is closed (True) or `seconds` have passed (False; None: wait without a limit)."""
+    """Return True when the client closes the connection, or False after `seconds` (None: without a limit)."""
     try:
         async with asyncio.timeout(seconds):
             while (await receive())["type"] != "http.disconnect":
@@ -110,8 +110,8 @@ async def _send(send: _Send, response: HttpResponse) -> None:
 class HttpServer:
     """Serves `handler` on `host` and `port` from a thread of its own.
 
-    Port 0 takes any free port, and keeps it when the server is stopped and started again. An exception in `handler` is
-    logged and answered with HTTP status 500.
+    Port 0 selects any free port. The server keeps this port when it is stopped and started again. An exception in
+    `handler` is logged and answered with HTTP status 500.
     """
 
     def __init__(self, handler: Handler, host: str, port: int) -> None:
@@ -127,7 +127,7 @@ class HttpServer:
             access_log=False,
             date_header=False,  # the real date would contradict a simulator that has a clock of its own
             server_header=False,
-            timeout_keep_alive=_YEAR_SECONDS,  # AWS keeps an idle connection for longer than a test takes
+            timeout_keep_alive=_YEAR_SECONDS,  # AWS keeps an idle connection open for longer than a test takes
         )
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -149,7 +149,7 @@ class HttpServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
-        """Stop listening and reset every connection, also those that wait for an answer; no error if not started."""
+        """Stop listening, and reset every connection, even if a client waits for an answer. Can be repeated."""
         if self._loop is None:
             return
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
@@ -164,7 +164,8 @@ class HttpServer:
         self._server.close()
         for connection in tuple(self._state.connections):
             cast("_Connection", connection).reset()
-        # Each task ends when its connection is lost. uvicorn would log a cancelled task as an error.
+        # The tasks are not cancelled, because uvicorn logs a cancelled task as an error. Each task ends when its
+        # connection is lost.
         while self._state.tasks:
             await asyncio.wait(self._state.tasks)
 

@@ -1,6 +1,6 @@
-"""The part of the Glue API (version 2017-03-31) that the simulator speaks.
+"""The part of the Glue API (version 2017-03-31) that the simulator implements.
 
-Shapes and constraints come from the service model that ships with botocore. AWS generates that model from the API.
+Shapes and constraints come from the service model in botocore, which AWS generates from the definition of the API.
 """
 
 from functools import cache
@@ -21,8 +21,8 @@ OPERATIONS = (
 )
 """The operations that the simulator answers."""
 
-# These are constants and not read from the model, because runs store a value as its index, and a new value of a later
-# botocore must not change what a seed draws.
+# The next lists are constants, although the service model has them too. Runs store a value as its index in the list, so
+# a value that a later botocore adds could change the runs that a seed draws.
 TASK_TYPES = ("EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES")
 STATUSES = ("STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
 FINAL_STATUSES = ("STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")

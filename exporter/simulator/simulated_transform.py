@@ -1,4 +1,4 @@
-"""One transform of the simulated Glue: the data of its scenario, and everything that changed since."""
+"""One transform of the simulated Glue: its data in the scenario, and all later changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ class SimulatedTransform:
     """A transform as it is now.
 
     A transform whose `region` is None answers in every region. `fields` replace members of its rendered answer.
-    `modified` is the time of its last change in epoch seconds (None: never changed). `table` is None until somebody
-    asks for its runs, so that transforms nobody asks about cost neither time nor memory.
+    `modified` is the time of its last change in epoch seconds (None: never changed). `table` is None until a request
+    reads the runs. This saves time and memory for transforms whose runs are never read.
     """
 
     id: str
@@ -29,7 +29,7 @@ class SimulatedTransform:
     table: RunTable | None = None
 
     def is_visible(self, account: str | None, region: str | None) -> bool:
-        """Return whether callers of an account and region can see the transform; None stands for any."""
+        """Return whether callers of an account and region can see the transform; None means any account or region."""
         region_matches = region is None or self.region is None or self.region == region
         return region_matches and (account is None or self.account == account)
 

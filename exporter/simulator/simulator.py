@@ -1,4 +1,4 @@
-"""The simulator as a whole: a world, the HTTP server in front of it, the faults to inject and the request log."""
+"""The whole simulator: a `World`, an HTTP server for its data, the faults to inject and the request log."""
 
 import threading
 import time
@@ -20,8 +20,8 @@ from exporter.simulator.world import World
 class Simulator:
     """An AWS Glue and STS in this process, with a port of its own.
 
-    It is a context manager. `start` and `stop` can also be called several times, for example to simulate an outage: the
-    world stays, and so does the port. `world`, `faults` and `requests` can be used from any thread and at any time.
+    It is a context manager. A test can also call `start` and `stop` several times, for example to simulate an outage.
+    The world and the port then stay the same. `world`, `faults` and `requests` can be used from any thread at any time.
 
     Args:
         scenario: see `load_scenario`.
@@ -53,12 +53,12 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """The endpoint URL for an AWS client, once started."""
+        """The endpoint URL for an AWS client. The simulator must have been started."""
         host = self._server.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
 
     def start(self) -> None:
-        """Start answering. When this returns, connections are accepted.
+        """Start the server, and return when it accepts connections.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -66,7 +66,7 @@ class Simulator:
         self._server.start()
 
     def stop(self) -> None:
-        """Stop answering, and reset every connection."""
+        """Stop the server, and reset every connection."""
         self._server.stop()
 
     def __enter__(self) -> Self:

@@ -21,7 +21,7 @@ _DEFAULT_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The account, ARN and user id of an access key, and when it expires (epoch seconds; None: never)."""
+    """The account, ARN and user id of an access key, and the time when it expires (epoch seconds; None: never)."""
 
     account: str
     arn: str
@@ -30,9 +30,9 @@ class Identity:
 
 
 class AccessKeys:
-    """The access keys that STS has issued or the scenario names; thread-safe.
+    """The access keys that STS has issued, and the access keys in the scenario; thread-safe.
 
-    Any other key belongs to the default account, unless the scenario accepts only known keys.
+    All other keys belong to the default account, unless the scenario sets `only_known`.
     """
 
     def __init__(self, scenario: Scenario, clock: Callable[[], float]) -> None:
@@ -162,6 +162,6 @@ def _iso(epoch: float) -> str:
 
 
 def read_query(body: bytes) -> dict[str, str]:
-    """Read the parameters of a Query protocol request (a form). Of a repeated parameter the first is used."""
+    """Read the parameters of a Query protocol request (a form). If a parameter is repeated, its first value is used."""
     form = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[0] for name, values in form.items()}

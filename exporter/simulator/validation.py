@@ -1,7 +1,6 @@
 """Validate a request against the shape that the Glue API documents for it.
 
-botocore's own `ParamValidator` cannot do this: it checks parameters in Python before they are sent, and knows neither
-upper bounds nor enumerations nor patterns.
+botocore's own `ParamValidator` cannot be used, because it does not check upper bounds, enumerations or patterns.
 """
 
 import re
@@ -18,11 +17,11 @@ _ABOVE_16_BITS = r"\U00010000-\U0010FFFF"
 
 
 def validate(shape: Shape, value: object) -> None:
-    """Validate a decoded JSON value. Members that the shape does not name are ignored, as Glue does.
+    """Validate a decoded JSON value. Members that the shape does not have are ignored, as in Glue.
 
     Raises:
-        AwsError: SerializationException for a value of the wrong JSON type, InvalidInputException that lists every
-            broken constraint.
+        AwsError: SerializationException if a value has the wrong JSON type, or InvalidInputException with a list of all
+            broken constraints.
     """
     problems: list[str] = []
     _validate(shape, value, "", problems)
@@ -82,7 +81,7 @@ def _broken_constraints(shape: Shape, value: Any) -> list[str]:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    # AWS writes characters above U+FFFF as UTF-16 surrogate pairs, which Python strings do not hold.
+    # AWS writes characters above U+FFFF in a pattern as UTF-16 surrogate pairs. Python strings have no such pairs.
     return re.compile(pattern.replace(_SURROGATE_PAIRS, _ABOVE_16_BITS))
 
 

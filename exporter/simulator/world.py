@@ -1,7 +1,8 @@
-"""The simulated Glue's transforms and runs at any time, and the methods that change them.
+"""The transforms and runs of the simulated Glue, and the methods that change them.
 
-`World` is a function of its scenario and its clock. It draws runs lazily and in the order of time, so the number and
-the times of questions do not change the answers. Every method is thread-safe.
+The state of a `World` depends only on the scenario, the clock and the changes. Runs are drawn when the clock reaches
+them, always in the order of time. Therefore reading the world does not change later answers. Every method is
+thread-safe.
 """
 
 import random
@@ -29,12 +30,12 @@ from exporter.simulator.scenario import ExplicitRun, Scenario, ScenarioError, Tr
 from exporter.simulator.service_model import FINAL_STATUSES, TASK_TYPES
 from exporter.simulator.simulated_transform import SimulatedTransform
 
-_FLOAT_ERROR = 0.001  # epoch seconds times 1000 can be a little less than the whole millisecond that they stand for
+_FLOAT_ERROR = 0.001  # 1000 times the epoch seconds can be slightly below the exact number of milliseconds
 _RENDERED_AT_END = ("Status", "CompletedOn", "ExecutionTime", "ErrorString", "LastModifiedOn")
 
 
 class NotFoundError(LookupError):
-    """A transform or run does not exist, or the caller's account and region cannot see it."""
+    """The transform or run does not exist, or it belongs to another account or region than the caller."""
 
 
 class InvalidChangeError(ValueError):
@@ -44,7 +45,8 @@ class InvalidChangeError(ValueError):
 class World:
     """Transforms and their runs at the time of `clock` (epoch seconds). If the clock goes back, the world's time stops.
 
-    `start` is the time of creation. Generated history lies before it, and offsets of explicit runs count from it.
+    `start` is the time when the world was created. The generated history ends at `start`, and the offsets of explicit
+    runs are counted from `start`.
     """
 
     def __init__(self, scenario: Scenario, clock: Callable[[], float] = time.time) -> None:
@@ -71,7 +73,7 @@ class World:
 
         Raises:
             ScenarioError: an id exists already.
-            pydantic.ValidationError: a scenario could not hold the mapping.
+            pydantic.ValidationError: the mapping is not valid as a transform of a scenario.
         """
         if not isinstance(transform, Transform):
             transform = Transform.model_validate(transform)
@@ -97,7 +99,7 @@ class World:
         return f"tfm-{digest.hexdigest()}"
 
     def alter_transform(self, transform_id: str, fields: Mapping[str, Any]) -> None:
-        """Replace members of a transform's answer as they are on the wire; None leaves a member out.
+        """Replace members of the transform in Glue's answers by `fields`. None removes a member.
 
         Raises:
             NotFoundError: no such transform.
@@ -151,7 +153,10 @@ class World:
 
     @contextmanager
     def runs_of(self, transform: SimulatedTransform, at: float | None = None) -> Iterator[tuple[RunTable, int]]:
-        """Lock the world and yield a transform's runs at `at` (epoch seconds; None: now), and `at` in milliseconds."""
+        """Lock the world, and yield the runs of a transform at time `at` and this time in milliseconds.
+
+        `at` is in epoch seconds; None means now.
+        """
         with self.lock:
             table = transform.table
             if table is None:
@@ -170,7 +175,7 @@ class World:
         return table
 
     def run(self, transform_id: str, run_id: str) -> dict[str, Any]:
-        """Return one run as GetMLTaskRun answers it.
+        """Return one run as it is in the answer of GetMLTaskRun.
 
         Raises:
             NotFoundError: no such transform or run.
@@ -207,18 +212,18 @@ class World:
 
         Args:
             transform_id: the transform that gets the run.
-            task_type: a task type. A type that Glue does not have is passed through.
-            status: the status at the end. With `completed` in the future the run is RUNNING until then. A status that
-                Glue does not have is passed through.
-            started: when the run starts. None: now.
-            completed: when the run ends. None: now for a final status, else never.
-            appears: from when on the run is listed. None: now.
-            run_id: the run's id. None: a generated one, which is possible only if the run is listed at once.
-            fields: replace members of the answer as they are on the wire; None leaves a member out.
+            task_type: the task type. A type that Glue does not have is accepted too.
+            status: the status at the end. If `completed` is in the future, the run is RUNNING until that time. A status
+                that Glue does not have is accepted too.
+            started: the time of the start. None: now.
+            completed: the time of the end. None: now for a final status, otherwise never.
+            appears: the time from which the run is listed. None: now.
+            run_id: the id of the run. None: a generated id, which is possible only if the run is listed at once.
+            fields: members that replace members of the run in Glue's answers. None removes a member.
 
         Raises:
             NotFoundError: no such transform.
-            ValueError: the id is taken, or a run that appears later has none.
+            ValueError: another run has the id, or a run that appears later has no id.
         """
         with self.lock, self.runs_of(self.transform(transform_id)) as (table, now):
             if completed is None and status in FINAL_STATUSES:
@@ -240,7 +245,7 @@ class World:
             return run_id
 
     def start_run(self, transform_id: str, task_type: str, fields: Mapping[str, Any] | None = None) -> str:
-        """Start a run whose times and end are drawn from the transform's task of that type. Return its id.
+        """Start a run and return its id. The transform's task of that type decides its times and its final status.
 
         Raises:
             NotFoundError: no such transform.
@@ -263,7 +268,7 @@ class World:
         completed: float | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """End a run with a final status at `completed` (epoch seconds; None: now), and replace members by `fields`.
+        """End a run with a final status at `completed` (epoch seconds; None: now). `fields` replace rendered members.
 
         Raises:
             NotFoundError: no such transform or run.
@@ -282,7 +287,7 @@ class World:
             table.running[row] = min(table.running[row], table.ended[row])
 
     def alter_run(self, transform_id: str, run_id: str, fields: Mapping[str, Any]) -> None:
-        """Replace members of a run's answer as they are on the wire; None leaves a member out.
+        """Replace members of the run in Glue's answers by `fields`. None removes a member.
 
         Raises:
             NotFoundError: no such transform or run.
@@ -303,11 +308,11 @@ class World:
             table.remove(_find(table, run_id))
 
     def cancel_run(self, transform_id: str, run_id: str) -> str:
-        """Stop a run: it is STOPPING now and STOPPED after the task's `stopping` time. Return "STOPPING".
+        """Stop a run, and return "STOPPING". The run becomes STOPPED after the `stopping` time of its task.
 
         Raises:
             NotFoundError: no such transform or run.
-            InvalidChangeError: the run has ended already.
+            InvalidChangeError: the run has ended.
         """
         with self.lock:
             transform = self.transform(transform_id)
@@ -330,10 +335,10 @@ class World:
         table.outcomes[row] = FINAL_STATUSES.index("STOPPED")
 
     def expected_counts(self, since: float | None = None) -> dict[str, Any]:
-        """Return the true figures of all transforms at one time, as plain data.
+        """Return the true figures of all transforms at the present moment, as plain data.
 
         Args:
-            since: from when on completed runs are listed in `completions` (epoch seconds; None: the start).
+            since: the time from which completed runs are listed in `completions` (epoch seconds; None: the start).
 
         Returns:
             `now` and `start` in epoch seconds, and `transforms`: {id: the result of `expected_counts.count_runs`}.

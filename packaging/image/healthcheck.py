@@ -1,11 +1,11 @@
 """The HEALTHCHECK of the image: exit 0 if the exporter in this container is healthy, else print the reason and exit 1.
 
-It requests /-/healthy at the first address of `GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS`, or at port 10210. It uses TLS if
-the file of `GLUE_ML_EXPORTER_WEB_CONFIG_FILE` does. Set these two as environment variables, because the check cannot
-see flags. If the server requires client certificates, the check only opens a connection.
+The check requests /-/healthy at the first address of `GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS`, or at port 10210. It uses
+TLS if the file `GLUE_ML_EXPORTER_WEB_CONFIG_FILE` configures TLS. Set both as environment variables, because the check
+cannot read the flags of the exporter. If the server requires client certificates, the check only opens a connection.
 
-This is a separate program because it runs every 30 seconds, and the command `glue-ml-exporter` needs more CPU time to
-start.
+The check is a separate program, because `glue-ml-exporter` needs more CPU time to start and the check runs every 30
+seconds.
 """
 
 import os
@@ -42,13 +42,13 @@ def tls_settings(path: str) -> dict[str, Any] | None:
 
 
 def check(host: str, port: int, tls: dict[str, Any] | None) -> None:
-    """Request `/-/healthy`; OSError if it does not answer with 200."""
+    """Request `/-/healthy`; raise OSError if the answer is not 2xx."""
     if tls is None:
         ask(f"http://{host}:{port}/-/healthy")
     elif str(tls.get("client_auth_type", "")).startswith("Require"):
         socket.create_connection((host.strip("[]"), port), TIMEOUT_SECONDS).close()
     else:
-        # The certificate does not have the name of this address.
+        # The certificate is not verified, because it is for another name than this address.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -56,7 +56,7 @@ def check(host: str, port: int, tls: dict[str, Any] | None) -> None:
 
 
 def ask(url: str, context: ssl.SSLContext | None = None) -> None:
-    """Send one GET without a proxy; OSError if the answer is not 2xx."""
+    """Send one GET without a proxy; raise OSError if the answer is not 2xx."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     opener.open(url, timeout=TIMEOUT_SECONDS).close()
 

@@ -21,7 +21,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def mounted(service: str) -> dict[str, Path]:
-    """Return the files of this repository that a service mounts, by path in the container."""
+    """Return the files of this repository that a service mounts: {path in the container: file}."""
     volumes = [volume.split(":") for volume in SERVICES[service].get("volumes", ())]
     return {inside: (FOLDER / outside).resolve() for outside, inside, *_ in volumes if outside.startswith(".")}
 
@@ -48,7 +48,7 @@ def test_the_stack_is_not_open_to_other_machines() -> None:
 
 
 def test_the_commands_of_the_stack_start_the_exporter() -> None:
-    """The commands of simulator and exporter are valid, and the exporter polls that simulator."""
+    """The commands of simulator and exporter are valid, and the exporter polls the simulator of the stack."""
     simulate = parse(SERVICES["simulator"]["command"], {})
     assert isinstance(simulate, SimulateOptions)
     assert simulate.listen_address == ("0.0.0.0", 10211)  # noqa: S104 - within the containers' network
@@ -81,7 +81,7 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["2", "3"])
 def test_prometheus_and_alertmanager_accept_their_configuration(version: str, tmp_path: Path) -> None:
-    """The stack's configuration of Prometheus, with all its rules, and of Alertmanager pass their own checks."""
+    """Promtool accepts the stack's configuration of Prometheus and its rules. amtool accepts alertmanager.yml."""
     text = (FOLDER / "prometheus.yml").read_text()
     assert "/etc/prometheus/rules" in mounted("prometheus")
     (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/rules", str(ROOT / "alerts")))

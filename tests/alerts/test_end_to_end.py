@@ -38,7 +38,7 @@ def webhook_server() -> Iterator[Webhook]:
 
 @pytest.fixture
 def alertmanager(webhook_server: Webhook, tmp_path: Path) -> Iterator[str]:
-    """Yield the address of an Alertmanager that notifies the webhook."""
+    """Yield the address of an Alertmanager that sends alerts to the webhook."""
     with Alertmanager(tmp_path / "alertmanager", webhook_server.url) as one:
         yield one.address
 
@@ -60,20 +60,20 @@ def end_a_run(simulator: Simulator, status: str) -> float:
 
 
 def report(capfd: pytest.CaptureFixture[str], what: str, seconds: float) -> None:
-    """Print a measurement to the terminal or the log of CI, which pytest would otherwise capture."""
+    """Print a measurement to the terminal or the log of CI. Without `capfd.disabled`, pytest would hide it."""
     with capfd.disabled():
         print(f"\n{what}: {seconds:.2f} s", file=sys.stderr, flush=True)
 
 
 def failure_alerts(webhook_server: Webhook) -> set[tuple[str, str]]:
-    """Return name and start of each alert about a failure, because a busy machine may cause other alerts."""
+    """Return name and start of each alert about a failure. Other alerts are ignored, as load may cause them."""
     alerts = (alert for notification in webhook_server.notifications for alert in notification.payload["alerts"])
     found = {(alert["labels"]["alertname"], alert["startsAt"]) for alert in alerts}
     return {(name, begun) for name, begun in found if name in BOTH_FORMS}
 
 
 def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
-    """Assert that the alert names the failed run, its account and region, and links to runbook and dashboard."""
+    """Assert that the alert names the run's transform, account and region, and has links to runbook and dashboard."""
     labels, annotations = alert["labels"], alert["annotations"]
     assert labels["transform_name"] == "customers-dedup"
     assert labels["transform_id"] == ID
@@ -92,7 +92,7 @@ def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
 def test_a_failed_run_sends_one_alert_and_a_later_success_resolves_it(
     simulator: Simulator, webhook_server: Webhook, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Two Prometheus servers send a failure as one alert with names and links; a success resolves it."""
+    """If two Prometheus servers report a failure, one alert with names and links is sent. A success resolves it."""
     with ExitStack() as stack:
         exporter = stack.enter_context(Exporter(tmp_path, settings(simulator, metrics={"birth_scrapes": 2})))
         pair = [
@@ -178,7 +178,7 @@ def test_a_failed_run_sends_an_alert_with_tls_and_a_password(
 def test_a_failure_during_an_outage_sends_alerts_after_the_restart(
     simulator: Simulator, webhook_server: Webhook, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A failure during an outage raises both alerts after the restart. A second kill changes neither of them."""
+    """A failure during an outage raises both alerts after the restart. A second kill does not change the alerts."""
     port, config = steady_port(), settings(simulator, state={"path": "state.db"})
     scrape = static(f"127.0.0.1:{port}")
     with Prometheus(

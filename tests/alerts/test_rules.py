@@ -27,7 +27,7 @@ SECTIONS = ("Meaning", "Impact", "First commands", "Usual causes")
 
 
 def vocabulary() -> dict[str, frozenset[str]]:
-    """Return the series of the exporter and of the recording rules, with the labels that a configuration adds."""
+    """Return the series of the exporter and of the recording rules, including the labels of the configuration."""
     known = dict(exposed())
     known["glue_ml_transform_info"] |= set(THRESHOLDS.joined_labels)
     for rule in RULES:
@@ -46,7 +46,7 @@ def copy_rules(folder: Path) -> Path:
 
 
 def test_the_committed_rules_are_up_to_date() -> None:
-    """The rule files in the repository are those that `make generate` writes."""
+    """The rule files in the repository are equal to the files that `make generate` writes."""
     assert main(["--check"]) == 0
 
 
@@ -62,7 +62,7 @@ def test_a_rule_file_that_was_edited_by_hand_is_found(tmp_path: Path, capsys: py
 
 
 def test_every_metric_label_and_value_in_the_rules_exists() -> None:
-    """Every metric, label and known label value that a rule names is one that the exporter has."""
+    """The exporter has every metric, label and known label value in the rules."""
     known = vocabulary()
     found = {rule.get("alert") or rule["record"]: problems(rule["expr"], known) for rule in RULES}
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
@@ -80,14 +80,14 @@ def test_every_metric_label_and_value_in_the_rules_exists() -> None:
     ],
 )
 def test_a_misspelled_name_is_found(right: str, wrong: str, problem: str) -> None:
-    """A metric, label or label value with a spelling mistake in a rule does not pass."""
+    """A misspelled metric, label or label value in a rule is reported."""
     misspelled = [rule["expr"].replace(right, wrong) for rule in RULES if right in rule["expr"]]
     assert misspelled
     assert all(problem in problems(expression, vocabulary()) for expression in misspelled)
 
 
 def test_every_label_in_an_annotation_is_on_the_alert() -> None:
-    """Every label that an annotation shows is one of the labels that its expression leaves on the alert."""
+    """An annotation uses only labels that the result of the alert's expression has."""
     shown = {
         name: set().union(*(labels_of(text) for text in alert["annotations"].values()))
         for name, alert in ALERTS.items()
@@ -121,7 +121,7 @@ def test_alerts_about_a_transform_name_it_and_no_instance() -> None:
 
 
 def test_a_failed_run_raises_an_alert_at_once() -> None:
-    """The alerts about FAILED and TIMEOUT fire at the first evaluation, without a `for`."""
+    """The alerts about FAILED and TIMEOUT have no `for`, so they fire at the first evaluation."""
     immediate = [
         name for name, alert in ALERTS.items() if name.startswith(("GlueMLTaskRunFailed", "GlueMLTaskRunTime"))
     ]
@@ -130,7 +130,7 @@ def test_a_failed_run_raises_an_alert_at_once() -> None:
 
 
 def test_the_alert_on_credentials_covers_every_refusal_of_aws() -> None:
-    """Every error code with which AWS refuses credentials or permissions raises the alert."""
+    """Every error code that means refused credentials or permissions raises the alert."""
     refusals = (
         "ExpiredTokenException",
         "ExpiredToken",
@@ -143,7 +143,7 @@ def test_the_alert_on_credentials_covers_every_refusal_of_aws() -> None:
 
 
 def test_every_alert_has_a_runbook() -> None:
-    """Every alert has a runbook with all its sections, and every runbook has its alert."""
+    """Every alert has a runbook with all sections, and every runbook belongs to an alert."""
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTS)
     for path in RUNBOOKS.glob("*.md"):
         text = path.read_text()
@@ -155,7 +155,7 @@ def test_every_alert_has_a_runbook() -> None:
 
 
 def test_the_runbooks_name_only_existing_metrics_and_pages() -> None:
-    """Every metric that a runbook or the page about alerts names exists, and so does every page that it links to."""
+    """All metrics and linked pages in the runbooks and in the page about alerts exist."""
     known = vocabulary()
     for path in (*RUNBOOKS.glob("*.md"), ROOT / "docs" / "alerts.md"):
         text = path.read_text()
@@ -202,7 +202,7 @@ def test_wrong_thresholds_are_refused_with_their_key(
 @VERSIONS
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
 def test_the_unit_tests_of_the_rules_pass(path: Path, version: str, tmp_path: Path) -> None:
-    """Both versions of Prometheus pass the unit tests of the rules in alerts/tests/."""
+    """The unit tests in alerts/tests/ succeed with both versions of Prometheus."""
     tested = run(tool("promtool", version=version), "test", "rules", path, folder=tmp_path, timeout=60)
     assert tested.exit_code == 0, tested.stderr + tested.stdout
 
@@ -215,7 +215,7 @@ def test_the_texts_of_every_alert_are_unit_tested() -> None:
 
 
 def test_every_alert_is_unit_tested_to_be_silent_to_fire_and_to_resolve() -> None:
-    """One unit test checks each alert before it fires, while it fires and after it has ended."""
+    """For each alert, one unit test checks the time before it fires, while it fires and after it has ended."""
     tests = [test for path in UNIT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
     incomplete = {
         name: [expected_states(name, test) for test in tests if True in expected_states(name, test)]
@@ -226,7 +226,7 @@ def test_every_alert_is_unit_tested_to_be_silent_to_fire_and_to_resolve() -> Non
 
 
 def expected_states(name: str, test: Mapping[str, Any]) -> list[bool]:
-    """Give, for each check of an alert in a unit test, whether the alert is expected, in the order of time."""
+    """Return whether the alert is expected, for each check of the alert in a unit test, in the order of time."""
     looks = []
     for one in test.get("promql_expr_test", ()):
         selected = re.search(r"\bALERTS(\{.*?\})?", one["expr"])
@@ -250,7 +250,7 @@ def is_complete(states: list[bool]) -> bool:
 
 @pytest.mark.parametrize("times", [("4m", "5m"), ("5m", "30m"), ("4m", "30m")])
 def test_an_incomplete_unit_test_is_found(times: tuple[str, str]) -> None:
-    """A unit test is incomplete if it never checks the alert before, during or after firing."""
+    """A unit test is incomplete if a check before, during or after firing is missing."""
     first = yaml.safe_load((FOLDER / "tests" / "failures.yaml").read_text())["tests"][0]
     assert is_complete(expected_states("GlueMLTaskRunFailedSinceSuccess", first))
     cut = {"promql_expr_test": [one for one in first["promql_expr_test"] if one["eval_time"] in times]}

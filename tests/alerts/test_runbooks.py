@@ -16,11 +16,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 BUSY = "tfm-b0575000000000000000000000000000000000b2"
 OF_THE_HOST = ("journalctl", "systemctl", "aws logs", "localhost:9090", "$STATE")
-"""Commands that need systemd, CloudWatch, the user's Prometheus, or a state file at a path that the user chooses."""
+"""Parts of commands that a test cannot run: systemd, CloudWatch, the user's Prometheus or the user's state file."""
 
 
 def commands() -> list[str]:
-    """Return every command in the runbooks once."""
+    """Return the commands in the runbooks without duplicates."""
     texts = (path.read_text() for path in sorted((ROOT / "docs" / "runbooks").glob("*.md")))
     blocks = (block for text in texts for block in re.findall(r"^ +```sh\n(.*?)^ +```", text, re.MULTILINE | re.DOTALL))
     return sorted({re.sub("^ {3}", "", block, flags=re.MULTILINE).strip() for block in blocks})
@@ -54,7 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         (folder / "polls-once.yaml").write_text((folder / "config.yaml").read_text().replace("state.db", "other.db"))
         simulator.world.add_run(BUSY, status="TIMEOUT")
         run_id = simulator.world.add_run(BUSY)  # for the command that cancels a run
-        simulator.world.add_run(BUSY)  # and one that stays active during the test
+        simulator.world.add_run(BUSY)  # this run stays active during the test
         yield (
             folder,
             {
@@ -74,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
 
 
 def test_most_commands_can_be_run_here() -> None:
-    """The runbooks have commands, and a test can run most of them."""
+    """The runbooks have commands, and the tests can run most of the commands."""
     assert len(RUNNABLE) > 20
     assert len(RUNNABLE) > 0.6 * len(commands())
 

@@ -1,6 +1,6 @@
-"""The metrics, labels and label values that the exporter has, and those that a PromQL expression uses.
+"""The metrics, labels and label values of the exporter, and a search for unknown names in a PromQL expression.
 
-The names of the exporter come from its own code, so every misspelled name in rules or dashboards is found.
+The names are read from the code of the exporter. A misspelled name in rules or dashboards is therefore found.
 """
 
 import re
@@ -17,7 +17,7 @@ from exporter.model.task_run import STATUSES, TASK_TYPES
 from exporter.telemetry import LOG_LEVELS, OPERATIONS, Telemetry
 
 TARGET_LABELS = frozenset({"job", "instance", "namespace", "service"})
-"""The labels that Prometheus adds to every sample, the last two only in Kubernetes."""
+"""The labels that Prometheus adds to every sample. It adds the last two labels only in Kubernetes."""
 
 VALUES: Mapping[str, frozenset[str]] = {
     "status": frozenset({*STATUSES, *TRANSFORM_STATUSES}),
@@ -27,7 +27,7 @@ VALUES: Mapping[str, frozenset[str]] = {
     "operation": frozenset(OPERATIONS),
     "level": frozenset(LOG_LEVELS),
 }
-"""Labels whose values are all known."""
+"""All possible values of the labels whose values are known."""
 
 _TOKEN = re.compile(
     r"""
@@ -67,7 +67,7 @@ class Uses:
 
 
 def tokens(expression: str) -> Iterator[tuple[str, str]]:
-    """Yield the kind and text of each token; ValueError if the text is not PromQL."""
+    """Yield the kind and text of each token. Raise ValueError if the text is not PromQL."""
     place = 0
     while place < len(expression):
         match = _TOKEN.match(expression, place)

@@ -33,7 +33,7 @@ def load_case(case: str, **environ: str) -> Config:
 
 
 def test_smallest_file() -> None:
-    """Region and id are enough: ambient credentials, the region and the account are filled in."""
+    """A file with a region and an id is complete. The account is the default account with ambient credentials."""
     config = load_case("smallest")
     assert config.accounts == (Account(name="default"),)
     (transform,) = config.transforms
@@ -43,7 +43,7 @@ def test_smallest_file() -> None:
 
 
 def test_region_from_the_environment() -> None:
-    """AWS_REGION, then AWS_DEFAULT_REGION, is the region if the file has none; the file wins."""
+    """A region in the file has precedence over AWS_REGION, and AWS_REGION over AWS_DEFAULT_REGION."""
     text = "transforms: [tfm-1]"
     both = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-east-1"}
     assert load(text, **both).region == "eu-west-1"
@@ -52,7 +52,7 @@ def test_region_from_the_environment() -> None:
 
 
 def test_bad_region_in_the_environment() -> None:
-    """A region in the environment is checked like one in the file."""
+    """A region in the environment is checked like a region in the file."""
     expected = "the region in the environment is not an AWS region; expected e.g. eu-west-1"
     assert refusal("transforms: [tfm-1]", AWS_REGION="here") == [f"config.yaml:1:1: region: {expected}"]
 
@@ -65,26 +65,26 @@ def test_discovery_defaults() -> None:
 
 
 def test_the_only_account_is_the_default() -> None:
-    """If the file has one account, transforms and discovery need not name it."""
+    """If the file has only one account, transforms and discovery use it by default."""
     config = load_case("the_only_account")
     assert config.transforms[0].account == "prod"
     assert config.discovery[0].account == "prod"
 
 
 def test_scalars_are_read_as_written() -> None:
-    """Ids, names and label values keep the text of the file, also where YAML would convert it."""
+    """Ids, names and label values keep the text of the file, even if YAML would convert them to another type."""
     (transform,) = load_case("scalars_as_written").transforms
     assert (transform.id, transform.name) == ("0042", "no")
     assert transform.labels == {"team": "007", "on": "yes", "version": "1.10", "when": "2026-11-23", "empty": ""}
 
 
 def test_empty_values_are_defaults() -> None:
-    """A key without a value is the same as no key."""
+    """A key without a value has the same effect as a missing key."""
     assert load_case("empty_values_are_defaults") == load("region: eu-west-1\ntransforms: [tfm-1]")
 
 
 def test_variables_with_their_defaults() -> None:
-    """Unset variables give their defaults, in fields of every kind; `$$` is a dollar, and `$HOME` is plain text."""
+    """In fields of every kind, an unset variable gives its default, `$$` gives a dollar, and `$HOME` is plain text."""
     config = load_case("variables", REGION="eu-west-1", PAGE_SIZE="10")
     (transform,) = config.transforms
     assert (transform.id, transform.name, transform.labels) == ("tfm-default", "costs $5 and $HOME", {"team": "data-x"})
@@ -94,7 +94,7 @@ def test_variables_with_their_defaults() -> None:
 
 
 def test_variables_that_are_set() -> None:
-    """A variable that is set wins over the default; an empty one counts as unset, as in a shell."""
+    """A variable that is set has precedence over the default. An empty variable counts as unset, as in a shell."""
     environ = {"REGION": "eu-west-1", "PAGE_SIZE": "10", "TEAM": "", "INTERVAL": "1m", "ENDPOINT": "http://[::1]:8000/"}
     config = load_case("variables", **environ)
     assert config.transforms[0].labels == {"team": "data-x"}
@@ -110,7 +110,7 @@ def test_a_variable_is_expanded_once() -> None:
 
 
 def test_all_mistakes_at_once() -> None:
-    """Mistakes of every layer are listed together, in the order of the file."""
+    """Mistakes in YAML, keys and values are reported together, in the order of the file."""
     lines = refusal("""\
 regoin: eu-west-1
 accounts:
@@ -146,7 +146,7 @@ transforms:
 
 
 def test_no_mistakes_that_follow_from_others() -> None:
-    """A mistake that only follows from another one is not reported."""
+    """A mistake that is only a consequence of another mistake is not reported."""
     assert refusal("region: eu-west-1\naccounts: [{nam: a}]\ntransforms: [{id: tfm-1, account: a}]") == [
         "config.yaml:2:12: accounts[0].name: is required",
         "config.yaml:2:13: accounts[0].nam: unknown key; did you mean name?",
@@ -180,7 +180,7 @@ def test_deep_nesting_is_an_error(depth: int, opening: str, closing: str) -> Non
 
 
 def test_aliases_do_not_multiply_the_work() -> None:
-    """Aliases of aliases of aliases are read once each."""
+    """Each anchor is read only once, even if aliases refer to lists of aliases over many levels."""
     levels = [f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 30)]
     text = "\n".join(["l0: &l0 [x]", *levels, "region: eu-west-1", "transforms: *l29"])
     assert len(refusal(text)) < 50
@@ -201,7 +201,7 @@ def test_external_id_is_never_shown() -> None:
 
 
 def test_expanded_values_are_never_shown() -> None:
-    """A message shows a variable's name, never its value."""
+    """A message contains the name of a variable, but not its value."""
     (line,) = refusal("region: eu-west-1\ntransforms: [tfm-1]\npolling: {interval: '${TOKEN}'}", TOKEN="hunter2")
     assert 'the value of "${TOKEN}" is not a duration' in line
     assert "hunter2" not in line
@@ -216,7 +216,7 @@ def test_hostile_text_stays_on_its_line() -> None:
 
 
 def test_read_config(tmp_path: Path) -> None:
-    """A file is read as UTF-8; one that is missing, a directory or not UTF-8 is a configuration error."""
+    """A file is read as UTF-8. A missing file, a directory and a file that is not UTF-8 are configuration errors."""
     path = tmp_path / "c.yaml"
     path.write_text("region: eu-west-1\ntransforms: [{id: tfm-1, name: Müller}]", encoding="utf-8")
     assert read_config(path, environ={}).transforms[0].name == "Müller"
@@ -265,7 +265,7 @@ def trees(depth: int = 3) -> st.SearchStrategy[str]:
 @settings(max_examples=400, deadline=None)
 @given(trees())
 def test_any_shape_is_a_configuration_or_an_error(text: str) -> None:
-    """Right keys with wrong values in any combination give errors, never a crash."""
+    """Correct keys with wrong values, in any combination, give a `ConfigError` and no other exception."""
     assert isinstance(outcome_of(text), Config | ConfigError)
 
 
@@ -279,7 +279,7 @@ def test_any_shape_is_a_configuration_or_an_error(text: str) -> None:
     st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20),
 )
 def test_effective_configuration_round_trips(labels: dict[str, str], transform_id: str) -> None:
-    """Dollars, quotes, null and numbers in names survive the page that shows them."""
+    """The page with the effective configuration can be loaded again, even if values have dollars, quotes or numbers."""
     base = load("region: eu-west-1\ntransforms: [{id: '${ID}'}]", ID=transform_id)
     entries = "".join(f"      {key}: '${{{key.upper()}}}'\n" for key in labels)
     text = f"region: eu-west-1\ntransforms:\n  - id: '${{ID}}'\n    labels:\n{entries}"

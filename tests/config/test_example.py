@@ -46,7 +46,7 @@ def test_every_key_is_shown(text: str) -> None:
 
 
 def test_every_default_is_true(text: str) -> None:
-    """Each value in the example is the default, which applies if the key is missing."""
+    """Each value in the example is the default, so that the example without this key has the same meaning."""
     example = load_config(text, source="config.example.yaml", environ={})
     bare = load_config("region: eu-west-1\ntransforms: [tfm-1]\ndiscovery: [{}]", source="bare", environ={})
     for section in (*SECTIONS, "endpoint_url", "transform_details"):
@@ -55,7 +55,7 @@ def test_every_default_is_true(text: str) -> None:
 
 
 def test_every_key_is_explained(text: str) -> None:
-    """Almost every key has a comment; only a few names are clear without one."""
+    """Every key has a comment, except a few keys with a clear name."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     bare = [line.split(":")[0].strip(" -") for line in lines if "#" not in line and not line.endswith(":")]
     assert set(bare) <= {"name", "role_arn", "id", "regions", "request_timeout"}

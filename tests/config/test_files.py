@@ -1,4 +1,4 @@
-"""Every file in data/ is a case: NAME.bad.yaml breaks the rule NAME, and NAME.ok.yaml uses the feature NAME."""
+"""Every file in data/ is a test case. NAME.bad.yaml breaks the rule NAME, and NAME.ok.yaml uses the feature NAME."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_bad_file(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BAD, ids=name)
 def test_bad_file_leaks_nothing(path: Path) -> None:
-    """No message has the value of a variable or a password."""
+    """Messages never contain the value of a variable or a password."""
     with pytest.raises(ConfigError) as caught:
         load_config(path.read_text(encoding="utf-8"), source=path.name, environ=ENVIRON)
     assert "hunter2" not in str(caught.value)
@@ -38,7 +38,7 @@ def test_bad_file_leaks_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("path", OK, ids=name)
 def test_ok_file_survives_its_own_page(path: Path) -> None:
-    """The text of the effective configuration, with the secrets inserted again, loads as the same configuration."""
+    """If the secrets are inserted into the text of the effective configuration, it loads as the same configuration."""
     config = load_config(path.read_text(encoding="utf-8"), source=path.name, environ=ENVIRON)
     text = masked_yaml(config).replace("<secret>", "'0123'")
     assert load_config(text, source="page", environ={}) == config

@@ -26,7 +26,7 @@ def test_not_a_boolean(text: str) -> None:
     ("text", "expected"), [("0", None), ("1", 1), ("9", 9), ("10", None), ("-1", None), ("x", None)]
 )
 def test_integer_bounds(text: str, expected: int | None) -> None:
-    """Both bounds are allowed, and a number outside them is refused with the bounds."""
+    """Both bounds are allowed. A number outside the bounds is refused, and the error contains the bounds."""
     if expected is not None:
         assert Integer(1, 9)(text) == expected
         return
@@ -35,14 +35,14 @@ def test_integer_bounds(text: str, expected: int | None) -> None:
 
 
 def test_duration_bound() -> None:
-    """A duration below the bound is refused with the bound."""
+    """A duration below the bound is refused, and the error contains the bound."""
     assert Duration(at_least=1.0)("1s") == 1
     with pytest.raises(ValueError, match=r"^is too short; expected at least 1s$"):
         Duration(at_least=1.0)("999ms")
 
 
 def test_an_empty_text_is_no_value() -> None:
-    """An optional value is None for an empty text, and otherwise the value of its reader."""
+    """An optional value is None for an empty text. Otherwise it is the result of its parser."""
     read = OptionalValue(Integer(0))
     assert (read(""), read("0")) == (None, 0)
 

@@ -27,7 +27,7 @@ NOW = 1_795_000_000.0
     ],
 )
 def test_relative_and_absolute_times(text: str, seconds: float) -> None:
-    """A time is a duration before now, or a date or time in ISO 8601, in UTC unless it names a zone."""
+    """A time is a duration before now, or a date or time in ISO 8601. Without a zone it is in UTC."""
     assert parse_time(text).at(NOW) == seconds
 
 
@@ -35,7 +35,7 @@ def test_relative_and_absolute_times(text: str, seconds: float) -> None:
     "text", ["", "yesterday", "2h", "ago", "2 hours ago", "2026-13-01", "12:00", "1969-12-31", "-2h ago"]
 )
 def test_a_text_that_is_not_a_time(text: str) -> None:
-    """A text that is not a time is refused with a predicate that names the expected forms."""
+    """A text that is not a time is refused, and the error names the expected forms."""
     with pytest.raises(ValueError, match=r"^is (not a time|not a duration|before 1970); expected "):
         parse_time(text)
 
@@ -55,7 +55,7 @@ def test_a_formatted_time_can_be_parsed(seconds: int) -> None:
 
 @given(st.floats(allow_nan=False))
 def test_any_number_can_be_formatted(seconds: float) -> None:
-    """A time beyond the calendar is shown as a number."""
+    """A time outside the range of `datetime` is formatted as a number."""
     assert format_time(seconds).isprintable()
 
 
@@ -73,11 +73,11 @@ def test_any_number_can_be_formatted(seconds: float) -> None:
     ],
 )
 def test_ages(seconds: float, text: str) -> None:
-    """An age has at most two units, and can be in the future."""
+    """An age is formatted with at most two units. A time in the future also has a text."""
     assert format_age(NOW - seconds, NOW) == text
 
 
 @given(st.floats(0, 1e10))
 def test_the_text_of_an_age_is_short(seconds: float) -> None:
-    """The text of an age is short for every distance."""
+    """The text of every age is short."""
     assert re.fullmatch(r"(\d+[a-z]){1,2} ago|\d+[ywd](\d+[ywdh]){1,3} ago", format_age(NOW - seconds, NOW))

@@ -25,13 +25,13 @@ class Target:
 
     @property
     def expr(self) -> str:
-        """Its PromQL, with Grafana's variables."""
+        """The PromQL of the query, with Grafana's variables."""
         expr: str = self.query["expr"]
         return expr
 
 
 def panels(dashboard: str) -> list[dict[str, Any]]:
-    """Return the panels of a dashboard, without its rows."""
+    """Return the panels of a dashboard without the rows that group them."""
     return [panel for panel in DASHBOARDS[dashboard]["panels"] if panel["type"] != "row"]
 
 

@@ -27,7 +27,7 @@ def plain(target: Target) -> str:
 
 
 def test_the_committed_dashboards_are_up_to_date() -> None:
-    """The dashboards in the repository are those that `make generate` writes."""
+    """The dashboards in the repository are equal to the files that `make generate` writes."""
     assert main(["--check"]) == 0
     assert {path.name for path in FOLDER.glob("*.json")} == set(dashboard_files())
 
@@ -51,7 +51,7 @@ def test_every_metric_label_and_value_in_a_query_exists(target: Target) -> None:
 
 
 def test_a_misspelled_name_in_a_query_is_found() -> None:
-    """A label or a metric with a spelling mistake in a panel does not pass."""
+    """A misspelled label or metric in a panel is reported."""
     target = next(target for target in targets() if "task_type" in target.expr)
     for right, wrong in (("task_type", "task_typ"), ("glue_ml_task_run", "glue_ml_task_rum")):
         misspelled = Target(target.dashboard, target.panel, {"expr": target.expr.replace(right, wrong)})
@@ -73,7 +73,7 @@ def test_every_variable_reads_an_existing_metric_and_label(name: str) -> None:
 
 @every_dashboard
 def test_a_dashboard_can_be_provisioned_and_linked_to(name: str) -> None:
-    """Each dashboard has its file's name as uid, a title, a description, a tag, no id of a server, and is read-only."""
+    """A dashboard is read-only and has a title, a description and a tag. Its uid is the file name, and id is empty."""
     dashboard = DASHBOARDS[name]
     assert dashboard["uid"] == name
     assert len(name) <= 40
@@ -101,7 +101,7 @@ def test_the_dashboard_of_a_transform_links_to_its_consoles() -> None:
 
 @every_dashboard
 def test_every_dashboard_has_its_variables(name: str) -> None:
-    """Each dashboard can select data source, account and region, and two of them the transform."""
+    """Each dashboard has variables for data source, account and region. Two have a variable for the transform."""
     found = variables(name)
     names = list(found)
     assert names[:3] == ["datasource", "account", "region"]
@@ -135,7 +135,7 @@ def test_every_panel_has_its_texts_and_settings(name: str) -> None:
 
 @every_dashboard
 def test_the_panels_do_not_overlap(name: str) -> None:
-    """The panels of a dashboard do not overlap and fit its width."""
+    """The panels of a dashboard do not overlap, and are not wider than the dashboard."""
     taken: dict[tuple[int, int], str] = {}
     for panel in DASHBOARDS[name]["panels"]:
         place = panel["gridPos"]
@@ -151,7 +151,7 @@ def rows_of(place: dict[str, Any]) -> range:
 
 @every_query
 def test_a_query_has_a_legend_and_a_range_that_grafana_recommends(target: Target) -> None:
-    """Each query has a legend; rates over time look back for $__rate_interval, numbers over $__range."""
+    """Each query has a legend. Graphs use rates over $__rate_interval, and single numbers use $__range."""
     assert target.query["legendFormat"]
     windows = set(re.findall(r"\[([^\]]+)\]", target.expr))
     wanted = "$__range" if target.query["instant"] else "$__rate_interval"
@@ -160,12 +160,12 @@ def test_a_query_has_a_legend_and_a_range_that_grafana_recommends(target: Target
 
 
 def test_common_metrics_are_selected_by_job() -> None:
-    """A query of a metric that other programs have too selects the jobs of this exporter."""
+    """If other programs have a metric too, its queries select the jobs of this exporter."""
     common = [target for target in targets() if re.search(r"\b(up|process_\w+)\{", target.expr)]
     assert len(common) >= 4
     for target in common:
         assert re.findall(r"\b(?:up|process_\w+)\{(job=\S+?),", target.expr) == ['job=~"$job"'], str(target)
-    assert "allValue" not in variables("glue-ml-exporter")["job"], "all jobs are those that have the exporter's series"
+    assert "allValue" not in variables("glue-ml-exporter")["job"], "only jobs with the exporter's series"
 
 
 def test_the_overview_links_to_the_dashboard_of_each_transform() -> None:
@@ -205,7 +205,7 @@ def test_the_link_of_every_alert_names_a_dashboard_and_its_variables() -> None:
 
 @every_query
 def test_a_counter_is_never_shown_raw(target: Target) -> None:
-    """Every counter is in rate() or increase(), or is a bucket in histogram_quantile()."""
+    """Queries use counters only within rate(), increase() or histogram_quantile()."""
     counters = re.findall(r"(\w+)\s*\(?\s*\b\w+_total\b", target.expr)
     assert set(counters) <= {"rate", "increase"}
     if "_bucket" in target.expr:
@@ -214,13 +214,13 @@ def test_a_counter_is_never_shown_raw(target: Target) -> None:
 
 @every_query
 def test_the_query_keeps_the_labels_of_its_legend(target: Target) -> None:
-    """The query names every label in its legend."""
+    """The result of a query has every label that the legend uses."""
     shown = set(re.findall(r"\{\{(\w+)\}\}", target.query["legendFormat"]))
     assert shown <= set(re.findall(r"\w+", target.expr))
 
 
 def test_durations_are_heatmaps_with_exemplars() -> None:
-    """Durations are heatmaps, and they, the finished runs and the percentiles ask for exemplars."""
+    """Durations are heat maps. The heat maps, the finished runs and the percentiles request exemplars."""
     asking = {str(target): target.panel["type"] for target in targets() if target.query["exemplar"]}
     assert [name for name, kind in asking.items() if kind == "heatmap"] == [
         "glue-ml-transform: Duration of the runs A",

@@ -25,13 +25,13 @@ WINDOWS = {"__rate_interval": "15s", "__range": "2m"}
 EVERYTHING = {"job": ".+", "instance": ".+", "account": ".+", "region": ".+", "transform": ".+", "aws_region": ".+"}
 HEALTHY = "tfm-c0570e45dedb0000000000000000000000000001"
 PATIENCE = 90.0
-"""Seconds until the demo has shown every kind of event."""
+"""Time until every kind of event has occurred in the demo, in seconds."""
 
 TRANSFORMS = 300
 
 
 def answer(server: Prometheus, target: Target, values: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Run a query on Prometheus as Grafana does, and return the series that have a value other than NaN."""
+    """Run a query on Prometheus as Grafana does. Return the series, except those with NaN as their only value."""
     now = time.time()
     parameters = {"query": filled(target.expr, {**EVERYTHING, **WINDOWS, **values})}
     if target.query["instant"]:
@@ -54,7 +54,7 @@ def numbers(series: Mapping[str, Any]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Prometheus]]:
-    """Yield both versions of Prometheus, scraping an exporter with state and discovery on the demo's Glue."""
+    """Yield both versions of Prometheus. They scrape an exporter with state and discovery, which polls the demo."""
     folder = tmp_path_factory.mktemp("demo")
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator("demo"))
@@ -89,7 +89,7 @@ def test_every_query_of_every_panel_returns_data(demo: list[Prometheus]) -> None
 
 
 def test_the_dashboard_of_a_transform_shows_only_the_selected_one(demo: list[Prometheus]) -> None:
-    """With one transform selected, its dashboard and the overview show only that one."""
+    """If one transform is selected, its dashboard and the overview show only this transform."""
     server = demo[0]
     for target in targets():
         if "transform" in variables(target.dashboard):
@@ -115,7 +115,7 @@ def test_the_variables_have_choices(demo: list[Prometheus]) -> None:
 
 
 def choices(series: list[dict[str, str]], regex: str) -> dict[str, str]:
-    """Return value and text of each choice, which Grafana's regular expression extracts from the text of a series."""
+    """Return value and text of each choice of a variable. `regex` extracts them from the text of a series."""
     pattern = regex.strip("/").replace("(?<", "(?P<")
     lines = ["{" + ",".join(f'{name}="{value}"' for name, value in one.items()) + "} 1 0" for one in series]
     found = [re.search(pattern, line) for line in lines]
@@ -123,7 +123,7 @@ def choices(series: list[dict[str, str]], regex: str) -> dict[str, str]:
 
 
 def test_durations_have_exemplars_that_name_runs(demo: list[Prometheus]) -> None:
-    """The heat maps get exemplars, and each exemplar has the id of a run."""
+    """Prometheus returns exemplars for the heat maps, and each exemplar has the id of a run."""
     for server in demo:
         for target in (target for target in targets() if target.panel["type"] == "heatmap"):
             runs = wait_for(
@@ -133,7 +133,7 @@ def test_durations_have_exemplars_that_name_runs(demo: list[Prometheus]) -> None
 
 
 def exemplars(server: Prometheus, target: Target) -> list[str]:
-    """Return the runs that the exemplars of a query name."""
+    """Return the run ids in the exemplars of a query."""
     now = time.time()
     query = filled(target.expr, {**EVERYTHING, **WINDOWS})
     found = server.ask("query_exemplars", query=query, start=f"{now - 300}", end=f"{now + 60}")

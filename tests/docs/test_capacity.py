@@ -16,13 +16,13 @@ BUCKETS = 12
 
 
 def numbers(row: str) -> list[int]:
-    """Return the numbers in the second column of the row that starts with this text."""
+    """Return the numbers in the second column of the table row that starts with `row`."""
     [found] = re.findall(rf"^\| {re.escape(row)}[^|]* \| ([^|]*) \|$", PAGE, re.MULTILINE)
     return [int(number) for number in re.findall("[0-9]+", found)]
 
 
 SCENARIO = {"transforms": [{"id": name, "name": name} for name in ("none", "some", "all")]}
-"""Without runs, with two statuses of one task type, and with all final statuses of all task types."""
+"""Transforms without runs, with two statuses of one task type, and with all final statuses of all task types."""
 
 
 def series_by_transform(exporter):
@@ -34,7 +34,7 @@ def series_by_transform(exporter):
 
 
 def test_a_transform_has_as_many_series_as_the_page_says(simulator):
-    """The formula gives the number of series without runs, with some and with all possible kinds of runs."""
+    """The formula of the page gives the number of series without runs, with some kinds of runs, and with all kinds."""
     [always] = numbers("always")
     details = range(numbers("with `transform_details`")[0], numbers("with `transform_details`")[1] + 1)
     started, finished, while_open = numbers("for each task type that has run")
@@ -61,11 +61,12 @@ def test_a_transform_has_as_many_series_as_the_page_says(simulator):
 
 
 def needed() -> dict[str, set[str]]:
-    """Return the alerts that need each metric, directly or through recorded series."""
+    """Return the alerts that need each metric, either directly or through recorded series."""
     files = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "alerts").glob("*.yaml"))]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     recorded = {rule["record"]: uses(rule["expr"]).metrics for rule in rules if "record" in rule}
-    # The recorded names use another metric only if the info metric is missing. The info metric cannot be dropped.
+    # The recorded names read a second metric only if the info metric is missing. That never happens, because the info
+    # metric cannot be dropped.
     recorded[INFO] = frozenset({NEVER_DROPPED})
     found: dict[str, set[str]] = {}
     for rule in rules:
@@ -78,7 +79,7 @@ def needed() -> dict[str, set[str]]:
 
 
 def test_the_page_names_the_alerts_that_need_a_dropped_metric():
-    """Every metric that can be left out is listed with exactly the alerts whose rules need it."""
+    """The page lists every metric that can be left out, with exactly the alerts that need the metric."""
     rows = re.findall(r"^\| `(glue_ml_\w+)` \| [^|]* \|([^|]*)\|$", PAGE, re.MULTILINE)
     assert [name for name, _ in rows] == list(DROPPABLE_METRICS)
     alerts = needed()

@@ -16,7 +16,7 @@ NAMES = {command.name for command in COMMANDS}
 
 
 def cited(page: Path) -> list[str]:
-    """Return the commands between backticks in a page, except outlines and bare names of commands."""
+    """Return the commands between backticks in a page, except incomplete commands and names without arguments."""
     quoted = re.findall(r"`glue-ml-exporter ([^`\n]+)`", page.read_text(encoding="utf-8"))
     return [call for call in quoted if "[FLAGS]" not in call and call not in NAMES]
 
@@ -29,7 +29,7 @@ def test_commands_in_sentences_can_be_typed(page: Path) -> None:
 
 
 def test_sentences_name_commands() -> None:
-    """The search for commands within sentences finds some."""
+    """The search for commands within sentences finds commands."""
     assert sum(len(cited(page)) for page in PAGES) > 5
 
 
@@ -42,6 +42,6 @@ def test_runbooks_show_runs() -> None:
 
 
 def test_operations_of_interactive_commands_are_documented() -> None:
-    """The page about permissions names each operation that the policy of the exporter does not have."""
+    """The page about permissions names each operation that only interactive commands use."""
     text = (ROOT / "docs/iam.md").read_text(encoding="utf-8")
     assert all(f"`glue:{operation}`" in text for operation in INTERACTIVE_OPERATIONS)

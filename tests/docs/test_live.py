@@ -85,7 +85,7 @@ def test_a_demo_shows_every_metric_about_glue(demo: str) -> None:
 
 
 def test_openmetrics_of_a_demo_names_runs(demo: str) -> None:
-    """A live exporter serves OpenMetrics on request, and the exemplar of an increment is the run id."""
+    """A live exporter serves OpenMetrics on request. The exemplar of an increased counter has the run id."""
     answer = fetch(demo, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     families = {family.name: family for family in parse_openmetrics(answer.text)}
     exemplars = [sample.exemplar for sample in families["glue_ml_task_runs_finished"].samples if sample.exemplar]

@@ -100,7 +100,7 @@ def test_links_within_the_repository_have_a_target(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_configurations_load(page: Path) -> None:
-    """The exporter accepts each configuration in a page. A fragment gets a region and a transform first."""
+    """The exporter accepts each configuration in a page. The test adds region and transform to an incomplete one."""
     for text in blocks(page, "yaml"):
         keys = yaml.safe_load(text).keys()
         if keys <= File.model_fields.keys():
@@ -118,7 +118,7 @@ def test_the_readme_shows_configurations() -> None:
 
 @pytest.mark.parametrize("name", ["README.md", "docs/iam.md"])
 def test_a_policy_in_a_page_is_that_of_the_command(name: str) -> None:
-    """A permission policy in a page is what `iam-policy` prints for a configuration that lists its transforms."""
+    """A policy in a page is equal to the output of `iam-policy` for a configuration with listed transforms."""
     shown = [json.loads(text) for text in blocks(ROOT / name, "json")]
     (policy,) = [one for one in shown if any(part.get("Sid") == "ReadTransforms" for part in one["Statement"])]
     transforms = [
@@ -144,7 +144,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def arguments(command: list[str]) -> list[str] | None:
-    """Return the arguments that a command passes to the exporter by a path, in a container or in a pod."""
+    """Return the exporter's arguments in a command that starts it by a path, in a container or in a pod."""
     for position, word in enumerate(command):
         image = command[0] == "docker" and re.fullmatch(r"ghcr\.io/\S+:\S+", word)
         first = position == 0 or command[position - 1] == "--"
@@ -156,20 +156,20 @@ def arguments(command: list[str]) -> list[str] | None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_command_line_accepts_commands_in_containers(page: Path) -> None:
-    """The command accepts the arguments that an example passes by a path, in a container or in a pod."""
+    """The command line accepts the arguments in examples that start the exporter by a path, a container or a pod."""
     for command in commands(page):
         if (passed := arguments(command)) is not None:
             parse(passed, {})
 
 
 def test_commands_in_containers_are_found() -> None:
-    """The search for such commands finds those in the installation page."""
+    """The search for commands in containers finds the commands in the installation page."""
     found = [passed for command in commands(ROOT / "docs/install.md") if (passed := arguments(command)) is not None]
     assert found == [["demo"], ["demo"], []]
 
 
 def test_reasons_in_troubleshooting_exist() -> None:
-    """Each reason of a failed poll in the troubleshooting page is a possible value of the metric."""
+    """Each reason of a failed poll in the troubleshooting page is a possible value of the label `reason`."""
     telemetry = Telemetry(process=False)
     telemetry.create_series([Lane("default", "eu-west-1")], REASONS)
     (errors,) = [family for family in telemetry.registry.collect() if family.name == "glue_ml_exporter_poll_errors"]
@@ -229,7 +229,7 @@ def test_prometheus_accepts_the_examples_of_the_readme(tmp_path: Path) -> None:
 
 
 def queries(page: Path) -> list[str]:
-    """Return the queries of a page: blocks of PromQL, and text in backticks that calls a function."""
+    """Return the queries of a page: code blocks in PromQL, and texts in backticks with a PromQL function."""
     blocked = [query for text in blocks(page, "promql") for query in text.split("\n\n")]
     called = re.findall(r"`((?:sum|rate|increase|max|time)\b[^`]*\bglue_ml_[^`]*)`", page.read_text(encoding="utf-8"))
     return [*blocked, *(query.replace("\\|", "|") for query in called)]
@@ -279,7 +279,7 @@ tests:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["2", "3"])
 def test_the_alerts_of_the_readme_work(version: str, tmp_path: Path) -> None:
-    """The first README alert fires after a failure and ends; the second stays, also without an earlier success."""
+    """The first README alert fires after a failure and ends. The second alert fires until a run succeeds."""
     (rules,) = [text for text in blocks(ROOT / "README.md", "yaml") if "groups:" in text]
     (tmp_path / "rules.yml").write_text(rules, encoding="utf-8")
     (tmp_path / "tests.yml").write_text(README_ALERTS, encoding="utf-8")

@@ -40,14 +40,14 @@ def test_a_new_shard_moves_a_transform_only_to_itself(transform_id: str, count: 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 9])
 def test_a_new_shard_takes_an_equal_part(count: int) -> None:
-    """Of 4000 transforms a new shard takes an equal part, within 10 %."""
+    """A new shard gets the same share of 4000 transforms as the other shards, within 10 %."""
     before, after = owner_of_each(count), owner_of_each(count + 1)
     moved = sum(before[id_] != after[id_] for id_ in IDS)
     assert moved == pytest.approx(len(IDS) / (count + 1), rel=0.1)
 
 
 def test_a_resize_from_four_to_five_moves_at_most_a_quarter() -> None:
-    """From 4 to 5 shards at most 25 % of the transforms move, and afterwards all shards have about the same number."""
+    """A resize from 4 to 5 shards moves at most 25 % of the transforms. Then all shards have about the same number."""
     before, after = owner_of_each(4), owner_of_each(5)
     assert sum(before[id_] != after[id_] for id_ in IDS) <= 0.25 * len(IDS)
     sizes = Counter(after.values())
@@ -70,7 +70,7 @@ def test_a_single_exporter_owns_everything() -> None:
 
 @pytest.mark.parametrize(("index", "count"), [(0, 0), (1, 1), (5, 4), (-1, 4), (0, MAX_SHARDS + 1)])
 def test_an_index_without_a_shard_is_refused(index: int, count: int) -> None:
-    """An index that is negative or not below the count is refused, and so is a count of 0 or above `MAX_SHARDS`."""
+    """The index must be at least 0 and below the count. The count must be from 1 to `MAX_SHARDS`."""
     with pytest.raises(ValueError, match=f"no shard {index} of {count}"):
         Shard(index, count)
 
@@ -91,7 +91,7 @@ def test_an_index_without_a_shard_is_refused(index: int, count: int) -> None:
     ],
 )
 def test_the_index_is_the_ordinal_of_the_pod(hostname: str, number: int | None) -> None:
-    """The name of a StatefulSet pod ends in its index. Other host names, also those of EC2, have none."""
+    """The name of a StatefulSet pod ends in its index. Other host names, such as names of EC2, do not give an index."""
     assert ordinal(hostname) == number
 
 
@@ -107,7 +107,7 @@ def test_the_index_is_the_ordinal_of_the_pod(hostname: str, number: int | None) 
 def test_the_flag_takes_precedence_over_the_host_name(
     index: int | None, count: int, hostname: str, shard: Shard
 ) -> None:
-    """The index is that of the flag, or else that of the pod. A single exporter without the flag has index 0."""
+    """The flag gives the index. Without the flag, the pod name gives it. A single exporter then has index 0."""
     assert chosen_shard(index, count, hostname) == shard
 
 
@@ -123,6 +123,6 @@ def test_the_flag_takes_precedence_over_the_host_name(
 def test_a_wrong_or_missing_index_is_refused_in_one_line(
     index: int | None, count: int, hostname: str, message: str
 ) -> None:
-    """The error for an index that is too high or missing has the value found and the value expected."""
+    """If the index is too high or missing, the error has the given and the expected value."""
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         chosen_shard(index, count, hostname)

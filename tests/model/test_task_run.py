@@ -1,4 +1,4 @@
-"""One run: whether it has ended, and which of its times are used."""
+"""One run: its end, its duration, and the times that are dropped because they are impossible."""
 
 import math
 
@@ -21,7 +21,7 @@ def task_run(
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("completed", [None, NOW])
 def test_a_documented_status_decides_whether_the_run_has_ended(status: str, completed: float | None) -> None:
-    """STOPPED, SUCCEEDED, FAILED and TIMEOUT are final, and the other three are not, with or without a CompletedOn."""
+    """A run has ended if its status is STOPPED, SUCCEEDED, FAILED or TIMEOUT. CompletedOn has no influence."""
     assert task_run(status, completed=completed).final == (status in FINAL_STATUSES)
 
 
@@ -56,7 +56,7 @@ def test_an_impossible_execution_time_is_dropped(seconds: float) -> None:
 
 
 def test_possible_times_stay_unchanged() -> None:
-    """A run is returned as it is if its times are at most `MAX_CLOCK_SKEW` ahead."""
+    """A run is returned unchanged if its times are at most `MAX_CLOCK_SKEW` ahead of the clock."""
     run = task_run(started=NOW + MAX_CLOCK_SKEW, completed=NOW + MAX_CLOCK_SKEW, execution=0.0)
     assert sanitized(run, NOW) is run
 
@@ -76,5 +76,5 @@ def test_possible_times_stay_unchanged() -> None:
 def test_the_effective_time_is_the_start_or_else_the_end(
     started: float | None, completed: float | None, effective_time: float | None
 ) -> None:
-    """The effective time comes from Glue's clock alone, so it may lie ahead of the host's clock."""
+    """The effective time comes only from Glue's clock. It may therefore be ahead of the host's clock."""
     assert task_run(started=started, completed=completed).effective_time == effective_time

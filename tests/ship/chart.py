@@ -26,7 +26,7 @@ class Rendered:
         self.objects: list[Object] = [document for document in yaml.load_all(text, Loader=StrictLoader) if document]
 
     def all(self, kind: str) -> list[Object]:
-        """Return the objects of a kind."""
+        """Return all objects of a kind."""
         return [item for item in self.objects if item["kind"] == kind]
 
     def one(self, kind: str) -> Object:
@@ -63,7 +63,7 @@ def scenario(name: str) -> Path:
 
 
 def template(values: Path | Object) -> Rendered:
-    """Render the chart as the release `shop` in the namespace `monitoring`; AssertionError if Helm refuses."""
+    """Render the chart as the release `shop` in the namespace `monitoring`; raise AssertionError if Helm fails."""
     return _render(values) if isinstance(values, dict) else _render_once(values)
 
 

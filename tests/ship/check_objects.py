@@ -1,8 +1,8 @@
-"""Check Kubernetes objects against the schemas of the API. The Python of `.tools/shipping` runs this program.
+"""Check Kubernetes objects against the schemas of the API. Run this program with the Python of `.tools/shipping`.
 
     check_objects.py KUBERNETES_VERSION ... < list.json
 
-It prints one line for each mistake. A field that is not in the schema is a mistake, and so is a kind without a schema.
+It prints one line for each mistake. Unknown fields and kinds without a schema are mistakes.
 """
 
 import json
@@ -38,7 +38,7 @@ def problems(document: dict[str, Any], version: str) -> Iterator[str]:
 
 
 def _monitoring_problems(document: dict[str, Any]) -> Iterator[str]:
-    """Yield a text for each field that the operator's types refuse or drop as unknown."""
+    """Yield a text for each field that the types of the Prometheus operator refuse or do not have."""
     try:
         read = MONITORING[document["kind"]].model_validate(document)
     except ValidationError as error:

@@ -1,10 +1,10 @@
-"""Replace this process by another program, confined like a systemd service with these settings.
+"""Start another program in place of this process, with the restrictions of a systemd service.
 
     confined.py LIBSECCOMP SYSTEM_CALLS ADDRESS_FAMILIES PROGRAM [ARGUMENT ...]
 
-LIBSECCOMP is the path of the library. The lists are separated by commas. SYSTEM_CALLS names the allowed system calls;
-all others fail with EPERM. ADDRESS_FAMILIES has the numbers of the allowed socket families. Writable memory can never
-become executable (MemoryDenyWriteExecute=), and the program cannot gain privileges.
+LIBSECCOMP is the path of the library. The lists are separated by commas. SYSTEM_CALLS has the names of the allowed
+system calls; all other calls fail with EPERM. ADDRESS_FAMILIES has the numbers of the allowed socket families.
+Writable memory cannot become executable (MemoryDenyWriteExecute=), and the program cannot gain privileges.
 """
 
 import ctypes
@@ -34,14 +34,14 @@ def check(result: int, what: str) -> None:
 
 
 def confine(libseccomp: str, calls: list[str], families: list[int]) -> None:
-    """Confine this process until it ends."""
+    """Apply the restrictions to this process. They cannot be removed."""
     libc, seccomp = ctypes.CDLL(None), ctypes.CDLL(libseccomp)
     seccomp.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(seccomp.seccomp_init(FAIL))
     for call in calls:
         number = seccomp.seccomp_syscall_resolve_name(call.encode())
         if number < 0:
-            continue  # not a call of this architecture
+            continue  # this architecture does not have the call
         if call != "socket":
             check(seccomp.seccomp_rule_add_array(context, ALLOW, number, 0, None), call)
             continue

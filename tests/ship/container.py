@@ -1,7 +1,7 @@
 """Build an image with buildah and run it with runc, without a container registry.
 
-A test cannot pull the base image. A stand-in replaces it, which has this machine's own Python and the few programs
-that the RUN lines of the Dockerfile use. Every instruction of the Dockerfile is executed unchanged.
+A test cannot pull the base image. It therefore builds a replacement with this machine's own Python and the few
+programs that the RUN lines of the Dockerfile use. Every instruction of the Dockerfile is executed unchanged.
 """
 
 import json
@@ -31,7 +31,7 @@ RUNTIMES = (
     "librt.so.1",
     "libutil.so.1",
 )
-"""Libraries that compiled wheels need and that every glibc system has."""
+"""Libraries that compiled wheels need. Every system with glibc has them."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -55,7 +55,7 @@ class Image:
 
 
 class Storage:
-    """A storage for images under `folder`, separate from that of the machine."""
+    """A storage for images under `folder`, separate from the machine's own images."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -66,7 +66,7 @@ class Storage:
         )
 
     def buildah(self, *arguments: str | Path) -> str:
-        """Run buildah and return its output; AssertionError with its errors if it fails."""
+        """Run buildah and return its output. If it fails, raise AssertionError with its errors."""
         environ = {
             **environment(self._buildah),
             "HOME": str(self._folder),
@@ -84,14 +84,14 @@ class Storage:
 
     def build(self, name: str, context: Path, *options: str | Path) -> Image:
         """Build the Dockerfile of a folder."""
-        # These limits work on every machine. Buildah's defaults fail on a machine that may not raise its own limits.
+        # Buildah's default limits fail on a machine where a process may not raise its limits. These limits always work.
         limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
         source = ("--pull=never", "--network=host", "--signature-policy", self._folder / "policy.json")
         self.buildah("bud", *source, *limits, "--format=docker", "--tag", name, *options, context)
         return Image(name, self)
 
     def build_exporter(self, version: str, revision: str) -> Image:
-        """Build the Dockerfile of the repository on the stand-in for the base image."""
+        """Build the Dockerfile of the repository on the replacement of the base image."""
         context = self._folder / "stand-in"
         make_stand_in(context / "root")
         context.joinpath("Dockerfile").write_text(
@@ -144,7 +144,7 @@ def make_stand_in(root: Path) -> None:
 
 
 def libraries(files: Iterable[Path]) -> set[Path]:
-    """Return the shared libraries that the files need, by the paths at which the loader looks for them."""
+    """Return the shared libraries that the files need, as the paths at which the loader searches them."""
     listed = subprocess.run(["ldd", *files], capture_output=True, text=True, check=False).stdout
     return {Path(path) for path in re.findall(r"(?:=> |^\t)(/\S+) \(0x", listed, re.MULTILINE)}
 
@@ -177,15 +177,15 @@ class Container:
         (folder / "config.json").write_text(json.dumps(runtime_spec(root, config, arguments, mounts or {})))
 
     def start(self) -> Process:
-        """Start it. A signal to the returned process reaches the first process of the container."""
+        """Start the container. Signals to the returned process reach the first process of the container."""
         return Process(*self._runc("run", "--bundle", self._folder, self._name), **self._where())
 
     def run_to_end(self) -> Process:
-        """Run it, and wait until it ends."""
+        """Run the container, and wait until it ends."""
         return run(*self._runc("run", "--bundle", self._folder, self._name), **self._where())
 
     def pid(self) -> int:
-        """Return the process id that its first process has on this machine."""
+        """Return the process id of the container's first process on this machine."""
         pid: int = json.loads(run(*self._runc("state", self._name), **self._where()).stdout)["pid"]
         return pid
 

@@ -9,7 +9,7 @@ from tests.support import tool
 
 
 def environment(program: Path) -> dict[str, str]:
-    """Return an environment in which a program in `.tools/` finds the libraries that were unpacked with it."""
+    """Return an environment in which a program of `.tools/` finds the libraries that `make tools` has unpacked."""
     folder = program.parents[2]
     libraries = {file.parent for file in folder.glob("usr/lib/*-linux-gnu/**/lib*.so*")}
     return {"PATH": os.environ["PATH"], "HOME": str(folder), "LD_LIBRARY_PATH": ":".join(map(str, libraries))}

@@ -30,7 +30,7 @@ def test_lints(name: str, tmp_path: Path) -> None:
 
 
 def test_valid_objects(tmp_path: Path) -> None:
-    """The oldest and the newest Kubernetes and the operator accept every scenario, and refuse a misspelled field."""
+    """Every scenario is valid for the oldest and newest Kubernetes and the operator. A misspelled field is invalid."""
     good = [item for name in SCENARIOS for item in template(scenario(name)).objects]
     bad = template(scenario("demo")).text
     for field in ("automountServiceAccountToken:", "scrapeTimeout:"):
@@ -62,7 +62,7 @@ def test_every_value_is_explained() -> None:
 
 
 def paths(value: object, path: str) -> list[str]:
-    """Return the paths of all leaves."""
+    """Return the paths of all values that are not mappings."""
     if isinstance(value, dict) and value:
         return [leaf for key, inner in value.items() for leaf in paths(inner, f"{path}.{key}".strip("."))]
     return [path]
@@ -88,7 +88,7 @@ class TestRefused:
         ],
     )
     def test_values(self, values: Object, message: str) -> None:
-        """A misspelled value, and values that contradict each other, give an error that names them."""
+        """Misspelled, invalid and contradictory values give an error with their names."""
         code, _, errors = run_template(values)
         assert code != 0
         assert message in errors
@@ -125,7 +125,7 @@ class TestEveryScenario:
             assert set(claim["metadata"]["labels"]) == fixed
 
     def test_one_writer(self, name: str) -> None:
-        """Two pods never poll the same transforms or mount the same volume, even while one replaces the other."""
+        """Two pods never poll the same transforms or mount the same volume, even while a pod is replaced."""
         workload = template(scenario(name)).workload
         if workload["kind"] == "Deployment":
             assert workload["spec"]["replicas"] == 1
@@ -138,7 +138,7 @@ class TestEveryScenario:
             assert claim["spec"]["accessModes"] in (["ReadWriteOncePod"], ["ReadWriteOnce"])
 
     def test_configuration_loads(self, name: str, tmp_path: Path) -> None:
-        """`check-config` accepts the configuration that the chart writes, and its state file is on the volume."""
+        """`check-config` accepts the configuration in the chart's ConfigMap, and the state file is on the volume."""
         rendered = template(scenario(name))
         mounts = {mount["name"]: mount["mountPath"] for mount in rendered.container["volumeMounts"]}
         for config_map in rendered.all("ConfigMap"):
@@ -176,7 +176,7 @@ def test_examples_render(page: Path) -> None:
 
 
 def test_image_reference() -> None:
-    """A digest overrides a tag, and the global registry overrides that of the image."""
+    """A digest overrides a tag, and the global registry overrides the registry of the image."""
     assert template(MINIMAL).container["image"] == "ghcr.io/glue-ml-exporter/glue-ml-exporter:0.1.0"
     everything = template(scenario("everything")).container["image"]
     bare = {**MINIMAL, "image": {"registry": "", "repository": "mirror.example.com/glue", "tag": "1"}}
@@ -185,7 +185,7 @@ def test_image_reference() -> None:
 
 
 def test_probes_follow_tls() -> None:
-    """Probes use TLS if the exporter does, and only open the port if clients need a certificate."""
+    """Probes use TLS if the exporter uses TLS. If clients need a certificate, probes only open the port."""
     assert template(MINIMAL).container["livenessProbe"]["httpGet"]["scheme"] == "HTTP"
     tls = template(scenario("tls"))
     assert tls.container["livenessProbe"]["httpGet"] == {"path": "/-/healthy", "port": "metrics", "scheme": "HTTPS"}
@@ -220,7 +220,7 @@ def test_web_configuration(tmp_path: Path) -> None:
 
 class TestReload:
     def test_checksum_of_data_only(self) -> None:
-        """With `configReload: restart` the pod is replaced when the configuration changes, not when the chart does."""
+        """With `configReload: restart`, a changed configuration replaces the pod. A changed chart does not."""
 
         def checksum(**values: Any) -> str:
             pod = template({**MINIMAL, "configReload": "restart", **values}).workload["spec"]["template"]
@@ -232,7 +232,7 @@ class TestReload:
         assert checksum() != checksum(config=other)
 
     def test_auto(self) -> None:
-        """By default a changed configuration replaces no pod, because the exporter reloads it."""
+        """By default a changed configuration does not replace the pod, because the exporter reloads the file."""
         one = template(MINIMAL).workload
         other = template({"config": {**MINIMAL["config"], "polling": {"interval": "2m"}}}).workload
         assert one == other
@@ -240,7 +240,7 @@ class TestReload:
 
 
 def test_stable_target() -> None:
-    """A restart changes no label of the target, and `job` has the value that the rules use."""
+    """The labels of the target are the same after a restart, and `job` has the value that the rules use."""
     for name, kind, key in (
         ("demo", "ServiceMonitor", "endpoints"),
         ("production", "ServiceMonitor", "endpoints"),
@@ -268,7 +268,7 @@ def test_scraped_once() -> None:
 
 
 def test_limits_of_a_scrape() -> None:
-    """A scrape has exactly the limits that the values set."""
+    """A scrape has exactly the limits in the values."""
     limits = {"sampleLimit": 500000, "labelLimit": 40, "labelNameLengthLimit": 200, "labelValueLengthLimit": 1000}
     assert limits.items() <= template(scenario("everything")).one("ServiceMonitor")["spec"].items()
     assert not limits.keys() & template(scenario("tls")).one("ServiceMonitor")["spec"].keys()
@@ -277,7 +277,7 @@ def test_limits_of_a_scrape() -> None:
 class TestShards:
     @pytest.mark.parametrize("persistence", [False, True])
     def test_pods(self, persistence: bool) -> None:
-        """Shards are the pods of a StatefulSet with stable names. Each has a volume if state is kept."""
+        """Shards are the pods of a StatefulSet with stable names. With persistence each pod has its own volume."""
         rendered = template({**MINIMAL, "shards": 3, "persistence": {"enabled": persistence}})
         spec = rendered.one("StatefulSet")["spec"]
         assert spec["replicas"] == 3
@@ -295,7 +295,7 @@ class TestShards:
 
 
 def test_inside_another_chart(tmp_path: Path) -> None:
-    """The chart can be part of another one, and ignores the global values of that chart."""
+    """The chart can be part of another chart, and ignores the global values of the other chart."""
     umbrella = tmp_path / "umbrella"
     shutil.copytree(CHART, umbrella / "charts/glue-ml-exporter")
     (umbrella / "Chart.yaml").write_text("{apiVersion: v2, name: umbrella, version: 1.0.0}")
@@ -306,7 +306,9 @@ def test_inside_another_chart(tmp_path: Path) -> None:
 
 
 def test_network_policy() -> None:
-    """The demo sends no traffic, production only to DNS, HTTPS and Pod Identity. Only scrapers and tests reach it."""
+    """The demo may not send traffic. In production, only DNS, HTTPS and Pod Identity are allowed, and only Prometheus
+    and the test pod reach the exporter.
+    """  # noqa: D205 - one summary
     assert template(scenario("demo")).one("NetworkPolicy")["spec"]["egress"] == []
     spec = template(scenario("production")).one("NetworkPolicy")["spec"]
     assert [[port["port"] for port in rule["ports"]] for rule in spec["egress"]] == [[53, 53], [443], [80]]
@@ -317,7 +319,7 @@ def test_network_policy() -> None:
 
 
 def test_helm_test(tmp_path: Path) -> None:
-    """`helm test` succeeds with a running exporter, and fails if another server has its address."""
+    """`helm test` succeeds with a running exporter, and fails if another server answers at the address."""
     (container,) = template(MINIMAL).one("Pod")["spec"]["containers"]
     assert container["command"][1:] == ["-c"]
     script, url = container["args"]

@@ -19,7 +19,7 @@ RULES: Object = {**MINIMAL, "prometheusRule": {"enabled": True}}
 
 class TestRules:
     def test_defaults(self) -> None:
-        """The rules of the chart are those of alerts/ when no threshold is changed."""
+        """With default thresholds, the rules of the chart are equal to the rules in alerts/."""
         assert rules(template(RULES)) == generated(read_thresholds(THRESHOLDS))
 
     @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ class TestRules:
         assert rules(rendered) == generated(Thresholds.model_validate({**settings, **changed}))
 
     def test_switches(self) -> None:
-        """Groups and alerts can be left out, and labels can be added to every alert."""
+        """Values can remove groups and alerts, and can add labels to every alert."""
         production = rules(template(scenario("production")))
         alerts = {rule["alert"]: rule for group in production for rule in group["rules"] if "alert" in rule}
         assert "GlueMLTransformNotReady" not in alerts

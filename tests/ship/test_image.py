@@ -31,7 +31,7 @@ def test_dockerfile_lints(tmp_path: Path) -> None:
 
 
 def test_base_is_pinned() -> None:
-    """Without build arguments both stages use a base image that is named by its digest."""
+    """Without build arguments, both stages name the base image with a digest."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     default = next(line for line in lines if line.startswith("ARG PYTHON_IMAGE="))
     assert re.fullmatch(r"ARG PYTHON_IMAGE=docker\.io/library/python:3\.\d+-slim@sha256:[0-9a-f]{64}", default)
@@ -44,7 +44,7 @@ def test_base_is_pinned() -> None:
 def test_built_image(tmp_path: Path) -> None:
     """The image runs without privileges on a read-only root, serves metrics, and exits with 0 on SIGTERM."""
     if os.geteuid() != 0:
-        # Without root they need user namespaces, which CI may lack. CI runs as root, so it does not skip this test.
+        # Without root, both programs need user namespaces, which a machine may not have. CI runs this test as root.
         pytest.skip("buildah and runc are run as root here")
     storage = Storage(tmp_path)
     image = storage.build_exporter(__version__, "0123abc")
@@ -72,7 +72,7 @@ def check_configuration(config: Mapping[str, Any]) -> None:
 
 
 def check_contents(root: Path) -> None:
-    """Check that the image has no build tools, no installer, no cache, and no file that the user cannot read."""
+    """Check that the image has no build tools, installers or caches, and that its user can read every file."""
     packages = {path.name for path in root.glob("opt/glue-ml-exporter/lib/python3*/site-packages/*")}
     assert {"boto3", "exporter"} <= packages
     assert not packages & {"pip", "setuptools", "wheel", "hatchling", "editables"}
@@ -85,7 +85,7 @@ def check_contents(root: Path) -> None:
 
 
 def check_size(root: Path) -> None:
-    """Check that the exporter and its dependencies add no more than the stated size to the base image."""
+    """Check that the exporter and its dependencies add at most the documented size to the base image."""
     files = [path for path in root.glob("opt/**/*") if path.is_file() and not path.is_symlink()]
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     print(f"{megabytes:.1f} MB in {len(files)} files on top of the base")
@@ -138,7 +138,7 @@ class TestHealthcheck:
 
     @pytest.mark.slow
     def test_healthy(self, tmp_path: Path) -> None:
-        """The image's health check finds a serving exporter healthy, at the address in the environment variables."""
+        """The health check succeeds if an exporter serves at the address in the environment variables."""
         port = free_port()
         environ = {"GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}", "PYTHONPATH": str(ROOT)}
         with Process(sys.executable, "-m", "exporter", "demo", folder=tmp_path, environ=environ) as exporter:
@@ -149,7 +149,7 @@ class TestHealthcheck:
     @pytest.mark.parametrize("client", ["NoClientCert", "RequireAndVerifyClientCert"])
     @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
     def test_tls(self, client: str, version: str, tmp_path: Path) -> None:
-        """A server with TLS is healthy, even if it requires client certificates, although the check has none."""
+        """The health check succeeds with a TLS server, even if the server requires client certificates."""
         authority = trustme.CA()
         certificate = authority.issue_cert("somewhere.example")
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -163,7 +163,7 @@ class TestHealthcheck:
             assert checked.exit_code == 0, checked.stderr
 
     def test_unhealthy(self, tmp_path: Path) -> None:
-        """A server with a dead poll loop is unhealthy, and the check prints the status code."""
+        """If the poll loop has died, the health check fails and prints the status code."""
         with serving(FakeBackend(alive=False)) as served:
             checked = self.healthcheck(tmp_path, served.port)
             assert checked.exit_code == 1

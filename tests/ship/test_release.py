@@ -23,7 +23,7 @@ def test_workflows_lint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_are_pinned(path: Path) -> None:
-    """Every action is pinned to a full commit with its version in a comment, and no permission is for all jobs."""
+    """Every action is pinned to a full commit, with its version in a comment. Only single jobs have permissions."""
     text = path.read_text()
     uses = re.findall(r"uses: (.*)", text)
     assert uses
@@ -32,7 +32,7 @@ def test_actions_are_pinned(path: Path) -> None:
 
 
 def test_version_in_one_place() -> None:
-    """Only the package contains the version; chart, wheel and image read it from there."""
+    """Only the package contains the version. Chart, wheel and image read the version from the package."""
     chart = yaml.safe_load((ROOT / "helm/glue-ml-exporter/Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
     assert __version__ not in (ROOT / "pyproject.toml").read_text()
@@ -40,7 +40,7 @@ def test_version_in_one_place() -> None:
 
 
 def test_licences(tmp_path: Path) -> None:
-    """The list of licences names every locked dependency, and each licence is known and allows distribution."""
+    """The list of licences has every locked dependency. Each licence is known and allows redistribution."""
     checked = run(sys.executable, ROOT / "packaging/licences.py", "--check", folder=tmp_path)
     assert checked.exit_code == 0, checked.stderr
     stated = re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "docs/licences.md").read_text(), re.MULTILINE)[1:]

@@ -15,12 +15,12 @@ pytestmark = pytest.mark.slow
 
 UNITS = ROOT / "packaging/systemd"
 WORST_EXPOSURE = 15
-"""The exposure in tenths, the unit of `systemd-analyze security --threshold`; docs/install.md gives the figure."""
+"""The maximum exposure in tenths, the unit of `systemd-analyze security --threshold`. It is in docs/install.md too."""
 
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units, with the path of a program that exists on this machine."""
+    """The units, in which the path of the exporter is replaced by a program that exists on this machine."""
     for path in UNITS.iterdir():
         text = path.read_text().replace("/opt/glue-ml-exporter/bin/glue-ml-exporter", sys.executable)
         (tmp_path / path.name).write_text(text)
@@ -32,7 +32,7 @@ def analyze(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess
 
 
 def test_units_verify(units: Path) -> None:
-    """Systemd of Debian accepts the units."""
+    """The systemd of Debian accepts the units."""
     names = ("glue-ml-exporter.service", "glue-ml-exporter.socket")
     verified = analyze("verify", "--man=no", *(units / name for name in names), folder=units)
     ours = [line for line in (verified.stdout + verified.stderr).splitlines() if "glue-ml-exporter" in line]
@@ -41,7 +41,7 @@ def test_units_verify(units: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["service", "socket"])
 def test_drop_ins_of_the_documentation(kind: str, units: Path) -> None:
-    """Systemd accepts the changes to the units that the documentation proposes."""
+    """Systemd accepts the drop-ins for the units in the documentation."""
     name = f"glue-ml-exporter.{kind}"
     page = (ROOT / "docs/install.md").read_text()
     (change,) = re.findall(rf"^```ini\n# systemctl edit {name}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -63,7 +63,7 @@ def test_exposure(units: Path) -> None:
 
 
 def test_verification_can_fail(units: Path) -> None:
-    """A misspelled directive fails the verification."""
+    """The verification fails for a misspelled directive."""
     service = units / "glue-ml-exporter.service"
     service.write_text(service.read_text().replace("ProtectClock=", "ProtectClok="))
     assert "ProtectClok" in analyze("verify", "--man=no", service, folder=units).stderr
@@ -116,7 +116,7 @@ class TestConfined:
         return (sys.executable, ROOT / "tests/ship/confined.py", library, calls, numbers, *program)
 
     def test_the_exporter_works_under_the_restrictions(self, tmp_path: Path) -> None:
-        """With the system calls, sockets and memory that the unit allows the exporter polls, keeps state and serves."""
+        """The exporter can poll, write its state and serve with the system calls and sockets that the unit allows."""
         environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "PYTHONPATH": str(ROOT)}
         with Simulator("demo") as simulator:
             (tmp_path / "config.yaml").write_text(

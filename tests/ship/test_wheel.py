@@ -38,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_environment(wheel: Path, tmp_path: Path) -> None:
-    """The wheel and the locked packages are enough to run the demo, and the bill of materials lists exactly these."""
+    """The demo runs with only the wheel and the locked packages. The bill of materials lists exactly these packages."""
     made = run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", folder=tmp_path, timeout=60)
     assert made.exit_code == 0, made.stderr
     python = tmp_path / "venv/bin/python"

@@ -37,7 +37,7 @@ def world() -> World:
 
 
 def fail_once(world: World, exporter: Exporter) -> None:
-    """Let a run fail, and poll it a minute later."""
+    """Let a run fail, and poll the transform one minute later."""
     world.add(Run(f"tsk-{len(world.runs['tfm-a'])}", world.now, world.now + 1, status="FAILED", execution=1.0))
     world.now += 60
     exporter.poll()
@@ -58,7 +58,7 @@ def write_state_file(path: Path, world: World, failures: int = 2) -> None:
 
 
 def test_a_file_of_the_first_version_opens(path: Path) -> None:
-    """A file of version 1 is read completely by every later version."""
+    """This version of the exporter reads all data of a file of version 1."""
     old = sqlite3.connect(path)
     old.executescript(VERSION_1.read_text(encoding="utf-8"))
     old.close()
@@ -87,7 +87,7 @@ def test_a_file_of_the_first_version_opens(path: Path) -> None:
 
 
 def test_the_codes_of_run_kinds_never_change() -> None:
-    """A code in an old file still means the same task type and status."""
+    """Each code always means the same task type and status, because old files contain the codes."""
     assert KNOWN_KINDS[:8] == (
         *[("EVALUATION", s) for s in ("STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")],
         ("LABELING_SET_GENERATION", "STARTING"),
@@ -96,7 +96,7 @@ def test_the_codes_of_run_kinds_never_change() -> None:
 
 
 def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
-    """After a downgrade the exporter refuses the file of the newer version, and does not change it."""
+    """After a downgrade, the exporter refuses the file of the newer version and does not change it."""
     open_state(path, NOW)[0].close()
     newer = sqlite3.connect(path)
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
@@ -131,7 +131,7 @@ def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
 def test_a_damaged_file_is_renamed(path: Path, world: World, damage: str) -> None:
-    """A damaged file keeps its content under another name, and the exporter starts again from a baseline."""
+    """A damaged file is renamed and not changed. The exporter then starts with an empty file and a new baseline."""
     write_state_file(path, world)
     content = bytearray(path.read_bytes())
     if damage == "flipped":
@@ -192,7 +192,7 @@ def test_a_row_that_cannot_be_parsed_is_an_error(path: Path, world: World, damag
 
 
 def test_a_second_process_is_refused(path: Path) -> None:
-    """A second process cannot open the file until the first one has closed it."""
+    """A second process cannot open the file until the first process has closed it."""
     state, _ = open_state(path, NOW)
     program = (
         "import sys, pathlib; from exporter.state.store import open_state; open_state(pathlib.Path(sys.argv[1]), 0)"
@@ -212,7 +212,7 @@ def test_the_error_names_a_missing_folder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_read_only_file_is_refused(path: Path) -> None:
-    """If this user cannot write to the file, the error says that it is read-only."""
+    """If the user may not write to the file, the error says that the file is read-only."""
     open_state(path, NOW)[0].close()
     path.chmod(0o444)
     path.parent.chmod(0o755)
@@ -232,7 +232,7 @@ def test_a_read_only_file_is_refused(path: Path) -> None:
 
 
 def test_on_a_full_disk_counters_stand_still_and_later_catch_up(path: Path, world: World) -> None:
-    """While the file cannot grow, counters stand still and timestamps go on. Later the counters show each failure."""
+    """While the file cannot grow, counters stay unchanged and timestamps increase. Later the counters catch up."""
     state, _ = open_state(path, NOW)
     exporter = Exporter(world, configuration("tfm-a"), state)
     prometheus = Prometheus()
@@ -262,7 +262,7 @@ def test_on_a_full_disk_counters_stand_still_and_later_catch_up(path: Path, worl
 def test_a_write_after_the_file_is_closed_is_not_logged_as_an_error(
     path: Path, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thread that writes after the exporter has stopped and closed the file logs no error."""
+    """If a thread writes after the exporter has closed the file, the failed write is not logged as an error."""
     state, _ = open_state(path, NOW)
     exporter = Exporter(world, configuration("tfm-a"), state)
     exporter.poll()
@@ -343,6 +343,6 @@ def test_an_idle_poll_writes_nothing(path: Path, world: World) -> None:
 
 
 def test_the_file_has_the_application_id(path: Path) -> None:
-    """The SQLite header has the application id, so other tools can identify the file (byte 68, SQLite file format)."""
+    """The SQLite header has the application id at byte 68 (SQLite file format), so that tools can identify the file."""
     open_state(path, NOW)[0].close()
     assert int.from_bytes(path.read_bytes()[68:72], "big") == APPLICATION_ID

@@ -1,6 +1,7 @@
 """A small Glue server with GetMLTaskRuns and GetMLTaskRun, written from the API document alone.
 
-It shares no code with the exporter or its simulator. A mistake that both have in common therefore fails a test.
+It shares no code with the exporter or the simulator. If the exporter and the simulator contain the same mistake, a test
+with this server fails.
 
 Source: AWS Glue Web API Reference, GetMLTaskRuns, GetMLTaskRun, and the examples of AWS JSON 1.1 there.
 """
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 
 class DocumentedGlue:
-    """Serves the runs of one transform, given as JSON of the API, and keeps the requests in `asked`.
+    """Serves the runs of one transform, which are JSON of the API, and keeps the requests in `asked`.
 
     `spoil` replaces the body of every answer to GetMLTaskRuns. With `repeat_token` each page has the same token.
     """
@@ -58,7 +59,7 @@ class DocumentedGlue:
 
 @contextmanager
 def serving(glue: DocumentedGlue) -> Iterator[DocumentedGlue]:
-    """Serve it on a free port of 127.0.0.1, and set `glue.url`."""
+    """Serve `glue` on a free port of 127.0.0.1, and set `glue.url`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -18,7 +18,7 @@ from tests.servers import Labels, Track
 from tests.support import EXPORTER, Process, fetch
 
 wait_for = partial(support.wait_for, timeout=60.0)
-"""Waits longer than in other tests, because several processes run and the machine may be busy."""
+"""Longer waits than in other tests, because several processes run and the machine may be busy."""
 
 TASK_TYPES = ("EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES")
 FINAL_STATUSES = ("STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
@@ -83,7 +83,7 @@ class Samples:
         }
 
     def select(self, name: str, **labels: str) -> dict[Labels, float]:
-        """Return the values of the samples with this name and these labels, by all their labels."""
+        """Return the samples with this name and these labels: {all labels of the sample: value}."""
         wanted = labels.items()
         return {its: value for (one, its), value in self._values.items() if one == name and wanted <= set(its)}
 
@@ -133,11 +133,11 @@ class Exporter(Process):
         return self.wait_for_output(r"msg\W+listening\W.*addresses\W+([\d.:]+)", timeout=60)[1]
 
     def url(self, path: str = "/metrics") -> str:
-        """Return the URL of one of its pages."""
+        """Return the URL of a page of the exporter."""
         return f"http://{self.address}{path}"
 
     def metrics(self) -> Samples:
-        """Scrape it once in the text format 0.0.4, and return the samples."""
+        """Scrape the exporter once in the text format 0.0.4, and return the samples."""
         return Samples(fetch(self.url()).text)
 
     def wait_for_value(self, wanted: float | None, name: str, *, timeout: float = 60.0, **labels: str) -> Samples:
@@ -167,7 +167,7 @@ class Exporter(Process):
             )
 
     def log(self) -> list[dict[str, Any]]:
-        """Return the lines of its log so far. The exporter must run with --log.format=json."""
+        """Return the lines that the exporter has logged. It must run with --log.format=json."""
         return [json.loads(line) for line in self.stderr.split("\n")[:-1]]
 
 

@@ -32,7 +32,7 @@ DAY = 86400.0
 
 
 def history(now):
-    """Return 2,500 runs of all types and statuses within the last three weeks, as JSON of the API."""
+    """Return 2,500 runs of all types and statuses from the last three weeks, as JSON of the API."""
     rng = seeded_random(25)
     runs = []
     for number in range(RUNS):
@@ -59,7 +59,7 @@ def cell(run):
 
 
 def add(world, run):
-    """Add a run, given as JSON of the API, to a simulator."""
+    """Add a run to the world of a simulator. The run is JSON of the API."""
     world.add_run(
         ID,
         run["Properties"]["TaskType"],
@@ -86,7 +86,7 @@ def glue(request):
 
 
 def test_a_history_of_three_pages_is_shown_exactly_and_not_counted(glue, tmp_path):
-    """2,500 runs on three pages are shown in 35 gauges, all 25 counters are 0, and SIGTERM ends with exit code 0."""
+    """35 gauges show 2,500 runs from three pages, and all 25 counters are 0. After SIGTERM the exit code is 0."""
     runs, url = glue
     with Exporter(tmp_path, configuration(url, [{"id": ID, "name": "customers-dedup"}])) as exporter:
         exporter.wait_for_polls(ID, 2)
@@ -117,12 +117,12 @@ def test_a_history_of_three_pages_is_shown_exactly_and_not_counted(glue, tmp_pat
 
 
 def last_failures():
-    """Return the task types and statuses of the metric of the last failure."""
+    """Return the task types and statuses for which the exporter shows the time of the last failure."""
     return [(task_type, status) for task_type in TASK_TYPES for status in ("FAILED", "TIMEOUT")]
 
 
 def test_the_transform_has_its_name_in_glue(tmp_path):
-    """Without a configured name the series carry the name in Glue, or the id if GetMLTransform fails."""
+    """If no name is configured, the series have the name in Glue. If GetMLTransform fails, they have the id instead."""
     with Simulator({"transforms": [{"name": "customers", "id": "tfm-1"}]}) as simulator:
         with Exporter(tmp_path, configuration(simulator.url, ["tfm-1"])) as exporter:
             exporter.wait_for_value(1, "glue_ml_transform_up", transform_id="tfm-1", transform_name="customers")
@@ -132,12 +132,12 @@ def test_the_transform_has_its_name_in_glue(tmp_path):
 
 
 def test_the_demo_serves_metrics_after_two_seconds_of_work(tmp_path):
-    """`demo` needs no configuration and no credentials, and shows its runs after at most 2 s of CPU time."""
+    """`demo` works without configuration and credentials, and shows its runs after at most 2 s of CPU time."""
     with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=tmp_path) as demo:
         address = demo.wait_for_output(r"addresses=([\d.:]+)", timeout=60)[1]
         wait_for(lambda: fetch(f"http://{address}/metrics").text.count("\nglue_ml_transform_up") >= 12)
         spent = psutil.Process(demo.pid).cpu_times()
-    # CPU time, because wall time depends on the load of the machine.
+    # The test measures CPU time, because wall time depends on the load of the machine.
     assert spent.user + spent.system < 2
 
 
@@ -146,7 +146,7 @@ def test_the_demo_serves_metrics_after_two_seconds_of_work(tmp_path):
 
 @pytest.fixture
 def long_history():
-    """Yield a simulator with one transform that has the history without its open runs."""
+    """Yield a simulator with one transform. Its runs are the finished runs of the history."""
     with Simulator({"transforms": [{"name": "customers", "id": ID}]}) as simulator:
         for run in history(time.time()):
             if run["Status"] in FINAL_STATUSES:
@@ -159,7 +159,7 @@ SPACED = {"interval": "700ms"}
 
 
 def calls_by_poll(simulator, polls):
-    """Wait for more polls, and return the operations that each of them called; each poll starts with GetMLTaskRuns."""
+    """Wait for more polls, and return the operations of each poll. Each poll starts with GetMLTaskRuns."""
     before = simulator.requests.count("GetMLTaskRuns")
     wait_for(lambda: simulator.requests.count("GetMLTaskRuns") > before + polls + 1, describe=f"{polls + 2} polls")
     calls: list[list[str]] = []
@@ -171,20 +171,20 @@ def calls_by_poll(simulator, polls):
         if request.operation == "GetMLTaskRuns":
             calls.append([])
         calls[-1].append(request.operation)
-    # One listing in each interval, and one more after a poll that was delayed by a busy machine.
+    # Each interval has one listing. If a busy machine delays a poll, an interval can have two listings.
     assert len(listings) <= (listings[-1] - listings[0]) / INTERVAL + 3
     return calls[:polls]
 
 
 def test_a_steady_poll_costs_one_call_for_any_history(long_history, tmp_path):
-    """After the first poll, which reads three pages, each poll of a transform calls GetMLTaskRuns once and no more."""
+    """The first poll reads three pages. Each later poll calls only GetMLTaskRuns, and only once."""
     with Exporter(tmp_path, configuration(long_history.url, [ID], SPACED)) as exporter:
         exporter.wait_for_polls(ID, 1)
         assert calls_by_poll(long_history, 8) == [["GetMLTaskRuns"]] * 8
 
 
 def test_a_run_that_hangs_for_weeks_costs_one_more_call_and_the_next_poll_counts_its_end(long_history, tmp_path):
-    """An open run older than a page of later runs is looked up by GetMLTaskRun; the poll after its end counts it."""
+    """Polls call GetMLTaskRun for an open run that is not on the page. The first poll after its end counts the run."""
     hung = long_history.world.add_run(ID, "EVALUATION", started=time.time() - 29 * DAY)
     with Exporter(tmp_path, configuration(long_history.url, [ID], SPACED), "--log.format=json") as exporter:
         exporter.wait_for_polls(ID, 1)
@@ -227,7 +227,7 @@ def other():
 
 
 def a_run(run_id, status, task_type="FIND_MATCHES", **fields):
-    """Return a run that started an hour ago, as JSON of the API."""
+    """Return a run that started one hour ago, as JSON of the API."""
     started = time.time() - 3600
     ended = {} if status in STATUSES[:3] else {"CompletedOn": started + 60, "ExecutionTime": 50}
     common = {"TaskRunId": run_id, "TransformId": ID, "Status": status, "StartedOn": started, **ended, **fields}
@@ -235,7 +235,7 @@ def a_run(run_id, status, task_type="FIND_MATCHES", **fields):
 
 
 def assert_polls_fail(exporter, reason):
-    """Assert that polls fail for this reason only, that the transform is down, and that its other values stay."""
+    """Assert that polls fail only for this reason, that the transform is down, and that its other values stay."""
     errors = "glue_ml_exporter_poll_errors_total"
     before = exporter.metrics()
     exporter.wait_for_value(0, "glue_ml_transform_up")
@@ -252,7 +252,7 @@ def assert_polls_fail(exporter, reason):
 
 
 def test_a_malformed_answer_fails_the_poll_and_is_not_an_empty_history(other, tmp_path):
-    """Answers like `{}`, HTML or truncated JSON are poll errors malformed_response, and the known values stay."""
+    """After an answer such as `{}`, HTML or truncated JSON the poll fails as malformed_response. The values stay."""
     with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
         for what, body in MALFORMED.items():
             exporter.wait_for_value(1, "glue_ml_transform_up")
@@ -266,7 +266,7 @@ def test_a_malformed_answer_fails_the_poll_and_is_not_an_empty_history(other, tm
 
 
 def test_a_repeated_page_token_fails_the_poll(other, tmp_path):
-    """A NextToken that comes twice ends the poll as a failure with reason pagination, and nothing is counted."""
+    """If a NextToken is repeated, the poll fails with the reason pagination and does not count any run."""
     with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
         exporter.wait_for_value(1, "glue_ml_transform_up")
         other.runs.append(a_run("tsk-2", "FAILED"))
@@ -278,7 +278,7 @@ def test_a_repeated_page_token_fails_the_poll(other, tmp_path):
 
 
 def test_undocumented_values_are_passed_through(other, tmp_path):
-    """An undocumented status or type is shown and, once there is a CompletedOn, counted under its own name."""
+    """A run with an undocumented status or type is shown under these names. With a CompletedOn it is also counted."""
     other.runs.append(a_run("tsk-2", "PAUSED", "TRAINING", CompletedOn=None, ExecutionTime=None))
     with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
         exporter.wait_for_value(1, "glue_ml_task_runs", task_type="TRAINING", status="PAUSED")
@@ -290,7 +290,7 @@ def test_undocumented_values_are_passed_through(other, tmp_path):
 
 
 def test_runs_with_missing_members_are_shown_and_counted(other, tmp_path):
-    """A run without StartedOn, ExecutionTime or Properties is shown and counted once, without invented numbers."""
+    """A run without StartedOn, ExecutionTime or Properties is shown and counted once. No value is invented."""
     bare = {"TaskRunId": "tsk-2", "Status": "STARTING", "TransformId": ID}
     other.runs.append(bare)
     with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Yield an exporter that serves every metric, with all task types and final statuses, and with a hostile name."""
+    """Yield an exporter with every metric, all task types, all final statuses, and a name with special characters."""
     folder = tmp_path_factory.mktemp("served")
     with Simulator() as simulator:
         world = simulator.world
@@ -56,7 +56,7 @@ def test_promtool_accepts_our_metrics(served, version):
 
 
 def test_promtool_rejects_a_counter_without_total(served):
-    """A counter whose name lacks _total is reported by promtool, so the empty output in the test above is evidence."""
+    """Promtool reports a counter whose name does not end in _total. An empty output therefore means correct metrics."""
     text = text_of(served).replace("glue_ml_task_runs_finished_total", "glue_ml_task_runs_finished")
     done = subprocess.run([tool("promtool"), "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert b"glue_ml_task_runs_finished" in done.stderr + done.stdout
@@ -64,13 +64,13 @@ def test_promtool_rejects_a_counter_without_total(served):
 
 
 def test_both_formats_hold_the_same_series(served):
-    """Both texts parse and hold the same series about Glue; in OpenMetrics each finish has its run as exemplar."""
+    """Both texts can be parsed and have the same series about Glue. In OpenMetrics, finished runs are exemplars."""
     classic = Samples(text_of(served))
     modern = Samples(text_of(served, OPENMETRICS), openmetrics=True)
     for metric in METRICS:
         names = [metric.name] if metric.kind != "histogram" else [f"{metric.name}{end}" for end in HISTOGRAM_ENDS]
         for name in names:
-            # Other transforms of the simulator change between the two scrapes.
+            # The other transforms of the simulator are left out, because they can change between the two scrapes.
             assert classic.select(name, **BUSY).keys() == modern.select(name, **BUSY).keys(), name
     [finished] = [family for family in modern.families if f"{family.name}_total" == FINISHED]
     exemplars = [sample.exemplar for sample in finished.samples if sample.value]
@@ -96,7 +96,7 @@ def test_every_family_served_is_in_the_tables_and_every_family_in_the_tables_is_
 
 
 def test_a_hostile_name_stays_within_its_label(served):
-    """Quotes, backslashes and line ends in a transform's name come out of the parser unchanged."""
+    """A parser returns quotes, backslashes and line ends in the name of a transform unchanged."""
     for accept in ("text/plain", OPENMETRICS):
         samples = Samples(text_of(served, accept), openmetrics=accept == OPENMETRICS)
         assert samples.value("glue_ml_transform_up", transform_name='quo"te\\back\nline', transform_id="busy") == 1

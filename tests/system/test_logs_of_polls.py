@@ -62,7 +62,7 @@ def test_each_finished_run_is_one_line_with_run_id_error_and_log_group(simulator
 
 
 def test_old_runs_are_not_logged(simulator, tmp_path):
-    """Runs that had ended before the first poll get no line."""
+    """Runs that had ended before the first poll are not logged."""
     for _ in range(5):
         simulator.world.add_run("tfm-a", status="FAILED")
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
@@ -83,7 +83,7 @@ FAULTS = {
 
 
 def test_a_failure_that_lasts_is_one_line_when_it_begins_and_one_when_it_ends(simulator, tmp_path):
-    """If many polls fail for one reason, the log has one error with advice, and one line when polls succeed again."""
+    """If many polls fail for one reason, the log has one error with advice. The next success adds one line."""
     config = configuration(simulator.url, ["tfm-a"], {"request_timeout": "1s"})
     with Exporter(tmp_path, config, JSON) as exporter:
         for number, (reason, fault) in enumerate(FAULTS.items(), start=1):
@@ -111,7 +111,7 @@ def wait_for_failures(exporter, reason, count):
 
 
 def test_a_new_reason_for_failing_polls_is_logged(simulator, tmp_path):
-    """When polls that failed for one reason fail for another, the log has one more line."""
+    """When the reason of failing polls changes, the log has one more line."""
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
         exporter.wait_for_value(1, "glue_ml_transform_up")
         first = simulator.faults.set({"kind": "expired_credentials"})
@@ -147,7 +147,7 @@ HOSTILE = 'x\nts=2026-11-23T00:00:00Z level=error msg="disk full"\r\n\x1b[2J\x1b
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
 def test_an_error_string_cannot_forge_a_line(simulator, log_format, tmp_path):
-    """Line ends, escape sequences and quotes stay within their field, and each run is one printable line."""
+    """Line ends, escape sequences and quotes stay within their field of the log. Each run is one printable line."""
     config = configuration(simulator.url, ["tfm-a"])
     simulator.world.alter_transform("tfm-a", {"Name": HOSTILE})
     with Exporter(tmp_path, config, f"--log.format={log_format}") as exporter:
@@ -167,7 +167,7 @@ def test_an_error_string_cannot_forge_a_line(simulator, log_format, tmp_path):
 
 
 def test_an_error_message_of_the_endpoint_cannot_forge_a_line(simulator, tmp_path):
-    """The code and the message of an error answer stay within one line, and their text never becomes a label."""
+    """The code and the message of an error answer stay within one line. They are not used as label values."""
     simulator.faults.set({"kind": "error", "code": HOSTILE.replace("\x00", ""), "message": HOSTILE, "status": 400})
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
         exporter.wait_for_value(0, "glue_ml_transform_up")

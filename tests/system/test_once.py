@@ -52,7 +52,7 @@ def test_once_exits_1_when_a_transform_cannot_be_polled(simulator, tmp_path):
 
 
 def test_once_polls_each_transform_once(simulator, tmp_path):
-    """Even if one transform is slow, `once` reads the runs of each transform once, so that no counter increases."""
+    """Even if one transform is slow, `once` reads the runs of each transform only once. All counters stay at 0."""
     simulator.faults.set({"kind": "delay", "seconds": "1s", "transforms": ["tfm-b"], "times": 1})
     done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a", "tfm-b"]))
     assert done.exit_code == 0
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_written_is_one_line(simulator, tmp_path):
 
 
 def test_the_output_file_is_replaced_atomically(tmp_path):
-    """The old file stays until the new one is complete, no other file ends in .prom, and a failed write leaves none."""
+    """The old file stays until the new file is complete, and no other file ends in .prom, even after a failed write."""
     file = tmp_path / "glue_ml.prom"
     file.write_bytes(b"old")
 
@@ -155,7 +155,7 @@ def test_a_missing_configuration_file_is_one_line(command, tmp_path):
 
 
 def test_an_unknown_flag_exits_2(tmp_path):
-    """A flag that does not exist is one line on stderr and exit code 2."""
+    """An unknown flag gives one line on stderr and exit code 2."""
     done = run(*EXPORTER, "serve", "--config.fil=x", folder=tmp_path)
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1

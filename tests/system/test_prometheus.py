@@ -1,6 +1,6 @@
 """In a real Prometheus increase() equals the number of finished runs, even if the exporter is killed.
 
-Prometheus 2 and 3 scrape the exporter, which polls the simulator. SIGKILL ends the exporter again and again.
+Prometheus 2 and 3 scrape the exporter, which polls the simulator. The tests kill the exporter many times with SIGKILL.
 The tests compare the raw samples in Prometheus with the simulator's own count.
 """
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 ID = "tfm-0123456789abcdef0123456789abcdef01234567"
 SCRAPES = 0.3
 SECONDS = 12
-"""Seconds for which runs start and end while exporters are killed."""
+"""Time in which runs start and end while exporters are killed, in seconds."""
 OBSERVED = ("glue_ml_task_run_execution_seconds_count", "glue_ml_task_run_duration_seconds_count")
 COUNTED = (FINISHED, STARTED, *OBSERVED)
 
@@ -61,7 +61,7 @@ def settings(simulator, **sections):
 
 
 def wait_for_the_baseline(prometheus, begun):
-    """Wait for two scrapes after `begun` (epoch seconds) with a good poll. Runs that end after them are counted."""
+    """Wait for two scrapes after `begun` (epoch seconds) that show a successful poll. Runs that end later count."""
 
     def shown():
         tracks = prometheus.tracks("glue_ml_transform_up")
@@ -73,13 +73,13 @@ def wait_for_the_baseline(prometheus, begun):
 def wait_until_all_is_counted(prometheus, traffic, allowed=lambda _: Counter()):
     """Wait until the increases in Prometheus equal the finished runs, and check that they stay equal.
 
-    `allowed` returns, by metric, the increases that may be missing.
+    `allowed` returns the increases that may be missing in a metric.
     """
     traffic.wait_for_the_end()
     wanted = {FINISHED: traffic.finished(), STARTED: traffic.started(), **dict.fromkeys(OBSERVED, traffic.finished())}
 
     def difference():
-        """Return, by metric, the kinds of runs whose number differs: (in Prometheus, in the simulator)."""
+        """Return the kinds of runs with different numbers, by metric: (in Prometheus, in the simulator)."""
         differing = {}
         for name, truth in wanted.items():
             seen = increases(prometheus.tracks(name)) + allowed(name)
@@ -94,11 +94,11 @@ def wait_until_all_is_counted(prometheus, traffic, allowed=lambda _: Counter()):
     wait_for(agree, interval=0.1, describe=difference)
     scraped = prometheus.number("sum(count_over_time(up[10m]))")
     wait_for(lambda: prometheus.number("sum(count_over_time(up[10m]))") > scraped + 3, describe="three scrapes more")
-    wait_for(agree, interval=0.1, describe=difference)  # a surplus would stay in Prometheus
+    wait_for(agree, interval=0.1, describe=difference)  # an increase that is too large never becomes smaller
 
 
 def assert_promql_agrees(prometheus):
-    """Assert that PromQL's increase() equals the raw increase, except for the surplus of its extrapolation."""
+    """Assert that PromQL's increase() equals the raw increase, apart from the error of its extrapolation."""
     for name in COUNTED:
         tracks = prometheus.tracks(name)
         exact = sum(track.increase for track in tracks)
@@ -110,7 +110,7 @@ def assert_promql_agrees(prometheus):
 
 
 def wait_until_nothing_is_stored(prometheus):
-    """Wait until Prometheus has no target, because a query can see a scrape that is only partly stored."""
+    """Wait until Prometheus has no target. Otherwise a query could return only a part of the last scrape."""
     prometheus.point_at({})
     wait_for(lambda: not prometheus.ask("targets")["activeTargets"], describe="no target")
 
@@ -120,7 +120,7 @@ def wait_until_nothing_is_stored(prometheus):
 
 @VERSIONS
 def test_under_one_instance_label_kills_neither_lose_nor_double_a_run(simulator, prometheus, traffic, tmp_path):
-    """If the exporter is killed at random times, half of them within a scrape, its counters still match the runs."""
+    """The counters match the runs, even if the exporter is killed at random times and during scrapes."""
     rng = seeded_random(11)
     port = steady_port()
     prometheus.point_at({"glue": f"127.0.0.1:{port}"})
@@ -147,13 +147,13 @@ def test_under_one_instance_label_kills_neither_lose_nor_double_a_run(simulator,
 
 
 def let_pass(simulator, seconds):
-    """Wait for so many seconds of the simulator's clock, so that the next kill comes at a random time."""
+    """Wait until `seconds` have passed on the simulator's clock. The next kill is then at a random time."""
     end = simulator.world.now() + seconds
     wait_for(lambda: simulator.world.now() >= end, interval=0.002)
 
 
 def wait_for_a_scrape_to_begin(prometheus):
-    """Wait until the next scrape is due. Prometheus keeps its interval even if scrapes fail."""
+    """Wait until the next scrape is due. Prometheus scrapes at fixed intervals, even if scrapes fail."""
     last = prometheus.scrapes("glue")[-1][0]
     intervals = (time.time() - last) // SCRAPES + 1
     wait_for(lambda: time.time() >= last + intervals * SCRAPES, interval=0.001)
@@ -164,7 +164,7 @@ def wait_for_a_scrape_to_begin(prometheus):
 
 @VERSIONS
 def test_under_new_instance_labels_only_an_interrupted_scrape_may_lose_runs(simulator, prometheus, traffic, tmp_path):
-    """If each process has a new label, only a scrape that a kill interrupted may lose finished runs."""
+    """If each process has a new label, finished runs are lost only when a kill interrupts a scrape."""
     # The first values of each process must equal the last values of the previous one.
     rng = seeded_random(12)
     labels_by_age = []
@@ -202,7 +202,7 @@ def test_under_new_instance_labels_only_an_interrupted_scrape_may_lose_runs(simu
 def lost(prometheus, name, labels_by_age, killed_at):
     """Return the increases between the last values of a process and the first values of the next one.
 
-    Assert that each of them is allowed: an increase may be lost if a scrape began before the kill and failed.
+    Assert that increases are lost only if a scrape began before the kill and failed.
     """
     tracks = prometheus.tracks(name)
     shown = [
@@ -268,7 +268,7 @@ def wait_for_increases(prometheus, wanted, **labels):
 @ONE_VERSION
 @pytest.mark.parametrize("state", [None, "state.db"])
 def test_a_transform_added_by_a_reload_is_counted_from_its_first_run(simulator, prometheus, state, tmp_path):
-    """If reloads add a transform, remove it and add it again, all runs that finished since are counted."""
+    """If reloads add, remove and add a transform again, all runs that finish after the first reload are counted."""
     other = "tfm-other"
     simulator.world.add_transform({"name": "other", "id": other})
     for _ in range(50):
@@ -314,7 +314,7 @@ def test_a_transform_added_by_a_reload_is_counted_from_its_first_run(simulator, 
 
 
 def test_two_prometheus_servers_both_see_every_finished_run(simulator, traffic, tmp_path):
-    """With birth_scrapes 2 both servers see the initial value of every series and all increases, even after a kill."""
+    """With birth_scrapes 2 both servers get the initial value of every series and all increases, even after a kill."""
     port = steady_port()
     config = settings(simulator, metrics={"birth_scrapes": 2})
     folders = [tmp_path / name for name in ("a", "b")]

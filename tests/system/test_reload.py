@@ -33,7 +33,7 @@ def reload(exporter, config):
 
 
 def test_a_reload_keeps_the_counters_of_the_transforms_that_stay(simulator, tmp_path):
-    """A reload adds a transform without counting its history, and removes one with all its series and no others."""
+    """A reload adds one transform without counting its history. It removes another transform and only its series."""
     one, both = (configuration(simulator.url, ids) for ids in (["tfm-a"], ["tfm-a", "tfm-b"]))
     simulator.world.add_run("tfm-b", status="FAILED", started=simulator.world.start - 60)
     with Exporter(tmp_path, one) as exporter:
@@ -56,7 +56,7 @@ def test_a_reload_keeps_the_counters_of_the_transforms_that_stay(simulator, tmp_
 
 
 def test_changed_buckets_are_one_line_in_the_log_for_each_transform(simulator, tmp_path):
-    """A reload with other buckets is logged once for each transform, and a reload with the same ones is not."""
+    """A reload with other buckets is logged once for each transform. A reload with the same buckets is not logged."""
     ids = ["tfm-a", "tfm-b"]
     changed = configuration(simulator.url, ids, metrics={"execution_buckets": ["1m", "1h"]})
     logged = "the configured buckets have changed; histograms start again at 0"
@@ -70,7 +70,7 @@ def test_changed_buckets_are_one_line_in_the_log_for_each_transform(simulator, t
 
 
 def test_a_transform_that_is_added_again_continues_its_counters(simulator, tmp_path):
-    """A transform that was removed and added again keeps its counters and counts the runs that finished meanwhile."""
+    """A transform that is removed and added again keeps its counters. It counts the runs that finished in between."""
     one, both = (configuration(simulator.url, ids) for ids in (["tfm-a"], ["tfm-a", "tfm-b"]))
     with Exporter(tmp_path, both) as exporter:
         exporter.wait_for_polls("tfm-b", 1)
@@ -94,7 +94,7 @@ def test_a_transform_that_is_added_again_continues_its_counters(simulator, tmp_p
 
 
 def test_a_bad_file_keeps_the_old_configuration(simulator, tmp_path):
-    """A reload of a bad file logs one error and sets the metric to 0; polls go on, and a good file is loaded."""
+    """A reload of a bad file logs one error and sets the metric to 0. Polls go on, and the next good file is loaded."""
     config = configuration(simulator.url, ["tfm-a"])
     with Exporter(tmp_path, config) as exporter:
         exporter.wait_for_polls("tfm-a", 1)
@@ -115,7 +115,7 @@ def test_a_bad_file_keeps_the_old_configuration(simulator, tmp_path):
 
 
 def test_a_reload_over_http_answers_with_the_reason_of_its_failure(simulator, tmp_path):
-    """POST /-/reload answers 200, or 500 with every mistake; without --web.enable-lifecycle it is 403."""
+    """POST /-/reload answers 200, or 500 with every mistake. Without --web.enable-lifecycle it answers 403."""
     config = configuration(simulator.url, ["tfm-a"])
     with Exporter(tmp_path, config, "--web.enable-lifecycle") as exporter:
         exporter.configure(configuration(simulator.url, ["tfm-a", "tfm-b"]))
@@ -131,7 +131,7 @@ def test_a_reload_over_http_answers_with_the_reason_of_its_failure(simulator, tm
 
 
 def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tmp_path):
-    """With auto-reload a swap of the link to the file's folder causes a reload. A ConfigMap changes in this way."""
+    """With auto-reload, a new target of the link to the file's folder causes a reload, as in an updated ConfigMap."""
     for folder, ids in (("v1", ["tfm-a"]), ("v2", ["tfm-a", "tfm-b"]), ("v3", ["tfm-b"])):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.yaml").write_text(yaml.safe_dump(configuration(simulator.url, ids)))
@@ -150,7 +150,7 @@ def test_a_changed_file_is_noticed_when_a_link_above_it_is_swapped(simulator, tm
 
 
 def test_an_invalid_web_configuration_sets_a_metric_and_keeps_the_old_one(simulator, tmp_path):
-    """After an invalid web file the old headers stay in use, and the metric is 0 until the file is valid again."""
+    """While the web file is invalid, the old headers stay in use and the metric is 0."""
     web, shown = tmp_path / "web.yml", "glue_ml_exporter_web_config_last_reload_successful"
     web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), "--web.config.file=web.yml") as exporter:

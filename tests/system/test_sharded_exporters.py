@@ -28,7 +28,7 @@ def prometheus(tmp_path):
 
 
 class Fleet:
-    """A number of shards, each with its own state file, which remains after the process ends."""
+    """Several shards. Each shard has its own state file, which stays when the process ends."""
 
     def __init__(self, folder, simulator, count, *flags):
         self._stack = ExitStack()
@@ -58,7 +58,7 @@ class Fleet:
 
 @contextmanager
 def fleet(folder, simulator, prometheus, count):
-    """Run `count` shards that Prometheus scrapes. Enter the block once each was scraped twice after a good poll."""
+    """Run `count` shards that Prometheus scrapes. The block begins after two scrapes of each polled shard."""
     running = Fleet(folder, simulator, count)
     try:
         ids = simulator.world.transform_ids()
@@ -76,7 +76,7 @@ def up(exporter, transform_id):
 
 
 def seen(prometheus):
-    """Return the sum of the increases in Prometheus over all shards so far, by transform id."""
+    """Return the increases in Prometheus so far, summed over all shards: {transform id: increase}."""
     total = Counter()
     for track in prometheus.tracks(FINISHED):
         total[dict(track.labels)["transform_id"]] += round(track.increase)
@@ -93,7 +93,7 @@ def wait_until_seen(prometheus, expected):
 
 @pytest.mark.timeout(180)
 def test_resizes_count_each_finished_run_at_most_once(simulator, prometheus, tmp_path):
-    """After a resize from 2 to 3 shards and back, only runs that ended during a move are missing; none counts twice."""
+    """After resizes from 2 to 3 shards and back, only runs that ended during a move are missing. None counts twice."""
     ids = simulator.world.transform_ids()
     moved = {one for one in ids if Shard(2, 3).owns(one)}
     assert 0 < len(moved) < COUNT
@@ -116,7 +116,7 @@ def test_resizes_count_each_finished_run_at_most_once(simulator, prometheus, tmp
             simulator.world.finish_run(one, run_id)
         expected.update(ids)
         wait_until_seen(prometheus, expected)
-        # The time of the last failure also covers the runs that no counter has counted.
+        # The time of the last failure includes runs that the counters have missed.
         for one in ids:
             assert running.owner(one).metrics().value(FAILURE, transform_id=one, status="FAILED")
     end(unwatched=moved)
@@ -126,14 +126,14 @@ def test_resizes_count_each_finished_run_at_most_once(simulator, prometheus, tmp
 
 
 def wait_until_seen_to_start(running, ids):
-    """Wait until each exporter shows an open run of each of its transforms. Its state file then has these runs."""
+    """Wait until each exporter shows an open run of each of its transforms. The state files then contain these runs."""
     gauge = "glue_ml_task_run_oldest_active_start_timestamp_seconds"
     for one in ids:
         wait_for(lambda one=one: running.owner(one).metrics().value(gauge, transform_id=one))
 
 
 def test_each_transform_has_one_shard_and_each_shard_shows_its_number(simulator, tmp_path):
-    """Each transform has one of three shards, and each shard shows its number in a metric, the log and /config."""
+    """Each transform belongs to one of three shards. A metric, the log and /config show the number of a shard."""
     running = Fleet(tmp_path, simulator, 3)
     try:
         ids = simulator.world.transform_ids()

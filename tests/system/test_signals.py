@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the exporter ends without waiting for AWS, and its state is on disk."""
+"""After SIGTERM or SIGINT the exporter ends without waiting for AWS, and its state is on disk."""
 
 import signal
 import threading
@@ -18,24 +18,24 @@ LONGEST_STOP = 5
 """The documented limit in seconds from a signal to the end of the process."""
 
 EVENT_LOOP_TICK = 0.1
-"""Seconds. The main loop of uvicorn sees within one tick that it has to stop."""
+"""Time until the main loop of uvicorn checks its stop flag again, in seconds."""
 
 SCENARIO = {"transforms": [{"name": "a", "id": "tfm-a"}]}
 
 
 def stop(exporter, number):
-    """Send the signal and return the exit code. The calls of these tests hang for much longer than the timeout."""
+    """Send the signal and return the exit code. Calls in these tests hang for much longer than the timeout here."""
     exporter.send(number)
     return exporter.wait(timeout=60)
 
 
 def test_all_waits_of_a_stop_add_up_to_less_than_the_documented_limit():
-    """A stop waits one tick for the event loop and `Limits.stop` for scrapes in flight; one second is left for work."""
+    """One tick of the event loop, `Limits.stop` for scrapes in flight and one second are less than the limit."""
     assert EVENT_LOOP_TICK + Limits().stop <= LONGEST_STOP - 1
 
 
 def test_a_stop_waits_for_no_call_and_no_thread(simulator, tmp_path):
-    """While a call hangs, `Service.stop` returns, and the interpreter joins no thread of the exporter at its exit."""
+    """While a call hangs, `Service.stop` returns, and the interpreter does not wait for threads of the exporter."""
     before = set(threading.enumerate())
     hang = simulator.faults.set({"kind": "hang"})
     polling = {"request_timeout": "10m", "stale_after": "20m"}
@@ -60,7 +60,7 @@ def test_a_signal_ends_it_while_a_call_hangs(simulator, number, tmp_path):
 
 @STOPS
 def test_a_signal_ends_it_before_the_first_poll_is_over(simulator, number, tmp_path):
-    """While its very first call hangs, TERM and INT end the exporter with exit code 0."""
+    """While the first call of the process hangs, TERM and INT end the exporter with exit code 0."""
     hang = simulator.faults.set({"kind": "hang"})
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"], {"request_timeout": "10m"})) as exporter:
         assert exporter.address
@@ -69,7 +69,7 @@ def test_a_signal_ends_it_before_the_first_poll_is_over(simulator, number, tmp_p
 
 
 def test_a_signal_ends_it_while_retries_wait_their_turn(simulator, tmp_path):
-    """Retries after throttling, and a rate limit of one call in 100 s, do not keep the exporter from ending."""
+    """The exporter ends even if retries wait after throttling with a rate limit of one call in 100 s."""
     simulator.faults.set({"kind": "throttle"})
     polling = {"max_attempts": 10, "requests_per_second": 0.01}
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"], polling)) as exporter:
@@ -95,7 +95,7 @@ def test_after_sigterm_the_state_file_is_complete_and_alone(simulator, tmp_path)
 
 
 def test_a_second_exporter_on_the_same_state_file_exits(simulator, tmp_path):
-    """A second exporter on a state file that is in use exits 1 with one line, and the first one goes on."""
+    """A second exporter with the same state file exits 1 with one line, and the first exporter goes on."""
     config = configuration(simulator.url, ["tfm-a"], state={"path": "state.db"})
     with Exporter(tmp_path, config) as first:
         first.wait_for_polls("tfm-a", 1)

@@ -1,4 +1,4 @@
-"""Runs that start and end while exporters are killed. All of them are planned in advance."""
+"""Runs that start and end while exporters are killed. The times of all runs are planned in advance."""
 
 from collections import Counter
 
@@ -9,8 +9,8 @@ from tests.system.staging import FINAL_STATUSES, TASK_TYPES, Cell, seeded_random
 class Traffic:
     """Adds runs of all types and final statuses to a simulated transform, in the past and in the next `seconds`.
 
-    Some runs have ended, some are open, and some start later. Of the later ones, some end before the next poll, and
-    some are listed only after they have ended.
+    Some runs have ended, some are open, and some start later. Some of the later runs end before the next poll, and some
+    are listed only after they have ended.
     """
 
     def __init__(self, world: World, transform_id: str, *, seed: int) -> None:
@@ -37,8 +37,8 @@ class Traffic:
     def future(self, *, count: int, seconds: float) -> None:
         """Add runs that start within the next `seconds`. The unfinished runs end in the second half of this time.
 
-        `finished` counts the runs that end after this call. The unfinished runs must therefore not end before it,
-        even if the exporter starts slowly.
+        `finished` counts the runs that end after this call. Unfinished runs therefore never end before this call, even
+        if the exporter starts slowly.
         """
         self.begin = self._world.now()
         for run_id in self._unfinished:
