@@ -7,7 +7,7 @@ structlog works on top of `logging` of the standard library, so the records of u
 format. Every line has `ts` (RFC 3339, UTC, milliseconds), `level`, `msg` and `logger`, then the fields of the event in
 the order in which they were given.
 
-structlog's own logfmt renderer is not used: it writes ESC and U+202E as they are, and refuses keys with spaces.
+structlog's own logfmt renderer is not used, because it does not escape ESC and U+202E, and refuses keys with spaces.
 """
 
 import json
@@ -30,13 +30,13 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING,
 FORMATS = ("logfmt", "json")
 
 MAX_VALUE = 2048
-"""Characters of a value. A longer text is cut there, and the line says how many characters are missing."""
+"""Maximum number of characters in a value. A longer text is cut, and the number of missing characters is added."""
 
 MAX_TRACEBACK = 16 * MAX_VALUE
-"""Characters of the field `exception`."""
+"""Maximum number of characters in the field `exception`."""
 
 _MAX_DEPTH = 4
-"""Levels of lists and mappings within a field. Deeper values are written as one text."""
+"""Maximum depth of lists and mappings within a field. Deeper values are written as one text."""
 
 _MASK = "<secret>"
 _SECRET = re.compile("secret|token|password|authorization", re.IGNORECASE)
@@ -44,7 +44,7 @@ _SECRET = re.compile("secret|token|password|authorization", re.IGNORECASE)
 
 _STANDARD_FIELDS = ("ts", "level", "msg", "logger")
 
-# The debug output of these libraries contains whole requests and responses of STS, which carry credentials.
+# The debug output of these libraries contains whole requests and responses of STS, with credentials.
 _NEVER_BELOW_WARNING = ("botocore", "boto3", "urllib3", "s3transfer")
 
 
@@ -86,11 +86,11 @@ def configure(
 
 @cache
 def _structlog() -> ModuleType:
-    """Return structlog, configured. It is imported by the first logger: it loads asyncio, which takes 60 ms of CPU.
+    """Return structlog, imported and configured by the first call. Its import loads asyncio, which takes 60 ms of CPU.
 
-    structlog imports rich wherever that is installed, to draw tracebacks that this program does not use; that would
-    take another tenth of a second. None in `sys.modules` stands for a module that cannot be imported (Python reference,
-    "The module cache").
+    If rich is installed, structlog also imports rich for its tracebacks. This would take another 100 ms, and this
+    program does not use these tracebacks. A module cannot be imported if its entry in `sys.modules` is None (Python
+    reference, "The module cache").
     """
     hide_rich = "rich" not in sys.modules
     if hide_rich:
@@ -132,9 +132,9 @@ def _level(record: logging.LogRecord) -> str:
 
 
 def _build_fields(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
-    """Return the fields of the line: the standard ones, then those of the event with secrets masked and limits applied.
+    """Return the fields of the line: the standard fields, then the fields of the event. Secrets are masked.
 
-    A field of the event that has the name of a standard one gets an underscore at its end.
+    If a field of the event has the name of a standard field, an underscore is added to its name.
     """
     record: logging.LogRecord = event.pop("_record")
     del event["_from_structlog"]
@@ -171,7 +171,7 @@ def _plain(value: object, depth: int = 0) -> object:
 
 
 def _number(value: float) -> float | str:
-    """Return the number rounded to six decimals; NaN and infinities, which JSON lacks, as Prometheus spells them."""
+    """Return the number rounded to six decimals. NaN and infinities become texts, because JSON has no such numbers."""
     if math.isfinite(value):
         return int(value) if value.is_integer() and abs(value) < 2**53 else round(value, 6)
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
@@ -182,9 +182,9 @@ def _cut(text: str, limit: int = MAX_VALUE) -> str:
 
 
 def _escape_unprintable(text: str) -> str:
-    """Escape the characters of a JSON text that a terminal would not show as themselves.
+    """Escape the unprintable characters of a JSON text.
 
-    These are C0, C1, DEL, line separators, bidirectional marks and surrogates; `json.dumps` escapes only C0.
+    They are C0, C1, DEL, line separators, bidirectional marks and surrogates. `json.dumps` escapes only C0.
     """
     if text.isprintable():
         return text
@@ -208,7 +208,7 @@ def _logfmt_key(key: str) -> str:
 
 
 def _logfmt_value(value: object) -> str:
-    """Return the value without quotes where a logfmt reader understands it so, otherwise as a JSON string."""
+    """Return the value without quotes if a logfmt reader can read it; otherwise return a JSON string."""
     if isinstance(value, list | dict):
         return _logfmt_value(_cut(_to_json(value)))
     if isinstance(value, str) and value and value.isprintable() and not re.search(r'[\s="\\]', value):

@@ -1,4 +1,4 @@
-"""The command `glue-ml-exporter`: arguments and environment variables go in; an exit code and printed text come out.
+"""The command `glue-ml-exporter`: takes arguments and environment variables, prints text, returns an exit code.
 
 `main` loads the code of a command only when that command runs, so that `--help` and completion are fast.
 """

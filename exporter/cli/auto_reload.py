@@ -8,12 +8,12 @@ from pathlib import Path
 class AutoReload:
     """Compares the content of a file with its content at the last check.
 
-    It does not compare modification times, because Kubernetes updates a ConfigMap by swapping a symbolic link to a
-    folder above the file, and the new file can be older than the old one.
+    It does not compare modification times. Kubernetes updates a ConfigMap by changing a symbolic link in the path of
+    the file, and the new file can be older than the previous file.
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the file and read it. A different content later is a change."""
+        """Read the file at `path`. Later checks compare with this content."""
         self._path = path
         self._content = self._read()
         self._stop = threading.Event()

@@ -9,16 +9,16 @@ from exporter.config.settings import read_config
 
 
 def check_config(options: CheckConfigOptions) -> int:
-    """Print that the configuration is valid, and with `--live` a table of the answers of AWS; return the exit code.
+    """Print that the configuration is valid, and with `--live` also the answers of AWS. Return the exit code.
 
     Raises:
-        ConfigError: the configuration is not valid; the error carries every problem with its place in the file.
+        ConfigError: the configuration is not valid; the error lists every problem with its place in the file.
     """
     config = read_config(Path(options.config_file), environ=os.environ)
     print(f"{options.config_file}: ok", flush=True)
     if not options.live:
         return 0
-    # These load botocore and rich, which takes longer than the check of a file.
+    # These modules load botocore and rich, which takes longer than the check of a file.
     from exporter.cli.check_live import check_live  # noqa: PLC0415
     from exporter.cli.output.progress import lossless_stdout  # noqa: PLC0415
 

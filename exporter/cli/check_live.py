@@ -1,4 +1,4 @@
-"""`check-config --live`: make each call to AWS that the exporter would make, once, and print the answers."""
+"""`check-config --live`: try every call to AWS that the exporter needs, and print the results."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +25,7 @@ _NOT_FOUND_REASONS = ("EntityNotFoundException", "InvalidInputException")
 _NEWEST_FIRST = {"Column": "STARTED", "SortDirection": "DESCENDING"}
 
 _MISSING_RUN = f"tsk-{'0' * 40}"
-"""An id that no run has, requested if a transform has no run.
+"""A run id that does not exist. It is requested if a transform has no runs.
 
 The answer "not found" shows that the call is allowed, because AWS checks the permission before it looks up the run.
 """
@@ -49,7 +49,7 @@ class Check:
 def check_live(config: Config, output: TextIO, errors: TextIO) -> int:
     """Print a table with a row for each discovery and transform; return 0 if every call succeeded, else 1."""
     logs.configure("error", "logfmt", errors)
-    # One attempt for each call: a retry would only delay the report of a failure.
+    # Each call has one attempt, because a retry would only delay the report of a failure.
     config = replace(config, polling=config.polling.model_copy(update={"max_attempts": 1}))
     clients = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
     with closing(clients), Progress(errors) as progress:
@@ -91,7 +91,8 @@ class _LiveChecks:
         filters = [*([wanted.name] if wanted.name else []), *(f"{key}={value}" for key, value in wanted.tags.items())]
         yield self._check(lane, " ".join(("discovery", *filters)), [discover])
         if found and set(wanted.labels_from_tags) - set(wanted.tags):
-            # The ARN of a transform comes from STS, which no other call needs, so the lane may still work.
+            # GetTags needs the account id, which can come from STS. Other calls do not need STS, so they may still
+            # succeed.
             yield self._check(lane, "tags", [read_tags], fails_lane=False)
 
     def _check_transform(self, target: Target) -> Check:
@@ -118,10 +119,12 @@ class _LiveChecks:
         return self._check(target.lane, f"{target.id} ({target.name})" if target.name else target.id, calls)
 
     def _check(self, lane: Lane, subject: str, calls: Iterable[Callable[[], str]], *, fails_lane: bool = True) -> Check:
-        """Make the calls and return the result. After a denied call the next ones are made, to name all permissions.
+        """Make the calls and return the result. After a denied call the other calls are still made.
 
-        A failure that concerns the whole account and region (an endpoint that does not answer, for instance) ends the
-        checks of that lane, unless `fails_lane` is false.
+        The result can then name all missing permissions.
+
+        A failure of the whole account and region, such as an endpoint that does not answer, ends the checks of that
+        lane. If `fails_lane` is false, the checks continue.
         """
         if lane in self._failed_lanes:
             return Check(lane, subject, "not tried", "see the failure above in this account and region")

@@ -1,4 +1,4 @@
-"""`completion`: the table of flags goes in; a completion script of bash, zsh or fish comes out.
+"""`completion`: makes a completion script for bash, zsh or fish from the table of flags.
 
 The script contains all commands, flags and words, so that completion does not start Python while the user types.
 """
@@ -27,7 +27,7 @@ def _flag_words(command: Command) -> list[str]:
 
 
 def _operand_words(command: Command) -> tuple[str, ...]:
-    """Return the words that the operand of a command accepts; empty if it accepts any text or there is none."""
+    """Return the words that the operand of a command accepts; empty if every text is allowed or no operand exists."""
     return command.operand.read.words if command.operand and isinstance(command.operand.read, Choice) else ()
 
 
@@ -158,5 +158,5 @@ def _fish_value(flag: Flag) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return the text in single quotes. All three shells read a quote within them as it is written here."""
+    """Return the text in single quotes. All three shells understand this escape of a quote within the text."""
     return "'" + text.replace("'", "'\\''") + "'"

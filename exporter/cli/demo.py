@@ -31,7 +31,7 @@ def demo(options: DemoOptions) -> int:
 
 
 def _use_fake_credentials() -> None:
-    """Let boto3 sign with fake credentials, so that the demo never reads those of the user."""
+    """Let boto3 sign with fake credentials, so that the demo never reads the credentials of the user."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
         os.environ.pop(name, None)
     os.environ |= {

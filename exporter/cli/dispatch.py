@@ -25,11 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     Args:
-        argv: the arguments without the name of the program; those of the process if None.
+        argv: the arguments without the name of the program; None means the arguments of the process.
 
-    The exit code is 0 after success, 1 after a failure, 2 if the command line is wrong, 130 after an interrupt and 141
-    if the reader of the output has closed it (128 + signal number, as shells report it). A command can have codes of
-    its own. Every error is one line on stderr.
+    The exit code is 0 after success, 1 after a failure and 2 for a wrong command line. It is 130 (128 + SIGINT) after
+    an interrupt, and 141 (128 + SIGPIPE) if the reader of the output has closed the pipe. A command can have further
+    exit codes. Every error is one line on stderr.
     """
     try:
         code = _run(parse(sys.argv[1:] if argv is None else argv, os.environ))
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The text that is still in the buffer would raise again when the interpreter closes stdout.
+        # The interpreter closes stdout at exit. Text that is still in the buffer would then raise the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (ExporterError, OSError) as error:

@@ -1,8 +1,8 @@
-"""The tables of commands and flags. Flags look like those of Prometheus; each is also an environment variable.
+"""The tables of commands and flags. Flags have the form of Prometheus' flags.
 
-Parser, help, completion and documentation are made from `COMMANDS` and `FLAGS`. To add a command, add a dataclass to
-`options` whose fields are named for its operand and its flags (`--config.file` is `config_file`), a row to `COMMANDS`,
-and the name of the command to the rows of its flags.
+Each flag can also be set by an environment variable. Parser, help, completion and documentation are made from
+`COMMANDS` and `FLAGS`. To add a command, add a dataclass to `options` whose fields are named for its operand and its
+flags (`--config.file` is `config_file`), a row to `COMMANDS`, and the name of the command to the rows of its flags.
 """
 
 import re
@@ -50,7 +50,10 @@ SORT_COLUMNS = ("STARTED", "STATUS", "TASK_RUN_TYPE")
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """The positional argument of a command and its field in the options. Without `many` exactly one is required."""
+    """The positional argument of a command. Without `many`, exactly one argument is required.
+
+    `field` is its field in the options.
+    """
 
     field: str
     metavar: str
@@ -70,7 +73,8 @@ class Command:
     details: str = ""
     """Further paragraphs of the help, separated by empty lines."""
     exits: tuple[tuple[int, str], ...] = ((0, "success"), (1, "failure; one line says why"))
-    """Exit codes and their meanings. The help adds 2 (wrong command line) and, but for `serve`, 130 (interrupted)."""
+    """Exit codes and their meanings. The help adds 2 (wrong command line), and for all commands except `serve` also 130
+    (interrupted)."""
     operand: Operand | None = None
 
 
@@ -118,16 +122,16 @@ from the environment, the profile or the role of the host, and the region from -
 Glue filters and sorts the runs of each transform separately. Times are UTC unless they have a zone, and can be relative
 ('2h ago', '1d12h ago').
 
-A table fits the terminal; in a pipe each run is one line. json prints one object a line with the fields of
-GetMLTaskRuns; csv prints a column for each field. Set NO_COLOR to turn colours off.
+A table fits the terminal; in a pipe each run is one line. json prints each run as one line with an object that has the
+fields of GetMLTaskRuns. csv prints a column for each field. Set NO_COLOR to turn colours off.
 """
 
 _ONCE_DETAILS = """
-The output file is replaced atomically: a reader finds the old content or the new one, never a part.
+The output file is replaced atomically: a reader sees the complete old content or the complete new content.
 """
 
 _CHECK_CONFIG_DETAILS = """
-With --live it also makes each call to AWS that the exporter would make, once. A table shows which calls succeed, which
+With --live it also tries every call to AWS that the exporter needs. A table shows which calls succeed, which
 IAM actions are denied, and which transforms do not exist.
 """
 
@@ -231,7 +235,7 @@ FLAGS = (
     ),
     Flag(
         "config.file",
-        f"the configuration file; without the flag {CONFIG_FILE}, if that exists",
+        f"the configuration file; without the flag {CONFIG_FILE}, if this file exists",
         ("runs",),
         OptionalValue(str),
         "",
@@ -327,7 +331,7 @@ FLAGS = (
     ),
     Flag(
         "all",
-        "show all transforms of the configuration, or without one all of the region",
+        "show all transforms of the configuration; without a configuration, all transforms of the region",
         ("runs",),
         parse_boolean,
         "false",
@@ -335,7 +339,7 @@ FLAGS = (
     Flag("region", "look only in this region", ("runs",), OptionalValue(parse_region), "", "REGION"),
     Flag(
         "endpoint-url",
-        "Glue endpoint for all accounts, in place of the one of AWS",
+        "Glue endpoint for all accounts, instead of the endpoint of AWS",
         ("runs",),
         OptionalValue(parse_url),
         "",
@@ -368,7 +372,7 @@ FLAGS = (
     Flag("exit-code", "exit with 3 if a listed run is FAILED or TIMEOUT", ("runs",), parse_boolean, "false"),
     Flag(
         "live",
-        "also make each call to AWS once that the exporter would make",
+        "also try every call to AWS that the exporter needs",
         ("check-config",),
         parse_boolean,
         "false",

@@ -10,7 +10,7 @@ from exporter import __version__
 from exporter.cli.flags import COMMANDS, PROGRAM, Command, Flag
 
 MAX_WIDTH = 120
-"""Columns that the help fills at most, however wide the terminal is."""
+"""Maximum width of the help, in columns, also in a wider terminal."""
 
 _DESCRIPTION = "Prometheus exporter for AWS Glue machine-learning task runs."
 
@@ -56,7 +56,7 @@ def text_after_flags(command: Command) -> str:
     """Return the examples and the exit codes of a command."""
     serve = command is COMMANDS[0]
     exits = [*command.exits, (2, "wrong command line")]
-    if not serve:  # which stops in good order on an interrupt, and exits with 0
+    if not serve:  # `serve` exits with 0 after an interrupt
         exits.append((130, "interrupted"))
     parts = [
         "\n  ".join(("examples:", *command.examples)),

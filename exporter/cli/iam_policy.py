@@ -1,9 +1,9 @@
-"""`iam-policy`: a configuration goes in; the least-privilege IAM policy with which it works comes out.
+"""`iam-policy`: makes the least-privilege IAM policy that a configuration needs.
 
 Source: "Actions, resources, and condition keys for AWS Glue" in the Service Authorization Reference. GetMLTaskRun,
-GetMLTaskRuns and GetMLTransform take an mlTransform as resource, and its tags as condition. The reference names no
-mlTransform for GetTags, and not in every edition for ListMLTransforms, so both get the resource ``*``, which all
-editions accept. GetCallerIdentity needs no permission.
+GetMLTaskRuns and GetMLTransform take an mlTransform as resource, and its tags as condition. For GetTags the reference
+does not name mlTransform as a resource, and for ListMLTransforms only some editions name it. Both actions therefore get
+the resource ``*``, which is always valid. GetCallerIdentity needs no permission.
 """
 
 import json
@@ -61,7 +61,10 @@ def _identity(account: Account) -> str:
 
 
 def _statements(config: Config, accounts: list[Account]) -> list[Statement]:
-    """Return the statements for the accounts of one identity. ARNs have the account id of its role, else ``*``."""
+    """Return the statements for the accounts of one identity.
+
+    ARNs contain the account id of the role; without a role they contain ``*``.
+    """
     names = {account.name for account in accounts}
     account_id = next((account.role_arn.split(":")[4] for account in accounts if account.role_arn), "*")
     discovery = [wanted for wanted in config.discovery if wanted.account in names]
@@ -77,7 +80,10 @@ def _statements(config: Config, accounts: list[Account]) -> list[Statement]:
 
 
 def _configured_statements(config: Config, accounts: set[str], account_id: str) -> list[Statement]:
-    """Return the statements for the configured transforms that no discovery without a tag filter covers."""
+    """Return the statements for the configured transforms.
+
+    A transform is left out if a discovery without a tag filter covers it.
+    """
     untagged = [wanted for wanted in config.discovery if not wanted.tags]
     covered = {(wanted.account, region) for wanted in untagged for region in wanted.regions}
     arns = [
@@ -107,7 +113,7 @@ def _allow(sid: str, actions: list[str], resources: list[str]) -> Statement:
 
 
 def _numbered(statements: Iterable[Statement]) -> list[Statement]:
-    """Return the statements without duplicates, each with an Sid of its own, as IAM requires within a policy."""
+    """Return the statements without duplicates. Every Sid is unique, as IAM requires within a policy."""
     unique: list[Statement] = []
     for statement in statements:
         if statement not in unique:

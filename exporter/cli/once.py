@@ -28,7 +28,7 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
     Raises:
         ConfigError: the configuration cannot be used.
         StateError: the state file cannot be used.
-        OSError: the output cannot be written. A file of that name then keeps its former content.
+        OSError: the output cannot be written. An existing file then keeps its old content.
     """
     service = Service(lambda: _without_second_poll(options.config_file), start_telemetry(options, process=False))
     service.start()
@@ -46,19 +46,19 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
 
 
 def _without_second_poll(config_file: str) -> Config:
-    """Return the configuration with an infinite interval: no transform is polled again while a slow one is polled."""
+    """Return the configuration with an infinite interval, so that each transform is polled only once."""
     config = read_config(Path(config_file), environ=os.environ)
     return replace(config, polling=config.polling.model_copy(update={"interval": math.inf}))
 
 
 def replace_file(file: Path, chunks: Iterable[bytes]) -> None:
-    """Replace the file atomically: a reader finds the old content or the new one, never a part. Everybody may read it.
+    """Replace the file atomically: a reader sees the complete old content or the complete new content.
 
-    The content is first written to a file whose name does not end in `.prom`, because the textfile collector of
-    node_exporter reads every file with that ending.
+    All users may read the file. The content is first written to a file whose name does not end in `.prom`, because the
+    textfile collector of node_exporter reads every file with that ending.
 
     Raises:
-        OSError: it cannot be written; the old file is unchanged.
+        OSError: the file cannot be written; the old file is unchanged.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".new", dir=file.parent)
     try:
@@ -76,7 +76,7 @@ def replace_file(file: Path, chunks: Iterable[bytes]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power failure. Some file systems cannot do this; the content is on disk already."""
+    """Make the new name survive a power failure. Some file systems do not support this."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The options of each command. The parser returns them, and the command takes them.
+"""The options of each command. `parser` returns the options, and the command gets them.
 
 A field is named for its flag or operand (`--config.file` is `config_file`). Durations are in seconds.
 """
@@ -68,7 +68,7 @@ class CheckConfigOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunsOptions:
-    """`runs`: show runs; type, status and sort column in the words of GetMLTaskRuns."""
+    """`runs`: show runs. Type, status and sort column have the values of GetMLTaskRuns."""
 
     transforms: tuple[str, ...]
     config_file: str | None
@@ -89,7 +89,7 @@ class RunsOptions:
 
 @dataclass(frozen=True, slots=True)
 class IamPolicyOptions:
-    """`iam-policy`: print the least IAM policy."""
+    """`iam-policy`: print the least-privilege IAM policy."""
 
     config_file: str
 

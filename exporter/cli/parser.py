@@ -1,7 +1,8 @@
-"""The parser: arguments and environment go in; the options of a command, or an error of one line, come out.
+"""Parses arguments and environment variables to the options of a command. An error is one line.
 
-The table of flags drives argparse. argparse only collects texts: values are read here, because the environment and the
-defaults go the same way, and an error must name the flag or the variable that the value came from.
+argparse gets its flags from the table of flags, and it only collects texts. This module converts the texts to values,
+in the same way for arguments, environment variables and defaults. An error names the flag or the variable that contains
+the text.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
 
     Args:
         argv: the arguments without the name of the program.
-        environ: stands in for flags that are not among the arguments.
+        environ: the environment variables, for flags that are not among the arguments.
 
     Raises:
         UsageError: a command, a flag, an argument or a value is unknown, missing or wrong.
@@ -53,7 +54,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
 def _split_command(argv: Sequence[str]) -> tuple[Command, list[str]]:
     """Return the command, `serve` if no command is named, and the arguments without it.
 
-    Flags may stand before the command. A word after a flag that takes a value is that value, not the command.
+    Flags may come before the command. If a flag takes a value, the word after it is its value and not the command.
     """
     names = [command.name for command in COMMANDS]
     known = {spelling: flag for flag in FLAGS for spelling in spellings(flag)}
@@ -127,7 +128,7 @@ class _SwitchAction(argparse.Action):
 
 
 def _argparser(command: Command, flags: Sequence[Flag]) -> argparse.ArgumentParser:
-    """Return a parser that stores the texts of each flag as a list, and nothing for flags that are not given."""
+    """Return a parser that stores the texts of each given flag as a list."""
     serve = command is COMMANDS[0]
     operand = f" {command.operand.metavar}{'...' if command.operand.many else ''}" if command.operand else ""
     parser = argparse.ArgumentParser(

@@ -42,7 +42,7 @@ def serve(options: ServeOptions) -> int:
         raise UsageError(f"--shard.index: {error}") from error
     telemetry = start_telemetry(options, process=not options.web_disable_exporter_metrics)
     config_file = Path(options.config_file)
-    # This reads the file before the service does, so that a change in between is noticed.
+    # AutoReload reads the file before the service reads it, so that AutoReload notices a change between both.
     auto_reload = AutoReload(config_file) if options.config_enable_auto_reload else None
     service = Service(partial(read_config, config_file, environ=os.environ), telemetry, shard)
     server = WebServer(
@@ -63,7 +63,7 @@ def serve(options: ServeOptions) -> int:
 
 
 def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, process: bool) -> Telemetry:
-    """Configure the log as the options say, and return the exporter's own metrics, which count each message.
+    """Configure the log from the options, and return the exporter's own metrics, which count each message.
 
     Args:
         options: level and format of the log.
@@ -75,7 +75,9 @@ def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, proces
 
 
 def run_until_stopped(service: Service, server: WebServer, on_start: Callable[[], None] = lambda: None) -> int:
-    """Start both, call `on_start`, and serve until SIGTERM or SIGINT; SIGHUP reloads the configuration. Return 0.
+    """Start service and server, call `on_start`, and serve until SIGTERM or SIGINT. Return 0.
+
+    SIGHUP reloads the configuration.
 
     Raises:
         ListenError: an address cannot be listened on.
@@ -94,9 +96,10 @@ def run_until_stopped(service: Service, server: WebServer, on_start: Callable[[]
 def share_one_arena() -> None:
     """Limit malloc of the GNU C library to one arena (mallopt(3)). Call it before other threads start.
 
-    By default the library makes up to eight arenas for each core, and each keeps the most memory that its threads ever
-    used, so the process grows for hours. Several arenas help threads that allocate at the same moment, which threads of
-    Python seldom do. If the environment sets ``MALLOC_ARENA_MAX``, that value stays. Other C libraries have no arenas.
+    By default the library makes up to eight arenas for each core. Each arena keeps the most memory that its threads
+    have ever used, so the process grows for hours. Several arenas help only if threads allocate at the same moment,
+    which is rare in Python. If the environment sets ``MALLOC_ARENA_MAX``, this function changes nothing. Other C
+    libraries have no arenas.
     """
     if "MALLOC_ARENA_MAX" in os.environ:
         return

@@ -14,7 +14,7 @@ log = get_logger(__name__)
 def handle_signals(*, stop: Callable[[], None], reload: Callable[[], object]) -> Iterator[None]:
     """Call `stop` on SIGTERM and SIGINT, and `reload` on SIGHUP, while the body of the `with` statement runs.
 
-    Use it in the main thread, the only one in which Python handles signals. Afterwards the earlier handlers are back.
+    Use it in the main thread, because Python handles signals only there. At the end, the earlier handlers are restored.
     """
 
     def handle_stop(number: int, _frame: object) -> None:
@@ -22,7 +22,7 @@ def handle_signals(*, stop: Callable[[], None], reload: Callable[[], object]) ->
         stop()
 
     def handle_reload(_number: int, _frame: object) -> None:
-        # A reload reads files and can wait for a poll, and the main thread must answer scrapes meanwhile.
+        # A reload reads files and can wait for a poll. It has its own thread, because the main thread answers scrapes.
         threading.Thread(target=reload, name="reload", daemon=True).start()
 
     handlers = {signal.SIGTERM: handle_stop, signal.SIGINT: handle_stop, signal.SIGHUP: handle_reload}

@@ -30,7 +30,8 @@ def scenario_of(name: str | None) -> Scenario:
     """Return the scenario with this name or in this file; the built-in `demo` for None.
 
     Raises:
-        ExporterError: it cannot be used. The simulator's own error is of another family: it shares no code with us.
+        ExporterError: the scenario cannot be used. `ScenarioError` is not an ExporterError, because the simulator does
+            not import code of the exporter.
     """
     try:
         return load_scenario(name or "demo")

@@ -1,6 +1,6 @@
-"""boto3 sessions and clients with botocore tuned for this exporter: parser, loader, assumed role, client options.
+"""Makes boto3 sessions and clients with a parser, a loader, assumed roles and client options for this exporter.
 
-Each change uses an extension point of botocore: a component registered with the session, or an option of
+Each change of botocore uses one of its extension points: a component registered with the session, or an option of
 `botocore.config.Config`.
 """
 
@@ -23,22 +23,23 @@ from exporter.glue.error_table import error_from
 from exporter.telemetry import GLUE_OPERATIONS
 
 SESSION_NAME = "glue-ml-exporter"
-"""The RoleSessionName of every AssumeRole: CloudTrail shows it."""
+"""The RoleSessionName of every AssumeRole call. It appears in CloudTrail."""
 
 INTERACTIVE_OPERATIONS = ("GetMLTransforms",)
-"""Called only by commands that look up a transform by name; the policy of a running exporter does not allow it."""
+"""Operations that a command calls to find a transform by its name. The IAM policy of a running exporter does not allow
+them."""
 
 BODY = "__body__"
-"""The key under which an answer of Glue holds its unparsed bytes."""
+"""Key of the unparsed bytes in an answer of Glue."""
 
-# botocore logs a traceback at every failed refresh of credentials; the poll log already reports the failed poll.
+# After every failed refresh of credentials, botocore logs a traceback. The poll log already reports the failed poll.
 logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
 
 _UNPARSED_SHAPES = frozenset(f"{operation}Response" for operation in (*GLUE_OPERATIONS, *INTERACTIVE_OPERATIONS))
 
 
 class _BytesParser:
-    """Returns the successful answers of Glue as bytes for `decode`; botocore's own parser handles all others."""
+    """Returns successful answers of Glue as bytes for `decode`; botocore's own parser handles all other answers."""
 
     def __init__(self, stock: Any) -> None:
         self._stock = stock
@@ -65,13 +66,16 @@ class _BytesParserFactory(ResponseParserFactory):  # type: ignore[misc] # botoco
 class _SmallModelLoader(Loader):  # type: ignore[misc] # botocore ships no types
     """Loads the model of Glue with only the operations that this exporter calls.
 
-    A client has one method for each of the hundreds of operations in its model. Without the unused ones it takes a
-    third of the memory.
+    A client has a method for each operation in its model, and the model of Glue has hundreds of operations. Without the
+    unused operations, a client takes a third of the memory.
     """
 
     @property
     def search_paths(self) -> list[str]:
-        """Return a copy: each `boto3.Session` appends a folder, and this loader outlives all sessions."""
+        """Return a copy of the list.
+
+        Each `boto3.Session` appends a folder to the list. The list would grow, because all sessions share this loader.
+        """
         return list(super().search_paths)
 
     def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
@@ -83,7 +87,7 @@ class _SmallModelLoader(Loader):  # type: ignore[misc] # botocore ships no types
 
 
 _LOADER = _SmallModelLoader()
-"""One for the whole process, because the loaded models are most of the memory of a session."""
+"""The loader of all sessions. They share it, because the loaded models take most of the memory of a session."""
 
 
 class _AssumedRole(CredentialProvider):  # type: ignore[misc] # botocore ships no types
@@ -118,9 +122,10 @@ class _AssumedRole(CredentialProvider):  # type: ignore[misc] # botocore ships n
 
 
 class Connection:
-    """The boto3 clients of one account and region, with a session of their own.
+    """The boto3 session and clients of one account and region.
 
-    Accounts and regions share no session, so that credentials that cannot be loaded delay only their own account.
+    Each account and region has its own session. If the credentials of an account cannot be loaded, only this account is
+    delayed.
     """
 
     def __init__(
@@ -134,8 +139,8 @@ class Connection:
     ) -> None:
         """Make the session and the client of Glue; ``observe`` is called with every client before its first request.
 
-        ``endpoint_url`` is used if the account has none. Raises the exceptions of botocore for settings that it
-        cannot use.
+        ``endpoint_url`` is used if the account has no endpoint of its own. Raises an exception of botocore for settings
+        that botocore cannot use.
         """
         self._region = region
         self._polling = polling
@@ -156,7 +161,7 @@ class Connection:
         return client
 
     def account_id(self) -> str:
-        """Return the account id that comes with the credentials, or an empty string if they name none."""
+        """Return the account id in the credentials, or an empty string if they contain no account id."""
         credentials = self._session.get_credentials()
         return (credentials and credentials.get_frozen_credentials().account_id) or ""
 
@@ -167,7 +172,7 @@ class Connection:
 
 
 def ambient_region() -> str | None:
-    """Return the region of the environment or of the profile in use, None if there is none.
+    """Return the region of the environment or of the profile in use; None if no region is set.
 
     Raises `GlueError` when the AWS configuration cannot be read.
     """
@@ -191,13 +196,15 @@ def _client_options(polling: Polling) -> BotoConfig:
     return BotoConfig(
         connect_timeout=polling.request_timeout,
         read_timeout=polling.request_timeout,
-        # The polls of an account and region, plus one thread for the transforms whose last poll failed and one for
-        # discovery. urllib3 would close further connections after each call.
+        # There is a connection for each concurrent poll, one for the thread that polls transforms whose last poll
+        # failed, and one for discovery. urllib3 would close further connections after each call.
         max_pool_connections=polling.concurrency + 2,
         retries={"mode": "adaptive", "total_max_attempts": polling.max_attempts},
-        # This package builds every request, and validating it against the model takes a third of the call.
+        # Validation against the model takes a third of the time of a call. It is off, because this package builds every
+        # request itself.
         parameter_validation=False,
         tcp_keepalive=True,
-        # The full text: botocore would build its usual one at every request, which takes a sixth of the call.
+        # The complete header is set here. Otherwise botocore would build its usual header for every request, which
+        # takes a sixth of the time of a call.
         user_agent=f"glue-ml-exporter/{__version__} Botocore/{botocore.__version__}",
     )

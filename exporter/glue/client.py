@@ -1,7 +1,7 @@
 """The Glue API for the rest of the exporter: one `GlueClient` for each account and region.
 
-A `GlueClient` keeps to the rate limit of its account and region, counts every attempt, and raises a `GlueError` with
-the reason from `error_table` for every failure.
+A `GlueClient` respects the rate limit of its account and region and counts every attempt. For every failure it raises a
+`GlueError`, whose reason comes from `error_table`.
 """
 
 import threading
@@ -27,10 +27,11 @@ from exporter.model.transform import Details, Lane, transform_arn
 from exporter.telemetry import Telemetry
 
 MIN_CONNECTION_AGE = 5.0
-"""Seconds that a connection is kept at least before refused credentials make the exporter load them again."""
+"""Minimum age of a connection, in seconds, at which refused credentials are loaded again."""
 
 DETAILS_TTL = 600.0
-"""Seconds for which an answer of GetMLTransform, or a failure that a retry cannot change, is kept."""
+"""Time for which an answer of GetMLTransform is kept, in seconds. A failure that a retry cannot change is kept for the
+same time."""
 
 MAX_TRANSFORMS = 1_000_000
 
@@ -52,7 +53,10 @@ class GlueClients:
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make no connection yet; ``stop`` ends all waiting, ``clock`` gives monotonic seconds."""
+        """Make no connection yet.
+
+        ``stop`` ends all waiting. ``clock`` returns monotonic seconds.
+        """
         self._config = config
         self._accounts = {account.name: account for account in config.accounts}
         self._telemetry = telemetry
@@ -69,7 +73,7 @@ class GlueClients:
             return self._clients[lane]
 
     def close(self) -> None:
-        """Close the connections; a call that is under way ends by itself, and a later call would connect again."""
+        """Close the connections without waiting for calls that are running. A later call would connect again."""
         with self._lock:
             clients = list(self._clients.values())
         for client in clients:
@@ -105,7 +109,7 @@ class GlueClient:
         *,
         clock: Callable[[], float],
     ) -> None:
-        """Make no connection yet; ``account_id`` is None if it must be read from the credentials."""
+        """Make no connection yet. ``account_id`` is None if it must be read from the credentials."""
         self.lane = lane
         self._connect = connect
         self._requests = requests
@@ -123,15 +127,14 @@ class GlueClient:
     def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[RunPage]:
         """Yield the pages of runs that started at or after ``since`` (UTC seconds), the oldest first.
 
-        With the newest first, a run that starts between two requests would move a run from a page that is not read
-        yet to one that is. Raises `GlueError` with reason "pagination" when a token comes twice or the pages do not
-        end.
+        If the newest run came first, a run that starts between two requests would move the other runs between the
+        pages. Raises `GlueError` with reason "pagination" if a token comes twice or the pages do not end.
         """
         request = {
             "TransformId": transform_id,
             "MaxResults": page_size,
             "Sort": _OLDEST_FIRST,
-            # Requests have whole seconds, and "after" may exclude the second itself.
+            # Times in requests are whole seconds, and "StartedAfter" may exclude the given second itself.
             "Filter": {"StartedAfter": datetime.fromtimestamp(max(int(since) - 1, 0), UTC)},
         }
         return self._pages("get_ml_task_runs", decode.decode_page, request)
@@ -184,7 +187,7 @@ class GlueClient:
         except Stopped:
             raise
         except GlueError as error:
-            # The error is kept for minutes and would keep the frames and the answer of its cause in memory.
+            # The error is kept for minutes. With its cause, it would also keep stack frames and the answer in memory.
             return error.without_cause()
 
     def tags(self, transform_id: str) -> dict[str, str]:
@@ -203,7 +206,7 @@ class GlueClient:
 
     @property
     def account_id(self) -> str:
-        """The twelve digits of the account; empty until the role or the credentials have named them."""
+        """The account id (twelve digits); empty while the account id is unknown."""
         return self._account_id or ""
 
     # -- one call ---------------------------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ class GlueClient:
         return decode_body(answer[BODY] if BODY in answer else self._encode(answer))
 
     def _encode(self, answer: Mapping[str, Any]) -> bytes:
-        """Return the body of an answer that botocore has parsed although it was set up to leave it as bytes."""
+        """Return an answer as bytes again, if botocore has parsed it in spite of `_BytesParser`."""
         if not self._parser_warned:
             self._parser_warned = True
             log.warning("botocore ignored the exporter's response parser: each answer is parsed twice")
@@ -235,7 +238,7 @@ class GlueClient:
             return answer
         except GlueError:
             raise
-        except Exception as error:  # providers of credentials raise anything: OSError, ValueError, RuntimeError
+        except Exception as error:  # sources of credentials raise many classes: OSError, ValueError, RuntimeError
             failure = error_from(error)
             self._requests.record_unparsed(failure.reason)
             self._disconnect_if_refused(failure)
@@ -259,7 +262,10 @@ class GlueClient:
             self.disconnect()
 
     def disconnect(self) -> None:
-        """Close the connection; the next call makes a new one. Does not wait for a connection that is being made."""
+        """Close the connection; the next call makes a new connection.
+
+        This method does not wait for a connection that another thread is making.
+        """
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -1,8 +1,8 @@
-"""Decodes the JSON bodies of Glue's answers straight to runs, transforms and tags, with no dict or datetime between.
+"""Decodes the JSON bodies of Glue's answers directly to runs, transforms and tags, without dicts and datetimes.
 
 The wire format is AWS JSON 1.1: times are epoch seconds as numbers, and a member without a value is left out. The
-members are those of the AWS Glue Web API Reference. Every function raises `GlueError` with reason
-"malformed_response" for a body of another shape: taken for an empty answer, it would remove runs or transforms.
+members are those of the AWS Glue Web API Reference. Every function raises `GlueError` with reason "malformed_response"
+for a body of another shape. If such a body were read as an empty answer, runs or transforms would disappear.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class _Properties(msgspec.Struct, rename="pascal", gc=False):
-    """The properties of each task type stay raw JSON: of a million runs, the status page shows fifty."""
+    """The properties stay raw JSON, because only the status page needs them, and only for recent runs."""
 
     task_type: str | None = None
     import_labels_task_run_properties: msgspec.Raw = msgspec.Raw()
@@ -143,7 +143,7 @@ def decode_listing(body: bytes) -> tuple[list[str], str | None]:
 def decode_names(body: bytes) -> tuple[dict[str, str], str | None]:
     """Return the transform names by id, and the NextToken, of a GetMLTransforms answer."""
     page = _decode(_TRANSFORMS, body)
-    return {one.transform_id: one.name or "" for one in page.transforms}, page.next_token or None
+    return {transform.transform_id: transform.name or "" for transform in page.transforms}, page.next_token or None
 
 
 def decode_details(body: bytes) -> Details:
@@ -234,7 +234,10 @@ def _run_at(runs: Sequence[_Run], position: int) -> TaskRun:
 
 
 def _properties_of(runs: Sequence[_Run], position: int) -> Properties:
-    """Return the properties of a run, or none if they have another shape: only the status page shows them."""
+    """Return the properties of a run, or `NO_PROPERTIES` if they have another shape.
+
+    This case raises no error, because only the status page uses the properties.
+    """
     properties = runs[position].properties
     if properties is None:
         return NO_PROPERTIES

@@ -1,8 +1,8 @@
-"""The failures of calls to AWS: the reason by which each is counted, and advice for the reader of the log.
+"""Gives each failure of a call to AWS a reason for the metrics and advice for the reader of the log.
 
-Two tables: `BY_CODE` for the error codes in answers of AWS, `BY_EXCEPTION` for the exceptions of botocore. The codes
-are those in the "Errors" sections of the Glue and STS operations that are called, in the "Common Errors" of the AWS
-API References, and those that botocore treats as throttling.
+There are two tables: `BY_CODE` for the error codes in answers of AWS, and `BY_EXCEPTION` for exceptions. The codes come
+from three sources: the "Errors" sections of the Glue and STS operations that are called, the "Common Errors" of the AWS
+API References, and the codes that botocore treats as throttling.
 """
 
 from collections.abc import Mapping
@@ -107,7 +107,8 @@ _SYNONYMS: dict[FailureKind, tuple[str, ...]] = {
         "MissingAction",
     ),
 }
-"""Each kind is counted under its own code; the codes after it mean the same in other services or API versions."""
+"""Each kind is counted under its own code. The other codes in its row have the same meaning in other services or API
+versions."""
 
 BY_CODE: Mapping[str, FailureKind] = {
     code: kind for kind, synonyms in _SYNONYMS.items() for code in (kind.reason, *synonyms)
@@ -140,8 +141,8 @@ BY_EXCEPTION: Mapping[str, FailureKind] = {
     "MetadataRetrievalError": _NO_CREDENTIALS,
     "SSOError": _NO_CREDENTIALS,
     "LoginError": _NO_CREDENTIALS,
-    # Validation is off for the requests of this exporter, so a source of credentials raises this: for example for a
-    # web identity token that is cut short.
+    # Validation is off for the requests of this exporter, so only a source of credentials raises this error, for
+    # example for an incomplete web identity token.
     "ParamValidationError": _NO_CREDENTIALS,
     "InvalidIMDSEndpointError": _NO_CREDENTIALS,
     "InvalidIMDSEndpointModeError": _NO_CREDENTIALS,
@@ -169,12 +170,14 @@ BY_EXCEPTION: Mapping[str, FailureKind] = {
     "CapacityNotAvailableError": _THROTTLED,
     # Every other exception of botocore means a bug in this program or a broken installation.
     "BotoCoreError": _INTERNAL,
-    # Sources of credentials raise these: a missing token file, a process that fails, credentials that have expired.
+    # Sources of credentials raise these errors, for example for a missing token file, a failed process or expired
+    # credentials.
     "OSError": _NO_CREDENTIALS,
     "RuntimeError": _NO_CREDENTIALS,
     "ValueError": _CONFIGURATION,
 }
-"""By class name; a class that is not listed has the kind of its nearest listed ancestor."""
+"""Kinds of failure by the class name of the exception. A class that is not listed has the kind of its nearest listed
+ancestor."""
 
 _KINDS = frozenset({*BY_CODE.values(), *BY_EXCEPTION.values(), DNS, OTHER})
 
@@ -182,14 +185,14 @@ REASONS: tuple[str, ...] = tuple(sorted({kind.reason for kind in _KINDS} | {"pag
 """Every value that the ``reason`` label can take."""
 
 CREDENTIAL_REASONS = frozenset(kind.reason for kind in _KINDS if kind.advice in (_CREDENTIALS, _WEB_IDENTITY))
-"""The failures after which the exporter loads the credentials again, because they may have been replaced."""
+"""Reasons after which the exporter loads the credentials again, because they may have been replaced."""
 
 
 def classify_code(code: str, http_status: int) -> FailureKind:
     """Return the kind of failure for an error code of AWS.
 
-    An unknown code is classified by its HTTP status, otherwise as "other". It does not become a label value, because
-    an endpoint could then create any number of series.
+    An unknown code is classified by its HTTP status: throttling for 429, a server error from 500 on, "other" for the
+    rest. The code itself does not become a label value, because an endpoint could then create any number of series.
     """
     if code in BY_CODE:
         return BY_CODE[code]
@@ -215,7 +218,7 @@ def classify_exception(error: BaseException) -> FailureKind:
 
 
 def _is_name_resolution(error: BaseException) -> bool:
-    """Return whether a failed DNS lookup caused it: botocore keeps the cause in ``kwargs``, urllib3 in ``reason``."""
+    """Return whether the cause is a failed DNS lookup. The cause is in ``kwargs`` (botocore) or a chained exception."""
     text = str(getattr(error, "kwargs", {}).get("error", "")) + repr(error.__cause__) + repr(error.__context__)
     return any(mark in text for mark in ("NameResolutionError", "gaierror", "Name or service not known"))
 

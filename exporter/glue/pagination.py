@@ -1,4 +1,4 @@
-"""Follows NextToken from page to page: botocore has no paginators for the ML operations of Glue."""
+"""Follows NextToken from page to page, because botocore has no paginators for the ML operations of Glue."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -15,8 +15,8 @@ def pages(fetch: Callable[[dict[str, str]], tuple[Page, str | None]]) -> Iterato
     """Yield the pages of a listing.
 
     ``fetch`` takes ``{"NextToken": token}``, or an empty dict for the first page, and returns a page and the token of
-    the next one (None after the last). Raises `GlueError` with reason "pagination" when a token comes twice, or after
-    `MAX_PAGES` pages.
+    the next page (None after the last page). Raises `GlueError` with reason "pagination" when a token comes twice, or
+    after `MAX_PAGES` pages.
     """
     request: dict[str, str] = {}
     tokens: set[str] = set()

@@ -1,4 +1,4 @@
-"""The rate limit: when a request of an account and region may be sent."""
+"""The rate limit for the requests of one account and region."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from exporter.model.errors import GlueError
 
 
 class Stopped(GlueError):  # noqa: N818 - it ends a call, but nothing is wrong
-    """The exporter is stopping; nothing is wrong with AWS."""
+    """Raised while the exporter stops. It does not mean a failure of AWS."""
 
     def __init__(self) -> None:
         super().__init__("stopped", "the exporter is stopping")
@@ -25,7 +25,7 @@ class RateLimiter:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take calls per second, the event that ends all waiting, and a function for the seconds of each wait."""
+        """``rate`` is in calls per second, ``stop`` ends all waiting, ``on_wait`` gets the seconds of each wait."""
         self._spacing = 1 / rate
         self._stop = stop
         self._on_wait = on_wait
@@ -34,7 +34,7 @@ class RateLimiter:
         self._next_turn = 0.0
 
     def wait(self) -> None:
-        """Wait for the next free turn; raises `Stopped` when the exporter stops before it."""
+        """Wait until the next call is allowed. Raises `Stopped` if the exporter stops first."""
         self.check_stop()
         with self._lock:
             now = self._clock()

@@ -11,7 +11,7 @@ from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
 
 MIN_DELAY = 0.001
-"""Seconds. Shorter waits are measurement noise and are not counted as delay."""
+"""Shortest wait that is counted as delay, in seconds. Shorter waits are measurement noise."""
 
 
 class RequestMetrics:
@@ -34,8 +34,9 @@ class RequestMetrics:
     def observe(self, client: Any) -> None:
         """Rate-limit and count all requests that this client sends from now on."""
         service = client.meta.service_model.service_id.hyphenize()
-        # After throttling, botocore's adaptive mode waits between the two handlers of "before-send". botocore calls
-        # the handlers of one service before those of all services, whatever register_first and register_last say.
+        # After throttling, botocore's adaptive mode waits between the two handlers of "before-send". botocore always
+        # calls the handlers of one service before the handlers of all services, even if register_first and
+        # register_last ask for another order.
         client.meta.events.register_first(f"before-send.{service}", self._before_delay)
         client.meta.events.register_last("before-send", self._before_send)
         client.meta.events.register(f"response-received.{service}", self._after_response)
@@ -47,10 +48,10 @@ class RequestMetrics:
         self._thread.sent_at = None
 
     def record_unparsed(self, reason: str) -> None:
-        """Count the attempt under way, if any, as failed with this reason.
+        """Count the running attempt as failed with this reason, if an attempt is running.
 
         botocore emits "response-received" only after it has parsed the answer, so an answer that cannot be parsed is
-        counted here. Raises `Stopped` when the exporter stops, since a failure during the stop is not counted.
+        counted here. Raises `Stopped` while the exporter stops, because failures are not counted then.
         """
         self._rate_limiter.check_stop()
         if self._thread.sent_at is not None:

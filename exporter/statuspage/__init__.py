@@ -1,7 +1,8 @@
-"""The status pages: from published snapshots and the exporter's own metrics to HTML.
+"""Makes the HTML of the status pages from published snapshots and the exporter's own metrics.
 
-In go one `TransformReport` per transform, the health of the exporter (`read_health`) and the time (`PageTime`). Out
-come the bytes of a page (`HtmlPage`). Nothing here calls AWS or waits for a poll.
+The input is a `TransformReport` for each transform, the health of the exporter (`read_health`) and the time
+(`PageTime`). The output is the bytes of a page (`HtmlPage`). This package does not call AWS and does not wait for
+polls.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""Links to the AWS consoles of the region's partition; None where the partition has no public console.
+"""Makes links to the AWS consoles for a region; None if the region's partition has no public console.
 
-The fragments are the ones that the consoles use themselves. AWS documents no address of a single transform's page, so
-a transform gets a link to the Glue console of its region.
+The URL fragments are copied from the consoles. AWS does not document the address of a transform's page, so a transform
+gets a link to the Glue console of its region.
 """
 
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""The health of the exporter for the front page, read from its own metrics, by account and region."""
+"""Reads the health of the exporter from its own metrics, for the front page."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,13 +22,13 @@ class LaneHealth:
     account_id: str
     transforms: int
     down: int
-    """Transforms whose last poll failed."""
+    """Number of transforms whose last poll failed."""
     requests: int
     throttled: int
     waited: float
     """Seconds that requests waited for the client-side rate limit."""
     errors: tuple[tuple[str, int], ...]
-    """Failed polls by reason, the most frequent first."""
+    """Number of failed polls for each reason. The most frequent reason comes first."""
     discovery_up: bool | None
     """Whether the last discovery succeeded; None if none is configured."""
     discovered: int
@@ -43,16 +43,16 @@ class ExporterHealth:
     config_ok: bool
     state_path: str | None
     state_written: float
-    """The last write of the state file; 0 before the first."""
+    """Time of the last write of the state file; 0 before the first write."""
     state_errors: int
     overruns: int
     interval: float
     lookback: float
     tracked: int
-    """Runs in memory."""
+    """Number of runs in memory."""
     shard: Shard
     next_poll: float | None
-    """The next poll of any transform (monotonic seconds); None while a poll runs."""
+    """Time of the next poll of any transform (monotonic seconds); None while a poll runs."""
 
 
 def read_health(
@@ -109,7 +109,9 @@ def _lanes(telemetry: Telemetry, reports: Iterable[TransformReport]) -> Iterable
 
 
 def _account_id(reports: Iterable[TransformReport]) -> str:
-    return next((one.snapshot.account_id for one in reports if one.snapshot and one.snapshot.account_id), "")
+    return next(
+        (report.snapshot.account_id for report in reports if report.snapshot and report.snapshot.account_id), ""
+    )
 
 
 def _is_down(report: TransformReport) -> bool:
@@ -117,7 +119,10 @@ def _is_down(report: TransformReport) -> bool:
 
 
 def _by_lane(metric: MetricWrapperBase, label: str = "") -> dict[Lane, Counter[str]]:
-    """Return the values of a metric by lane, and within it by `label`; all under "" if there is no such label."""
+    """Return the values of a metric for each lane, and in each lane for each value of `label`.
+
+    If the metric does not have this label, the label value is "".
+    """
     values: dict[Lane, Counter[str]] = {}
     for family in metric.collect():
         for sample in family.samples:

@@ -1,4 +1,4 @@
-"""The two pages, rendered from published snapshots. Nothing here calls AWS or waits for a poll."""
+"""Renders the two pages from published snapshots. This module does not call AWS and does not wait for polls."""
 
 import base64
 import hashlib

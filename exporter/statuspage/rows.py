@@ -1,7 +1,7 @@
-"""The rows of the front page: one per transform, selected by a filter, the worst first.
+"""The rows of the front page, one for each transform that the filter selects. Problems come first.
 
-A row is rendered only when a poll changes its text, with a placeholder for each time. Each request fills in the times
-only, because "5m ago" changes between two polls.
+A row is rendered only after a poll has changed its text. Times such as "5m ago" also change between two polls. The
+rendered row therefore has a placeholder for each time, and each request fills in the times.
 """
 
 import secrets
@@ -74,7 +74,7 @@ class Rows:
         self._rows: dict[str, Row] = {}
 
     def update(self, reports: Iterable[TransformReport]) -> list[tuple[Row, float | None]]:
-        """Return each transform's row and the time of its next poll (monotonic seconds); forget all other rows."""
+        """Return each transform's row and the time of its next poll (monotonic seconds); delete all other rows."""
         previous_rows, self._rows = self._rows, {}
         rows = []
         for report in reports:
@@ -108,7 +108,7 @@ def split_at_times(html: str) -> list[bytes]:
 
 
 def _only_poll_time_changed(previous: Row, report: TransformReport) -> bool:
-    """Return whether two successful polls differ in their time only. This is true of nearly every poll."""
+    """Return whether both polls succeeded and differ only in their time. For most polls this is true."""
     before, after = previous.snapshot, report.snapshot
     if before is None or after is None or before.poll is None or after.poll is None:
         return False
@@ -133,7 +133,7 @@ def path_of(target: Target) -> str:
 
 
 class RowFilter(NamedTuple):
-    """The reader's selection: transforms that contain all `words`, limited by `show`, one of `SHOW_VALUES`."""
+    """Selects the transforms that contain all `words` and match `show`, which is one of `SHOW_VALUES`."""
 
     words: str
     show: str
@@ -167,9 +167,9 @@ class StatusCounts(NamedTuple):
     down: int
     failing: int
     active: int
-    """Transforms with at least one active run."""
+    """Number of transforms with at least one active run."""
     runs: int
-    """Active runs of all transforms."""
+    """Number of active runs of all transforms."""
 
     @classmethod
     def of(cls, summaries: Sequence[TransformSummary]) -> "StatusCounts":

@@ -1,7 +1,8 @@
 """The run strip: the newest runs of a transform as a row of bars, each with its status, start time and duration.
 
-The status shows by colour and by shape, so that colour is not needed to read it: FAILED has a filled wedge below the
-bar, TIMEOUT a hollow one, STOPPED is hatched, an active run is an outline. The height is the duration.
+Each status has its own colour and its own shape, because some readers cannot distinguish the colours. Below the bar,
+FAILED has a filled triangle and TIMEOUT has an empty box. The bar of STOPPED is hatched, and the bar of an active run
+is an outline. The height of a bar is the duration of its run.
 """
 
 from collections import Counter
@@ -15,7 +16,8 @@ from exporter.counting.recent_runs import RecentRun
 from exporter.model.task_run import TaskRun
 
 LEVELS = 8
-"""The number of bar heights. Each is a class of the style sheet, because the page's policy forbids style attributes."""
+"""Number of bar heights. Each height is a class in the style sheet, because the page's policy forbids style
+attributes."""
 
 _STATUS_CLASSES = {"SUCCEEDED": "s", "FAILED": "f", "TIMEOUT": "t", "STOPPED": "x"}
 
@@ -26,13 +28,16 @@ def status_class(run: TaskRun) -> str:
 
 
 def duration_text(run: TaskRun) -> str:
-    """Return the time from start to end, waiting included, in whole seconds, as "1m59s"; "" if it is unknown."""
+    """Return the time from start to end in whole seconds, such as "1m59s"; "" if a time is unknown.
+
+    This time includes waiting.
+    """
     duration = run.duration
     return "" if duration is None else format_duration(float(round(duration)))
 
 
 def render_strip(recent: Sequence[RecentRun]) -> Markup:
-    """Return the strip as HTML, the newest run at the right. `recent` has the newest first.
+    """Return the strip as HTML, the newest run at the right. `recent` begins with the newest run.
 
     A screen reader reads the summary of the strip instead of the bars.
     """

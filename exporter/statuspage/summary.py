@@ -1,6 +1,6 @@
-"""The summary of a transform for the pages: its health, its problem, its active runs, and the times that matter.
+"""Makes the summary of a transform for the pages: its health, its problem, its active runs and its times.
 
-It is made from published snapshots. Every part is immutable, so that a page can be rendered while polls go on.
+The summary is made from published snapshots. They are immutable, so a page can be rendered while a poll runs.
 """
 
 from collections.abc import Collection, Mapping
@@ -41,15 +41,16 @@ class Problem(NamedTuple):
 
 
 class TransformSummary(NamedTuple):
-    """The contents of one row; times are UTC seconds, None where there is none."""
+    """The contents of one row. Times are UTC seconds, or None if the event is unknown."""
 
     name: str
     health: Health
     problem: Problem | None
     counts: Mapping[str, int] | None
-    """Runs of the lookback by status, without zeros; None before the first successful poll and after `stale_after`."""
+    """Number of runs in the lookback, for each status that has runs. None before the first successful poll and after
+    `stale_after`."""
     active: int | None
-    """Runs that have not ended; None as for `counts`."""
+    """Number of runs that have not ended; None if `counts` is None."""
     oldest: float | None
     """Start of the oldest active run."""
     success: float | None
@@ -57,16 +58,16 @@ class TransformSummary(NamedTuple):
     failure: float | None
     """End of the latest run that failed or timed out."""
     polled: float | None
-    """The last successful poll: the time for which all other fields are true."""
+    """Time of the last successful poll. The other fields describe the runs at this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransformReport:
-    """Everything that the pages need of one transform."""
+    """All data about one transform that the pages need."""
 
     target: Target
     snapshot: TransformSnapshot | None
-    """The values that the metrics show; None before the first poll."""
+    """The published values, which are also in the metrics; None before the first poll."""
     recent: tuple[RecentRun, ...]
     """The newest runs, the newest first."""
     due: float | None

@@ -1,4 +1,4 @@
-"""Times on the pages: "5m ago" as text, ISO 8601 UTC in the tooltip and in the `datetime` attribute."""
+"""Formats the times on the pages: "5m ago" as text, and ISO 8601 (UTC) in the tooltip and the `datetime` attribute."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ NO_TIME = '<span class="muted">&ndash;</span>'
 """The HTML for a time that does not exist."""
 
 _stamp = lru_cache(4096)(format_time)
-"""Cached, because the times of hundreds of transforms stay the same until a run starts or ends."""
+"""The function is cached, because the times of hundreds of transforms stay the same until a run starts or ends."""
 
 
 @lru_cache(8192)
@@ -22,7 +22,7 @@ def _ago(distance: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PageTime:
-    """The time for which a page is rendered, in seconds of both clocks."""
+    """The time at which a page is rendered: UTC seconds and monotonic seconds."""
 
     utc: float
     monotonic: float
@@ -32,7 +32,7 @@ class PageTime:
         return Markup(self.html(seconds))  # noqa: S704 - digits
 
     def html(self, seconds: float | None) -> str:
-        """Return the same as a plain string, which is cheaper than Markup."""
+        """Return the text of `element` as a plain string, because Markup is slower."""
         if seconds is None:
             return NO_TIME
         text = _stamp(seconds)
@@ -49,10 +49,10 @@ class PageTime:
         return _ago(float(int(distance)) if abs(distance) < 1e12 else distance)
 
     def since(self, seconds: float) -> str:
-        """Return how long something lasts that began at UTC seconds, such as "5m"."""
+        """Return the time since UTC seconds without the word "ago", such as "5m"."""
         return self.ago(seconds).removesuffix(" ago")
 
     def until(self, due: float | None) -> str:
-        """Return when something is due, such as "in 12s"; `due` is in monotonic seconds, None means now."""
+        """Return the time until `due` (monotonic seconds), such as "in 12s". None means "now"."""
         seconds = 0 if due is None else round(due - self.monotonic)
         return f"in {format_duration(float(seconds))}" if seconds > 0 else "now"

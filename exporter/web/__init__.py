@@ -1,7 +1,8 @@
-"""The web server: from a backend (metrics, pages, health, reload) and listen addresses to HTTP responses.
+"""Answers HTTP requests with the metrics, pages, health and reload of a backend.
 
-In go a `Backend` (see `exporter.web.routes`), the addresses and the web configuration. `WebServer` accepts connections,
-speaks TLS, limits what clients may ask, checks passwords, and answers the paths. It does not know what the bytes say.
+`WebServer` takes a `Backend` (see `exporter.web.routes`), the listen addresses and the web configuration. It accepts
+connections, offers TLS, limits its clients, checks passwords and answers requests. The backend makes the contents of
+the answers.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +14,10 @@ __all__ = ["WebServer"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the server on first use (PEP 562): `check-config` reads `exporter.web.config` and needs no uvicorn."""
+    """Import `WebServer` on first use (PEP 562).
+
+    Code that needs only `exporter.web.config` then does not load uvicorn.
+    """
     if name == "WebServer":
         from exporter.web.server import WebServer  # noqa: PLC0415
 

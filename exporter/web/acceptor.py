@@ -15,18 +15,19 @@ log = get_logger(__name__)
 _ACCEPTS_PER_TURN = 64
 _RETRY_AFTER = 0.1
 _MAX_UNSENT_IN_KERNEL = 256 * 1024
-"""Bytes that the kernel buffers for a client that does not read. Linux buffers up to 4 MB by default, which counts
-towards the memory limit of the container, though not towards that of the process."""
+"""Maximum number of bytes that the kernel buffers for a client that does not read. By default Linux buffers up to 4 MB.
+The memory limit of a container includes this buffer, although the memory of the process does not."""
 
 
 class Acceptor:
     """Accepts connections on one socket.
 
-    `tls` returns the TLS settings for the next connection, None for plain HTTP. `make_connection` makes its protocol.
+    `tls` returns the TLS settings for the next connection, or None for plain HTTP. `make_connection` returns the
+    protocol object for a connection.
 
-    `asyncio.Server` is not used, because it keeps one TLS context for its whole life and hides the connections whose
-    handshake is not done: 1,000 silent clients could then use up all file descriptors. uvicorn calls `close` and
-    `wait_closed` as those of an `asyncio.Server`.
+    This class replaces `asyncio.Server`, which keeps one TLS context for its whole life and hides connections during
+    their handshake. Hidden connections cannot be limited, so 1,000 silent clients could use up all file descriptors.
+    uvicorn calls `close` and `wait_closed`, as it does for an `asyncio.Server`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Acceptor:
         self._start_accepting()
 
     def close(self) -> None:
-        """Accept no more connections and end the handshakes; the listening socket stays open."""
+        """Stop accepting connections and end all handshakes. The listening socket stays open."""
         self._stop_accepting()
         for handshake in self._handshakes.values():
             self._connections.close(handshake)
@@ -111,7 +112,7 @@ class Acceptor:
                 ssl=None if tls is None else tls.context,
                 ssl_shutdown_timeout=None if tls is None else self._limits.linger,
             )
-        except OSError as error:  # at debug level, because any client can cause any number of these
+        except OSError as error:  # debug level, because a client can cause many such failures
             log.debug("a connection failed before its first request", error=str(error))
 
 
@@ -128,8 +129,8 @@ class _Handshake:
     def drop(self) -> None:
         """Shut the socket down, so that the handshake ends as if the client had disconnected.
 
-        Its task is not cancelled, because the event loop may have made the connection meanwhile. The connection would
-        then have no task that removes it from the count.
+        It would be wrong to cancel the task of the handshake. The event loop may have made the HTTP connection in the
+        meantime, and no task would then remove this connection from the count.
         """
         with suppress(OSError):  # the client has disconnected already
             self.accepted.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,7 @@
-"""Decides whether a request may be answered: first the rate limit, then the password, then the number in flight."""
+"""Decides whether a request may be answered, and otherwise returns the response 429, 401 or 503.
+
+It checks first the rate limit, then the password (with `basic_auth`), then the number of requests in flight.
+"""
 
 import math
 from types import TracebackType
@@ -13,14 +16,14 @@ _CHALLENGE = 'Basic realm="glue-ml-exporter", charset="UTF-8"'
 
 
 class InFlight:
-    """A request that counts for `max_requests` until `release` is called or the `with` block ends."""
+    """An admitted request. It counts towards `max_requests` until `release` is called or the `with` block ends."""
 
     def __init__(self, admission: "Admission") -> None:
         self._admission: Admission | None = admission
         admission.in_flight += 1
 
     def release(self) -> None:
-        """Stop counting the request; no effect the second time."""
+        """Stop counting the request. A second call has no effect."""
         if self._admission is not None:
             self._admission.in_flight -= 1
             self._admission = None
@@ -37,7 +40,7 @@ class InFlight:
 class Admission:
     """Admits or rejects requests. `in_flight` is the number of admitted requests that are not answered yet.
 
-    `max_requests` limits that number; 0 sets no limit.
+    `max_requests` is the maximum of `in_flight`; 0 means no limit.
     """
 
     def __init__(self, max_requests: int) -> None:
@@ -48,7 +51,8 @@ class Admission:
     async def admit(self, request: Request, settings: WebSettings) -> InFlight | Response:
         """Return the admitted request, which the caller must release, or the response that rejects it.
 
-        A rejection is 429 (rate limit), 401 (password) or 503 (too many passwords to check, too many requests).
+        The response is 429 above the rate limit, and 401 for a missing or wrong password. It is 503 if too many
+        passwords wait to be checked, or if too many requests are in flight.
         """
         if settings.bucket is not None and (wait := settings.bucket.take()):
             return text_response(429, Retry_After=str(math.ceil(wait)))

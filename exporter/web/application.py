@@ -1,4 +1,4 @@
-"""The ASGI application: takes a request, asks the admission, lets a route answer, and sends the response."""
+"""The ASGI application: it asks `Admission` about a request, gets the response from `Routes` and sends the response."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
@@ -14,7 +14,8 @@ from exporter.web.routes import HEALTH_PATHS, Request, Routes
 log = get_logger(__name__)
 
 _PIECE_BYTES = 128 * 1024
-"""The most bytes given to the transport at once, because it copies the unsent rest for a client that does not read."""
+"""Maximum number of bytes that are given to the transport at once. The transport copies the bytes that it cannot send
+yet, so larger pieces would need more memory for a client that does not read."""
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,7 +28,7 @@ class Application:
         routes: answers the requests.
         admission: decides which requests are answered.
         settings: returns the web settings in force.
-        patience: seconds after which a response that is being sent no longer counts for `max_requests`.
+        patience: seconds of sending after which a request no longer counts towards `max_requests`.
     """
 
     def __init__(
@@ -39,12 +40,12 @@ class Application:
         self._patience = patience
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Answer one request. Its body is not read: no path needs one, and the connection discards it."""
+        """Answer one request. The request body is ignored, because no path needs it."""
         request = _request(scope)
         sender = _ResponseSender(scope["state"]["connection"], request, self._settings(), send)
         try:
             await self._answer(request, sender)
-        except Exception:  # an internal error fails this request only, and its details stay in the log
+        except Exception:  # an internal error ends only this request; the client does not see the details
             log.exception("a request failed", method=request.method, path=request.path)
             if sender.started:
                 raise  # uvicorn then closes the connection, so that the client sees an incomplete body
@@ -68,7 +69,7 @@ class Application:
 
 
 class _ResponseSender:
-    """Sends the response to one request. `started` is whether its first byte was sent."""
+    """Sends the response to one request. `started` is True after the sending has begun."""
 
     def __init__(self, connection: HttpConnection, request: Request, settings: WebSettings, send: Send) -> None:
         self.settings = settings
@@ -78,7 +79,10 @@ class _ResponseSender:
         self._send = send
 
     async def send(self, response: Response) -> None:
-        """Send the response as fast as the client reads it. Call `response.sent` when all of it was sent."""
+        """Send the response as fast as the client reads it.
+
+        Call `response.sent` after the whole body of a GET was sent.
+        """
         answered_before = self._connection.answered
         self.started = True
         headers = header_lines(response, self.settings.headers)

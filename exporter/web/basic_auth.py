@@ -1,4 +1,8 @@
-"""Basic authentication (RFC 7617) against bcrypt hashes, with bcrypt in a thread so that the event loop never waits."""
+"""Checks the name and password of HTTP Basic authentication (RFC 7617) against bcrypt hashes.
+
+bcrypt runs in a thread, so that the event loop does not wait for it. This module only returns a `Verdict`; `admission`
+answers 401 or 503.
+"""
 
 import base64
 import hashlib
@@ -13,14 +17,15 @@ from cachetools import LRUCache
 from exporter.web.workers import Workers
 
 _FAKE_SALT_AND_DIGEST = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
-"""The salt and digest of a password that no user has. Behind a cost they make a hash for users that do not exist."""
+"""The salt and digest of a password that no user has. `_fake_hash` adds a cost and so makes a complete bcrypt hash,
+which is used for users that do not exist."""
 
 _BCRYPT_BYTES = 72
-"""The bytes of a password that bcrypt uses. Tools such as htpasswd cut longer passwords at the same length."""
+"""bcrypt uses only the first 72 bytes of a password. Tools such as htpasswd cut longer passwords at the same length."""
 
 
 def password_matches(password: bytes, expected: str) -> bool:
-    """Return whether a password has this bcrypt hash. It takes 50 ms or more, depending on the cost of the hash."""
+    """Return whether `expected` is a bcrypt hash of this password. The check takes 50 ms or more."""
     try:
         return bcrypt.checkpw(password[:_BCRYPT_BYTES], expected.encode())
     except ValueError:  # bcrypt before version 5 refuses a NUL byte
@@ -39,15 +44,18 @@ class Verdict(Enum):
 class BasicAuth:
     """Checks `Authorization` headers.
 
-    bcrypt is slow by design, so every result is cached. The cache key is a keyed digest of user, hash and password, so
-    that no password stays in memory. A result that is not cached is computed in a thread, one at a time, with at most
-    `queue` requests waiting. A flood of wrong passwords therefore uses one core at most. It does not delay a user whose
-    password was accepted before, because accepted and refused results have separate caches.
+    bcrypt is slow by design, so every result is cached. The cache key is a keyed digest of user, hash and password,
+    because the password itself must not stay in memory.
 
-    An unknown user takes as much time as a known one, so that the time does not reveal which users exist: the password
-    is compared with a fixed hash whose cost is the highest among the users.
+    If a result is not cached, a thread computes it. Only one computation runs at a time, and at most `queue` requests
+    wait for a result. Many wrong passwords can therefore use at most one core. Accepted and refused results have
+    separate caches, so wrong passwords cannot delay a user whose password was accepted before.
 
-    `matches` compares a password with a hash; it runs in a thread.
+    The check of an unknown user takes as long as the check of a known user, because the time must not reveal which
+    users exist. The password of an unknown user is compared with a fixed hash. The cost of this hash is the highest
+    cost among the users.
+
+    `matches` compares a password with a hash. It is called in a thread.
     """
 
     def __init__(self, queue: int = 16, matches: Callable[[bytes, str], bool] = password_matches) -> None:
@@ -60,7 +68,7 @@ class BasicAuth:
         self._waiting = 0
 
     async def check(self, authorization: str | None, users: Mapping[str, str]) -> Verdict:
-        """Check the value of an Authorization header (None if absent) against `users` (name to bcrypt hash)."""
+        """Return the verdict on an Authorization header (None if absent). `users` maps names to bcrypt hashes."""
         credentials = _credentials(authorization or "")
         if credentials is None:
             return Verdict.REFUSED

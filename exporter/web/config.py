@@ -1,4 +1,4 @@
-"""`--web.config.file` at run time: read at the start, and again whenever it or a file that it names changes."""
+"""Reads `--web.config.file` at the start, and again after each change of this file or of a file that it names."""
 
 import hashlib
 import ssl
@@ -29,8 +29,8 @@ class ServerTls:
 class WebSettings:
     """The settings for connections and requests that begin now.
 
-    `headers` are added to every response; an empty value removes the header instead. `users` maps names to bcrypt
-    hashes; if it is empty, requests need no login.
+    `headers` are added to every response. A header with an empty value is removed from the responses instead. `users`
+    maps names to bcrypt hashes. If `users` is empty, requests need no password.
     """
 
     tls: ServerTls | None
@@ -46,17 +46,19 @@ PLAIN = WebSettings(tls=None, headers={}, users={}, bucket=None)
 class WebConfig:
     """The web configuration file and the settings that it gives now.
 
-    Read `current` at any time and from any thread; call `refresh` about once a second, from one thread at a time. A
-    change takes effect once two refreshes in a row have seen the same content. A file that is still being written is
-    thus not used: its first half may be a valid file without users. If a change cannot be used, it is logged once and
-    the old settings stay. The files are compared by content, because Kubernetes renews a mounted secret by swapping a
-    symbolic link above it.
+    Any thread may read `current` at any time. Call `refresh` about once a second, from one thread at a time.
+
+    A change takes effect after two refreshes in a row have read the same content. A file may still be incomplete at the
+    first refresh, and the first half of a file can be a valid file without users. If the new content has an error, the
+    error is logged once and the old settings stay in use. The files are compared by content, because Kubernetes renews
+    a mounted secret by changing a symbolic link in its path.
     """
 
     def __init__(self, path: Path, on_load: Callable[[bool], None] = lambda _: None) -> None:
-        """Read the file; raise ConfigError with all its mistakes.
+        """Read the file. Raises ConfigError with all problems of the file.
 
-        `on_load` is called after this and each later reading, with whether the content that was read is in force.
+        `on_load` is called after this reading and each later reading. It gets True if the file is now in use, else
+        False.
         """
         self._path = path
         self._on_load = on_load
@@ -68,7 +70,7 @@ class WebConfig:
         self._seen = self._loaded = self._fingerprint()
 
     def refresh(self) -> None:
-        """Use what has changed on disk. Never raises; blocks while it reads some small files."""
+        """Use the changes on disk. This method never raises. It blocks while it reads a few small files."""
         before, self._seen = self._seen, self._fingerprint()
         if self._seen == self._loaded or self._seen != before:
             return
@@ -101,7 +103,10 @@ class WebConfig:
         self.current = WebSettings(tls, file.http_server_config.headers, file.basic_auth_users, bucket)
 
     def _bucket(self, limit: RateLimitSection) -> TokenBucket | None:
-        """Return the bucket for `limit`: the present one, with the tokens left in it, unless the limit has changed."""
+        """Return the bucket for `limit`.
+
+        If the limit is the same as before, this is the present bucket, which keeps its tokens.
+        """
         before, self._rate_limit = self._rate_limit, limit
         if limit == before:
             return self.current.bucket

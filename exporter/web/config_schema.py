@@ -1,10 +1,14 @@
-"""The keys of `--web.config.file`: the format of Prometheus' exporter-toolkit, read strictly.
+"""Defines and checks the keys of `--web.config.file`, in the format of Prometheus' exporter-toolkit.
 
-See https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. A setting that this server
-cannot honour is an error, never ignored: HTTP/2, client certificates that nobody verifies, TLS below 1.2, and more than
-one preferred curve, which Python's ssl cannot set. Three more cases are errors here, unlike in the toolkit: verifying
-client certificates without `client_ca`, which would accept a certificate of every public authority; both forms of one
-setting (`cert` and `cert_file`); and a rate limit with only one of its two numbers.
+See https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. Settings that this server does
+not support are errors: HTTP/2, client certificates that are not verified, TLS below 1.2, and more than one preferred
+curve, which Python's ssl cannot set.
+
+Three more cases are errors here, but not in the toolkit:
+
+* Client certificates are verified without `client_ca`. Certificates of all public authorities would be accepted.
+* A setting has both of its forms, such as `cert` and `cert_file`.
+* A rate limit has only one of its two numbers.
 """
 
 import os
@@ -25,7 +29,8 @@ from exporter.web.tls import CLIENT_AUTH, CURVES, TLS12_SUITES, TLS13_SUITES, VE
 T = TypeVar("T")
 
 SECRETS = frozenset({"basic_auth_users", "cert", "cert_file", "key", "key_file", "client_ca", "client_ca_file"})
-"""No message shows a value below these keys. A path is among them, since people put a key where its path belongs."""
+"""Messages do not contain the values of these keys. The keys for paths are included, because a user may put a private
+key where its path belongs."""
 
 _TLS: Loc = ("tls_server_config",)
 _HEADERS: Mapping[str, tuple[str, ...]] = {
@@ -87,7 +92,7 @@ def _bcrypt_hash(text: str) -> str:
 
 Text = Annotated[str, read_by(str)]
 HeaderName = Annotated[str, read_by(_header_name)]
-# A header without a value is the empty text: it takes the header out of the responses.
+# A header without a value becomes the empty text, which removes the header from the responses.
 HeaderText = Annotated[str, read_by(_header_text), BeforeValidator(lambda value: "" if value is None else value)]
 UserName = Annotated[str, read_by(_user_name)]
 BcryptHash = Annotated[str, read_by(_bcrypt_hash)]
@@ -97,7 +102,7 @@ Curve = Annotated[str, _one_of(CURVES)]
 
 
 class TlsSection(Section):
-    """The section `tls_server_config`. Ciphers and curve have OpenSSL's names; a TLS 1.3 cipher is the empty text."""
+    """The section `tls_server_config`. Ciphers and curves become their OpenSSL names; a TLS 1.3 cipher becomes ""."""
 
     cert: Text | None = None
     cert_file: Text | None = None
@@ -126,7 +131,10 @@ class HttpServerSection(Section):
 
 
 class RateLimitSection(Section):
-    """The section `rate_limit`: one request every `interval` seconds, `burst` at once. Interval 0 means no limit."""
+    """The section `rate_limit`: one request every `interval` seconds, at most `burst` at once.
+
+    Interval 0 means no limit.
+    """
 
     interval: Duration | None = None
     burst: PositiveCount | None = None
@@ -145,7 +153,7 @@ class WebFile(Section):
     def _empty_tls_is_an_error(cls, data: object) -> object:
         """Read `tls_server_config:` without a value as a section without a certificate, which is an error.
 
-        Like every empty value it would otherwise mean the default, and the server would serve without TLS.
+        Other empty values mean the default. For this section, the default would be a server without TLS.
         """
         if isinstance(data, dict) and "tls_server_config" in data and not data["tls_server_config"]:
             return data | {"tls_server_config": {}}
@@ -153,7 +161,7 @@ class WebFile(Section):
 
 
 def tls_settings(section: TlsSection, folder: Path) -> TlsSettings:
-    """Return what a section without problems means; paths in it are relative to `folder`."""
+    """Return the settings of a section without problems. Its paths are relative to `folder`."""
     return TlsSettings(
         certificate=_pem(section, "cert", folder),
         key=_pem(section, "key", folder),
@@ -174,7 +182,7 @@ def _pem(section: TlsSection, key: str, folder: Path) -> Pem:
 
 
 def contradictions(file: WebFile) -> Iterator[Contradiction]:
-    """Yield values that do not fit together, which no model can see."""
+    """Yield the values that contradict each other. A model cannot find them, because it checks each value alone."""
     if file.tls_server_config is not None:
         yield from _pem_rules(file.tls_server_config)
         yield from _client_auth_rules(file.tls_server_config)

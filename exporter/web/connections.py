@@ -1,7 +1,7 @@
-"""HTTP connections: uvicorn's httptools protocol with the deadlines and size limits that it lacks.
+"""HTTP connections: uvicorn's httptools protocol with additional deadlines and size limits.
 
-uvicorn waits without limit for a request and for a client that does not read its answer, accepts heads and pipelines of
-any size, and its `limit_concurrency` counts idle connections. This module overrides methods of
+uvicorn has no deadline for a client that does not finish its request or does not read its answer. It accepts heads and
+pipelines of any size. Its `limit_concurrency` also counts idle connections. This module overrides methods of
 `uvicorn.protocols.http.httptools_impl.HttpToolsProtocol`. A test fails if a uvicorn release changes their signatures.
 """
 
@@ -21,14 +21,15 @@ from exporter.web.responses import Response, text_response
 from exporter.web.tls import is_allowed
 
 _HEADER_OVERHEAD = 32
-"""Bytes that each header counts beside its text, as in HTTP/2 (RFC 9113 section 6.5.2): empty ones use memory too."""
+"""Number of bytes that are added to the length of each header, as in HTTP/2 (RFC 9113 section 6.5.2). They are added
+because an empty header uses memory too."""
 
 
 class OpenConnection(Protocol):
     """A connection as `Connections` sees it: a TLS handshake or an HTTP connection."""
 
     waiting_since: float | None
-    """The time since which the server waits for the client; None while the server answers a request."""
+    """Time at which the server began to wait for the client; None while the server answers a request."""
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -38,28 +39,28 @@ class OpenConnection(Protocol):
 
 
 class Connections:
-    """All open connections. It limits their number and enforces their deadlines. Only the event loop's thread uses it.
+    """The open connections, with a limit of their number. Only the thread of the event loop may use this class.
 
-    `clock` gives monotonic seconds; all deadlines are measured with it.
+    `check` enforces the deadlines. `clock` returns monotonic seconds, and all deadlines use this clock.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._limit = limit
-        self._open: dict[OpenConnection, None] = {}  # in order of age
+        self._open: dict[OpenConnection, None] = {}  # the oldest first
 
     def add(self, connection: OpenConnection) -> None:
-        """Count a new connection, even above the limit: call `make_room` first."""
+        """Count a new connection. Call `make_room` first, because this method does not check the limit."""
         self._open[connection] = None
 
     def remove(self, connection: OpenConnection) -> None:
-        """Stop counting a connection that has ended; no effect if it is not counted."""
+        """Stop counting a connection that has ended. A connection that is not counted is ignored."""
         self._open.pop(connection, None)
 
     def replace(self, handshake: OpenConnection, connection: OpenConnection) -> bool:
         """Count `connection` instead of `handshake`, so that a client never counts twice.
 
-        Return False if the handshake was closed to make room. Then nothing is counted.
+        Return False and count nothing if the handshake was closed to make room.
         """
         if handshake not in self._open:
             return False
@@ -68,13 +69,16 @@ class Connections:
         return True
 
     def close(self, connection: OpenConnection) -> None:
-        """Stop counting a connection and drop it; no effect if it is not counted."""
+        """Stop counting a connection and drop it. A connection that is not counted is ignored."""
         if connection in self._open:
             del self._open[connection]
             connection.drop()
 
     def make_room(self) -> None:
-        """At the limit, close the connection that waits longest for its client, or the oldest if none waits."""
+        """If the limit is reached, close the connection that has waited longest for its client.
+
+        If no connection waits for its client, close the oldest connection.
+        """
         if len(self._open) < self._limit:
             return
         waiting = (connection for connection in self._open if connection.waiting_since is not None)
@@ -101,7 +105,7 @@ class _Phase(Enum):
 
 
 class _RefusedError(Exception):
-    """Leaves the parser from inside a callback; httptools wraps it in HttpParserCallbackError."""
+    """Raised in a callback to leave the parser. httptools wraps this error in HttpParserCallbackError."""
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -110,11 +114,11 @@ class HttpConnection(HttpToolsProtocol):
     Args:
         config: uvicorn's configuration.
         server_state: uvicorn's list of connections.
-        connections: the connections that this one counts among.
+        connections: the open connections, among which this connection is counted.
         limits: deadlines and sizes.
         handshake: the handshake that this connection replaces in `connections`.
-        allowed_sans: the client certificate must carry one of these names; empty allows every client.
-        render: turns an error response into the bytes on the wire.
+        allowed_sans: names, one of which the client certificate must have; an empty set allows every client.
+        render: returns the HTTP message of an error response as bytes.
     """
 
     def __init__(
@@ -130,7 +134,7 @@ class HttpConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={"connection": self})
         self.answered = 0
-        """The number of complete responses on this connection."""
+        """Number of complete responses on this connection."""
         self._connections = connections
         self._handshake = handshake
         self._limits = limits
@@ -142,7 +146,7 @@ class HttpConnection(HttpToolsProtocol):
         self.waiting_since: float | None = self._phase_began
         self._in_message = self._in_head = self._message_is_new = False
         self._head_bytes = self._body_bytes = 0
-        # The parser reports a header only when it is complete, so the bytes of an unfinished one are counted here.
+        # The parser reports only complete headers, so the bytes of an unfinished header are counted here.
         self._head_bytes_received = 0
         self._unsent = 0
         self._unsent_since = 0.0
@@ -162,7 +166,10 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the data in parts, so that one large read cannot pass a head far above its limit."""
+        """Parse the data in parts of at most `head_bytes`.
+
+        A head above the limit is then refused after a few parts, even if one read has returned much more data.
+        """
         if self._phase is _Phase.IDLE:
             self._enter(_Phase.READING)
         for start in range(0, len(data), self._limits.head_bytes):
@@ -205,13 +212,13 @@ class HttpConnection(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False
         if self.parser.should_upgrade():
-            # llhttp parses nothing after an upgrade request, so the connection could not answer another one.
+            # llhttp parses no data after an upgrade request, so the connection could not answer another request.
             self.cycle.keep_alive = False
         if self._phase is _Phase.READING:
             self._enter(_Phase.ANSWERING)
 
     def on_body(self, body: bytes) -> None:
-        """Discard the body, and refuse it above the limit."""
+        """Discard the body, and refuse the request if its body is longer than the limit."""
         self._body_bytes += len(body)
         if self._body_bytes > self._limits.body_bytes:
             self._leave_parser(413)
@@ -285,10 +292,10 @@ class HttpConnection(HttpToolsProtocol):
         raise _RefusedError
 
     def _refuse(self, status: int) -> None:
-        """Answer with an error and read no more requests.
+        """Answer with an error and stop reading requests.
 
-        If the client is being answered or has its answer already, drop the connection instead: an error text would
-        become a part of that answer.
+        If the server has already begun to answer the request, drop the connection instead. The client would read the
+        error text as a part of that answer.
         """
         if self._phase is _Phase.ANSWERING or (self._in_message and not self._in_head):
             self.drop()
@@ -296,7 +303,7 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.write(self._render(text_response(status, Connection="close")))
         self._enter(_Phase.CLOSING)
         if self.transport.can_write_eof():
-            # close() would reset the connection if the client still sends, and the client would lose the answer.
+            # If the client is still sending, close() would reset the connection, and the client would lose the answer.
             self.transport.write_eof()
         else:
             self.transport.close()

@@ -1,7 +1,8 @@
-"""Opens the listening sockets: hosts and ports, or the sockets that systemd passed.
+"""Opens listening sockets for hosts and ports, or uses the sockets that systemd passed to the process.
 
-If systemd started the process from a socket unit, `LISTEN_PID` is the id of this process and `LISTEN_FDS` the number of
-sockets, from descriptor 3 on (sd_listen_fds(3)). Then these sockets are used and no address is bound.
+A socket unit of systemd starts the process with open sockets, whose descriptors begin at 3 (sd_listen_fds(3)). The
+variable `LISTEN_PID` is then the id of this process, and `LISTEN_FDS` is the number of sockets. In this case the server
+uses these sockets and ignores the configured addresses.
 """
 
 import errno
@@ -24,7 +25,7 @@ class ListenError(ExporterError):
 def open_listeners(addresses: Sequence[Address], environ: Mapping[str, str]) -> list[socket.socket]:
     """Return a listening stream socket for every address.
 
-    An empty host and `::` listen on IPv4 and IPv6. If one address fails, none stays bound.
+    An empty host and `::` listen on IPv4 and IPv6. If one address fails, the sockets of all other addresses are closed.
 
     Raises:
         ListenError: an address cannot be bound, or systemd passed a descriptor that is not a stream socket.
@@ -72,7 +73,7 @@ def _bind(address: Address) -> socket.socket:
     try:
         if host in {"", "::"}:
             return _bind_both_families(port)
-        # IPv4 first if a name has both families, as in Go, so that `localhost` is the same address as for Prometheus
+        # If a name has both families, IPv4 is used, as in Go. `localhost` is then the same address as in Prometheus.
         found = sorted(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), key=lambda entry: entry[0])
         return _bind_to(found[0][0], found[0][4])
     except OSError as error:
@@ -89,7 +90,8 @@ def _bind_both_families(port: int) -> socket.socket:
 
 
 def _bind_to(family: socket.AddressFamily, name: tuple[object, ...]) -> socket.socket:
-    # asyncio sets TCP_NODELAY only on sockets whose protocol is given; without it each answer waits for 40 ms.
+    # asyncio sets TCP_NODELAY only on sockets whose protocol is given here. Without TCP_NODELAY, each answer waits for
+    # 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

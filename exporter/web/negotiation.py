@@ -1,17 +1,19 @@
 """Chooses the text format and the compression of a response from the headers `Accept` and `Accept-Encoding`.
 
 Sources: RFC 9110 sections 12.4.2 (q-values), 12.5.1 (Accept) and 12.5.3 (Accept-Encoding), and Prometheus' "Scrape
-protocol content negotiation". `prometheus_client.exposition.choose_encoder` is not used: it ignores q-values (even
-`q=0`) and raises TypeError for `version=abc`. Rules that the sources leave open:
+protocol content negotiation". `prometheus_client.exposition.choose_encoder` is not used, because it ignores q-values
+(even `q=0`) and raises TypeError for `version=abc`. For the cases that the sources leave open, this module has these
+rules:
 
-* The media type decides, not the version: a request for any version of OpenMetrics gets 1.0.0, and for any version of
-  text/plain 0.0.4. Prometheus reads both, whatever it asked for. `q=0` for a version that is not served excludes
-  nothing.
-* A response in OpenMetrics 1.0.0 must name its escaping scheme. It is always `underscores`, the default for a client
-  that names none. All metric and label names match [a-zA-Z_:][a-zA-Z0-9_:]*, so `allow-utf-8`, `underscores` and
-  `values` give the same bytes. A client that asked for `dots` sees from the header that it got `underscores`.
-* A client that accepts no format that is served gets text 0.0.4, the last resort of the Prometheus document, not 406.
-* A list element that is malformed is ignored.
+* Only the media type decides. A request for any version of OpenMetrics gets 1.0.0, and a request for any version of
+  text/plain gets 0.0.4. Prometheus can read both, even if it asked for another version. `q=0` has no effect if it is
+  for a version that this server does not offer.
+* A response in OpenMetrics 1.0.0 must name its escaping scheme. This server always names `underscores`, which is the
+  default. All metric and label names match [a-zA-Z_:][a-zA-Z0-9_:]*, so the schemes `allow-utf-8`, `underscores` and
+  `values` give the same bytes. If a client asked for `dots`, the header of the response still names `underscores`.
+* A client that accepts neither format gets text 0.0.4 instead of an error 406. The Prometheus document defines this
+  fallback.
+* A malformed list element is ignored.
 """
 
 import re
@@ -30,7 +32,7 @@ class _Element(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """How well one element of Accept matches a format. The greatest match of all elements decides."""
+    """A measure of how well an element of Accept matches a format. The element with the greatest measure decides."""
 
     specificity: int
     quality: float
@@ -44,8 +46,9 @@ _WILDCARD, _WILDCARD_SUBTYPE, _OTHER_VERSION, _ANY_VERSION, _SAME_VERSION = rang
 def choose_format(accept: str | None) -> TextFormat:
     """Return the format for a client that sent this `Accept` (None if absent). It never raises.
 
-    The caller joins several header lines with commas. With equal q-values, a format that the header names wins over one
-    that only a wildcard matches, then the one named first, then text.
+    The caller must join several header lines with commas. The format with the highest q-value wins. With equal
+    q-values, a format that the header names wins over a format that only a wildcard matches. Then the format that comes
+    first in the header wins. Text wins if the same wildcard matches both formats.
     """
     elements = list(_elements(accept or ""))
     best: tuple[float, bool, int] = (0.0, False, 0)
@@ -61,7 +64,8 @@ def choose_format(accept: str | None) -> TextFormat:
 def choose_encoding(accept_encoding: str | None) -> Encoding | None:
     """Return the encoding for a client that sent this `Accept-Encoding` (None if absent). It never raises.
 
-    None: the client accepts neither gzip nor identity, and the response is 406. With equal q-values gzip wins.
+    Return None if the client accepts neither gzip nor identity; `routes` then answers 406. With equal q-values gzip
+    wins.
     """
     qualities: dict[str, float] = {}
     for element in _elements(accept_encoding or ""):

@@ -25,12 +25,13 @@ class Response:
     chunks: Sequence[bytes]
     """The body."""
     length: int | None
-    """The bytes of the body; None sends no Content-Length, for a HEAD whose length is unknown."""
+    """Number of bytes in the body. None means that the response has no Content-Length, for a HEAD whose length is
+    unknown."""
     headers: Mapping[str, str]
     sent: Callable[[], None] | None = None
-    """Called when the whole body of a GET was given to the system to send."""
+    """Function to call after the operating system has accepted the whole body of a GET for sending."""
     policy: str = ""
-    """A Content-Security-Policy instead of the default one. A configured header overrides both."""
+    """Content-Security-Policy that replaces the default policy. A configured header has priority over both policies."""
 
 
 def text_response(status: int, message: str = "", **headers: str) -> Response:
@@ -48,9 +49,10 @@ def ok_response(body: bytes, content_type: str, headers: Mapping[str, str] | Non
 
 
 def header_lines(response: Response, configured: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Return all headers of a response, names in lower case.
+    """Return all headers of a response, with their names in lower case.
 
-    A `configured` header replaces the security header of its name; an empty value removes it.
+    A `configured` header replaces the security header with the same name. If its value is empty, that header is
+    removed.
     """
     security = _SECURITY_HEADERS | ({"Content-Security-Policy": response.policy} if response.policy else {})
     common = {name.lower(): value for headers in (security, configured) for name, value in headers.items()}
@@ -62,7 +64,11 @@ def header_lines(response: Response, configured: Mapping[str, str]) -> list[tupl
 
 
 def as_bytes(response: Response, configured: Mapping[str, str]) -> bytes:
-    """Return the whole HTTP/1.1 message, for a request that cannot be parsed and so never reaches the application."""
+    """Return the whole HTTP/1.1 message.
+
+    Connections use this function for a request that cannot be parsed, because such a request does not reach the
+    application.
+    """
     status = f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n".encode("ascii")
     lines = (name + b": " + value + b"\r\n" for name, value in header_lines(response, configured))
     return b"".join([status, *lines, b"\r\n", *response.chunks])

@@ -16,10 +16,10 @@ from exporter.web.responses import HTML, TEXT, Response, ok_response, text_respo
 from exporter.web.workers import Workers
 
 HEALTH_PATHS = frozenset({"/-/healthy", "/-/ready"})
-"""Paths for probes. They need no password and do not count for `max_requests`."""
+"""Paths for probes. They need no password and do not count towards `max_requests`."""
 
 TRANSFORMS = "/transforms/"
-"""The path of a transform's page is this prefix and the id."""
+"""Prefix of the paths of transform pages. The transform id follows it."""
 
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
@@ -34,11 +34,11 @@ class Scrape(Protocol):
 
     @property
     def length(self) -> int:
-        """The bytes of all chunks together."""
+        """Number of bytes in all chunks."""
 
     @property
     def sent(self) -> Callable[[], None]:
-        """The function to call when a GET was answered with the whole body."""
+        """The function to call after a GET was answered with the whole body."""
 
 
 class HtmlPage(Protocol):
@@ -54,26 +54,29 @@ class HtmlPage(Protocol):
 
 
 class Backend(Protocol):
-    """The source of everything that the server answers.
+    """The source of the metrics, pages and health that the server sends.
 
-    `scrape`, `is_alive` and `is_ready` return at once and run on the event loop. Every other method may block and runs
-    in a thread.
+    `scrape`, `is_alive` and `is_ready` return at once and run on the event loop. All other methods may block, and each
+    call of them runs in a thread.
     """
 
-    def scrape(self, format: TextFormat, encoding: Encoding) -> Scrape | None:  # noqa: A002 - the word for it
+    def scrape(self, format: TextFormat, encoding: Encoding) -> Scrape | None:  # noqa: A002 - the usual name
         """Return the metrics, or None if `prepare_scrape` must be called."""
 
-    def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Scrape:  # noqa: A002 - the word for it
-        """Return the metrics after the work that they need, such as compression."""
+    def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Scrape:  # noqa: A002 - the usual name
+        """Do the work that the metrics need, such as compression, and return them."""
 
     def is_alive(self) -> bool:
-        """Return whether the poll loop works."""
+        """Return whether the poll loop makes progress."""
 
     def is_ready(self) -> bool:
         """Return whether there are metrics to serve."""
 
     def reload(self) -> str | None:
-        """Reload the configuration; return the error if the old one stays in force, None if the new one is in force."""
+        """Reload the configuration. Return None after success.
+
+        If the new configuration cannot be used, the old configuration stays in use and the error is returned.
+        """
 
     def effective_config(self) -> str:
         """Return the configuration as YAML with masked secrets."""
@@ -82,7 +85,7 @@ class Backend(Protocol):
         """Return the front page, filtered by the query, or None if pages are turned off."""
 
     def transform_page(self, transform_id: str, telemetry_path: str) -> HtmlPage | None:
-        """Return the page of one transform, or None if there is none or pages are turned off."""
+        """Return the page of one transform, or None if the transform is unknown or pages are turned off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Request:
 class Routes:
     """Answers admitted requests.
 
-    Raises `ValueError` if `telemetry_path` is not a path or is the path of something else.
+    Raises `ValueError` if `telemetry_path` is not a path, or if another page already has this path.
     """
 
     def __init__(self, backend: Backend, telemetry_path: str, *, enable_lifecycle: bool) -> None:
@@ -125,7 +128,7 @@ class Routes:
         self._routes[telemetry_path] = (_READ, self._metrics)
 
     async def answer(self, request: Request) -> Response:
-        """Return the response to a request. An exception of the backend is raised to the caller."""
+        """Return the response to a request. Exceptions of the backend reach the caller."""
         path = TRANSFORMS if request.path.startswith(TRANSFORMS) else request.path
         if path not in self._routes:
             return text_response(404)
@@ -143,7 +146,7 @@ class Routes:
         if encoding is not Encoding.IDENTITY:
             headers["Content-Encoding"] = encoding.value
         if request.method == "HEAD":
-            # The backend records the values of each scrape as served, and a HEAD serves no values.
+            # The backend records the values of a scrape as sent. A HEAD sends no values, so the backend is not called.
             return Response(200, text_format.content_type, (), None, headers)
         scrape = self._backend.scrape(text_format, encoding)
         if scrape is None:
@@ -195,7 +198,7 @@ class Routes:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Return the parameters of a query string; none if it has more fields than our own form sends."""
+    """Return the parameters of a query string; empty if it has more than 20 fields, because our form has fewer."""
     try:
         return dict(parse_qsl(query, max_num_fields=20))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The web server: listeners, connections and the application together, run by uvicorn."""
+"""The web server: it connects listeners, connections and the application, and runs them with uvicorn."""
 
 import asyncio
 import os
@@ -25,7 +25,8 @@ from exporter.web.workers import Workers
 
 _CHECK_TICKS = 5
 _REFRESH_TICKS = 10
-"""uvicorn calls `on_tick` ten times a second."""
+"""Number of ticks between two checks of the web configuration. uvicorn calls `on_tick` ten times a second, so ten ticks
+are one second."""
 
 
 class WebServer:
@@ -34,13 +35,13 @@ class WebServer:
     Args:
         backend: the source of the responses.
         addresses: the hosts and ports to listen on (see `open_listeners`); ignored if systemd passed sockets.
-        telemetry_path: the path of the metrics; ValueError if it is taken.
-        max_requests: the limit of requests in flight, above which the answer is 503; 0 sets no limit.
+        telemetry_path: the path of the metrics; ValueError if another page has this path.
+        max_requests: maximum number of requests in flight; a further request gets 503. 0 means no limit.
         enable_lifecycle: whether `/-/reload` works.
         web_config: the web configuration file, which is checked for changes every second.
         limits: the limits for clients.
-        environ: the environment, in which systemd names the sockets that it passed.
-        clock: monotonic seconds, for the deadlines of connections.
+        environ: the environment variables, with which systemd describes the sockets that it passed.
+        clock: returns monotonic seconds, for the deadlines of connections.
     """
 
     def __init__(
@@ -67,7 +68,10 @@ class WebServer:
         self._uvicorn = _UvicornServer(_uvicorn_config(application, limits), settings, limits, connections, web_config)
 
     def start(self) -> None:
-        """Bind the addresses; raise ListenError if that fails. Clients can connect now, and `run` answers them."""
+        """Bind the addresses. Clients can connect from now on, but they get answers only from `run`.
+
+        Raises ListenError if an address cannot be bound.
+        """
         self._listeners = open_listeners(self._configured, self._environ)
 
     @property
@@ -76,15 +80,15 @@ class WebServer:
         return tuple(address_of(listener) for listener in self._listeners)
 
     def run(self) -> None:
-        """Serve in this thread until `stop` is called. It installs no signal handler.
+        """Serve in this thread until `stop` is called. This method does not install signal handlers.
 
-        At the end, the requests in flight are answered within `Limits.stop` seconds; the rest is cut off.
+        After `stop`, the requests in flight have `Limits.stop` seconds to finish. Then all connections are closed.
         """
         with asyncio.Runner() as runner:
             runner.run(self._uvicorn.serve(sockets=self._listeners))
 
     def stop(self) -> None:
-        """Make `run` return. Any thread and any signal handler may call it, more than once, and before `run`."""
+        """Make `run` return. Any thread and any signal handler may call this method, even before `run`."""
         self._uvicorn.should_exit = True
 
 
@@ -155,7 +159,7 @@ class _UvicornServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Install no signal handlers: the command line has its own."""
+        """Do not install signal handlers, because the command line has its own signal handlers."""
         yield
 
     def _make_connection(self, tls: ServerTls | None, handshake: OpenConnection) -> HttpConnection:
@@ -175,6 +179,6 @@ class _UvicornServer(uvicorn.Server):
 
 
 def _affordable(connections: int) -> int:
-    """Return the number of connections, at most half of the file descriptors that the process may open."""
+    """Return `connections`, but at most half of the file descriptors that the process may open, and at least 8."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return connections if soft == resource.RLIM_INFINITY else max(8, min(connections, soft // 2))

@@ -1,6 +1,6 @@
-"""TLS settings of Prometheus' web configuration for Python's ssl module: names, contexts, client certificates.
+"""Applies the TLS settings of Prometheus' web configuration to Python's ssl module.
 
-`config_schema` refuses settings that Go's crypto/tls supports and Python's ssl module does not.
+`config_schema` refuses settings that Go's crypto/tls supports but Python's ssl module does not support.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from typing import Any
 from exporter.config.problems import Loc
 
 Refuse = Callable[[Loc, str], None]
-"""Takes the key in the configuration that has a problem, and the message."""
+"""A function that records a problem. It takes the key in the configuration and the message."""
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
@@ -41,14 +41,15 @@ TLS12_SUITES = {
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-"""Go's names (tls.CipherSuites) with OpenSSL's. TLS 1.3 suites cannot be chosen, neither in Go nor in Python."""
+"""The names of cipher suites in Go (tls.CipherSuites) and in OpenSSL. TLS 1.3 suites cannot be chosen in Go or in
+Python."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """Certificates or a key, from the file `path`, or inline in the configuration as `text` if `path` is None.
+    """Certificates or a key, from the file `path`; if `path` is None, from the configuration as `text`.
 
-    `loc` is the key of the configuration that names it, for messages.
+    `loc` is the key in the configuration that contains the text or the path. Messages name this key.
     """
 
     loc: Loc
@@ -107,7 +108,10 @@ def names_in(certificate: dict[str, Any] | None) -> set[str]:
 
 
 def is_allowed(certificate: dict[str, Any] | None, allowed_sans: Set[str]) -> bool:
-    """Return whether a client with this verified certificate may connect. Empty `allowed_sans` allow every client."""
+    """Return whether a client with this verified certificate may connect.
+
+    An empty `allowed_sans` allows every client.
+    """
     return not allowed_sans or not names_in(certificate).isdisjoint(_canonical(name) for name in allowed_sans)
 
 
@@ -136,7 +140,7 @@ def _load_pair(context: ssl.SSLContext, certificate: Pem, key: Pem, refuse: Refu
     try:
         with _as_file(certificate) as certificate_path, _as_file(key) as key_path:
             context.load_cert_chain(certificate_path, key_path, password=_refuse_encrypted)
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # ssl.SSLError is an OSError
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             refuse(key.loc, "the key does not belong to the certificate")
         else:
@@ -155,13 +159,16 @@ def _load_client_ca(context: ssl.SSLContext, client_ca: Pem, refuse: Refuse) -> 
 
 
 def _refuse_encrypted() -> str:
-    """Replace OpenSSL's own password prompt, which would wait for input on a terminal."""
+    """Raise ValueError instead of OpenSSL's password prompt, which would wait for input on a terminal."""
     raise ValueError
 
 
 @contextmanager
 def _as_file(pem: Pem) -> Iterator[Path]:
-    """Yield a path to the PEM text, as ssl loads certificate and key from paths only. Inline text stays in memory."""
+    """Yield a path to the PEM text, because ssl loads certificates and keys only from paths.
+
+    Text from the configuration is written to a file in memory.
+    """
     if pem.path is not None:
         yield pem.path
         return

@@ -1,4 +1,4 @@
-"""The rate limit of the web configuration: a token bucket (as Go's golang.org/x/time/rate, which Prometheus uses)."""
+"""The rate limit of the web configuration: a token bucket, as in golang.org/x/time/rate, which Prometheus uses."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 class TokenBucket:
     """Admits one request per `interval` seconds, and up to `burst` requests at once after a pause.
 
-    `clock` gives monotonic seconds. The bucket is not thread-safe.
+    `clock` returns monotonic seconds. The bucket is not thread-safe.
     """
 
     def __init__(self, interval: float, burst: int, clock: Callable[[], float]) -> None:
@@ -17,7 +17,7 @@ class TokenBucket:
         self._filled_at = clock()
 
     def take(self) -> float:
-        """Take a token for one request: return 0 if there is one, else the seconds until there will be one."""
+        """Take a token for one request. Return 0 if the request may proceed, else the seconds until the next token."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) / self._interval)
         self._filled_at = now

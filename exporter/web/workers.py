@@ -1,4 +1,4 @@
-"""Runs blocking functions beside the event loop."""
+"""Runs blocking functions in threads, so that the event loop does not wait for them."""
 
 import asyncio
 import threading
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Runs blocking functions in threads, at most `limit` at once. More wait in order of their calls.
+    """Runs blocking functions in threads, at most `limit` at once. Further calls wait, and the first of them runs next.
 
-    `asyncio.to_thread` is not used: the interpreter joins the threads of an executor at exit, so one call that hangs
-    would keep the process from ending. These are daemon threads. To start one takes about 50 µs, which is little beside
-    the work done in it.
+    `asyncio.to_thread` is not used, because the interpreter waits for the threads of an executor at exit. If one call
+    hung, the process could not end. This class starts a daemon thread for each call instead. The start of a thread
+    takes about 50 µs, which is much less than the time of the call.
     """
 
     def __init__(self, name: str, limit: int) -> None:

@@ -1,1 +1,1 @@
-"""Records of Glue and the progress of a command go in; texts that are safe for terminals and files come out."""
+"""Makes texts that are safe for terminals and files, from records of Glue and the progress of a command."""

@@ -1,4 +1,4 @@
-"""The fields of a run as text: all of them for programs (JSON, CSV), and single ones for people.
+"""Formats the fields of a run as text: all fields for programs (JSON, CSV), single fields for people.
 
 A text of Glue (an error string, for instance) cannot add a line, a terminal escape sequence or a spreadsheet formula.
 Names and structure are those of the response of GetMLTaskRuns in the AWS Glue API reference.
@@ -48,7 +48,8 @@ _DETAILS = (
 )
 
 _FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
-"""First characters by which a spreadsheet takes a cell for a formula; the last four are the full-width forms."""
+"""A spreadsheet reads a cell that starts with one of these characters as a formula. The last four are full-width
+forms."""
 
 
 def printable(text: str) -> str:
@@ -69,7 +70,7 @@ def json_line(record: Record) -> str:
 def csv_row(record: Record) -> list[str]:
     """Return the cells of a run in the order of `CSV_COLUMNS`, without line breaks.
 
-    A cell that a spreadsheet would take for a formula gets an apostrophe in front.
+    An apostrophe is put before a cell that a spreadsheet would read as a formula.
     """
     fields = {**_flatten(record), **dict(_iso_times(record))}
     cells = [_text(fields.get(name)) for name in CSV_COLUMNS]

@@ -14,19 +14,20 @@ _REASONS_OF_ONE_TRANSFORM = TRANSFORM_REASONS | {"AccessDeniedException"}
 
 _CLEAR_LINE = "\r\x1b[K"
 _MAX_PROGRESS = 78
-"""Characters of a line of progress: it must not wrap in a terminal of 80 columns, or it could not be cleared."""
+"""Maximum number of characters in a line of progress. In a terminal of 80 columns, a longer line would wrap and could
+not be cleared."""
 
 
 class Progress:
-    """Shows the progress in one line that is overwritten, on a terminal only; notes and errors get a line each."""
+    """Shows the progress in one line that is overwritten, on a terminal only. Notes and errors get new lines."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Take stderr."""
+        """`stream` is stderr."""
         self._stream = stream
         self._is_terminal = stream.isatty()
         self._line_shown = False
         self.errors = 0
-        """How many errors were reported."""
+        """Number of reported errors."""
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -72,7 +73,7 @@ def affects_lane(error: GlueError) -> bool:
 
 
 def lossless_stdout() -> TextIO:
-    """Return stdout, set to write an escape for a character that its encoding lacks, instead of raising."""
+    """Return stdout. It writes an escape for a character that its encoding does not have, and does not raise."""
     reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

@@ -1,7 +1,7 @@
 """Tables for a terminal: as wide as the terminal, and in colours unless NO_COLOR is set.
 
-rich measures characters, folds lines and colours them. It is slow to load, so only this module imports it. Texts of AWS
-are passed to it as `Text`, in which it does not interpret markup.
+rich measures characters, folds lines and colours them. rich is slow to load, so only this module imports it. Texts from
+AWS are passed to rich as `Text`, because rich does not interpret markup in a `Text`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +15,8 @@ from exporter.cli.output import fields
 from exporter.glue.decode import Record
 
 WIDE = 140
-"""Width of a terminal from which the fields of a run stand side by side; in a narrower one they stand in lines."""
+"""Minimum width of a terminal for a table with a column for each field. In a narrower terminal, each run has several
+lines."""
 
 _WIDEST_LABEL = 32
 _PADDING = (0, 2, 0, 0)
@@ -38,10 +39,10 @@ _RESULT_STYLES = {
 
 
 class RunTable:
-    """Writes runs to a terminal. Column widths are fixed, so that the columns of later pages stand below the first."""
+    """Writes runs to a terminal. Column widths are fixed, so that the columns of all pages are aligned."""
 
     def __init__(self, stream: TextIO, *, label_width: int) -> None:
-        """Take the terminal and the width of the column of transforms; 0 leaves it out."""
+        """Take the terminal and the width of the column of transforms; 0 means no such column."""
         self._console = _console(stream)
         self._widths = {"STATUS": 9, "TYPE": 23, "STARTED": 33, "TOOK": 9}
         if label_width:
@@ -81,7 +82,7 @@ class RunTable:
         return table
 
     def _details(self, record: Record, now: float, columns: Collection[int]) -> Text:
-        """Return the id of a run, then its details; short ones share a line. The error has a line of its own."""
+        """Return the id of a run and its details. Short details share a line, but the error has its own line."""
         room = self._console.width - sum(columns) - _PADDING[1] * (len(columns) + 1)
         lines = [Text(fields.run_id(record))]
         for label, value in fields.details(record, now):
@@ -110,7 +111,7 @@ def _console(stream: TextIO) -> Console:
 
 
 def _print(console: Console, table: Table) -> None:
-    """Print the table without the spaces at the end of lines: they would wrap in a terminal that is made narrower."""
+    """Print the table without spaces at the end of lines, which would wrap in a terminal that is made narrower."""
     with console.capture() as capture:
         console.print(table)
     console.file.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())

@@ -51,13 +51,13 @@ class LineWriter:
     """Writes a header and one line of any length for each run, for grep and other programs in a pipe."""
 
     def __init__(self, stream: TextIO, *, label_width: int) -> None:
-        """Take the width of the column of transforms; 0 leaves it out."""
+        """Take the width of the column of transforms; 0 means no such column."""
         self._stream = stream
         self._label_width = label_width
         self._header_written = False
 
     def write(self, label: str, page: Sequence[Record], now: float) -> None:
-        """Write the runs, before the first one the header."""
+        """Write the runs, with a header before the first run."""
         if page and not self._header_written:
             self._write_line(("STATUS", "TYPE", "STARTED", "TOOK", "TRANSFORM", "RUN", "DETAILS"))
             self._header_written = True

@@ -1,4 +1,4 @@
-"""`glue-ml-exporter runs`: options go in; the run history of transforms, as Glue lists it, goes to stdout."""
+"""`glue-ml-exporter runs`: prints the run history of transforms, as Glue lists it."""
 
 from exporter.cli.runs.command import show_runs
 

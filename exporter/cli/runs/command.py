@@ -1,4 +1,4 @@
-"""`runs`: read the runs of transforms from Glue page by page, and print each page when it comes."""
+"""`runs`: read the runs of transforms from Glue, and print each page at once."""
 
 import os
 import threading
@@ -71,9 +71,10 @@ def _reject_contradictions(options: RunsOptions, now: float) -> None:
 
 
 def _configuration(options: RunsOptions) -> Config:
-    """Return the configuration in the file that is named or in the working directory.
+    """Return the configuration from the file that the user names, or from `config.yaml` in the working directory.
 
-    Without a file it is a configuration of the whole region with the credentials of the environment.
+    If no file is named and `config.yaml` does not exist, return a configuration for the whole region with the
+    credentials of the environment.
     """
     path = Path(options.config_file or CONFIG_FILE)
     if options.config_file is None and not path.exists():
@@ -91,14 +92,14 @@ def _configuration_of_region(options: RunsOptions) -> Config:
         raise UsageError(
             f"no region: set --region or AWS_REGION, or name a configuration file (there is no {CONFIG_FILE} here)"
         )
-    # The configuration expands $, so it is doubled.
+    # The configuration expands variables, so each $ is doubled.
     endpoint_url = {"endpoint_url": options.endpoint_url.replace("$", "$$")} if options.endpoint_url else {}
     text = yaml.safe_dump({"region": region.replace("$", "$$"), **endpoint_url, "discovery": [{}]})
     return load_config(text, source="AWS settings", environ={})
 
 
 def _writer(options: RunsOptions, output: TextIO, labels: dict[str, str]) -> RunWriter:
-    """Return the writer of the requested format; a table has a column of transforms if there are several."""
+    """Return the writer of the requested format. A table of several transforms has a column with their names."""
     width = max(map(len, labels.values())) if len(labels) > 1 else 0
     if options.output == "json":
         return JsonWriter(output)
@@ -136,7 +137,7 @@ class _RunPrinter:
         return 1 if self._progress.errors else 0
 
     def _print_all(self, targets: Sequence[Target]) -> Iterator[Follower]:
-        """Print the runs of the transforms; with `--follow` yield a follower of each."""
+        """Print the runs of the transforms; with `--follow` yield a follower of each transform."""
         failed_lanes: set[Lane] = set()
         skipped = 0
         for number, target in enumerate(targets, start=1):
@@ -177,7 +178,7 @@ class _RunPrinter:
         return follower
 
     def _print_changes(self, follower: Follower) -> None:
-        """Print new and changed runs. A failure that repeats with the same reason is printed once."""
+        """Print new and changed runs. If a failure has the same reason as the last failure, it is not printed again."""
         label = self._labels[follower.target.id]
         try:
             runs = follower.changes()

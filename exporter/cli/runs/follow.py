@@ -1,7 +1,8 @@
 """`runs --follow`: find the runs that are new or have changed.
 
-A run that has ended does not change any more. So every later change concerns a run that started after the oldest run
-that is active now. The follower reads all runs from that start again and again, and compares them with the last ones.
+A run that has ended does not change any more. Only runs that are active now and new runs can change later. The follower
+therefore reads the runs from the start of the oldest active run on. It reads them again and again, and compares them
+with the runs of the previous reading.
 """
 
 from exporter.cli.runs.query import RunQuery
@@ -9,24 +10,24 @@ from exporter.glue.decode import Record
 from exporter.model.transform import Target
 
 OVERLAP = 900.0
-"""Seconds before the beginning from which runs are read in any case, because Glue lists some runs late."""
+"""Seconds that are subtracted from the earliest start to read, because Glue lists some runs late."""
 
 
 class Follower:
-    """Follows one transform from the moment at which the follower is made."""
+    """Finds the runs of one transform that are new or change after the follower was made."""
 
     def __init__(self, query: RunQuery, target: Target, now: float) -> None:
-        """Read the runs as they are at `now` (UTC seconds); none of them is new afterwards.
+        """Read the runs at `now` (UTC seconds). Later, `changes` does not report these runs as new.
 
         Raises:
             GlueError: a call to AWS failed.
         """
         self.target = target
         self.last_error: str | None = None
-        """The reason of the last search if it failed. The caller sets it."""
+        """Reason of the failure of the last search, None after a success. The caller sets this field."""
         self._query = query
         oldest = query.oldest_active(target)
-        # Times on the wire are whole seconds, and Glue may exclude the second of "started after" itself.
+        # Times in requests are whole seconds, and "StartedAfter" may exclude the given second itself.
         self._start = (now if oldest is None else min(now, oldest)) - OVERLAP - 1
         self._seen: dict[str, Record] = {}
         self.changes()

@@ -19,11 +19,11 @@ _COMPLETE_ID = re.compile("tfm-[0-9a-f]{40}")
 class TransformLookup:
     """Finds transforms in a configuration and in its accounts and regions.
 
-    A failure is reported as an error of the progress, and the other transforms are still found.
+    A failed call is reported with `Progress.error`, and the search for other transforms continues.
     """
 
     def __init__(self, config: Config, clients: GlueClients, progress: Progress, *, region: str | None) -> None:
-        """Take the configuration, the clients, where to report, and the only region to look in; None means all."""
+        """Search only in `region`, or in all regions if it is None. Failures are reported to `progress`."""
         self._config = config
         self._clients = clients
         self._progress = progress
@@ -42,7 +42,7 @@ class TransformLookup:
     def labels(self, targets: Sequence[Target]) -> dict[str, str]:
         """Return a label for each id: the configured name, else the name in Glue, else the id.
 
-        Glue is not asked if there is only one transform, because the user has just typed its name.
+        If there is only one transform, its name is not read from Glue, because the user has just typed it.
         """
         unnamed = {target.lane for target in targets if not target.name} if len(targets) > 1 else set()
         known: dict[str, str] = {}
@@ -70,7 +70,8 @@ class TransformLookup:
             return configured
         lanes = self._lanes()
         if len(lanes) == 1 and _COMPLETE_ID.fullmatch(word):
-            # There is one place for it, so the runs can be read without permission for GetMLTransforms.
+            # Only one account and region is possible. GetMLTransforms is not called, because its permission may be
+            # missing.
             return [Target(word, lanes[0])]
         errors = self._progress.errors
         found = [
@@ -79,13 +80,14 @@ class TransformLookup:
             for transform_id, name in (self._names_in_glue(lane, required=True) or {}).items()
             if word in (transform_id, name)
         ]
-        # If the names of a lane could not be read, that error says more than "no transform".
+        # If the names of a lane could not be read, that error was reported already and is more useful than "no
+        # transform".
         if not found and errors == self._progress.errors:
             self._progress.error(self._no_such_transform(word, lanes))
         return found
 
     def _lanes(self) -> list[Lane]:
-        """Return the accounts and regions in which a transform is searched for that the configuration does not name."""
+        """Return the accounts and regions in which to search for a transform that is not in the configuration."""
         config = self._config
         if self._region is not None:
             return [Lane(account.name, self._region) for account in config.accounts]

@@ -14,7 +14,7 @@ _OLDEST_FIRST = {"Column": "STARTED", "SortDirection": "ASCENDING"}
 
 
 class LimitedPage(NamedTuple):
-    """Runs of a transform; `truncated` if there are more runs than the limit allows."""
+    """Runs of a transform. `truncated` is True if there are more runs than the limit allows."""
 
     runs: list[Record]
     truncated: bool = False
@@ -27,8 +27,8 @@ class RunQuery:
         """Build filter and sort order.
 
         Args:
-            options: filter and sort order in the words of GetMLTaskRuns.
-            clients: for the calls.
+            options: filter and sort order, with the values of GetMLTaskRuns.
+            clients: the clients that make the calls.
             page_size: runs for each request, 1 to 1000.
             now: UTC seconds to which relative times (`2h ago`) refer.
         """
@@ -49,7 +49,7 @@ class RunQuery:
 
     def pages(self, target: Target, limit: int) -> Iterator[LimitedPage]:
         """Yield the runs in the requested order, `limit` runs at most; 0 means all."""
-        # One run more than the limit shows whether there are more, without another request.
+        # The request asks for one run more than the limit, which shows whether there are more runs.
         size = min(self._page_size, limit + 1) if limit else self._page_size
         left = limit
         for runs in self._read(target, self._criteria, self._sort, size):

@@ -8,9 +8,9 @@
   const period = Number(main.dataset.period) * 1000;
   let paused = false;
   let refreshing = false;
-  let refreshAgain = false; // set by a call during a refresh, whose answer may be older than the filter
+  let refreshAgain = false; // true after a call during a refresh, because that refresh may use an older filter
 
-  const isKept = (node) => node === filter; // the reader may be typing in it
+  const isKept = (node) => node === filter; // the reader may be typing in the filter field
 
   // Makes `from` equal to `to` and changes only the nodes that differ, so that focus, selection and scroll position stay.
   function merge(from, to) {
@@ -55,7 +55,7 @@
     for (const child of named.values()) child.remove();
   }
 
-  // Runs `change` and keeps the row that the reader sees at its position, although rows above it may come or go.
+  // Runs `change`, then scrolls so that the visible row stays in its place, even if rows above it were added or removed.
   function keepPosition(change) {
     const focused = document.activeElement ?? document.body;
     const isVisible = (row) => {
