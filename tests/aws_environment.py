@@ -1,4 +1,4 @@
-"""The AWS environment of a test: none of this machine's own settings, and a simulated Glue."""
+"""The AWS environment of a test: a simulated Glue, and no AWS settings of this machine."""
 
 import os
 import time
@@ -32,7 +32,7 @@ def credentials_file(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, credentials_file):
-    """Replace this machine's AWS and proxy settings by an access key that belongs to nobody."""
+    """Remove this machine's AWS and proxy settings, and set a made-up access key."""
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

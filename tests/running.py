@@ -22,7 +22,7 @@ from tests import support
 REGION = "eu-west-1"
 
 wait_for = partial(support.wait_for, timeout=30.0)
-"""Waits longer than in other tests, because everything runs in one process and the machine may be busy."""
+"""A longer deadline than in other tests, because everything runs in one process and the machine may be busy."""
 
 
 @contextmanager
@@ -106,7 +106,7 @@ class Running:
 
 @contextmanager
 def running(simulator: Simulator | None = None, *, shard: Shard | None = None, **config: Any) -> Iterator[Running]:
-    """Run the exporter with this configuration. The defaults are a short interval and one attempt per request."""
+    """Run the exporter with this configuration. By default the interval is short and requests are not retried."""
     polling = {"interval": "100ms", "stale_after": "1m", "max_attempts": "1", "requests_per_second": "1000"}
     defaults: dict[str, Any] = {"region": REGION}
     if simulator is not None:

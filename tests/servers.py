@@ -112,7 +112,7 @@ class Prometheus(Server):
         new.replace(self._targets)
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """Call its HTTP API, and return the `data` of the answer."""
+        """Call the HTTP API of the server, and return the `data` of the answer."""
         query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
         answer = fetch(f"http://{self.address}/api/v1/{path}?{query}")
         content = json.loads(answer.body)
@@ -156,7 +156,7 @@ class Prometheus(Server):
         return sum(good for _, good in self.scrapes(instance))
 
     def wait_until_up(self, scrapes: int = 3) -> None:
-        """Wait for so many successful scrapes of every target."""
+        """Wait for `scrapes` successful scrapes of every target."""
         wait_for(
             lambda: self.number(f"min(sum_over_time(up[5m])) >= {scrapes}"),
             timeout=START,
@@ -174,7 +174,7 @@ class Prometheus(Server):
 
 
 class Alertmanager(Server):
-    """A real Alertmanager that posts everything to one webhook, grouped by transform."""
+    """A real Alertmanager that posts all notifications to one webhook, grouped by transform."""
 
     def __init__(self, folder: Path, webhook: str) -> None:
         config = {
@@ -214,7 +214,7 @@ class Notification:
 
 @dataclass
 class Webhook:
-    """The webhook. It keeps every notification."""
+    """A webhook that keeps every notification that it receives."""
 
     url: str
     notifications: list[Notification] = field(default_factory=list)

@@ -158,17 +158,17 @@ class Process:
 
     @property
     def stdout(self) -> str:
-        """Its output on stdout so far."""
+        """The output of the process on stdout so far."""
         return self._stdout.read_text(errors="backslashreplace")
 
     @property
     def stderr(self) -> str:
-        """Its output on stderr so far; the exporter logs there."""
+        """The output of the process on stderr so far, where the exporter writes its log."""
         return self._stderr.read_text(errors="backslashreplace")
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code, or the negative number of the signal that ended it. None while it runs."""
+        """The exit code, or the negative number of the signal that ended the process; None while it runs."""
         return self._popen.poll()
 
     def wait_for_output(self, pattern: str, *, timeout: float = 10.0) -> re.Match[str]:
@@ -198,7 +198,7 @@ class Process:
         self._popen.wait()
 
     def wait(self, *, timeout: float = 10.0) -> int:
-        """Wait for its end and return the exit code. AssertionError with its log after `timeout` seconds."""
+        """Wait for the end, and return the exit code. AssertionError with its log after `timeout` seconds."""
         try:
             return self._popen.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -64,7 +64,7 @@ def test_the_map_draws_the_layers_of_the_import_contract():
 
 
 def test_the_map_lists_every_package_and_module():
-    """The tables in docs/design/0001 name each module of each package once, and no other file."""
+    """The tables in docs/design/0001 name each module of each package exactly once, and nothing else."""
     tables = re.findall(r"^\| (\w+) \| .*\n\|---\|---\|\n((?:\| `.*\n)*)", MAP.read_text(), re.MULTILINE)
     named = sorted(
         f"{'' if package == 'exporter' else package + '/'}{module}"
@@ -82,7 +82,7 @@ def test_the_first_folder_fits_on_a_screen():
 
 
 def test_tests_speak_in_sentences():
-    """Every test's docstring is one paragraph that ends in a full stop."""
+    """Every test has a docstring of one paragraph that ends with a full stop."""
     wordless = []
     for path in TESTS:
         for node in ast.walk(tree(path)):
@@ -94,7 +94,7 @@ def test_tests_speak_in_sentences():
 
 
 def test_tests_neither_patch_nor_sleep():
-    """No test replaces an internal of the program, and only `wait_for` sleeps, between two looks at its condition."""
+    """No test patches the program, and only `wait_for` sleeps, between two checks of its condition."""
     sleeps = {"time.sleep", "sleep", "threading.Event().wait", "Event().wait"}
     for path in TESTS:
         imported = {alias.name for node in ast.walk(tree(path)) if isinstance(node, ast.Import) for alias in node.names}

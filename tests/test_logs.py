@@ -35,7 +35,7 @@ class Status(Enum):
 
 
 class Output:
-    """A stream for the log, and the levels that were counted."""
+    """A stream for the log, with a list of the levels that the log counted."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
@@ -167,7 +167,7 @@ def test_long_lists_are_cut(output: Output) -> None:
 
 
 def test_standard_fields_cannot_be_replaced(output: Output) -> None:
-    """A field named like a standard one gets an underscore, and invalid characters of a key become underscores."""
+    """A field with the name of a standard field gets an underscore, which also replaces invalid characters."""
     output.configure()
     fields: dict[str, Any] = {"level": "error", "ts": "then", "msg": "other", "a b=c\n": "x", "": "y"}
     logs.get_logger("x").info("m", **fields)
@@ -216,7 +216,7 @@ def test_levels(output: Output, level: str, written: int) -> None:
 
 
 def test_critical_is_an_error(output: Output) -> None:
-    """A level that only libraries use is shown and counted as the next lower of the four levels."""
+    """A level that only libraries use, such as CRITICAL, is shown and counted as the next lower known level."""
     output.configure()
     logging.getLogger("x").critical("m")
     logging.getLogger("x").log(25, "m")
@@ -253,7 +253,7 @@ def test_configure_again(output: Output) -> None:
 
 
 def test_arguments_of_the_message(output: Output) -> None:
-    """A percent sign in a message is text; the arguments of a message of a library are filled in."""
+    """A percent sign in a message stays as it is, unless a library passes arguments to the message."""
     output.configure()
     logs.get_logger("x").info("100% of %s {}")
     logging.getLogger("x").info("%d of %s", 5, "six")

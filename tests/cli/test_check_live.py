@@ -1,4 +1,4 @@
-"""`check-config --live`: calls that succeed, calls that are denied, transforms that do not exist."""
+"""`check-config --live` reports calls that succeed, denied calls and transforms that do not exist."""
 
 import pytest
 

@@ -92,7 +92,7 @@ def test_completion_in_fish(folder):
 
 
 def test_completion_in_zsh(folder):
-    """Zsh on a terminal offers the same: it inserts a single word and lists several."""
+    """Zsh offers the same words: it inserts a single match, and lists several matches."""
     zsh = tool("zsh")
     root = zsh.parents[1]
     functions = root / "usr/share/zsh/functions"

@@ -90,18 +90,18 @@ def test_defaults() -> None:
     ["once --config.file=x", "once --config.file x", "--config.file x once", "--config.file=x once"],
 )
 def test_flags_and_command_in_any_order(line: str) -> None:
-    """A value follows its flag after = or a space, and flags stand before or after the command."""
+    """A value follows its flag after = or a space, and flags can come before or after the command."""
     assert options(line) == OnceOptions("x", None, "info", "logfmt")
 
 
 def test_a_value_is_not_a_command() -> None:
-    """A word after a flag is its value, also if a command has that name."""
+    """A word after a flag is the value of the flag, even if a command has the same name."""
     assert serve("--config.file once").config_file == "once"
     assert serve("serve --config.file serve") == serve("--config.file serve")
 
 
 def test_config_check_is_check_config() -> None:
-    """--config.check means the same as the command check-config."""
+    """The flag --config.check does the same as the command check-config."""
     assert options("--config.check --config.file=x") == options("check-config --config.file=x")
     assert options("", **variables(CONFIG_CHECK="1")) == CheckConfigOptions("config.yaml", live=False)
     assert isinstance(options("--config.check --no-config.check"), ServeOptions)
@@ -157,7 +157,7 @@ def test_repeatable() -> None:
 
 
 def test_flags_win_over_the_environment() -> None:
-    """An environment variable is used only if its flag is not given; an empty one counts as not set."""
+    """An environment variable is used only if its flag is not given; an empty variable counts as not set."""
     environ = variables(LOG_LEVEL="debug", WEB_LISTEN_ADDRESS="a:1", WEB_MAX_REQUESTS="")
     assert serve("", **environ).log_level == "debug"
     assert serve("--log.level=warn", **environ).log_level == "warn"
@@ -169,7 +169,7 @@ def test_flags_win_over_the_environment() -> None:
     ("text", "value"), [("true", True), ("1", True), ("TRUE", True), ("false", False), ("0", False)]
 )
 def test_switches(text: str, value: bool) -> None:
-    """--x turns a switch on, --no-x turns it off, and true, false, 1 or 0 in the environment does either."""
+    """--x turns a switch on, and --no-x turns it off. The environment can say true or 1, false or 0."""
     environ = variables(WEB_ENABLE_LIFECYCLE=text)
     assert serve("", **environ).web_enable_lifecycle is value
     assert serve("--web.enable-lifecycle", **environ).web_enable_lifecycle is True
@@ -232,7 +232,7 @@ def test_usage_errors(line: str, message: str) -> None:
 
 
 def test_operands_and_flags_in_any_order() -> None:
-    """Operands stand before, between or after flags; after -- every word is an operand."""
+    """Operands can come before, between or after flags; after -- every word is an operand."""
     for line in ("runs a b --limit=3", "runs a --limit 3 b", "runs --limit 3 a b", "--limit 3 runs a b"):
         found = options(line)
         assert isinstance(found, RunsOptions)
@@ -264,7 +264,7 @@ def test_times_of_the_command_line() -> None:
 
 @pytest.mark.parametrize("path", ["metrics", "/", "/config", "/-/healthy", "/a b", "/m?x", "/m#x", "/<b>"])
 def test_paths_that_cannot_carry_metrics(path: str) -> None:
-    """The path of the metrics cannot be the path of another page, nor a text that is not a path."""
+    """The path of the metrics must be a valid path, and no other page may have the same path."""
     with pytest.raises(UsageError, match=r"--web\.telemetry-path: .* is not a path for metrics"):
         parse([f"--web.telemetry-path={path}"], {})
 
@@ -334,7 +334,7 @@ def test_options_and_flags_agree(command: object) -> None:
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_the_table_of_flags(flag: Flag) -> None:
-    """The default of each flag is valid, its commands exist, and no other flag of these commands has its variable."""
+    """Each flag has a valid default and existing commands, and two flags of a command never share a variable."""
     flag.read(flag.default)
     assert set(flag.commands) <= {command.name for command in COMMANDS}
     same = [other for other in FLAGS if other.variable == flag.variable and set(other.commands) & set(flag.commands)]

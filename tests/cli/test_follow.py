@@ -1,4 +1,4 @@
-"""`runs --follow`: which runs are new or changed."""
+"""`runs --follow` finds each new or changed run once."""
 
 import json
 import signal
@@ -24,7 +24,7 @@ DAY = 86400
 
 @pytest.fixture
 def follow(simulator, tmp_path):
-    """Return a function that starts to follow tfm-b; its result returns the ids of new and changed runs."""
+    """Return a function that follows tfm-b and returns another: each call gives the ids of new or changed runs."""
     config = read_config(configure(tmp_path, simulator.url, transforms=["tfm-b"]), environ={})
     aws = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
 

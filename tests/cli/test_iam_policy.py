@@ -1,4 +1,4 @@
-"""`iam-policy`: the policy, compared with the calls that the exporter makes."""
+"""The policy of `iam-policy` allows exactly the calls that the exporter makes."""
 
 import json
 import os
@@ -122,7 +122,7 @@ def test_a_discovery_by_tags_reads_only_transforms_with_these_tags():
 
 
 def test_a_discovery_without_filter_covers_configured_transforms():
-    """A configured transform has no resource of its own in a region where all transforms are discovered."""
+    """If all transforms of a region are discovered, the policy does not list a configured transform separately."""
     documents = policy_of(discovery=[{}], transforms=[ID, {"id": "tfm-2", "region": "us-east-1"}])
     assert statements(documents)["ReadTransforms"]["Resource"] == ["arn:aws:glue:us-east-1:*:mlTransform/tfm-2"]
 

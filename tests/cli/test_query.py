@@ -1,4 +1,4 @@
-"""The runs that `runs` lists, compared with those that a plain boto3 client gets."""
+"""The command `runs` lists the same runs as a plain boto3 client."""
 
 import json
 import threading
@@ -29,7 +29,7 @@ SORTS = tuple(product(("STARTED", "STATUS", "TASK_RUN_TYPE"), ("ASCENDING", "DES
 
 
 def given(task_type, status, bounds, sort):
-    """Return the flags and the boto3 request that mean the same."""
+    """Return the flags of the command, and a boto3 request with the same meaning."""
     (after, before), (column, direction) = bounds, sort
     words = [f"--sort={column}", "--descending" if direction == "DESCENDING" else "--no-descending"]
     criteria = {}
@@ -88,7 +88,7 @@ def test_every_filter_and_sort_gives_the_runs_of_boto3(sort, world, aws):
 
 
 def test_glue_filters_and_sorts(world, aws):
-    """Filter and sort order are in the request, so no run is read only to be dropped by the command."""
+    """The request to Glue contains filter and sort order, so Glue sends only runs that the command shows."""
     before = world.requests.count("GetMLTaskRuns")
     found = listed(aws, ["--type=EVALUATION", "--status=FAILED", "--started-after=1970-01-02", "--sort=STATUS"])
     (request,) = world.requests.all("GetMLTaskRuns")[before:]

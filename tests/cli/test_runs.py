@@ -1,4 +1,4 @@
-"""`runs` in the process of the test: lookup of transforms, output formats, limits, exit codes and errors."""
+"""The command `runs` finds transforms, prints runs in each format, and reports errors and exit codes."""
 
 import csv
 import io
@@ -199,7 +199,7 @@ HOSTILE = '=1+1\n\x1b[2J\x1b]0;x\x07SUCCEEDED,"a"\r\n@x \u202e\u2028 \x9b31m <b>
 
 @pytest.mark.parametrize("output", ["table", "json", "csv"])
 def test_texts_of_glue_cannot_forge_output(output, glue, folder):
-    """Error strings, ids, types and names add no control character, no line and no formula to any format."""
+    """Texts from Glue cannot add a control character, a line or a formula to any format."""
     fields = {"ErrorString": HOSTILE, "LogGroupName": HOSTILE, "Properties": {"TaskType": HOSTILE}, "Status": HOSTILE}
     glue.world.add_run("tfm-b", run_id=f"tsk-{HOSTILE}", started=glue.world.start + 9, fields=fields)
     configure(folder, glue.url, transforms=[{"id": "tfm-b", "name": "mine"}, "tfm-a"])
@@ -231,7 +231,7 @@ def test_times_and_durations_of_the_wrong_type(glue, folder):
 
 
 def test_a_limit_applies_to_each_transform_and_each_request(glue, folder):
-    """--limit shows the first runs of each transform, and each request asks for one run more than that."""
+    """--limit shows the first runs of each transform, and a request asks for one more run than the limit."""
     configure(folder, glue.url, transforms=["tfm-a", "tfm-b"])
     assert runs("--all", "--limit=2", JSON).run_ids == ["tsk-timeout", "tsk-failed", "tsk-b"]
     assert [one.params["MaxResults"] for one in glue.requests.all("GetMLTaskRuns")] == [3, 3]
@@ -270,7 +270,7 @@ def test_a_table_shows_the_latest_runs_and_a_note_if_there_are_more(glue, folder
     ids=str,
 )
 def test_exit_codes(arguments, code, glue, folder):
-    """The exit code is 0 if all was read, 1 if not, and with --exit-code 3 if a listed run is FAILED or TIMEOUT."""
+    """Success gives 0, an error gives 1, and with --exit-code a listed FAILED or TIMEOUT run gives 3."""
     configure(folder, glue.url, transforms=["tfm-a", "tfm-b"])
     assert runs(*arguments).exit_code == code
 
@@ -302,7 +302,7 @@ def test_a_transform_that_fails_does_not_stop_the_others(glue, folder):
 
 
 def test_an_endpoint_that_does_not_answer_is_one_error(glue, folder):
-    """If an endpoint does not answer, the first transform has an error and the others of its lane are skipped."""
+    """If an endpoint does not answer, one transform of the lane has an error and the others are skipped."""
     with socket.socket() as unanswered:
         unanswered.bind(("127.0.0.1", 0))
         accounts = [

@@ -1,4 +1,4 @@
-"""`serve`: the memory of its threads, and the reload of a changed file."""
+"""`serve` lets its threads share memory, and reloads a changed file."""
 
 import sys
 import threading
@@ -60,7 +60,7 @@ def test_a_change_right_after_the_start_is_noticed(tmp_path):
 
 
 def test_a_file_that_cannot_be_read_has_not_changed(tmp_path):
-    """A missing file is no change, and neither is the same content after it; another content is one change."""
+    """A file that disappears and returns with the same content has not changed; other content is one change."""
     file = tmp_path / "config.yaml"
     file.write_text("old")
     auto_reload = AutoReload(file)

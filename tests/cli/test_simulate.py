@@ -1,4 +1,4 @@
-"""`simulate` and `demo`: a scenario that cannot be used."""
+"""`simulate` and `demo` refuse a scenario that cannot be used."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support import EXPORTER, ROOT, run
 
 @pytest.mark.parametrize("command", ["simulate", "demo"])
 def test_a_scenario_that_cannot_be_used_is_one_line(command, tmp_path):
-    """A file that is missing, and a file with an unknown key, end the command with one line and exit code 1."""
+    """If the file is missing or has an unknown key, the command prints one line and exits with 1."""
     (tmp_path / "bad.yaml").write_text("transformz: []\n")
     for name, problem in (("missing.yaml", "cannot be read"), ("bad.yaml", "transformz: unknown key")):
         done = run(*EXPORTER, command, f"--scenario={name}", folder=tmp_path, environ={"PYTHONPATH": str(ROOT)})

@@ -1,4 +1,4 @@
-"""The modules that a command loads. Commands that print a text must be fast, so they load no package for the others."""
+"""A command loads only the modules that it needs, because commands that only print a text must start fast."""
 
 import sys
 
@@ -34,7 +34,7 @@ def loaded(folder, *arguments):
     "arguments", [("--version",), ("--help",), ("runs", "--help"), ("completion", "bash")], ids=" ".join
 )
 def test_help_version_and_completion_load_neither_the_configuration_nor_the_exporter(arguments, tmp_path):
-    """They load the table of flags, and no package that only the exporter or its configuration needs."""
+    """Help, version and completion load the table of flags, but not the packages of exporter and configuration."""
     modules = loaded(tmp_path, *arguments)
     assert not modules & (SERVING | CONFIGURATION)
     packages = {".".join(name.split(".")[:2]) for name in modules if name.split(".")[0] == "exporter"}
@@ -43,14 +43,14 @@ def test_help_version_and_completion_load_neither_the_configuration_nor_the_expo
 
 @pytest.mark.parametrize("command", ["check-config", "iam-policy"])
 def test_commands_about_the_configuration_load_only_what_reads_it(command, tmp_path):
-    """They load pydantic and PyYAML, and no package that only a running exporter needs."""
+    """These commands load pydantic and PyYAML, but not the packages that only a running exporter needs."""
     modules = loaded(tmp_path, command)
     assert not modules & SERVING
     assert modules >= CONFIGURATION
 
 
 def test_serve_loads_no_package_that_draws_tables(tmp_path):
-    """The command that serves loads neither rich nor the packages that rich brings."""
+    """The command `serve` does not load rich or the packages that rich needs."""
     done = run(sys.executable, "-c", "import sys, exporter.cli.serve; print(*sys.modules)", folder=tmp_path)
     assert done.exit_code == 0, done.stderr
     modules = set(done.stdout.split())

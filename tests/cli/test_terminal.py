@@ -110,7 +110,7 @@ def test_an_interrupt_is_one_line(glue, tmp_path):
         screen.type("glue-ml-exporter runs customers")
         wait_for(
             lambda: screen.screen().count("customers") == 2, describe=screen.screen
-        )  # the second one is the line of progress
+        )  # the second match is the line of progress
         screen.press("C-c")
         screen.wait_for_prompt()
         screen.type("echo exit $?")
@@ -121,7 +121,7 @@ def test_an_interrupt_is_one_line(glue, tmp_path):
 
 @pytest.mark.usefixtures("glue")
 def test_a_pipe_gets_lines_and_can_be_closed(tmp_path):
-    """In a pipe each run is one line for grep, and it is no error if the reader closes the pipe early."""
+    """In a pipe each run is one line for grep, and the command accepts that the reader closes the pipe early."""
     command = f"{' '.join(EXPORTER)} runs --all"
     shell = run(
         "bash", "-c", f"{command} | grep -c FAILED", folder=tmp_path, environ={**CREDENTIALS, "PYTHONPATH": str(ROOT)}
@@ -134,7 +134,7 @@ def test_a_pipe_gets_lines_and_can_be_closed(tmp_path):
 
 
 def test_characters_that_the_encoding_lacks_are_escaped(glue, tmp_path):
-    """A character that the encoding of stdout lacks is written as an escape."""
+    """If the encoding of stdout lacks a character, the character is written as an escape."""
     glue.world.add_run("tfm-b", status="FAILED", fields={"ErrorString": "Größe 日本"}, run_id="tsk-odd")
     environ = {**CREDENTIALS, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
     done = run(*EXPORTER, "runs", "tfm-b", "--limit=1", folder=tmp_path, environ=environ)

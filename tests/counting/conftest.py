@@ -1,4 +1,4 @@
-"""Hypothesis profiles: each run tries the same random examples, a few in the fast tests and many in the slow ones.
+"""Hypothesis profiles: each run tries the same random examples, few in fast tests and many in slow tests.
 
 `HYPOTHESIS_PROFILE=explore` tries other examples at each run. `mutants` does not shrink a failing example, since a
 mutant needs only a failure.

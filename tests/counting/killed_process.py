@@ -35,7 +35,7 @@ STEPS = (
     (0.0, "scrape"),
     (0.0, "scrape"),
 )
-"""Each step waits so many seconds (of the world's clock) and then does its action."""
+"""Each step is a pair: a wait in seconds of the world's clock, and the action after the wait."""
 
 
 def run_steps(folder: Path, writes: int) -> None:

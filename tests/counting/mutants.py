@@ -4,8 +4,8 @@ As a pytest plugin this makes the mistake that the environment variable ``MUTANT
 
     MUTANT="skip the overlap" python -m pytest -p tests.counting.mutants tests/counting/test_ledger.py
 
-A mutant names a function, and a statement, call or condition in it. It does not quote the source text, so most edits of
-the function leave it valid; one that no longer fits raises LookupError.
+A mutant names a function, and a statement, call or condition in it, without quoting the text. So most edits of
+the function leave the mutant valid. A mutant that no longer fits the function raises LookupError.
 """
 
 import ast
@@ -24,7 +24,7 @@ Mutation = Callable[[ast.FunctionDef], None]
 class Mutant(NamedTuple):
     """One mistake in one function, and the tests that find it.
 
-    Other tests may find it too. Only the named ones run, since all tests for each mutant would take an hour.
+    Other tests may find the mistake too. Only the named tests run, because all tests would take an hour.
     """
 
     mistake: str
@@ -79,7 +79,7 @@ def returns(value: str) -> Mutation:
 
 
 def drop(name: str, number: int | None = None) -> Mutation:
-    """Drop the statements that assign to ``name`` or only call it; or only one of them, by index."""
+    """Drop the statements that assign to ``name`` or call it; an index selects only one of the statements."""
 
     def mutate(function: ast.FunctionDef) -> None:
         found = _found(s for s in _statements(function) if name in (*_assigned_names(s), _called_name(s)))
@@ -115,7 +115,7 @@ def _statements(function: ast.FunctionDef) -> list[ast.stmt]:
 
 
 def _name_of(node: ast.AST) -> str:
-    """Return the name of a variable, the last name of an attribute, or nothing."""
+    """Return the name of a variable or the last name of an attribute; otherwise an empty text."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 

@@ -49,7 +49,7 @@ def ended(run_id: str, status: str, started: float, completed: float) -> TaskRun
 
 
 @given(first=pages, second=pages)
-@example(  # a run that was seen open
+@example(  # a run that an earlier poll showed open
     first=[[TaskRun("tsk-1", "EVALUATION", "RUNNING", 60_000.0)], [ended("tsk-1", "FAILED", 60_000.0, 70_000.0)]],
     second=[],
 )
@@ -64,7 +64,7 @@ def ended(run_id: str, status: str, started: float, completed: float) -> TaskRun
     ],
     second=[],
 )
-@example(  # a run that is twice on one page
+@example(  # a run that appears twice on one page
     first=[
         [
             ended("tsk-1", "SUCCEEDED", 90_000.0, 91_000.0),

@@ -12,12 +12,12 @@ BOUNDS = (30.0, 60.0)
     [(0.0, (1, 0, 0)), (30.0, (1, 0, 0)), (30.001, (0, 1, 0)), (60.0, (0, 1, 0)), (60.001, (0, 0, 1))],
 )
 def test_an_upper_bound_belongs_to_its_own_bucket(seconds: float, counts: tuple[int, ...]) -> None:
-    """An observation equal to an upper bound is counted in the bucket of that bound, as ``le`` says."""
+    """An observation equal to an upper bound is counted in the bucket of that bound, because ``le`` means <=."""
     assert Histogram.empty(BOUNDS).plus(Exemplar("tsk-1", seconds, None), BOUNDS).counts == counts
 
 
 def test_a_histogram_keeps_the_newest_exemplar_of_each_bucket() -> None:
-    """Each bucket keeps the run that it observed last as its exemplar, and the sum is that of all observations."""
+    """The exemplar of a bucket is the last run that it observed, and the sum includes all observations."""
     first, second, third = (Exemplar(f"tsk-{n}", value, 100.0 + n) for n, value in enumerate((10.0, 50.0, 20.0)))
     histogram = Histogram.empty(BOUNDS)
     for exemplar in (first, second, third):
@@ -26,7 +26,7 @@ def test_a_histogram_keeps_the_newest_exemplar_of_each_bucket() -> None:
 
 
 def test_an_observation_does_not_change_the_histogram_before_it() -> None:
-    """`Histogram.plus` returns a new histogram and leaves its own value as it was."""
+    """`Histogram.plus` returns a new histogram and does not change the old one."""
     before = Histogram.empty(BOUNDS)
     before.plus(Exemplar("tsk-1", 1.0, None), BOUNDS)
     assert before == Histogram.empty(BOUNDS)

@@ -1,4 +1,4 @@
-"""A kill before or after any statement to the state file loses no finish and counts none twice."""
+"""After a kill before or after any statement to the state file, each finish still counts exactly once."""
 
 import copy
 import json
@@ -45,11 +45,11 @@ class Kill:
     world: World
     prometheus: Prometheus
     scraping: bool
-    """Whether a scrape had begun and its answer was not sent yet."""
+    """Whether a scrape had begun and its answer was not yet sent."""
 
 
 def open_unsynced_state(path: Path) -> StateFile:
-    """Open a state file without syncs to the disk: the kernel keeps the writes of a killed process without them."""
+    """Open a state file without syncs, because the kernel keeps the writes of a killed process anyway."""
     state, _ = open_state(path, 0)
     state._connection.execute("PRAGMA synchronous = OFF")
     return state
@@ -100,7 +100,7 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def kills(tmp_path_factory: pytest.TempPathFactory) -> list[Kill]:
-    """All instants of a process that sees a baseline run, a first failure, a long run, and several scrapes."""
+    """The kills at all instants of a process that sees a baseline run, a first failure, a long run and scrapes."""
     recorder = Recorder(tmp_path_factory.mktemp("life"))
     recorder.add_run("old", "FAILED")
     recorder.poll()
@@ -146,7 +146,7 @@ def test_kills_are_recorded_at_all_statements_and_during_scrapes(kills: list[Kil
 
 
 def test_under_the_same_label_no_kill_loses_or_doubles_a_finish(kills: list[Kill], tmp_path: Path) -> None:
-    """After a kill at any instant, a process under the same instance label serves each finish exactly once."""
+    """After a kill at any instant, the next process with the same instance label serves each finish exactly once."""
     for number, kill in enumerate(kills):
         counted, prometheus = restart_after(copy.deepcopy(kill), "first", tmp_path / str(number))
         if kill.prometheus.samples:
@@ -157,7 +157,7 @@ def test_under_the_same_label_no_kill_loses_or_doubles_a_finish(kills: list[Kill
 
 
 def test_under_a_new_label_only_a_kill_during_a_scrape_may_lose_an_increment(kills: list[Kill], tmp_path: Path) -> None:
-    """Under another instance label no finish counts twice, and only a kill in the middle of a scrape can lose one."""
+    """With a new instance label no finish counts twice, and a finish can be lost only by a kill during a scrape."""
     lost = 0
     for number, kill in enumerate(kills):
         counted, _ = restart_after(copy.deepcopy(kill), "second", tmp_path / str(number))
@@ -216,7 +216,7 @@ def long_poll() -> tuple[Ledger, Changes]:
 
 
 def test_the_first_save_of_a_long_history_is_atomic(tmp_path: Path) -> None:
-    """A kill after any transaction of the first save leaves all of the history or none, and a later save works."""
+    """After a kill during the first save the file has the whole history or nothing, and a later save works."""
     ledger, changes = long_poll()
     path, kills = tmp_path / "state.db", []
 

@@ -1,4 +1,4 @@
-"""The ledger poll by poll: the runs that count, the runs that are baseline, the calls to Glue, and forgotten runs."""
+"""The ledger decides at each poll which runs count, which are baseline, and which runs it forgets."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def ledger() -> Ledger:
 
 
 def read(ledger: Ledger, *runs: TaskRun, now: float = NOW + 60) -> Changes:
-    """Poll the whole lookback; the poll lists these runs, and Glue knows no other."""
+    """Poll the whole lookback of a Glue that has only these runs."""
     reading = Reading(ledger, now=now, since=now - LOOKBACK, cutoff=now - LOOKBACK)
     for run in runs:
         reading.add(run)
@@ -89,7 +89,7 @@ def test_a_run_that_is_open_at_the_first_poll_counts_when_it_ends() -> None:
 
 
 def test_a_run_counts_once_when_it_starts_and_once_when_it_ends(ledger: Ledger) -> None:
-    """A run that several polls show open and then final counts one start and one finish."""
+    """A run that is open in several polls and final in a later poll counts one start and one finish."""
     for run in (running(), running(), a_run(), a_run()):
         read(ledger, run)
     assert (counted(ledger, "started"), counted(ledger)) == ({("FIND_MATCHES", ""): 1}, {SUCCESS: 1})
@@ -124,7 +124,7 @@ def test_a_reading_that_is_not_committed_leaves_no_trace(ledger: Ledger) -> None
 
 
 def test_a_poll_of_known_runs_has_no_changes(ledger: Ledger) -> None:
-    """A poll that lists only runs in their known states leaves nothing to store."""
+    """A poll that lists only runs in known states has no changes to store."""
     read(ledger, a_run(), running("tsk-2"))
     assert not read(ledger, a_run(), running("tsk-2"))
 
@@ -133,7 +133,7 @@ def test_a_poll_of_known_runs_has_no_changes(ledger: Ledger) -> None:
 
 
 def test_another_final_status_is_logged_and_not_counted(ledger: Ledger) -> None:
-    """A finished run that gets another final status keeps its count, moves in the gauge, and is logged once."""
+    """A finished run with another final status keeps its count, gets the new status in the gauge and is logged once."""
     read(ledger, a_run(status="SUCCEEDED"))
     changes = read(ledger, a_run(status="FAILED"))
     assert [(run.status, before) for run, before in changes.status_changed] == [("FAILED", "SUCCEEDED")]
@@ -142,7 +142,7 @@ def test_another_final_status_is_logged_and_not_counted(ledger: Ledger) -> None:
 
 
 def test_a_run_that_runs_again_after_its_end_counts_once(ledger: Ledger) -> None:
-    """A finished run that a later poll shows RUNNING is RUNNING in the gauge, and its second end does not count."""
+    """If a later poll shows a finished run as RUNNING, the gauge says RUNNING, but its second end does not count."""
     read(ledger, a_run())
     assert [before for _, before in read(ledger, running()).status_changed] == ["SUCCEEDED"]
     assert gauge(ledger) == {("FIND_MATCHES", "RUNNING"): 1}
@@ -151,7 +151,7 @@ def test_a_run_that_runs_again_after_its_end_counts_once(ledger: Ledger) -> None
 
 
 def test_an_open_state_after_the_end_is_ignored_within_one_poll(ledger: Ledger) -> None:
-    """If one poll shows a run final and then open, the open state is an older one, and the run has ended."""
+    """If one poll shows a run final and then open, the open state is out of date, so the run has ended."""
     read(ledger, a_run(), running())
     assert (counted(ledger), gauge(ledger), ledger.open) == ({SUCCESS: 1}, {SUCCESS: 1}, {})
 
@@ -164,7 +164,7 @@ def test_a_run_that_ends_during_a_poll_counts_once(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("back", [running(), a_run()], ids=["running", "finished"])
 def test_a_run_that_disappears_and_comes_back_counts_once(ledger: Ledger, back: TaskRun) -> None:
-    """An open run that Glue no longer knows leaves the gauges; if it comes back, open or ended, it counts once."""
+    """An open run that Glue no longer knows is removed from the gauges; if the run returns, it counts once."""
     read(ledger, running())
     assert [run.run_id for run in read(ledger).missing] == ["tsk-1"]
     assert gauge(ledger) == {}
@@ -194,7 +194,7 @@ def test_a_run_with_an_impossible_end_counts_once(ledger: Ledger, completed: flo
 
 
 def test_a_start_in_the_future_does_not_move_the_watermark_past_the_clock(ledger: Ledger) -> None:
-    """A start ahead of the host's clock moves the watermark to the clock only, so the next poll lists as far back."""
+    """A start in the future moves the watermark only to the host's clock, so the next poll misses no run."""
     read(ledger, a_run(started=NOW + 660))
     assert ledger.watermark == NOW + 60
 
@@ -230,7 +230,7 @@ def test_the_number_of_undocumented_kinds_is_bounded(ledger: Ledger) -> None:
 
 
 def test_a_finished_run_is_forgotten_after_the_lookback_and_never_counted_again(ledger: Ledger) -> None:
-    """A run leaves gauge and memory once it is older than the lookback; if a poll lists it again, it is baseline."""
+    """A run older than the lookback is removed from gauge and memory; if a poll lists it again, it is baseline."""
     read(ledger, a_run())
     late = NOW + LOOKBACK + HOUR
     read(ledger, now=late)
@@ -240,7 +240,7 @@ def test_a_finished_run_is_forgotten_after_the_lookback_and_never_counted_again(
 
 
 def test_an_open_run_is_never_forgotten(ledger: Ledger) -> None:
-    """A run that is open for longer than the lookback leaves the gauge, and still counts when it ends."""
+    """A run that is open longer than the lookback is not in the gauge, but still counts when it ends."""
     read(ledger, running())
     late = NOW + 2 * LOOKBACK
     read(ledger, running(), now=late)
@@ -276,7 +276,7 @@ def test_a_poll_without_old_open_runs_takes_one_call(world: World) -> None:
 
 
 def test_one_hung_run_takes_one_more_call(world: World) -> None:
-    """A hung run with many finished runs after it is looked up by its id, since a listing from it takes more pages."""
+    """A hung run with many later runs is looked up by its id, because a listing from its start takes more pages."""
     hung = world.add(Run("tsk-hung", world.now - 10 * DAY, world.now + 5 * MINUTE))
     for number in range(50):
         world.add(Run(f"tsk-{number}", world.now - number * 1800, world.now - number * 1800))
@@ -291,7 +291,7 @@ def test_one_hung_run_takes_one_more_call(world: World) -> None:
 
 
 def test_many_hung_runs_on_one_page_are_listed_together(world: World) -> None:
-    """If one page can show all open runs, the poll lists that page instead of one call for each run."""
+    """If one page can contain all open runs, the poll lists this page and looks up no single run."""
     for number in range(20):
         world.add(Run(f"tsk-{number}", world.now - HOUR - number, world.now + DAY))
     exporter = Exporter(world, configuration("tfm-a"))
@@ -389,7 +389,7 @@ def test_a_host_clock_that_was_slow_at_the_first_poll_recounts_nothing(world: Wo
 
 
 def test_a_forgotten_run_does_not_count_again_under_a_slow_clock(world: World) -> None:
-    """If the clock falls back by more than the lookback, a poll lists forgotten runs again, and none counts again."""
+    """If the clock is set back by more than the lookback, a poll lists forgotten runs, which do not count again."""
     exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
     exporter.poll()
     world.add(Run("tsk-0", world.now, world.now))
@@ -405,7 +405,7 @@ def test_a_forgotten_run_does_not_count_again_under_a_slow_clock(world: World) -
 
 
 def test_each_latest_value_is_from_the_newest_run_of_its_kind(ledger: Ledger) -> None:
-    """Start and status come from the run that started last, end times and execution from runs that ended last."""
+    """Start and status come from the run that started last; end times and execution come from runs that ended last."""
     first = a_run("tsk-1", "FAILED", NOW + 1, NOW + 20, 7.0)
     second = a_run("tsk-2", "SUCCEEDED", NOW + 2, NOW + 10, 8.0)
     third = a_run("tsk-3", "TIMEOUT", NOW + 3, NOW + 15, 9.0)

@@ -130,7 +130,7 @@ def running_fleet() -> Iterator[Fleet]:
 @settings(max_examples=15)
 @given(steps)
 def test_a_sum_over_all_shards_counts_no_finish_twice(actions: list[Step]) -> None:
-    """The sum has each finish once, but not those between the last poll by one owner and the first by the next."""
+    """The sum has each finish once, except finishes between the last poll of an owner and the first of the next."""
     with running_fleet() as fleet:
         for step in actions:
             fleet.do(step)
@@ -139,7 +139,7 @@ def test_a_sum_over_all_shards_counts_no_finish_twice(actions: list[Step]) -> No
 
 
 def test_a_shard_does_not_count_the_finishes_of_the_former_owner_of_its_transform() -> None:
-    """From 2 shards to 3 and back to 2, a finish that the third shard counted is in no other shard's counter."""
+    """With 2, 3 and again 2 shards, a finish that the third shard counted does not count in another shard."""
     moved = next(number for number, transform_id in enumerate(IDS) if Shard(2, 3).owns(transform_id))
     with running_fleet() as fleet:
         for step in [("start", moved), ("poll", 0), ("shards", 3), ("end", moved), ("poll", 0), ("shards", 2)]:
@@ -149,7 +149,7 @@ def test_a_shard_does_not_count_the_finishes_of_the_former_owner_of_its_transfor
 
 
 def test_two_shards_that_own_a_transform_at_once_both_count_its_finishes() -> None:
-    """While an old and a new owner run side by side, each counts every finish: a sum has it twice, a maximum once."""
+    """While an old and a new owner both run, each counts every finish, so use a maximum and not a sum."""
     world, prometheus = World(), Prometheus()
     old, new = (Exporter(world, configuration("tfm-a")) for _ in range(2))
     for number in range(3):

@@ -15,7 +15,7 @@ def world() -> World:
 
 
 def test_a_run_that_was_forgotten_under_a_fast_clock_does_not_count_again(world: World) -> None:
-    """A run is forgotten while the host clock is a day ahead, and does not count again when the clock is right."""
+    """A run forgotten under a clock that was a day ahead does not count again when the clock is right."""
     exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
     world.add(Run("tsk-0", world.now - 2, world.now - 2))
     exporter.poll()
@@ -69,7 +69,7 @@ def test_a_missing_open_run_is_looked_up_again_after_a_restart(world: World, tmp
 
 
 def test_a_longer_lookback_after_a_restart_is_read_at_the_first_poll(world: World, tmp_path: Path) -> None:
-    """After a restart with a longer lookback the gauges show all of it, and no counter moves."""
+    """After a restart with a longer lookback the gauges include its older runs, and no counter changes."""
     world.add(Run("tsk-0", world.now - 3.5 * HOUR, world.now - 3 * HOUR))
     first = Exporter(world, configuration("tfm-a", lookback=3 * HOUR), tmp_path / "state.db")
     first.poll()

@@ -1,4 +1,4 @@
-"""Random worlds with scrapes: `increase()` over all scrapes is equal to the number of finished runs."""
+"""In random worlds `increase()` over all scrapes is equal to the number of finished runs."""
 
 import shutil
 import sqlite3

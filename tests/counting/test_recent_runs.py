@@ -68,7 +68,7 @@ def test_an_active_run_of_any_age_is_kept_until_it_ends() -> None:
 
 
 def test_the_last_final_state_of_a_run_is_kept() -> None:
-    """A later page or poll replaces a run, but not an ended one by an active one; a missing run is removed."""
+    """A later page or poll replaces a run, except an ended run by an active state; a missing run is removed."""
     running = finished(1, status="RUNNING", completed=None)
     recent = recent_of(
         RunPage.of([running]), RunPage.of([finished(1, status="FAILED", error="no")]), RunPage.of([running])
@@ -89,7 +89,7 @@ def test_texts_are_cut_and_impossible_times_are_left_out() -> None:
 
 
 def test_no_runs_are_kept_without_status_pages() -> None:
-    """A poll with limit 0, as without status pages, keeps no run and removes the former ones."""
+    """A poll with limit 0, which means without status pages, keeps no run and removes earlier runs."""
     recent = recent_of(RunPage.of(map(finished, range(10))))
     newest = NewestRuns(NOW, 0)
     newest.add(RunPage.of(map(finished, range(10, 20))))

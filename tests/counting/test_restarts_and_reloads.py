@@ -93,7 +93,7 @@ def test_a_quiet_transform_that_leaves_is_stored_for_the_whole_lookback(world: W
 def test_counters_of_a_transform_that_is_removed_and_added_at_once_do_not_fall(
     world: World, tmp_path: Path, stored: bool, scraped: bool
 ) -> None:
-    """Two reloads before the next publication lower no counter that a scrape has shown or may still show."""
+    """After two reloads before the next publication, counters are not lower than a scrape has shown or may show."""
     both, other = configuration("tfm-a", "tfm-b"), configuration("tfm-b")
     exporter = Exporter(world, both, tmp_path / "state.db" if stored else None)
     exporter.poll()
@@ -113,7 +113,7 @@ def test_counters_of_a_transform_that_is_removed_and_added_at_once_do_not_fall(
 
 
 def test_a_counter_that_was_just_scraped_does_not_fall_when_the_buckets_change(world: World) -> None:
-    """A value that a scrape has shown is the base of the new initial values, even without a publication in between."""
+    """New initial values start at the scraped value, even if no publication came after the scrape."""
     exporter = Exporter(world, configuration("tfm-a"))
     exporter.poll()
     exporter.scrape()
@@ -130,7 +130,7 @@ def test_a_counter_that_was_just_scraped_does_not_fall_when_the_buckets_change(w
 
 
 def test_a_restart_keeps_the_creation_time_of_series(world: World, tmp_path: Path) -> None:
-    """The first series were created when the transform was first monitored, also for the process after a restart."""
+    """After a restart a series keeps its creation time, which is when the transform was first monitored."""
     path, created = tmp_path / "state.db", []
     for _ in range(2):
         exporter = Exporter(world, configuration("tfm-a"), path)
@@ -142,7 +142,7 @@ def test_a_restart_keeps_the_creation_time_of_series(world: World, tmp_path: Pat
 
 
 def test_a_finish_scraped_under_the_old_name_is_not_counted_under_the_new_one(world: World) -> None:
-    """A finish that a scrape shows after a reload renames its transform, and before the next poll, counts once."""
+    """A finish counts once if a scrape shows it between the rename by a reload and the next poll."""
     exporter, prometheus = Exporter(world, configuration("tfm-a")), Prometheus()
     exporter.poll()
     prometheus.take("one", exporter.scrape())
@@ -157,7 +157,7 @@ def test_a_finish_scraped_under_the_old_name_is_not_counted_under_the_new_one(wo
 
 
 def test_a_scrape_before_the_first_good_poll_shows_no_base_value(world: World) -> None:
-    """A scrape without counters does not count as one that has shown their base values."""
+    """A scrape without counters does not count as a scrape of their base values."""
     exporter, prometheus = Exporter(world, configuration("tfm-a")), Prometheus()
     world.fails_after = 0
     exporter.poll()
@@ -198,7 +198,7 @@ def test_a_kill_after_a_rename_in_glue_does_not_bring_the_old_name_back(
 
 
 def test_a_quiet_transform_that_discovery_finds_late_keeps_its_state(world: World, tmp_path: Path) -> None:
-    """A process that has not discovered a quiet transform yet does not drop its state."""
+    """A process keeps the state of a quiet transform, even if it has not yet discovered the transform."""
     both, other = configuration("tfm-a", "tfm-b", lookback=7 * DAY), configuration("tfm-b", lookback=7 * DAY)
     path, prometheus = tmp_path / "state.db", Prometheus()
     first = Exporter(world, both, path)
@@ -221,7 +221,7 @@ def test_a_quiet_transform_that_discovery_finds_late_keeps_its_state(world: Worl
 
 
 def test_a_reload_on_a_full_disk_keeps_the_state_of_a_removed_transform(world: World, tmp_path: Path) -> None:
-    """If a removal cannot be stored, the transform counts as configured until it can."""
+    """If a removal cannot be stored, the transform counts as configured until the removal is stored."""
     both, other = configuration("tfm-a", "tfm-b", lookback=7 * DAY), configuration("tfm-b", lookback=7 * DAY)
     disk, prometheus = Disk(tmp_path / "state.db", world.now), Prometheus()
     first = Exporter(world, both, disk.state)

@@ -110,9 +110,9 @@ class World:
     duplicates: int = 0
     """Number of runs of a page that the next page repeats."""
     drift: float = 0.0
-    """Seconds that pass with each call but the first."""
+    """Seconds that pass with each call except the first."""
     fails_after: int | None = None
-    """Number of calls that succeed before all others fail; None if none fails."""
+    """Number of calls that succeed before all later calls fail; None if all calls succeed."""
     calls: list[str] = field(default_factory=list)
     runs: dict[str, dict[str, Run]] = field(default_factory=lambda: defaultdict(dict))
     shown_final: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""The same metrics, made with prometheus_client from the promised names and meanings. No tests here."""
+"""The promised metrics, rendered by prometheus_client as a reference for the tests. This module has no tests."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ Sample = tuple[dict[str, str], float]
 
 
 class Families:
-    """A registry with the only method that the generators of prometheus_client call."""
+    """A registry that has only `collect`, the method that prometheus_client calls to render metrics."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self.families = list(families)
@@ -39,7 +39,7 @@ def rendered(snapshots: list[TransformSnapshot], text_format: TextFormat) -> str
 
 
 def families(snapshots: list[TransformSnapshot], *, created: bool) -> Iterator[Metric]:
-    """Yield the metrics in their order; `created` adds the `_created` samples of snapshots that have them turned on."""
+    """Yield the metrics in order; `created` adds the `_created` samples of snapshots that have this option on."""
     for name in ORDER:
         if name.endswith("_total"):
             yield counters(name, snapshots, created=created)

@@ -1,4 +1,4 @@
-"""Snapshots of transforms, made by hand or drawn by hypothesis, and ways to read what is served. No tests here."""
+"""Snapshots of transforms, written by hand or drawn by hypothesis, and functions that read a scrape's text."""
 
 import gzip
 import itertools
@@ -43,7 +43,7 @@ def held(**changes: Any) -> InitialValues:
 
 
 def snapshot(transform_id: str = "tfm-1", **changes: Any) -> TransformSnapshot:
-    """Give the snapshot of a transform after a successful poll that found no runs, with the `changes`."""
+    """Give the snapshot after a successful poll without runs; `changes` replace some of its fields."""
     plain = TransformSnapshot(
         target=Target(transform_id, LANE),
         account_id="",
@@ -76,7 +76,7 @@ def silent_telemetry() -> Telemetry:
 
 
 def exposition(state: StateFile | None = None) -> Exposition:
-    """Give an exposition that shows only the transforms that a test puts in."""
+    """Give an exposition without transforms and without the exporter's own metrics; the test adds transforms."""
     return Exposition(silent_telemetry(), state)
 
 
@@ -98,7 +98,7 @@ def body(exposed: Exposition, text_format: TextFormat = TextFormat.TEXT, encodin
 
 
 def samples(text: str, name: str) -> dict[str, float]:
-    """Give the samples of one name: the text between the braces, and the value without its exemplar."""
+    """Give the samples of a metric: a dict from the text between the braces to the value, without exemplar."""
     lines = [line.removeprefix(name + "{") for line in text.splitlines() if line.startswith(name + "{")]
     found = [line.rpartition(" # {")[0] or line for line in lines]
     return {labels: float(value) for labels, _, value in (line.rpartition("} ") for line in found)}
@@ -111,13 +111,13 @@ def value(text: str, name: str, *labels: str) -> float:
 
 
 def begin_scrape(exposed: Exposition) -> Scrape:
-    """Begin a scrape of the plain text format; the test decides whether it ends."""
+    """Begin a scrape of the plain text format; the test calls `sent` on it to complete it."""
     variant = (TextFormat.TEXT, Encoding.IDENTITY)
     return exposed.scrape(*variant) or exposed.prepare_scrape(*variant)
 
 
 def scrape(exposed: Exposition, *, sent: bool = True) -> str:
-    """Publish, scrape to the end unless `sent` is false, and give the text."""
+    """Publish, scrape and give the text. The scrape counts as completely sent if `sent` is true."""
     exposed.publish()
     answer = begin_scrape(exposed)
     if sent:
@@ -131,7 +131,7 @@ def text_of(answer: Scrape) -> str:
 
 
 def failures(text: str) -> float:
-    """Give the counter of FIND_MATCHES runs that have failed, of the only transform."""
+    """Give the number of failed FIND_MATCHES runs; the text must contain a single transform."""
     return value(text, FINISHED, 'status="FAILED"', "FIND_MATCHES")
 
 

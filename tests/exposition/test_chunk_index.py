@@ -1,4 +1,4 @@
-"""Which transforms share a group, and which chunks both formats share."""
+"""Groups contain transforms with similar offsets, and both formats share a chunk if their lines are equal."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -13,7 +13,7 @@ from exporter.exposition.formats import TextFormat
 ONE = {"a": RenderedMetric(b"a 1\n", b"a 1\n")}
 
 arrivals = st.tuples(st.floats(0, 1) | st.sampled_from([0.0, 0.5]), st.booleans())
-"""The offset of a transform, and whether the transform that came first leaves after it."""
+"""The offset of a new transform, and whether the oldest transform is removed after the new one is added."""
 
 
 def offsets_of(index: ChunkIndex) -> list[Mapping[str, float]]:
@@ -22,12 +22,12 @@ def offsets_of(index: ChunkIndex) -> list[Mapping[str, float]]:
 
 
 def are_in_order(groups: list[Mapping[str, float]]) -> bool:
-    """Whether no offset is greater than those of the next group."""
+    """Whether the offsets of each group are at most as great as the offsets of the next group."""
     return all(max(before.values()) <= min(after.values()) for before, after in pairwise(groups))
 
 
 def test_formats_share_what_is_the_same() -> None:
-    """One chunk serves both formats where their lines agree; where they differ, each format has its own."""
+    """Both formats share a chunk if their lines are the same; otherwise each format has its own chunk."""
     group = ChunkGroup()
     line = b"a 1\n"
     group.put("tfm-1", 0.0, {"a": RenderedMetric(line, line), "b": RenderedMetric(b"b 1\n", b"b 1 # {}\n")})
@@ -37,7 +37,7 @@ def test_formats_share_what_is_the_same() -> None:
 
 
 def test_groups_are_refilled() -> None:
-    """A transform that comes takes the room of one that left, so the number of groups does not grow for ever."""
+    """A new transform takes the place of a removed transform, so the number of groups stays bounded."""
     index = ChunkIndex()
     for number in range(3 * GROUP_SIZE):
         index.put(f"tfm-{number}", 0.0, ONE)
@@ -48,7 +48,7 @@ def test_groups_are_refilled() -> None:
 
 @given(st.lists(arrivals, min_size=1, max_size=8 * GROUP_SIZE))
 def test_neighbours_in_the_interval_share_a_group(arrivals: list[tuple[float, bool]]) -> None:
-    """While transforms come and go, groups stay in the order of offsets, none of them empty or too full."""
+    """While transforms are added and removed, groups stay in the order of offsets, and none is empty or too full."""
     index, present = ChunkIndex(), {}
     for number, (offset, one_leaves) in enumerate(arrivals):
         assert index.put(f"tfm-{number}", offset, ONE) == {"a"}
@@ -69,7 +69,7 @@ def test_neighbours_in_the_interval_share_a_group(arrivals: list[tuple[float, bo
 
 
 def test_small_offsets_come_first_again_after_the_first_group_was_emptied() -> None:
-    """When all transforms of the first group have left, new ones with such offsets come before the others again."""
+    """After all transforms of the first group were removed, new transforms with small offsets still come first."""
     index = ChunkIndex()
     for number in range(3 * GROUP_SIZE):
         index.put(f"tfm-{number}", number / 100, ONE)
@@ -82,7 +82,7 @@ def test_small_offsets_come_first_again_after_the_first_group_was_emptied() -> N
 
 @pytest.mark.parametrize("arrange", [list, lambda offsets: sorted(offsets, key=lambda offset: offset * 9973 % 1)])
 def test_groups_are_well_filled(arrange: Callable[[list[float]], list[float]]) -> None:
-    """A thousand transforms that come in the order of their offsets or in any other take at most 60 groups."""
+    """A thousand transforms take at most 60 groups, whether they are added in the order of offsets or at random."""
     index = ChunkIndex()
     for number, offset in enumerate(arrange([number / 1000 for number in range(1000)])):
         index.put(f"tfm-{number}", offset, ONE)

@@ -68,7 +68,7 @@ def read(exposed: Exposition, variant: tuple[TextFormat, Encoding]) -> str:
 
 
 def numbers(text: str) -> dict[str, set[float]]:
-    """Give the numbers of the polls that the samples show, by transform."""
+    """Give the values of all samples by transform; each value is the number of the poll that set it."""
     found = defaultdict(set)
     for name, labels, transform, value in SAMPLE.findall(text):
         if name in NUMBERED and labels.rstrip(",") == NUMBERED[name]:
@@ -78,7 +78,7 @@ def numbers(text: str) -> dict[str, set[float]]:
 
 
 def together(*works: Callable[[], None]) -> None:
-    """Run each work in a thread, and raise the first exception of any of them."""
+    """Run each function in its own thread, and raise the first exception that a function raised."""
     raised: list[BaseException] = []
 
     def guarded(work: Callable[[], None]) -> None:
@@ -99,7 +99,7 @@ def together(*works: Callable[[], None]) -> None:
 
 @pytest.mark.slow
 def test_each_scrape_is_one_whole_publication() -> None:
-    """During polls, every scrape shows all metrics of a transform as of the same poll, and no counter falls."""
+    """In each scrape during polls all metrics of a transform come from the same poll, and no counter decreases."""
     exposed = exposition()
     polls = [Polls(exposed, name) for name in TRANSFORMS]
     for each in polls:
@@ -142,7 +142,7 @@ def test_each_scrape_is_one_whole_publication() -> None:
 
 @pytest.mark.slow
 def test_transforms_come_and_go_under_scrapes() -> None:
-    """While transforms come and leave, a scrape shows each of them with all its metrics, or not at all."""
+    """While transforms are added and removed, a scrape shows either all metrics of a transform or none of them."""
     exposed = exposition()
     over = threading.Event()
 
@@ -164,7 +164,7 @@ def test_transforms_come_and_go_under_scrapes() -> None:
 
 @pytest.mark.slow
 def test_concurrent_scrapes_show_only_recorded_values(tmp_path) -> None:
-    """Scrapes that wait for the disk at the same time are all answered, with values that are in the state file."""
+    """All scrapes that wait for the disk at the same time are answered, with values from the state file."""
     state, _ = open_state(tmp_path / "state.db", 1000.0)
     exposed = exposition(state)
     initial_values = unheld()

@@ -1,4 +1,4 @@
-"""Which series are left out of a scrape, and what happens when that changes."""
+"""The filter of the configuration leaves series out of a scrape, and a reload can change it."""
 
 from dataclasses import replace
 
@@ -42,13 +42,13 @@ def families(text: str) -> dict[str, list[str]]:
 
 
 def test_every_metric_but_info_can_be_left_out() -> None:
-    """Every metric about Glue can be left out, except the one that all others are joined with."""
+    """Every metric about Glue can be left out, except the info metric, because queries join the others with it."""
     assert set(DROPPABLE_METRICS) == {metric.name for metric in METRICS} - {NEVER_DROPPED}
 
 
 @pytest.mark.parametrize("text_format", TextFormat)
 def test_leaving_out_a_metric_changes_no_other_line(text_format: TextFormat) -> None:
-    """The header and the samples of the metric are gone, and all other lines are the same, byte for byte."""
+    """The header and samples of the metric are missing, and all other lines are the same, byte for byte."""
     exposed = busy_exposition()
     before = families(body(exposed, text_format))
     assert exposed.filter_series(leaving_out(EXECUTION), None) is False
@@ -60,7 +60,7 @@ def test_leaving_out_a_metric_changes_no_other_line(text_format: TextFormat) -> 
 
 
 def test_leaving_out_a_status_of_runs_removes_its_lines_from_every_metric() -> None:
-    """No line has the status as a label; all other lines are there, including the status of the transform."""
+    """No line has the status of runs as a label; all other lines stay, including the status of the transform."""
     exposed = busy_exposition()
     before = body(exposed).splitlines()
     exposed.filter_series(leaving_out(statuses=("FAILED", "STARTING")), None)
@@ -75,7 +75,7 @@ def without(config: Config, *metrics: str) -> Config:
 
 
 def test_a_counter_that_is_shown_again_includes_the_runs_that_finished_meanwhile(tmp_path) -> None:
-    """The runs that finished while a counter was left out are in its value, and increase() sees the next one."""
+    """The value includes runs that finished while the counter was left out; increase() counts the next run."""
     world = World()
     config = configuration("tfm-a", "tfm-b")
     exporter, prometheus = Exporter(world, config, tmp_path / "state.db"), Prometheus()
@@ -107,7 +107,7 @@ def test_a_counter_that_is_shown_again_includes_the_runs_that_finished_meanwhile
 
 
 def test_a_counter_that_was_added_while_it_was_left_out_is_held_when_it_is_shown() -> None:
-    """The first scrape shows the value at which the counter was left out, and the second one shows the next run."""
+    """The first scrape shows the value from before the reload, and the second scrape includes the next run."""
     world = World()
     config = configuration("tfm-a")
     exporter, prometheus = Exporter(world, without(config, EXECUTION)), Prometheus()

@@ -25,18 +25,18 @@ from tests.exposition.snapshots import (
 from tests.support import wait_for
 
 LATER = Series("finished", "NEW_TYPE", "FAILED")
-"""A series that does not exist from the first poll on."""
+"""A series that appears only with the first run of its type and status."""
 
 
 def test_a_counter_moves_after_a_scrape_has_shown_its_base_value() -> None:
-    """The first scrape shows 0, and the second one shows the runs that have failed."""
+    """The first scrape shows 0, and the second scrape shows the number of failed runs."""
     exposed = exposition()
     exposed.update(snapshot(initial_values=held()), {FAILED: Count(3)})
     assert [failures(scrape(exposed)) for _ in range(3)] == [0, 3, 3]
 
 
 def test_a_scrape_that_was_not_sent_ends_no_hold() -> None:
-    """An answer that was only prepared, because the client went away, does not count as a scrape."""
+    """If the client disconnects before the answer is sent, the answer does not count as a scrape."""
     exposed = exposition()
     exposed.update(snapshot(initial_values=held()), {FAILED: Count(3)})
     assert [failures(scrape(exposed, sent=False)) for _ in range(3)] == [0, 0, 0]
@@ -44,14 +44,14 @@ def test_a_scrape_that_was_not_sent_ends_no_hold() -> None:
 
 
 def test_each_of_two_servers_sees_the_base_value() -> None:
-    """With as many birth scrapes as there are Prometheus servers, each of them sees the base value first."""
+    """If birth_scrapes is the number of Prometheus servers, each server sees the base value first."""
     exposed = exposition()
     exposed.update(snapshot(initial_values=held(scrapes=2)), {FAILED: Count(3)})
     assert [failures(scrape(exposed)) for _ in range(3)] == [0, 0, 3]
 
 
 def test_a_scrape_that_began_before_a_transform_was_shown_does_not_count() -> None:
-    """A slow scrape of an earlier publication has not shown the base values of the transform."""
+    """A slow scrape of an earlier publication does not count, because it contains no value of the transform."""
     exposed = exposition()
     early = exposed.prepare_scrape(TextFormat.TEXT, Encoding.IDENTITY)
     exposed.update(snapshot(initial_values=held()), {FAILED: Count(3)})
@@ -61,7 +61,7 @@ def test_a_scrape_that_began_before_a_transform_was_shown_does_not_count() -> No
 
 
 def test_a_counter_moves_after_the_timeout_without_any_scrape() -> None:
-    """After `birth_timeout` a counter moves although no scrape has shown its base value."""
+    """After `birth_timeout` a counter gets its true value, even if no scrape has shown its base value."""
     exposed = exposition()
     initial_values = held(timeout=0.05)
     exposed.update(snapshot(initial_values=initial_values), {FAILED: Count(3)})
@@ -75,7 +75,7 @@ def test_a_counter_moves_after_the_timeout_without_any_scrape() -> None:
 
 
 def test_a_series_that_is_added_later_is_held_alone() -> None:
-    """A histogram or a new status is served at 0 first, and the other series move meanwhile."""
+    """A new histogram or status starts at 0, while the other series already have their true values."""
     exposed = exposition()
     initial_values = held()
     exposed.update(snapshot(initial_values=initial_values), {})
@@ -110,7 +110,7 @@ def base_of_the_next(initial_values: InitialValues) -> Total:
 
 
 def test_a_transform_that_returns_begins_with_the_value_that_was_served_last() -> None:
-    """The first scrape shows the value that was last scraped, the second one shows the runs that finished meanwhile."""
+    """The first scrape repeats the last scraped value, and the second scrape adds the runs that finished since."""
     exposed = exposition()
     initial_values = unheld()
     for number in (5, 7):
@@ -124,7 +124,7 @@ def test_a_transform_that_returns_begins_with_the_value_that_was_served_last() -
 
 
 def test_a_scrape_that_ends_late_does_not_lower_the_base_value() -> None:
-    """A slow scrape showed 5 and ends after one that showed 7: the base value after a restart is 7."""
+    """If a scrape with 5 ends after a scrape with 7, the base value after a restart is 7."""
     exposed = exposition()
     initial_values = unheld()
     exposed.update(snapshot(initial_values=initial_values), {FAILED: Count(5)})
@@ -139,7 +139,7 @@ def test_a_scrape_that_ends_late_does_not_lower_the_base_value() -> None:
 
 
 def test_a_scrape_that_ends_after_its_transform_has_left_counts() -> None:
-    """A transform leaves during a scrape that shows it: when it returns, it begins with the value of that scrape."""
+    """A transform that is removed during a scrape and added later begins with the value of that scrape."""
     exposed = exposition()
     initial_values = unheld()
     exposed.update(snapshot(initial_values=initial_values), {FAILED: Count(5)})
@@ -152,7 +152,7 @@ def test_a_scrape_that_ends_after_its_transform_has_left_counts() -> None:
 
 
 def test_a_publication_from_before_a_restart_is_not_served() -> None:
-    """As soon as initial values are restarted, a scrape shows the base value, not the one that was published before."""
+    """After initial values are restarted, a scrape shows the base value and not the value published before."""
     exposed = exposition()
     initial_values = unheld()
     exposed.update(snapshot(initial_values=initial_values), {FAILED: Count(5)})

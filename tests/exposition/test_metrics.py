@@ -1,4 +1,4 @@
-"""The table of metrics as users see it: names, types, labels, and when a series exists."""
+"""The metrics about Glue have the promised names, types and labels, and each series exists when it should."""
 
 import re
 from collections import Counter
@@ -68,7 +68,7 @@ def names(text: str) -> set[str]:
 
 
 def test_names_types_and_labels_are_those_promised() -> None:
-    """The table of metrics has the names, types and labels of the list above, in its order."""
+    """The table of metrics has exactly the names, types and labels of `INTERFACE`, in the same order."""
     assert [" ".join((metric.name, metric.kind, *metric.labels)) for metric in METRICS] == INTERFACE.split("\n")[1:-1]
 
 
@@ -109,7 +109,7 @@ def test_a_transform_has_its_counters_from_the_first_poll() -> None:
 
 
 def test_before_the_first_successful_poll_there_are_no_metrics_of_runs() -> None:
-    """A transform whose polls have all failed shows that it is down, and nothing about its runs."""
+    """If all polls of a transform failed, a scrape shows that the transform is down, and no metric of its runs."""
     failing = PollResult(up=False, tried=1000.0, succeeded=None, duration=0.5)
     text = body(shown(snapshot(poll=failing, gauge_values=None, has_baseline=False)))
     assert names(text) == {
@@ -122,7 +122,7 @@ def test_before_the_first_successful_poll_there_are_no_metrics_of_runs() -> None
 
 
 def test_restored_counters_are_shown_before_the_first_poll() -> None:
-    """Before its first poll a process shows the counters and timestamps of an earlier one, but nothing about polls."""
+    """Before its first poll a process shows restored counters and timestamps, but no metrics about polls."""
     text = body(shown(replace(FULL, poll=None, gauge_values=None), totals=SERVED))
     assert value(text, "glue_ml_task_runs_finished_total", "FAILED", "FIND_MATCHES") == 1
     assert "glue_ml_task_run_last_success_timestamp_seconds" in names(text)
@@ -130,7 +130,7 @@ def test_restored_counters_are_shown_before_the_first_poll() -> None:
 
 
 def test_a_stale_transform_keeps_its_counters_and_timestamps() -> None:
-    """Without a recent successful poll the gauges go; counters, timestamps, info and the metrics of polls stay."""
+    """Without a recent successful poll only the gauges of runs are removed; all other metrics stay."""
     exposed = shown(FULL, totals=SERVED)
     body(exposed)
     exposed.update(replace(FULL, gauge_values=None), SERVED)
@@ -161,7 +161,7 @@ def test_gauges_of_a_stale_transform_come_back() -> None:
 
 
 def test_a_removed_transform_leaves_no_series() -> None:
-    """All series of a transform that leaves the configuration go, and no others."""
+    """After a transform is removed from the configuration, exactly its series are removed."""
     exposed = shown(FULL, snapshot("tfm-2"), totals=SERVED)
     body(exposed)
     exposed.remove("tfm-1")
@@ -173,7 +173,7 @@ def test_a_removed_transform_leaves_no_series() -> None:
 
 @pytest.mark.parametrize("status", [*STATUSES, "PAUSED"])
 def test_latest_status_is_a_state_set(status: str) -> None:
-    """Exactly one status of the run that started last is 1; a status that Glue adds later is an eighth one."""
+    """Exactly one status of the latest run is 1; a status that Glue adds later appears as an eighth series."""
     view = replace(NO_RUNS, latest={"EVALUATION": replace(LATEST, status=status)})
     found = samples(body(shown(snapshot(gauge_values=view))), "glue_ml_task_run_latest_status")
     assert len(found) == len({*STATUSES, status})
@@ -185,7 +185,7 @@ def test_latest_status_is_a_state_set(status: str) -> None:
 
 @pytest.mark.parametrize(("status", "ones"), [("NOT_READY", 1), ("READY", 1), ("DELETING", 1), ("NEW_STATUS", 0)])
 def test_transform_status_is_a_state_set(status: str, ones: int) -> None:
-    """At most one of the three statuses of a transform is 1, and none of them if Glue adds another one."""
+    """At most one of the three known statuses is 1; all are 0 if Glue reports an unknown status."""
     found = samples(full(details=Details(status=status)), "glue_ml_transform_status")
     assert sorted(found.values()) == [0.0] * (3 - ones) + [1.0] * ones
 
@@ -229,7 +229,7 @@ def test_info_always_has_the_same_labels() -> None:
     ],
 )
 def test_transform_name(configured: str | None, details: Details | None, name: str) -> None:
-    """The name is the configured one, else the one that Glue knows, else the id."""
+    """The name of a transform is the configured name, or else its name in Glue, or else its id."""
     each = snapshot(target=Target("tfm-1", Lane("default", "eu-west-1"), configured), details=details)
     found = re.findall('transform_name="([^"]*)"', body(shown(each)))
     assert set(found) == {name}
@@ -273,7 +273,7 @@ def test_histograms_are_cumulative() -> None:
 
 
 def test_a_histogram_appears_with_its_first_run() -> None:
-    """There is no histogram for a type and status without a finished run, since each has 14 series."""
+    """A type and status gets a histogram after its first finished run, because a histogram needs 14 series."""
     text = full()
     assert len(samples(text, "glue_ml_task_run_execution_seconds_count")) == 1
     assert len(TASK_TYPES) == 5

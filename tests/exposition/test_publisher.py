@@ -1,4 +1,4 @@
-"""Publications after any sequence of changes, and which parts of them are rendered again."""
+"""A publication is right after any sequence of changes, although only changed parts are rendered again."""
 
 import re
 import time
@@ -37,7 +37,7 @@ CROWD = [f"crowd-{number}" for number in range(GROUP_SIZE + 1)]
 
 
 def drawn_picture(name: str, poll: int, runs: int, details: int) -> TransformSnapshot:
-    """Give one of a few snapshots; each number changes other parts of it."""
+    """Give one of a few snapshots; snapshots of different numbers differ in different fields."""
     return snapshot(
         name,
         poll=PollResult(up=poll > 0, tried=1000.0 + poll, succeeded=1000.0, duration=0.5) if poll < 3 else None,
@@ -58,7 +58,7 @@ some_totals = st.dictionaries(
 
 
 def totals_of(numbers: dict[Series, int]) -> dict[Series, Total]:
-    """Give totals of that many runs."""
+    """Give totals of so many runs."""
     return {
         series: observed(*map(float, range(number))) if series is EXECUTION else Count(number)
         for series, number in numbers.items()
@@ -110,7 +110,7 @@ class Publications(RuleBasedStateMachine):
 
     @rule()
     def compare(self) -> None:
-        """Every variant is the same as that of a new exposition with the transforms in the same order."""
+        """Check that every variant equals the variant of a new exposition with the transforms in the same order."""
         plain = body(self.exposed)
         lines = [line for line in plain.splitlines() if line.startswith("glue_ml_transform_info{")]
         order = [re.search(r'transform_id="([^"]*)"', line)[1] for line in lines]  # type: ignore[index]
@@ -135,7 +135,7 @@ class Publications(RuleBasedStateMachine):
 
 @pytest.mark.slow
 class TestPublications(Publications.TestCase):  # type: ignore[misc] # hypothesis makes the class at run time
-    """After any sequence of polls, removals and scrapes, every variant is the same as if all were rendered again."""
+    """After any polls, removals and scrapes, every variant is the same as after rendering all transforms again."""
 
     settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
@@ -184,7 +184,7 @@ SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
 def test_only_what_has_changed_is_rendered_again(
     change: TransformSnapshot, totals: dict[Series, Total], parts: set[Part]
 ) -> None:
-    """A poll renders only the parts of a transform that it has changed, and compresses only lines that differ."""
+    """After a poll only the changed parts of a transform are rendered, and only changed lines are compressed."""
     initial_values = unheld()
     others = [snapshot(f"tfm-{number}", initial_values=unheld()) for number in range(2 * GROUP_SIZE)]
     exposed = shown(
@@ -216,7 +216,7 @@ def test_a_poll_without_changes_is_not_published() -> None:
 
 
 def test_a_format_is_prepared_after_the_first_scrape_of_it() -> None:
-    """Only the first scrape of a variant waits; later publications have the variant ready."""
+    """The first scrape of a variant waits until it is rendered; later publications contain the variant already."""
     exposed = shown(snapshot())
     exposed.publish()
     for variant in VARIANTS:
@@ -226,12 +226,12 @@ def test_a_format_is_prepared_after_the_first_scrape_of_it() -> None:
     exposed.update(snapshot(), {FAILED: Count(1)})
     exposed.publish()
     assert VARIANTS[0] in exposed._publication.bodies
-    exposed.prepare_scrape(*VARIANTS[0])  # records the new value, for all variants
+    exposed.prepare_scrape(*VARIANTS[0])  # this scrape records the new value in the state file, for all variants
     assert all(exposed.scrape(*variant) is not None for variant in VARIANTS)
 
 
 def test_an_unused_format_is_no_longer_prepared() -> None:
-    """A variant without a scrape for ten minutes is not in the next publication, until a scrape asks for it."""
+    """A publication leaves out a variant that was not scraped for ten minutes, until a scrape asks for it again."""
     exposed = shown(snapshot())
     for variant in VARIANTS:
         exposed.prepare_scrape(*variant)

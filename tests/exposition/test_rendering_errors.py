@@ -1,4 +1,4 @@
-"""A snapshot that cannot be rendered, because of a defect, harms no other snapshot."""
+"""If a defect prevents the rendering of a snapshot, all other snapshots are still rendered."""
 
 import threading
 from dataclasses import replace
@@ -30,7 +30,7 @@ SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
 
 
 def test_after_a_rendering_error_the_next_snapshot_is_rendered_as_a_whole() -> None:
-    """The next snapshot of the transform is shown completely, and the transform can leave."""
+    """The next snapshot of the transform is shown completely, and the transform can be removed."""
     broken = snapshot(details=Details(name="before", f1="no number"))  # type: ignore[arg-type]
     exposed = exposition()
     for _ in range(2):
@@ -47,7 +47,7 @@ def test_after_a_rendering_error_the_next_snapshot_is_rendered_as_a_whole() -> N
 
 
 def test_a_snapshot_that_cannot_be_rendered_does_not_end_its_hold() -> None:
-    """Scrapes that do not show a transform, because it cannot be rendered, do not count for its base values."""
+    """A scrape without the transform, because rendering failed, does not count as a scrape of its base values."""
     initial_values, others = held(), unheld()
     broken = snapshot(initial_values=initial_values, details=Details(f1="no number"))  # type: ignore[arg-type]
     exposed = exposition()
@@ -72,7 +72,7 @@ def test_the_publishing_thread_survives_a_rendering_error(caplog: pytest.LogCapt
     """The error is logged, and later publications are made."""
     exposed = exposition()
     with pytest.raises(TypeError):
-        # The values are chosen before the counters raise, and a complete scrape chooses and renders them again.
+        # Rendering fails after the values were chosen. A complete scrape chooses and renders the values again.
         exposed.update(snapshot(initial_values=held(), bounds=None), {FAILED: Count(3), EXECUTION: observed(1.0)})
     publishing = threading.Thread(target=exposed.run)
     publishing.start()

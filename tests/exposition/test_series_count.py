@@ -1,4 +1,4 @@
-"""How many series a scrape has, and the warning when they are too many."""
+"""The exporter counts the series of a scrape, and warns if a scrape has too many."""
 
 import logging
 from dataclasses import replace
@@ -19,7 +19,7 @@ def changed(config: Config, **metrics: object) -> Config:
 
 
 def scraped(exporter: Exporter) -> list[str]:
-    """Scrape, with the exporter's own metrics as they are now, and give the lines that are samples."""
+    """Scrape, including the exporter's own current metrics, and give the lines that are samples."""
     variant = (TextFormat.TEXT, Encoding.IDENTITY)
     exporter.exposition._own_metrics._texts.clear()
     exporter.exposition.publish()
@@ -35,7 +35,7 @@ def value(lines: list[str], series: str) -> float:
 
 
 def test_the_number_of_series_is_shown_by_metric() -> None:
-    """glue_ml_exporter_series has the number of lines of each metric in the same scrape, and of all others together."""
+    """glue_ml_exporter_series counts the lines of each metric in the same scrape, and the other lines together."""
     world = World()
     exporter = Exporter(world, changed(configuration("tfm-a", "tfm-b"), drop=(DURATION,)))
     world.add(Run("tsk-0", world.now - DAY, world.now - DAY + 60))
@@ -56,7 +56,7 @@ def test_the_number_of_series_is_shown_by_metric() -> None:
 
 
 def test_too_many_series_are_logged_once_with_the_largest_metric(caplog) -> None:
-    """Above max_series there is one warning with the largest metric, and one message when the number is low again."""
+    """Above max_series one warning names the largest metric; below it again, one message says so."""
     caplog.set_level(logging.INFO)
     world = World()
     config = configuration("tfm-a", "tfm-b")

@@ -1,4 +1,4 @@
-"""Served values are recorded in the state file first, and no others are served."""
+"""A scrape serves a value only after the value is recorded in the state file."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def state(path: Path) -> Iterator[StateFile]:
 
 
 def polled(number: int, *, bounds: tuple[float, ...] = BOUNDS) -> tuple[Ledger, object]:
-    """Give a ledger that has counted so many failed runs, and the changes of its last poll."""
+    """Give a ledger that has counted `number` failed runs, and the changes of its last poll."""
     ledger = Ledger(bounds)
     ledger.commit(Reading(ledger, now=1000.0, since=0.0, cutoff=0.0))
     reading = Reading(ledger, now=2000.0, since=0.0, cutoff=0.0)
@@ -59,7 +59,7 @@ def polled(number: int, *, bounds: tuple[float, ...] = BOUNDS) -> tuple[Ledger, 
 def poll(
     exposed: Exposition, state: StateFile, initial_values: InitialValues, number: int, name: str = "tfm-1"
 ) -> TransformSnapshot:
-    """Store a poll that has found so many failed runs, and show it."""
+    """Store a poll that has found `number` failed runs, and add it to the exposition."""
     ledger, changes = polled(number)
     state.save(name, name, ledger, changes, 2000.0, created_at=2000.0)  # type: ignore[arg-type] # opaque here
     each = snapshot(name, initial_values=initial_values)
@@ -86,7 +86,7 @@ def deny_writes(state: StateFile, *, deny: bool) -> None:
 
 
 def test_a_value_is_recorded_before_it_is_served(state: StateFile) -> None:
-    """When a scrape gets its first byte, the values in it are in the state file."""
+    """When the first byte of a scrape is sent, its values are already in the state file."""
     exposed = exposition(state)
     poll(exposed, state, unheld(), 3)
     exposed.publish()
@@ -107,7 +107,7 @@ def test_a_recorded_publication_is_served_at_once(state: StateFile) -> None:
 
 
 def test_after_a_kill_the_values_that_were_served_come_first(state: StateFile) -> None:
-    """The next process serves the last served value first, and the runs that finished meanwhile after a scrape."""
+    """The next process starts with the last served value, and adds the newly finished runs after one scrape."""
     first = exposition(state)
     initial_values = held()
     poll(first, state, initial_values, 2)
@@ -126,7 +126,7 @@ def test_after_a_kill_the_values_that_were_served_come_first(state: StateFile) -
 
 
 def test_counters_stay_at_recorded_values_while_the_state_cannot_be_written(state: StateFile) -> None:
-    """Scrapes are answered with the recorded values, and with the true ones when the disk can be written again."""
+    """Scrapes get the recorded values during the failure, and the true values when the disk works again."""
     telemetry = silent_telemetry()
     exposed = Exposition(telemetry, state)
     initial_values = unheld()
@@ -158,7 +158,7 @@ def test_values_that_were_never_recorded_stay_at_their_base_value(state: StateFi
 
 
 def test_a_failed_write_holds_all_transforms_that_have_changed(state: StateFile) -> None:
-    """A change between a publication and the failure to record it is not served either."""
+    """If a publication cannot be recorded, a scrape also shows no later change of another transform."""
     exposed = exposition(state)
     one, other = unheld(), unheld()
     poll(exposed, state, one, 1)
@@ -173,7 +173,7 @@ def test_a_failed_write_holds_all_transforms_that_have_changed(state: StateFile)
 
 
 def test_a_lasting_write_error_is_logged_once(state: StateFile, caplog: pytest.LogCaptureFixture) -> None:
-    """Five failed writes make one line in the log, and the end of the failure makes another."""
+    """Five failed writes cause one line in the log, and the first successful write causes another line."""
     caplog.set_level("INFO")
     exposed = exposition(state)
     initial_values = unheld()
@@ -189,7 +189,7 @@ def test_a_lasting_write_error_is_logged_once(state: StateFile, caplog: pytest.L
 
 
 def test_a_poll_that_could_not_be_stored_moves_no_counter(state: StateFile) -> None:
-    """The counters of a transform stand still until its last poll is stored, so that no restart counts a run twice."""
+    """A scrape shows no run of a poll that is not stored, because the run would count again after a restart."""
     exposed = exposition(state)
     initial_values = unheld()
     poll(exposed, state, initial_values, 1)
@@ -224,7 +224,7 @@ def test_values_of_other_buckets_are_not_recorded(state: StateFile) -> None:
 
 
 def test_values_of_a_transform_that_leaves_are_recorded_before_they_are_served(state: StateFile) -> None:
-    """A publication that still shows a transform that has left is recorded before it is served."""
+    """If a publication still contains a removed transform, its values are recorded before a scrape."""
     exposed = exposition(state)
     initial_values = unheld()
     poll(exposed, state, initial_values, 3)

@@ -1,4 +1,4 @@
-"""The exporter's own metrics: added at each scrape, in the same text as prometheus_client prints."""
+"""The exporter's own metrics are added at each scrape, in the text that prometheus_client would print."""
 
 import gzip
 import re
@@ -49,7 +49,7 @@ def busy() -> Telemetry:
 
 @pytest.mark.parametrize("text_format", TextFormat)
 def test_own_metrics_are_what_prometheus_client_prints(text_format: TextFormat) -> None:
-    """The exporter's own metrics are byte for byte those of prometheus_client, without _created."""
+    """The text of the exporter's own metrics is byte for byte that of prometheus_client, without _created."""
     families = list(busy().registry.collect())
     expected = GENERATE[text_format](without_created(families))
     assert render_metrics(families, text_format) + EOF[text_format] == expected
@@ -71,7 +71,7 @@ def test_any_registry_is_printed_as_prometheus_client_prints_it(text_format: Tex
 
 @pytest.mark.parametrize(("text_format", "encoding"), VARIANTS)
 def test_glue_and_own_metrics_are_one_exposition(text_format: TextFormat, encoding: Encoding) -> None:
-    """Metrics about Glue and about the exporter form one valid exposition, with the end that its format demands."""
+    """Metrics about Glue and about the exporter form one valid text, which ends as its format requires."""
     exposed = Exposition(busy(), None)
     exposed.update(snapshot(), {})
     text = body(exposed, text_format, encoding)
@@ -144,7 +144,7 @@ def test_state_metrics_need_a_state_file() -> None:
 
 
 def test_web_config_metrics_need_a_web_config_file() -> None:
-    """The metrics about the web configuration exist only with such a file, and show whether and when it was loaded."""
+    """If there is a web configuration file, metrics show whether and when the file was loaded; else they are absent."""
     without, having = Telemetry(process=False), Telemetry(process=False)
     having.add_web_config_metrics()
     having.set_web_config_loaded(successful=True)

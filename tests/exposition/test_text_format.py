@@ -30,7 +30,7 @@ from tests.exposition.snapshots import (
 Shows = list[tuple[TransformSnapshot, dict[Series, Total]]]
 
 EXEMPLAR_WITH_QUOTE = re.compile(r'# \{task_run_id="[^"]*\\"')
-"""The OpenMetrics parser of prometheus_client cannot read such an exemplar, although its own writer makes it."""
+"""An exemplar with a quote in its run id, which the OpenMetrics parser of prometheus_client cannot read."""
 
 some_shows = st.lists(shows(), max_size=3, unique_by=lambda drawn: drawn[0].target.id)
 
@@ -46,7 +46,7 @@ def served(drawn: Shows, text_format: TextFormat) -> str:
 @settings(max_examples=40, deadline=None)
 @given(some_shows)
 def test_openmetrics_is_what_prometheus_client_prints(drawn: Shows) -> None:
-    """OpenMetrics of any snapshots is byte for byte that of prometheus_client, with exemplars and _created."""
+    """For any snapshots the OpenMetrics text equals that of prometheus_client, with exemplars and _created."""
     got = served(drawn, TextFormat.OPENMETRICS)
     assert got == reference.rendered([each for each, _ in drawn], TextFormat.OPENMETRICS)
 
@@ -55,7 +55,7 @@ def test_openmetrics_is_what_prometheus_client_prints(drawn: Shows) -> None:
 @settings(max_examples=40, deadline=None)
 @given(some_shows)
 def test_text_is_what_prometheus_client_prints(drawn: Shows) -> None:
-    """The text format of any snapshots is byte for byte that of prometheus_client without _created."""
+    """For any snapshots the text format equals that of prometheus_client, without _created."""
     got = served(drawn, TextFormat.TEXT)
     assert got == reference.rendered([each for each, _ in drawn], TextFormat.TEXT)
 
@@ -86,14 +86,14 @@ def test_more_transforms_than_fit_into_a_group(text_format: TextFormat) -> None:
 
 
 def test_an_exposition_without_transforms_is_valid() -> None:
-    """Without transforms there are metrics without samples, which both parsers accept."""
+    """Without transforms the metrics have no samples, and both parsers accept the text."""
     exposed = exposition()
     assert len(list(parse_text(body(exposed)))) == len(METRICS)
     assert len(list(parse_openmetrics(body(exposed, TextFormat.OPENMETRICS)))) == len(METRICS)
 
 
 def test_only_openmetrics_has_exemplars() -> None:
-    """OpenMetrics names the newest run on the counter and on the bucket; the text format does not."""
+    """OpenMetrics adds the newest run as exemplar to the counter and the bucket; the text format has no exemplar."""
     exposed = shown(snapshot(), totals={FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)})
     in_openmetrics = body(exposed, TextFormat.OPENMETRICS)
     assert '} 1.0 # {task_run_id="tsk-9"} 1.0 5.5\n' in in_openmetrics
@@ -102,14 +102,14 @@ def test_only_openmetrics_has_exemplars() -> None:
 
 
 def test_an_exemplar_has_at_most_128_characters() -> None:
-    """A run id that would make an exemplar longer than OpenMetrics allows gets none."""
+    """If a run id is too long for an exemplar of OpenMetrics, the sample has no exemplar."""
     longest = MAX_EXEMPLAR_RUNES - len("task_run_id")
     assert render_exemplar(Exemplar("é" * longest, 1.0, None)) == f' # {{task_run_id="{"é" * longest}"}} 1.0'
     assert render_exemplar(Exemplar("é" * (longest + 1), 1.0, None)) == ""
 
 
 def test_only_openmetrics_has_created_lines_and_only_on_request() -> None:
-    """OpenMetrics has _created lines if they are turned on; in the text format they would be gauges of their own."""
+    """Only OpenMetrics has _created lines, if turned on; in the text format they would be read as gauges."""
     totals: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
     without, wanting = shown(snapshot(), totals=totals), shown(snapshot(created=True), totals=totals)
     assert "_created" not in body(without, TextFormat.OPENMETRICS) + body(without) + body(wanting)
@@ -117,20 +117,20 @@ def test_only_openmetrics_has_created_lines_and_only_on_request() -> None:
 
 
 def test_zero_has_no_sign() -> None:
-    """Minus zero is printed as zero, and so are the zeros that come after it."""
+    """Minus zero is printed as 0.0, and zeros after minus zero are printed as 0.0 too."""
     format_value.cache_clear()
     assert (format_value(-0.0), format_value(0.0), format_value(0), format_value(False)) == ("0.0",) * 4
 
 
 def test_a_lone_surrogate_does_not_stop_the_exposition() -> None:
-    """A name with half a surrogate pair, which JSON can contain and UTF-8 cannot, is shown with a question mark."""
+    """Half a surrogate pair in a name, which UTF-8 cannot encode, is shown as a question mark."""
     exposed = shown(snapshot(details=Details(name="half \ud800 a pair"), target=snapshot().target))
     assert 'transform_name="half ? a pair"' in body(exposed)
 
 
 @pytest.mark.parametrize("text_format", TextFormat)
 def test_no_sample_carries_a_timestamp(text_format: TextFormat) -> None:
-    """Every sample ends with its value or an exemplar; the time of the last poll is a metric of its own."""
+    """Every sample ends with its value or an exemplar; a separate metric has the time of the last poll."""
     totals: dict[Series, Total] = {FAILED: Count(1, Exemplar("tsk-9", 1.0, 5.5)), EXECUTION: observed(31.0)}
     parse = parse_text if text_format is TextFormat.TEXT else parse_openmetrics
     text = body(shown(snapshot(details=Details(name="x", status="READY")), totals=totals), text_format)

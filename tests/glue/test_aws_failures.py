@@ -1,4 +1,4 @@
-"""Each failure of AWS has a reason, affects only its own account or transform, and ends when its cause ends."""
+"""A failure of AWS is counted with its reason and affects only the account or transform that it concerns."""
 
 import socket
 from collections import Counter
@@ -47,7 +47,7 @@ def fails_with(exporter, reason, **labels):
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "reason"), FAULTS, ids=lambda value: None if isinstance(value, dict) else value)
 def test_a_fault_of_one_account_fails_only_its_polls_until_it_ends(simulator, fault, reason):
-    """While one account fails, its polls count that reason and no other, and all polls of the other account succeed."""
+    """While one account fails, its polls fail with a single reason, and all polls of the other account succeed."""
     with running(simulator, accounts=ACCOUNTS, transforms=TRANSFORMS, polling={"request_timeout": "1s"}) as exporter:
         exporter.wait_until_up("tfm-one", "tfm-two")
         simulator.faults.set({**fault, "accounts": [ONE], "operations": ["GetMLTaskRuns"]})
@@ -80,7 +80,7 @@ def test_a_fault_of_one_transform_does_not_delay_the_others_of_its_account(simul
         before = polls(simulator)
         keeps_polling(exporter, "tfm-b", times=12)
         since = polls(simulator) - before
-        # If tfm-b waited for each hanging poll of tfm-a, both would have equally many polls.
+        # If tfm-b had to wait for each hanging poll of tfm-a, both transforms would have the same number of polls.
         share = 2 if fault["kind"] == "hang" else 0.5
         assert since["tfm-b"] >= share * since["tfm-a"]
         assert exporter.up("tfm-b") == 1
@@ -91,7 +91,7 @@ def test_a_fault_of_one_transform_does_not_delay_the_others_of_its_account(simul
 
 @pytest.mark.slow
 def test_more_hanging_transforms_than_threads_do_not_delay_healthy_ones(simulator):
-    """Once they have failed, ten hanging transforms share one thread, and a healthy transform keeps its interval."""
+    """After their first failure ten hanging transforms share one thread, so a healthy one is polled in time."""
     hanging = simulator.world.add_transform({"name": "hanging", "count": 10})
     polling = {"concurrency": 4, "request_timeout": "700ms"}
     with running(simulator, transforms=[*hanging, "tfm-a", "tfm-b"], polling=polling) as exporter:
@@ -101,7 +101,7 @@ def test_more_hanging_transforms_than_threads_do_not_delay_healthy_ones(simulato
         before = polls(simulator)
         keeps_polling(exporter, "tfm-b", times=12)
         since = polls(simulator) - before
-        # If tfm-b waited for its turn among the hanging ones, each of them would have as many polls as tfm-b.
+        # If tfm-b shared the thread of the hanging transforms, each of them would have as many polls as tfm-b.
         assert since["tfm-b"] >= 2 * sum(since[one] for one in hanging)
         simulator.faults.clear()
         exporter.wait_until_up(*hanging)
@@ -120,7 +120,7 @@ def test_an_endpoint_that_refuses_connections_is_a_connection_error_until_it_is_
 
 @contextmanager
 def deaf_endpoint():
-    """Listen with a full queue of connections, so that the kernel does not answer further ones."""
+    """Listen with a full queue of connections, so that the kernel does not answer new connections."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -146,7 +146,7 @@ def deaf_endpoint():
     ids=["refused", "no such host", "no TLS there"],
 )
 def test_a_wrong_endpoint_fails_only_its_account_until_a_reload_corrects_it(simulator, url, reason):
-    """A wrong endpoint_url of one account has its own reason, and the other account's polls succeed."""
+    """With a wrong endpoint_url only the polls of that account fail, until a reload corrects the address."""
     wrong = [{"name": "one", "profile": "one", "endpoint_url": url(simulator)}, ACCOUNTS[1]]
     with running(simulator, accounts=wrong, transforms=TRANSFORMS) as exporter:
         fails_with(exporter, reason, aws_account="one")
@@ -158,7 +158,7 @@ def test_a_wrong_endpoint_fails_only_its_account_until_a_reload_corrects_it(simu
 
 
 def test_a_connection_that_is_not_accepted_is_a_timeout(simulator):
-    """When the endpoint does not answer the first packet, the poll fails with "timeout" after request_timeout."""
+    """If the endpoint does not accept a connection, the poll fails with "timeout" after request_timeout."""
     with deaf_endpoint() as url:
         wrong = [{"name": "one", "profile": "one", "endpoint_url": url}, ACCOUNTS[1]]
         polling = {"request_timeout": "200ms"}

@@ -35,20 +35,20 @@ def test_answers_of_glue_stay_bytes_and_those_of_sts_are_parsed(connect):
 
 
 def test_an_error_of_glue_is_parsed_by_botocore(connect):
-    """Botocore needs the code of an error to decide about a retry, and raises its own exception."""
+    """Botocore parses an error of Glue, because it decides by the code about a retry, and raises its exception."""
     glue = connect().glue
     with pytest.raises(glue.exceptions.EntityNotFoundException):
         glue.get_ml_transform(TransformId="tfm-none")
 
 
 def test_a_client_has_only_the_operations_that_are_called(connect):
-    """The methods for all other operations of Glue would take two thirds of the memory of a client."""
+    """A client lacks the methods of unused operations, because they would take two thirds of its memory."""
     called = {*GLUE_OPERATIONS, *botocore_setup.INTERACTIVE_OPERATIONS}
     assert set(connect().glue.meta.service_model.operation_names) == called
 
 
 def test_sessions_do_not_make_the_shared_loader_grow(connect):
-    """Each boto3 session appends a search path; the loader that all sessions share does not keep it."""
+    """The shared loader does not keep the search path that each boto3 session appends."""
     connect()
     before = botocore_setup._LOADER.search_paths
     connect()

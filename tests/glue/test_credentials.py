@@ -1,4 +1,4 @@
-"""The exporter reads credentials from all sources, renews them, and reports their absence."""
+"""The exporter reads credentials from all sources, renews them, and reports missing credentials."""
 
 import http.server
 import socket
@@ -58,7 +58,7 @@ def test_a_role_is_assumed_with_its_external_id_and_a_session_name(environment):
 
 
 def test_a_role_is_assumed_once_for_many_polls_and_counted(environment):
-    """Credentials of an hour serve all polls of their account and region; the one AssumeRole is in the metrics."""
+    """All polls of an account and region use the same credentials for an hour; the metrics count one AssumeRole."""
     with sts(environment) as simulator, running(simulator, **ASSUMED) as exporter:
         exporter.wait_until_up("tfm-one", "tfm-two")
         keeps_polling(exporter, "tfm-one", times=4)
@@ -68,7 +68,7 @@ def test_a_role_is_assumed_once_for_many_polls_and_counted(environment):
 
 
 def test_the_account_id_comes_from_the_role_or_the_environment(environment):
-    """The ARN of a role has the account id, and so has AWS_ACCOUNT_ID; an access key alone gives none."""
+    """The account id comes from the ARN of a role or AWS_ACCOUNT_ID; with only an access key it is unknown."""
     with sts(environment) as simulator:
         with running(simulator, **ASSUMED) as exporter:
             exporter.wait_until_up("tfm-one")
@@ -86,7 +86,7 @@ def test_the_account_id_comes_from_the_role_or_the_environment(environment):
 
 
 def test_a_role_that_cannot_be_assumed_fails_only_its_own_account(environment):
-    """With a wrong external id polls of the account fail with AccessDeniedException, and those of the other succeed."""
+    """With a wrong external id only the polls of that account fail, and their reason is AccessDeniedException."""
     wrong = [{**ASSUMED["accounts"][0], "external_id": "wrong"}, ASSUMED["accounts"][1]]
     with sts(environment) as simulator, running(simulator, **{**ASSUMED, "accounts": wrong}) as exporter:
         wait_for(lambda: exporter.errors(aws_account="one").get("AccessDeniedException"))
@@ -113,7 +113,7 @@ def test_a_role_that_cannot_be_assumed_fails_only_its_own_account(environment):
     ids=lambda value: None if isinstance(value, dict) else value,
 )
 def test_polls_fail_with_the_reason_of_sts_until_sts_answers_again(environment, fault, reason):
-    """While STS fails, the polls of an assumed role fail with its reason, and those of a profile succeed."""
+    """While STS fails, polls with an assumed role fail with the reason of STS, and polls with a profile succeed."""
     accounts = [*ASSUMED["accounts"][:1], {"name": "two", "profile": "two"}]
     polling = {"request_timeout": "300ms"}
     with sts(environment) as simulator:
@@ -168,7 +168,7 @@ def test_credentials_that_are_added_later_are_used(environment, simulator, tmp_p
 
 @pytest.mark.slow
 def test_expired_keys_in_a_file_are_replaced_by_its_new_ones(environment, tmp_path):
-    """When a tool writes new keys into the credentials file, they replace the refused old ones within seconds."""
+    """When a tool writes new keys into the credentials file, the exporter uses the new keys within seconds."""
     scenario = {
         "transforms": [{"id": "tfm-one", "name": "x", "account": ONE}],
         "credentials": {"keys": {"AKIANEW": ONE}, "only_known": True},
@@ -197,7 +197,7 @@ def test_a_missing_profile_is_counted_as_configuration_until_it_exists(environme
 
 @contextmanager
 def web_identities(key):
-    """Run an STS that gives `key` to any web identity; yield its URL and the requests that it got."""
+    """Run an STS that gives `key` to any web identity; yield its URL and a list of the received requests."""
     asked = []
     answer = f"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
       <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>x</SecretAccessKey>
@@ -246,7 +246,7 @@ def test_a_missing_web_identity_token_is_counted_as_credentials_until_it_exists(
 
 @contextmanager
 def container_credentials(key, token):
-    """Run the endpoint of Pod Identity, which gives `key` for `token`; yield its URL and the tokens that it got."""
+    """Run an endpoint like Pod Identity, which gives `key` for `token`; yield its URL and the received tokens."""
     shown = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -301,7 +301,7 @@ def test_a_credential_source_that_hangs_does_not_delay_other_accounts(environmen
     transforms = [{"id": "tfm-a", "account": "ambient"}, {"id": "tfm-one", "account": "one"}]
 
     def is_done_during_one_request():
-        """Poll, reload and stop; return whether the source still hung in the same request at the end."""
+        """Poll, reload and stop; return whether the same request to the source was still open at the end."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
             environment.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{silent.getsockname()[1]}/")
             with running(simulator, accounts=accounts, transforms=transforms) as exporter:

@@ -49,7 +49,7 @@ COMMON_ERRORS = [
     "UnrecognizedClientException",
     "ValidationError",
 ]
-"""The "Common Errors" page of the AWS API references, in its present edition and in earlier ones."""
+"""Codes from the "Common Errors" page of the AWS API references, in its present and earlier editions."""
 
 EXCEPTION_CLASSES = [
     one
@@ -102,7 +102,7 @@ def documented_codes():
 
 @pytest.mark.parametrize("kind", EXCEPTION_CLASSES, ids=lambda kind: kind.__name__)
 def test_every_exception_of_botocore_is_in_the_table_or_known_to_be_a_bug(kind):
-    """Each class of botocore.exceptions has a row, or an ancestor below BotoCoreError has one, or it means a bug."""
+    """Each exception of botocore, or one of its base classes, has a row in the table or is known to mean a bug."""
     ancestors = {ancestor.__name__ for ancestor in kind.__mro__ if ancestor.__module__ == "botocore.exceptions"}
     in_table = (ancestors - {"BotoCoreError"}) & BY_EXCEPTION.keys()
     assert in_table or classify_exception(kind.__new__(kind)).reason == "client"
@@ -111,7 +111,7 @@ def test_every_exception_of_botocore_is_in_the_table_or_known_to_be_a_bug(kind):
 
 @pytest.mark.parametrize("kind", EXCEPTION_CLASSES, ids=lambda kind: kind.__name__)
 def test_every_exception_of_botocore_has_a_known_reason_and_advice(kind):
-    """The reason of every exception is served from the start, and the log has advice for it."""
+    """A scrape shows the reason of every exception from the start, and the log has advice for the reason."""
     found = classify_exception(kind.__new__(kind))
     assert found.reason in REASONS
     assert found.advice
@@ -144,7 +144,7 @@ def test_an_unknown_code_is_counted_by_its_http_status(status, reason):
 
 
 def test_the_message_of_a_failure_names_the_operation_and_the_code():
-    """The message has the operation, the code and the text of AWS: AssumeRole may fail within any other operation."""
+    """The message has operation, code and text of AWS; the operation is needed because AssumeRole can fail too."""
     error = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "AssumeRole")
     failure = error_from(error)
     assert (failure.reason, str(failure)) == ("AccessDeniedException", "AssumeRole: AccessDenied: no")
@@ -154,6 +154,6 @@ def test_the_message_of_a_failure_names_the_operation_and_the_code():
     "error", [OSError("no token file"), RuntimeError("still expired"), FileNotFoundError("no such process")]
 )
 def test_an_exception_of_a_credential_source_is_counted_as_credentials(error):
-    """Token files and credential processes raise exceptions of Python itself; their reason is "credentials"."""
+    """Built-in exceptions from token files and credential processes are counted as "credentials"."""
     assert classify_exception(error).reason == "credentials"
     assert "credentials" in CREDENTIAL_REASONS

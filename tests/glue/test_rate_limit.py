@@ -1,4 +1,4 @@
-"""The rate limit, with a fake clock and as the simulator observes it."""
+"""The rate limit, measured with a fake clock and by the request times in the simulator."""
 
 import threading
 
@@ -30,7 +30,7 @@ def limiter(stop, rate):
 
 
 def test_calls_are_spaced_evenly_without_a_burst():
-    """At 5 calls per second the first call starts at once and each next one 0.2 s later, even after an idle minute."""
+    """At 5 calls per second, calls start 0.2 s apart, also after an idle minute; the first call does not wait."""
     stop = StopEvent()
     rate_limiter, waits = limiter(stop, 5)
     for _ in range(3):
@@ -80,7 +80,7 @@ def test_waiting_for_a_turn_ends_when_the_exporter_stops():
 
 @pytest.mark.slow
 def test_all_operations_of_an_account_and_region_share_one_rate():
-    """Polls, details, discovery and retries together keep to one rate, as the server sees them."""
+    """Polls, details, discovery and retries share one rate, measured at the server."""
     with Simulator({"transforms": [{"name": "many", "count": 20}]}) as simulator:
         simulator.faults.set({"kind": "server_error", "probability": 0.3})
         polling = {"interval": "500ms", "requests_per_second": 20, "max_attempts": 3}
@@ -89,8 +89,8 @@ def test_all_operations_of_an_account_and_region_share_one_rate():
             seen = simulator.requests.all()[:200]
             assert exporter.value(DELAY) > 0
     assert {"GetMLTaskRuns", "ListMLTransforms"} <= {one.operation for one in seen}
-    # A busy machine makes requests late, never early. 200 requests take 199 spacings of 50 ms, minus the delay of
-    # the first one.
+    # A busy machine makes requests late, never early. 200 requests have 199 gaps of 50 ms, minus the delay of
+    # the first request.
     assert seen[-1].time - seen[0].time > 0.9 * 199 / 20
 
 

@@ -15,7 +15,7 @@ OPERATION = {"operation": "GetMLTaskRuns"}
 
 
 class FakeCall:
-    """Emits the events of botocore around one call, on a clock that the steps of the call move."""
+    """Emits the events of botocore for one call, with a fake clock that each step of the call advances."""
 
     def __init__(self):
         self.now = 100.0
@@ -64,13 +64,13 @@ def test_the_wait_before_a_request_is_delay_and_not_duration(call):
 
 
 def test_a_wait_below_a_millisecond_is_not_a_delay(call):
-    """The handlers themselves take some microseconds, which are not counted."""
+    """A wait of less than a millisecond is not counted, because the handlers themselves take microseconds."""
     call.send(throttle_delay=0.0005)
     assert not call.value("_delay_seconds_total", **LABELS)
 
 
 def test_an_answer_that_cannot_be_parsed_is_counted_once(call):
-    """Botocore emits no event at the end of such an attempt, so the caller reports the reason."""
+    """An unreadable answer is counted once, by the caller, because botocore emits no final event for it."""
     call.send()
     call.metrics.record_unparsed("malformed_response")
     call.metrics.record_unparsed("malformed_response")
@@ -78,7 +78,7 @@ def test_an_answer_that_cannot_be_parsed_is_counted_once(call):
 
 
 def test_a_failure_before_any_request_is_not_an_attempt(call):
-    """Without credentials nothing is sent, and nothing is counted."""
+    """Without credentials no request is sent, and no attempt is counted."""
     call.metrics.record_unparsed("credentials")
     assert not call.count("credentials")
 

@@ -1,4 +1,4 @@
-"""The calls of a shard to AWS."""
+"""A shard calls AWS only for its own transforms, and keeps its part of the rate limit."""
 
 import pytest
 

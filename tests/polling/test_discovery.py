@@ -28,7 +28,7 @@ def wait_until_monitored(exporter, *transform_ids):
 
 
 def test_discovery_adds_new_transforms_and_removes_the_series_of_deleted_ones(simulator):
-    """Discovery without filters adds every transform that ListMLTransforms lists, and removes all others."""
+    """Discovery without filters monitors exactly the transforms that ListMLTransforms returns."""
     with running(simulator, discovery=[QUICK]) as exporter:
         wait_until_monitored(exporter, "tfm-a", "tfm-b")
         exporter.wait_until_up("tfm-a", "tfm-b")
@@ -121,7 +121,7 @@ def test_the_configuration_of_a_discovered_transform_wins(simulator):
     ids=lambda fault: f"{fault['kind']} {fault.get('body', '')}",
 )
 def test_a_discovery_that_fails_keeps_the_transforms_found_before(simulator, caplog, fault):
-    """While ListMLTransforms fails, polls of the known transforms continue, a metric is 0, and the log has one line."""
+    """While ListMLTransforms fails, known transforms are polled, the metric is 0 and the log has one line."""
     polling, began = {"request_timeout": "2s", "page_size": 1}, time.time()
     with running(simulator, discovery=[QUICK], polling=polling) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
@@ -156,7 +156,7 @@ def test_a_discovery_that_cannot_read_names_fails_and_removes_no_transform(simul
 
 
 def test_a_first_discovery_that_hangs_delays_nothing_else(simulator):
-    """While discovery in one region hangs, the listed transforms and the other region's are polled."""
+    """While discovery in one region hangs, configured transforms and the other region's transforms are polled."""
     simulator.faults.set({"kind": "hang", "operations": ["ListMLTransforms"], "regions": ["us-east-1"]})
     simulator.world.add_transform({"id": "tfm-east", "name": "east", "region": "us-east-1"})
     discovery = [{"regions": [REGION, "us-east-1"], "tags": {"team": "blue"}}]
@@ -180,7 +180,7 @@ def test_readiness_waits_for_the_first_discovery_for_at_most_an_interval(simulat
 
 @pytest.mark.slow
 def test_a_reload_changes_discovery_without_a_gap(simulator):
-    """After a reload a discovery keeps its transforms; a changed discovery keeps them until its first answer."""
+    """After a reload a discovery keeps its transforms; a changed discovery keeps its old ones until AWS answers."""
     with running(simulator, discovery=[QUICK]) as exporter:
         exporter.wait_until_up("tfm-a", "tfm-b")
         simulator.faults.set({"kind": "delay", "seconds": 1.5, "operations": ["ListMLTransforms"]})
@@ -221,7 +221,7 @@ def test_labels_come_from_gettags_and_follow_it(simulator):
 
 @pytest.mark.slow
 def test_labels_keep_their_last_values_when_gettags_is_denied(simulator, caplog):
-    """When GetTags is denied, labels stay, discovery goes on, and the log has one warning."""
+    """When GetTags is denied, labels keep their values, discovery continues, and the log has one warning."""
     with running(simulator, discovery=[{**QUICK, "labels_from_tags": ["team"]}]) as exporter:
         wait_for(lambda: exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1)
         simulator.faults.set({"kind": "access_denied", "operations": ["GetTags"]})
@@ -254,7 +254,7 @@ def test_discovery_works_in_each_account_with_its_own_credentials(simulator):
 
 
 class Broken:
-    """Both GlueClients and GlueClient; every listing raises an unexpected exception."""
+    """A stand-in for GlueClients and GlueClient, whose listings raise an unexpected exception."""
 
     def __init__(self):
         self.asked = []
@@ -297,7 +297,7 @@ class Found(Broken):
 
 
 def test_a_query_without_a_thread_is_made_later(caplog):
-    """When no thread can be started, the log says so, and the query is made once threads can be started again."""
+    """If no thread can start, the log says so; the query runs as soon as threads can start again."""
     config = load_config("{region: eu-west-1, discovery: [{interval: 200ms}]}", source="test", environ={})
     stop, glue = threading.Event(), Found()
     discovery = Discovery(Telemetry(process=False), Shard(), stop=stop, on_found=lambda: None)

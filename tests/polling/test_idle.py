@@ -48,7 +48,7 @@ def wait_until_polled(simulator, *ids, times=1):
 
 
 def test_idle_transforms_are_polled_at_their_interval_and_active_ones_at_theirs(simulator):
-    """Of twelve transforms the one with an open run keeps the interval, the others are spread over the longer one."""
+    """Of twelve transforms eleven are idle and use the longer interval; a transform with an open run does not."""
     active, *idle = ids = simulator.world.transform_ids()
     simulator.world.add_run(active)
     with running(simulator, transforms=ids, transform_details=False, polling=POLLING) as exporter:
@@ -58,12 +58,12 @@ def test_idle_transforms_are_polled_at_their_interval_and_active_ones_at_theirs(
         seen, seconds = polls(simulator) - before, time.monotonic() - began
         assert planned(exporter) == {active: INTERVAL} | dict.fromkeys(idle, IDLE)
         assert exporter.value("glue_ml_task_runs", status="SUCCEEDED") == 12
-        # One more at the start, and one more after a poll that was delayed by a busy machine.
+        # Allow one extra poll at the start, and one extra poll after a poll that a busy machine delayed.
         assert all(2 <= seen[one] <= seconds / IDLE + 2 for one in idle)
         assert seen[active] > max(seen[one] for one in idle)
 
         def off():
-            """Return the distance of each idle transform from its offset in seconds; None during a poll."""
+            """Return how far the due time of each idle transform is from its offset, in seconds; None during a poll."""
             monitored = [one for one in exporter.service._poller.monitored if one.target.id in idle]
             dues = [(one.next_poll, one.offset * IDLE) for one in monitored]
             return [due and (due - offset + TOLERANCE) % IDLE for due, offset in dues]
@@ -72,7 +72,7 @@ def test_idle_transforms_are_polled_at_their_interval_and_active_ones_at_theirs(
 
 
 def test_a_new_run_is_seen_by_the_next_idle_poll_and_ends_the_idle_interval(simulator):
-    """The next poll of an idle transform sees a new run, and after it the transform is polled at the interval."""
+    """When a poll of an idle transform finds a new run, the next polls use the normal interval."""
     ids = simulator.world.transform_ids()
     with running(simulator, transforms=ids, transform_details=False, polling=POLLING) as exporter:
         wait_until_planned(exporter, IDLE, *ids)
@@ -101,7 +101,7 @@ def test_runs_that_start_and_end_between_two_idle_polls_are_counted_by_the_next(
 
 
 def test_a_transform_is_idle_again_when_its_last_run_is_an_idle_interval_ago(simulator):
-    """After a run has ended, a transform keeps the interval for the length of the idle interval, and no longer."""
+    """A transform becomes idle again when its last run ended longer ago than the idle interval."""
     one, *_ = ids = simulator.world.transform_ids()
     with running(simulator, transforms=ids, transform_details=False, polling=POLLING) as exporter:
         wait_until_planned(exporter, IDLE, *ids)
@@ -115,7 +115,7 @@ def test_a_transform_is_idle_again_when_its_last_run_is_an_idle_interval_ago(sim
 
 
 def test_failed_polls_of_an_idle_transform_are_repeated_at_the_interval(simulator):
-    """Failed polls of an idle transform are repeated at the interval, so that its gauges do not become stale."""
+    """A failed poll of an idle transform is repeated after the normal interval, before its gauges are stale."""
     one, *others = ids = simulator.world.transform_ids()
     with running(simulator, transforms=ids, transform_details=False, polling=POLLING) as exporter:
         wait_until_planned(exporter, IDLE, *ids)

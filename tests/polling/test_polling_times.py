@@ -33,7 +33,7 @@ def test_a_hanging_region_does_not_delay_the_other_seven():
             before = polls(simulator)
             wait_for(lambda: min((polls(simulator) - before)[one] for one in ids[25:]) >= 4, timeout=60)
             since = polls(simulator) - before
-            # Their rates are equal: no transform has many more polls than another.
+            # All transforms have the same rate, so no transform has many more polls than another.
             assert max(since[one] for one in ids[25:]) <= 6
             assert not any(since[one] for one in ids[:25])
             assert not exporter.errors()
@@ -64,14 +64,14 @@ def test_two_hundred_hanging_regions_use_few_threads_and_do_not_delay_a_healthy_
 
 @pytest.mark.slow
 def test_polls_are_spread_over_the_interval():
-    """After their first polls forty transforms are due at forty offsets in the interval, each at its own."""
+    """After their first polls, forty transforms are due at forty different offsets in the interval."""
     with Simulator({"transforms": [{"name": "many", "count": 40}]}) as simulator:
         ids = simulator.world.transform_ids()
         with running(simulator, transforms=ids, transform_details=False, polling={"interval": "2s"}) as exporter:
             wait_for(lambda: simulator.requests.count("GetMLTaskRuns") >= 80)
 
             def off():
-                """Return the distance of each transform from its offset in seconds; None during a poll."""
+                """Return how far the due time of each transform is from its offset, in seconds; None during a poll."""
                 monitored = exporter.service._poller.monitored
                 dues = [(one.next_poll, one.offset * 2) for one in monitored]
                 return [due and (due - offset + TOLERANCE) % 2 for due, offset in dues]

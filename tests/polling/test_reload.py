@@ -1,4 +1,4 @@
-"""A reload during polls leaves no gap in the series that it does not change."""
+"""A reload during polls does not interrupt the series that it does not change."""
 
 import gc
 import itertools
@@ -67,7 +67,7 @@ def test_a_new_interval_rate_and_labels_take_effect_without_a_gap(simulator):
 
 
 def test_changed_buckets_restart_only_that_histogram(simulator):
-    """With other buckets the histogram counts from 0 in the new bounds, and other counters continue."""
+    """If a reload changes buckets, only that histogram restarts at 0, and all other counters continue."""
     with running(simulator, transforms=["tfm-a"]) as exporter:
         exporter.wait_until_up("tfm-a")
         finish(simulator, exporter, 1)

@@ -53,7 +53,7 @@ class Rounds:
             self.scheduler.add(Job(partial(work, name), name if lane is None else lane, 0.5))
 
     def round(self):
-        """Make one round."""
+        """Start all jobs that are due and may run."""
         self.scheduler.begin_turns(self.now, latest=self.now + 1)
 
     def wait_until_nothing_is_ready(self):
@@ -92,7 +92,7 @@ def test_jobs_that_take_no_time_share_a_thread(work):
 
 
 def test_a_job_that_hangs_delays_no_ready_job(work):
-    """If the job of one lane hangs in the first round, the jobs of thirty other lanes begin in the second round."""
+    """If the job of one lane hangs in the first round, thirty jobs of other lanes still begin in the second."""
     work.gate.clear()
     rounds = Rounds()
     rounds.add(work, *range(31))
@@ -104,7 +104,7 @@ def test_a_job_that_hangs_delays_no_ready_job(work):
 
 
 def test_a_lane_runs_no_more_jobs_at_once_than_its_share(work):
-    """Of five jobs that hang in a lane with two threads, two begin, and the others follow when those end."""
+    """If five jobs hang in a lane with two threads, two jobs begin, and three begin when the first two end."""
     work.gate.clear()
     rounds = Rounds(threads_per_lane=2)
     rounds.add(work, *range(5), lane="lane")
@@ -118,7 +118,7 @@ def test_a_lane_runs_no_more_jobs_at_once_than_its_share(work):
 
 
 def test_a_larger_share_is_used_at_once(work):
-    """When a lane may run more jobs at once, those that wait begin while the first one still hangs."""
+    """When the share of a lane grows, waiting jobs begin at once, even while another job still hangs."""
     work.gate.clear()
     rounds = Rounds(threads_per_lane=1)
     rounds.add(work, *range(5), lane="lane")
@@ -153,7 +153,7 @@ def test_jobs_that_failed_have_one_thread_of_their_own_in_a_lane(work):
     ("concurrency", "lanes", "threads"), [(8, 0, 8), (8, 1, 8), (8, 16, 8), (8, 17, 7), (8, 200, 1), (1, 3, 1)]
 )
 def test_many_lanes_share_the_threads_of_the_process(concurrency, lanes, threads):
-    """With concurrency 8 a lane has 8 threads up to 16 lanes, fewer beyond that, and always at least one."""
+    """With concurrency 8 each of up to 16 lanes may use 8 threads; with more lanes fewer, but at least one."""
     assert threads_of_a_lane(concurrency, lanes) == threads
 
 
@@ -175,7 +175,7 @@ def test_a_turn_that_ends_more_than_an_interval_late_is_an_overrun(seconds, over
 
 
 def test_a_turn_that_has_not_ended_counts_for_the_delay_of_its_cycle(work):
-    """While a job hangs, its delay so far counts in each cycle; after its end it no longer counts."""
+    """A job that hangs adds its delay so far to each cycle, and adds no delay after its end."""
     work.gate.clear()
     rounds = Rounds()
     rounds.add(work, "hanging")
@@ -235,7 +235,7 @@ def test_the_loop_runs_jobs_again_and_again_and_wakes_up_for_a_new_one(work):
 
 
 def test_polls_without_a_thread_are_made_later(work, caplog):
-    """When no thread can be started, the log says so once, and all jobs run once threads can be started again."""
+    """If no thread can start, the log says so once; all jobs run as soon as threads can start again."""
     scheduler = Scheduler(interval=0.5, idle_interval=None, threads_per_lane=8, on_cycle=lambda *_: None)
     with looping(scheduler):
         with no_threads():

@@ -99,7 +99,7 @@ class Traffic:
 
 @dataclass
 class Footprint:
-    """The resources that the process uses, in samples."""
+    """Repeated samples of the resources that the process uses."""
 
     process: psutil.Process
     memory: list[float] = field(default_factory=list)
@@ -136,7 +136,7 @@ def third(values, number):
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 240)
 def test_under_faults_and_reloads_counts_are_right_and_nothing_grows(tmp_path, simulator_environment):
-    """Under polls every 50 ms, random faults and a reload a second, nothing grows and each run is counted once."""
+    """Under polls, faults and reloads, each run is counted once, and memory, threads and files do not grow."""
     rng = random.Random(5)  # noqa: S311 - a simulation
     file = tmp_path / "config.yaml"
     with Simulator(world()) as simulator:

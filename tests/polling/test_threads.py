@@ -1,4 +1,4 @@
-"""The thread pool: reuse of threads, and references that idle threads must not keep."""
+"""The thread pool reuses its threads, and an idle thread keeps no reference to finished work."""
 
 import gc
 import threading
@@ -25,7 +25,7 @@ def test_an_idle_thread_keeps_no_reference_to_its_last_work():
 
 
 def test_missing_threads_are_logged_once(caplog):
-    """Work is refused while no thread can be started, which is logged once, and accepted again afterwards."""
+    """While no thread can start, the pool refuses work and logs it once; afterwards it accepts work again."""
     pool, done = ThreadPool("short"), threading.Event()
     with no_threads():
         assert [pool.run(done.set) for _ in range(3)] == [False, False, False]
@@ -36,7 +36,7 @@ def test_missing_threads_are_logged_once(caplog):
 
 
 def test_idle_threads_are_reused_last_in_first_out():
-    """After a burst on five threads, work that comes one piece at a time uses at most two of them."""
+    """After a burst on five threads, single functions run on at most two of the threads."""
     pool, threads, begun, go_on = ThreadPool("burst"), [], threading.Barrier(6), threading.Event()
 
     def burst():

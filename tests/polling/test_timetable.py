@@ -12,7 +12,7 @@ INTERVAL = 60.0
 
 
 class Clockwork:
-    """A timetable with a fake clock, and the times of all turns, by job. Each turn takes `takes` seconds."""
+    """A timetable with a fake clock. It records the times of all turns by job; a turn lasts `takes` seconds."""
 
     def __init__(self, offsets, *, idle_interval=None, now=1000.0):
         self.timetable = Timetable(INTERVAL, idle_interval)
@@ -66,7 +66,7 @@ def test_an_offset_depends_on_the_id_alone():
 
 
 def test_a_job_that_a_slow_turn_has_delayed_is_due_at_its_offset_again():
-    """After a turn of 1.5 intervals the next one starts at once, and the one after that at the job's offset."""
+    """After a turn of 1.5 intervals the next turn starts at once, and the turn after it at the job's offset."""
     clock = Clockwork([0.25])
     [job] = clock.jobs
     clock.run(1050)
@@ -93,7 +93,7 @@ def test_jobs_that_were_delayed_together_return_to_their_offsets():
 
 
 def test_a_job_that_always_takes_longer_than_the_interval_never_waits():
-    """Each turn of such a job begins when the last one has ended."""
+    """If turns are longer than the interval, each turn begins as soon as the previous turn has ended."""
     clock = Clockwork([0.5])
     clock.takes = 70
     clock.run(2000)
@@ -116,7 +116,7 @@ def test_an_idle_job_is_due_once_per_idle_interval():
 
 
 def test_a_shorter_interval_moves_planned_turns_forward():
-    """When the interval gets shorter, a waiting job is due at its offset in the new one instead."""
+    """When the interval gets shorter, a waiting job is due at its offset in the new interval."""
     clock = Clockwork([0.5])
     [job] = clock.jobs
     clock.run(1001)

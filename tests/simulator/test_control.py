@@ -95,7 +95,7 @@ def test_the_request_log_can_be_read_and_cleared_over_http(simulator):
     ],
 )
 def test_a_wrong_control_request_gets_an_error_with_the_reason(simulator, method, path, parameters, status):
-    """A wrong parameter is a 400. An unknown transform, run or path is a 404. Each response has the reason."""
+    """A wrong parameter gets 400, an unknown transform, run or path gets 404, and each answer has the reason."""
     got, answer = call(simulator, method, path, **parameters)
     assert (got, bool(answer["error"])) == (status, True)
 
@@ -118,7 +118,7 @@ def test_a_control_body_that_is_not_a_json_object_is_refused(simulator, body):
     ],
 )
 def test_only_clients_on_this_machine_can_control_the_simulator(simulator, peer, headers, status):
-    """Loopback addresses are answered. Other addresses, and requests with an `Origin` header, get a 404."""
+    """Requests from loopback addresses are answered; other addresses and requests with an `Origin` header get 404."""
     control = Control(simulator.world, simulator.faults, simulator.requests)
     request = HttpRequest("GET", "/_simulator/expected-counts", headers, b"", peer)
     assert control.handle(request).status == status

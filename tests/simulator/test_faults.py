@@ -78,7 +78,7 @@ def test_a_delay_holds_the_answer_back(simulator):
 
 
 def test_a_delayed_answer_is_the_right_one(simulator):
-    """After the delay the client gets the answer that it would have got without the delay."""
+    """A delayed answer is the same as the answer without a delay."""
     simulator.faults.set({"kind": "delay", "seconds": 0.05})
     assert len(ask(simulator)["TaskRuns"]) == 3
 
@@ -93,7 +93,7 @@ def test_a_delay_and_an_error_can_fire_together(simulator):
 
 
 def test_a_hanging_request_is_never_answered(simulator):
-    """The client reaches its read timeout, while other requests are answered."""
+    """A request with the fault `hang` ends with the client's read timeout, while other requests are answered."""
     simulator.faults.set({"kind": "hang", "transforms": ["t"]})
     with pytest.raises(ReadTimeoutError):
         client(simulator, timeout=0.3).get_ml_task_runs(TransformId="t")
@@ -130,7 +130,7 @@ def test_wrong_types_break_the_parser_of_boto3(simulator):
 
 
 def test_a_repeated_token_makes_a_listing_endless(simulator):
-    """With `repeat_token` every page names itself as the next page."""
+    """With `repeat_token` every page has the token of the same page, so that a listing has no end."""
     simulator.faults.set({"kind": "repeat_token"})
     token = ask(simulator, MaxResults=1)["NextToken"]
     for _ in range(3):
@@ -152,7 +152,7 @@ _FIELDS = {"operations": "operation", "transforms": "transform_id", "regions": "
 
 
 def test_a_fault_fires_in_its_time_window_and_limited_times():
-    """A fault fires from `after` to `until`, counted from when it was set, and at most `times` times."""
+    """A fault fires from `after` to `until`, counted from the time of its `set` call, and at most `times` times."""
     clock = Clock(0)
     faults = InjectedFaults(1, clock)
     clock.now = 100
@@ -175,7 +175,7 @@ def test_a_fault_ends_at_until():
 
 
 def test_the_seed_decides_when_a_fault_with_a_probability_fires():
-    """A fault of probability 0.3 fires on about 30 % of the requests, and on the same ones for the same seed."""
+    """A fault of probability 0.3 fires on about 30 % of the requests; the seed decides on which requests."""
 
     def fired(seed):
         faults = InjectedFaults(seed)
@@ -216,7 +216,7 @@ def test_a_stopped_simulator_refuses_connections_until_it_starts_again():
 
 @pytest.mark.parametrize("fault", [{"kind": "hang"}, {"kind": "delay", "seconds": 3600}])
 def test_stopping_resets_the_connections_of_unanswered_requests(fault):
-    """`stop` does not wait for a request that hangs or is delayed: its client gets a connection error."""
+    """`stop` does not wait for hanging or delayed requests. The clients of these requests get a connection error."""
     simulator = Simulator({"faults": [fault]})
     with simulator, ThreadPoolExecutor() as pool:
         request = pool.submit(client(simulator, timeout=60).list_ml_transforms)

@@ -69,7 +69,7 @@ def request_shapes() -> dict[str, Shape]:
 
 
 def test_the_simulator_has_the_task_types_and_statuses_of_the_model():
-    """Runs of each documented task type and status can be simulated, and no others are drawn."""
+    """The simulator knows exactly the task types and statuses of the service model."""
     assert set(TASK_TYPES) == set(allowed_values("TaskType"))
     assert set(STATUSES) == set(allowed_values("TaskStatusType"))
     assert set(FINAL_STATUSES) < set(STATUSES)
@@ -77,7 +77,7 @@ def test_the_simulator_has_the_task_types_and_statuses_of_the_model():
 
 @pytest.mark.parametrize("name", sorted(request_shapes()))
 def test_a_value_of_the_wrong_json_type_is_refused_for_every_shape(name):
-    """No shape of any request accepts a value of a JSON type that it does not have."""
+    """Every shape of every request refuses values whose JSON type differs from the model."""
     wrong = object()
     with pytest.raises(AwsError, match="SerializationException"):
         validate(request_shapes()[name], wrong)
@@ -85,7 +85,7 @@ def test_a_value_of_the_wrong_json_type_is_refused_for_every_shape(name):
 
 @pytest.mark.parametrize("name", [name for name, shape in sorted(request_shapes().items()) if "max" in shape.metadata])
 def test_every_upper_bound_of_the_model_is_enforced(name):
-    """A value, text, list or map one larger than the model allows is refused."""
+    """A number, text, list or map is refused if it exceeds the maximum of the model by 1."""
     shape = request_shapes()[name]
     too_many = int(shape.metadata["max"]) + 1
     value = {
@@ -134,7 +134,7 @@ def test_every_answer_is_valid_against_botocores_model(glue):
 
 
 def test_a_complete_transform_has_every_documented_member(glue):
-    """With all settings given, only MaxCapacity is missing, which Glue does not allow beside a worker type."""
+    """A transform with all settings lacks only MaxCapacity, because Glue forbids it together with a worker type."""
     transform = glue.get_ml_transform(TransformId="tfm-full")
     documented = glue.meta.service_model.operation_model("GetMLTransform").output_shape.members
     assert set(documented) - set(transform) == {"MaxCapacity"}

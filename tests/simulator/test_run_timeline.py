@@ -80,7 +80,7 @@ def test_a_cancelled_run_is_stopping_and_then_stopped(clock):
 
 
 def test_a_transform_that_is_not_ready_cannot_be_evaluated(clock):
-    """StartMLEvaluationTaskRun on it fails with MLTransformNotReadyException."""
+    """StartMLEvaluationTaskRun fails with MLTransformNotReadyException if the transform is not ready."""
     with Simulator(one_transform(status="NOT_READY"), clock=clock) as simulator:
         glue = client(simulator)
         with pytest.raises(glue.exceptions.MLTransformNotReadyException):
@@ -154,7 +154,7 @@ def test_two_runs_cannot_have_the_same_id(clock):
 
 
 def test_fields_replace_members_of_a_run(clock):
-    """`fields` replace members as they are on the wire. None removes a member. Unknown values are passed through."""
+    """`fields` replace members of the JSON answer. None removes a member, and unknown values stay as they are."""
     world = World(load_scenario(one_transform()), clock)
     run_id = world.add_run("t", "NEW_TYPE", status="PAUSED", fields={"StartedOn": None, "ErrorString": "x\ny"})
     record = world.run("t", run_id)
@@ -166,7 +166,7 @@ def test_fields_replace_members_of_a_run(clock):
 
 
 def test_a_run_with_a_changed_start_is_listed_by_it(clock):
-    """A new StartedOn changes the order of the listing. A run without StartedOn is listed last."""
+    """A listing is ordered by the changed StartedOn. A run without StartedOn is the last one in the listing."""
     world = World(load_scenario(one_transform()), clock)
     for name, age in (("a", 30), ("b", 20), ("c", 10)):
         world.add_run("t", started=clock.now - age, run_id=name)
@@ -207,7 +207,7 @@ def test_expected_counts_agree_with_the_listing(clock):
 
 
 def test_acceleration_applies_only_after_the_start():
-    """Scenario time has its natural length before the start, and passes faster after it."""
+    """Before the start of the simulator scenario time has its normal speed; after the start it is faster."""
     calendar = Calendar(1000.0, 60)
     assert [calendar.milliseconds(second) for second in (-120, 0, 120)] == [880_000, 1_000_000, 1_002_000]
     assert [calendar.scenario_seconds(epoch) for epoch in (880, 1000, 1002)] == [-120, 0, 120]
@@ -249,7 +249,7 @@ def test_the_seed_decides_the_runs(clock):
 
 
 def test_the_worlds_time_does_not_go_back_with_its_clock():
-    """If the clock goes back, the world's time stays."""
+    """If the clock is set back, the world's time does not go back."""
     clock = Clock(1000.0)
     world = World(load_scenario(one_transform()), clock)
     clock.now = 900.0
@@ -257,7 +257,7 @@ def test_the_worlds_time_does_not_go_back_with_its_clock():
 
 
 def test_the_demo_shows_every_status_and_task_type_within_30_seconds(clock):
-    """The demo also has 12 to 15 transforms, and fewer than 5,000 runs at its start."""
+    """Within 30 seconds the demo shows every status and task type, with at most 15 transforms and 5,000 runs."""
     world = World(load_scenario(), clock)
     statuses, types = set(), set()
     assert 12 <= len(world.transform_ids()) <= 15

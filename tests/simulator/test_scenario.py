@@ -122,7 +122,7 @@ def test_other_values_are_not_durations(text):
     ],
 )
 def test_a_time_is_an_offset_from_the_start_or_a_date(value, epoch):
-    """Offsets count from the start. Dates do not depend on it."""
+    """Offsets count from the simulator's start; dates do not depend on the start."""
     assert instant(parse_offset(value), 1000.0) == epoch
 
 

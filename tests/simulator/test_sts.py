@@ -53,7 +53,7 @@ def test_duration_seconds_limits_assumed_credentials(clock, asked, life):
 
 
 def test_a_role_with_an_external_id_requires_it(simulator):
-    """AssumeRole on a role with an external id is denied without it and with another one."""
+    """If a role has an external id, AssumeRole without the id or with another id is denied."""
     assert assume(simulator, GUARDED, ExternalId="sesame")
     for wrong in ({}, {"ExternalId": "open"}):
         with pytest.raises(ClientError) as refusal:
@@ -73,7 +73,7 @@ def test_a_malformed_assume_role_request_is_a_validation_error(simulator, wrong)
 
 
 def test_the_scenario_decides_the_accounts_of_access_keys():
-    """`keys` gives a key an account. With `only_known` other keys are refused, but not those that STS issued."""
+    """`keys` assigns accounts to access keys. With `only_known` all other keys except keys from STS are refused."""
     known = {"keys": {"AKIAKNOWN": "333333333333"}, "only_known": True}
     with Simulator({"credentials": known}) as simulator:
         sts = client(simulator, "sts", key="AKIAKNOWN")
@@ -88,7 +88,7 @@ def test_the_scenario_decides_the_accounts_of_access_keys():
 
 
 def test_the_request_log_has_region_account_and_access_key(simulator):
-    """The region is the one that the request was signed for."""
+    """Each entry of the request log has the signed region, the account and the access key of the request."""
     client(simulator, region="ap-south-1", key="AKIAKNOWN").list_ml_transforms()
     logged = simulator.requests.all("ListMLTransforms")[-1]
     assert (logged.region, logged.account, logged.access_key_id) == ("ap-south-1", "333333333333", "AKIAKNOWN")

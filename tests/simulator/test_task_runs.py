@@ -52,7 +52,7 @@ def glue(simulator):
 
 
 def expected(runs: list[dict[str, Any]], request: dict[str, Any]) -> list[str]:
-    """Return the run ids that a query must give, in order, without the simulator's own code."""
+    """Return the expected run ids of a query in order, computed without the code of the simulator."""
     criteria, sort = request.get("Filter", {}), request["Sort"]
     kept = [
         run
@@ -120,7 +120,7 @@ def test_boto3_can_combine_all_filters(simulator, glue):
 
 
 def test_time_bounds_are_exclusive():
-    """A run that started exactly at a bound is neither before nor after it."""
+    """A run that started exactly at a time bound matches neither StartedBefore nor StartedAfter."""
     with Simulator({"transforms": [{"name": "t", "id": "t"}]}, clock=Clock(NOW)) as simulator:
         simulator.world.add_run("t", started=NOW - 50)
         glue = client(simulator)
@@ -173,14 +173,14 @@ def test_a_token_is_refused_by_another_operation_or_region(simulator, glue):
 
 
 def test_no_token_begins_with_a_dash():
-    """The aws command would take such a token for an option."""
+    """No token begins with a dash, because the aws command would read the token as an option."""
     tokens = PageTokens(b"secret")
     assert not any(tokens.make(offset, ["query"]).startswith("-") for offset in range(500))
 
 
 @pytest.mark.parametrize("pattern", ["x", "é", "{0}A", "{1}", "A{2}", "B{2}", "{0}{0}"])
 def test_a_changed_token_is_refused(glue, pattern):
-    """A token with any change is an InvalidInputException."""
+    """A changed token is refused with InvalidInputException."""
     token = glue.get_ml_task_runs(TransformId="tfm-mixed", MaxResults=2)["NextToken"]
     tampered = pattern.format(token, token[:-1], token[1:])
     assert tampered != token
@@ -189,7 +189,7 @@ def test_a_changed_token_is_refused(glue, pattern):
 
 
 def test_a_new_run_shifts_descending_pages_only():
-    """A run that starts between two pages repeats one run in newest-first order, and none in oldest-first order."""
+    """A run that starts between two pages repeats a run of newest-first pages; oldest-first pages stay right."""
     for direction, doubled in (("DESCENDING", 1), ("ASCENDING", 0)):
         sort = {"Column": "STARTED", "SortDirection": direction}
         with Simulator({"transforms": [{"name": "t", "id": "t"}]}, clock=Clock(NOW)) as simulator:
@@ -227,7 +227,7 @@ def test_a_broken_constraint_is_an_invalid_input(simulator, request_, problem):
 
 
 def test_an_unknown_transform_is_an_entity_not_found(simulator, glue):
-    """Unknown transforms, and transforms of another region, are an EntityNotFoundException."""
+    """A request for an unknown transform, or one of another region, fails with EntityNotFoundException."""
     for transform_id in ("tfm-nowhere", "tfm-else"):
         with pytest.raises(glue.exceptions.EntityNotFoundException):
             glue.get_ml_task_runs(TransformId=transform_id)
@@ -235,7 +235,7 @@ def test_an_unknown_transform_is_an_entity_not_found(simulator, glue):
 
 
 def test_one_run_can_be_looked_up_by_its_id(glue):
-    """GetMLTaskRun gives the same members as the listing. The id of another transform's run is not found."""
+    """GetMLTaskRun gives the same members as the listing, and does not find a run of another transform."""
     run = glue.get_ml_task_runs(TransformId="tfm-mixed", MaxResults=1)["TaskRuns"][0]
     alone = glue.get_ml_task_run(TransformId="tfm-mixed", TaskRunId=run["TaskRunId"])
     assert {name: alone[name] for name in run} == run

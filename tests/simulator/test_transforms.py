@@ -61,7 +61,7 @@ def test_both_listings_of_transforms_filter_sort_and_page(glue, request_, ids, s
 
 
 def test_a_caller_sees_the_transforms_of_its_account_and_region(simulator, glue):
-    """Transforms belong to the account of the access key. A transform with a region answers only there."""
+    """A caller sees the transforms of its account. A transform with a region is visible only in that region."""
     other = client(simulator, key="AKIAOTHER")
     assert other.list_ml_transforms()["TransformIds"] == ["tfm-foreign"]
     assert "tfm-far" in client(simulator, region="us-east-1").list_ml_transforms()["TransformIds"]

@@ -91,7 +91,7 @@ def test_a_get_request_shows_how_to_use_the_simulator(simulator):
 
 
 def test_a_connection_serves_many_requests(simulator):
-    """A connection serves one request after the other, and closes when a request asks for that."""
+    """A connection serves one request after the other, and closes after a request with `Connection: close`."""
     connection = http.client.HTTPConnection(urlsplit(simulator.url).netloc)
     for _ in range(3):
         connection.request("POST", "/", b"{}", HEADERS)
@@ -109,7 +109,7 @@ def raw_request():
 
 
 def connect(simulator):
-    """Open a TCP connection that sends each piece at once."""
+    """Open a TCP connection that sends each piece without delay."""
     host, port = urlsplit(simulator.url).netloc.split(":")
     connection = socket.create_connection((host, int(port)), timeout=5)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -127,7 +127,7 @@ def read_answers(connection, number):
 
 
 def test_requests_can_arrive_in_pieces_and_together(simulator):
-    """A request that arrives in pieces, and two that arrive together, are each answered."""
+    """Requests are answered whether they arrive in several pieces or two at once."""
     request = raw_request()
     with connect(simulator) as connection:
         for start in range(0, len(request), 50):

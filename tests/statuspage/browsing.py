@@ -21,7 +21,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 def chromium(folder: Path) -> Iterator[Browser]:
     """Start Chromium with its own libraries and font, not those of the machine."""
     root = tool("chromium-headless-shell").parents[2]
-    program = root / "usr/lib/chromium/chromium-headless-shell"  # the one in usr/bin is a script with fixed paths
+    program = root / "usr/lib/chromium/chromium-headless-shell"  # the chromium in usr/bin is a script with fixed paths
     fonts = folder / "fonts.conf"
     fonts.write_text(
         f'<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">'
@@ -67,7 +67,7 @@ class Watched:
 
 @contextmanager
 def looking(browser: Browser, address: str, **options: Any) -> Iterator[Watched]:
-    """Open a page; at the end assert that it logged nothing and sent requests to the exporter only."""
+    """Open a page; at the end assert that its log is empty and that it sent requests only to the exporter."""
     context = browser.new_context(**{"viewport": DESKTOP, **options})
     context.set_default_timeout(15_000)
     try:

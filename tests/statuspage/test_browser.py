@@ -111,7 +111,7 @@ def row(page: Page, transform_id: str) -> Any:
 
 @pytest.mark.parametrize("script", [True, False])
 def test_the_front_page_shows_every_transform_the_worst_first(browser: Browser, stage: Stage, script: bool) -> None:
-    """With and without script, each transform has a row with its health, run strip, counts and times."""
+    """With and without JavaScript each transform has a row, and rows with problems come first."""
     with looking(browser, stage.address, java_script_enabled=script) as watched:
         page = watched.go()
         assert page.title() == "2 failing · glue-ml-exporter"
@@ -136,7 +136,7 @@ def test_the_front_page_shows_every_transform_the_worst_first(browser: Browser, 
 
 
 def test_the_page_of_a_transform_says_why_and_where_to_look(browser: Browser, stage: Stage) -> None:
-    """A row links to the page with the error string, and that page to the log group, the S3 path and the job."""
+    """A row links to the transform's page, which has the error string and links to log group, S3 path and job."""
     with looking(browser, stage.address) as watched:
         page = watched.go()
         page.get_by_role("link", name="suppliers").click()
@@ -178,7 +178,7 @@ def test_hostile_text_stays_text(browser: Browser, stage: Stage) -> None:
 
 
 def test_the_filter_works_without_script(browser: Browser, stage: Stage) -> None:
-    """The form asks the server for the rows with all of the words, and the page shows their number."""
+    """Without JavaScript the form asks the server for rows that contain all words, and the page shows their number."""
     with looking(browser, stage.address, java_script_enabled=False) as watched:
         page = watched.go("/?show=problems")
         page.get_by_label("Filter").fill("SUPP default")
@@ -258,7 +258,7 @@ def test_an_outage_is_shown_with_its_reason(browser: Browser) -> None:
 def test_the_pages_fit_and_are_accessible(
     browser: Browser, stage: Stage, path: str, viewport: Any, scheme: Any
 ) -> None:
-    """At 1280 pixels in light and 400 in dark colours, no page scrolls sideways and axe finds no violation."""
+    """Pages fit into 1280 pixels (light colours) and 400 pixels (dark colours), and axe finds no violation."""
     with looking(browser, stage.address, viewport=viewport, color_scheme=scheme, bypass_csp=True) as watched:
         page = watched.go(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]

@@ -27,7 +27,7 @@ def test_links_use_the_console_of_the_partition(region: str, domain: str) -> Non
 
 
 def test_unknown_addresses_give_no_link() -> None:
-    """Without a public console, a path, a name or a run id there is no address."""
+    """If the public console, the path, the name or the run id is missing, the function returns no link."""
     assert console_links.glue("us-iso-east-1") is None
     assert console_links.s3("us-iso-east-1", "s3://bucket/a") is None
     assert console_links.s3("eu-west-1", "javascript:alert(1)") is None

@@ -1,4 +1,4 @@
-"""The text of the pages for made-up reports, without a browser."""
+"""The pages show the right text for made-up reports; these tests use no browser."""
 
 from collections import Counter
 from dataclasses import replace
@@ -112,7 +112,7 @@ def test_rows_are_sorted_by_health_then_name() -> None:
 
 
 def test_the_filter_selects_rows() -> None:
-    """A row has all words in name, id, account, region, label or health; `show` selects problems or active ones."""
+    """The filter keeps rows that contain all its words; `show` keeps rows with problems or active runs."""
     with_label = Target("tfm-2", Lane("prod", "us-east-1"), "Customers", {"team": "Data"})
     reports = [
         report("tfm-1", latest=FAILED_LAST),
@@ -147,7 +147,7 @@ def test_a_row_shows_the_error() -> None:
 
 
 def test_a_kept_row_shows_current_times() -> None:
-    """A row kept from an earlier request shows the times of this one, and is rendered again when its text changes."""
+    """A row from an earlier request shows current times, and is rendered again when its text changes."""
     pages = StatusPages()
     one = report(latest=FAILED_LAST, runs=(run(status="FAILED", error="no-bucket"),))
     before = front(one, pages=pages).text
@@ -162,7 +162,7 @@ def test_a_kept_row_shows_current_times() -> None:
 
 
 def test_a_bar_of_the_run_strip_shows_status_time_and_duration() -> None:
-    """Bars go from old to new, with the duration as height and a tooltip each; a screen reader gets one summary."""
+    """Bars go from old to new; each has the duration as height and a tooltip. Screen readers get a summary."""
     runs = (
         run(status="RUNNING", completed=None),
         run(status="FAILED", started=NOW - 4000, completed=NOW - 3900),
@@ -211,7 +211,7 @@ def test_text_from_outside_never_becomes_markup(text: str, markup: str) -> None:
 
 
 def test_the_front_page_shows_the_health_of_the_exporter() -> None:
-    """It shows requests, throttling, waiting time and failed polls by reason for each lane, and the state file."""
+    """The page shows requests, throttling, waits and failed polls by reason for each lane, and the state file."""
     telemetry = Telemetry(process=False)
     telemetry.add_state_metrics()
     telemetry.create_series([LANE], REASONS)

@@ -3,7 +3,7 @@ from tests.running import running
 
 
 def test_the_pages_can_be_turned_off_and_on_by_a_reload() -> None:
-    """A reload of web.status_page takes effect at once. A transform that is not watched has no page."""
+    """A reload of web.status_page takes effect at once. A transform that is not monitored has no page."""
     with (
         Simulator({"transforms": [{"id": "tfm-a", "name": "alpha"}]}) as simulator,
         running(simulator, transforms=["tfm-a"], web={"status_page": False}) as exporter,

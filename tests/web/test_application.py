@@ -46,7 +46,7 @@ def scrape(connection: FakeConnection, body: Body) -> None:
 
 
 def test_a_scrape_counts_as_sent_when_its_answer_is_complete() -> None:
-    """`sent` is called after the last message of the answer; if that message is lost, it is not called."""
+    """`sent` is called after the last message of the answer, and not called if that message is lost."""
     complete, cut_short, closed = Body(b"a", b"b"), Body(b"a", b"b"), Body(b"a", b"b")
     scrape(FakeConnection(takes=4), complete)
     scrape(FakeConnection(takes=3), cut_short)

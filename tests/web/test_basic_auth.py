@@ -129,7 +129,7 @@ def test_the_scheme_is_case_insensitive() -> None:
 
 
 def test_a_flood_of_wrong_passwords_delays_no_known_user() -> None:
-    """While bcrypt still checks five guesses, a cached password is accepted at once and a sixth guess gets BUSY."""
+    """While bcrypt checks five passwords, a cached password is accepted at once, and a sixth unknown one gets BUSY."""
 
     async def use(auth: BasicAuth, comparison: Comparison) -> None:
         assert await auth.check(header("alice", "secret"), USERS) is Verdict.ACCEPTED

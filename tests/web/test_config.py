@@ -235,7 +235,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_no_secret_is_ever_printed(folder: Path) -> None:
-    """No message contains a hash or a key, even if it is in the wrong place of the file."""
+    """No message contains a hash or a key, even if the hash or key is in the wrong place of the file."""
     key = (folder / "key.pem").read_text()
     secret = key.splitlines()[1]
     texts = [

@@ -81,7 +81,7 @@ def test_malformed_and_oversized_requests_are_refused(running: Served, request_:
 
 
 def test_a_request_body_is_discarded(running: Served) -> None:
-    """A GET with a body is answered as one without, and the connection answers the next request too."""
+    """A GET with a body is answered like a GET without a body, and the connection answers the next request too."""
     with running.connect() as connection:
         for _ in range(2):
             connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000)
@@ -113,7 +113,7 @@ def test_too_many_pipelined_requests_end_the_connection(running: Served) -> None
 
 
 def test_garbage_after_a_request_is_not_answered_inside_its_answer() -> None:
-    """An error ends the answer that is being sent; the error text never appears in the middle of it."""
+    """An error ends the answer that is being sent, and the error text never appears inside the answer."""
     body = Body(*LARGE.chunks)
     with serving(FakeBackend(body)) as served, served.connect() as connection:
         connection.sendall(GET)
@@ -126,7 +126,7 @@ def test_garbage_after_a_request_is_not_answered_inside_its_answer() -> None:
 
 
 def test_a_refusal_is_not_lost_because_the_client_still_sends() -> None:
-    """After a refusal the server still reads for `linger` seconds: a reset would make the client lose the answer."""
+    """After a refusal the server reads for `linger` seconds, because a reset could make the client lose the answer."""
     clock = Clock()
     with serving(clock=clock) as served, served.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000)
@@ -150,7 +150,7 @@ def test_an_unfinished_head_has_a_deadline() -> None:
 
 
 def test_an_unfinished_body_has_a_deadline() -> None:
-    """A body that never ends keeps the connection open for `head` seconds after the answer, not longer."""
+    """If a request body never ends, the connection is closed `head` seconds after the answer."""
     clock = Clock()
     with serving(clock=clock) as served, served.connect() as connection:
         connection.sendall(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nxx")
@@ -254,7 +254,7 @@ def test_a_stalled_reader_stops_counting() -> None:
 
 
 def test_the_number_of_connections_is_limited() -> None:
-    """Each connection above the limit closes the one that waits longest for its client."""
+    """Each connection above the limit closes the connection that has waited longest for its client."""
     with serving(limits=Limits(connections=20)) as served:
         old = [served.connect() for _ in range(20)]
         wait_for(lambda: len(open_connections(served)) == 20)
@@ -290,7 +290,7 @@ def turn_by_turn(backend: FakeBackend | None = None) -> Iterator[tuple[WebServer
 @example(waves=[20, 20])
 @settings(max_examples=20, deadline=None)
 def test_each_connection_counts_once_until_it_ends(waves: list[int]) -> None:
-    """With waves of any sizes, up to 20 connections are open, and none after the clients disconnect."""
+    """While clients connect in waves, at most 20 connections are open; after all disconnect, none is open."""
 
     async def connect_waves(server: WebServer, address: tuple[str, int]) -> tuple[int, int]:
         """Connect one wave per turn of the event loop; return the open connections before and after clients leave."""
@@ -371,7 +371,7 @@ def test_hung_work_and_stalled_readers_do_not_delay_the_end() -> None:
         hung.sendall(GET)
         wait_for(lambda: backend.preparing, timeout=DEADLINE)
         served.server.stop()
-        served.thread.join(DEADLINE / 2)  # the hung work waits longer than that
+        served.thread.join(DEADLINE / 2)  # the hung work lasts longer than this deadline
         assert not served.thread.is_alive()
         assert not backend.hold.is_set()
         assert served.server._uvicorn.config.timeout_graceful_shutdown == Limits().stop == 3

@@ -61,7 +61,7 @@ def test_a_port_alone_means_every_address_of_both_families() -> None:
 
 
 def test_a_listener_names_tcp_so_that_answers_are_sent_at_once() -> None:
-    """On connections of such a listener asyncio sets TCP_NODELAY; without it an answer waits for 40 ms."""
+    """A listener names TCP, so asyncio sets TCP_NODELAY; otherwise an answer would wait for 40 ms."""
     listeners = open_listeners([("127.0.0.1", 0), ("", 0)], {})
     try:
         assert [listener.proto for listener in listeners] == [socket.IPPROTO_TCP] * 2

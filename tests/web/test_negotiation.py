@@ -97,7 +97,7 @@ def test_excluding_a_version_that_is_not_served_excludes_nothing() -> None:
 
 
 def test_the_quality_of_the_served_version_decides() -> None:
-    """The q-value for version 1.0.0 counts, even if another element has a higher one."""
+    """The q-value of version 1.0.0 decides, even if another element has a higher q-value."""
     assert choose_format(f"{OPENMETRICS};version=1.0.0;q=0.2,{OPENMETRICS};q=0.9,text/plain;q=0.5") is TextFormat.TEXT
 
 

@@ -74,7 +74,7 @@ def server() -> Iterator[ServerProcess]:
 def check_scrapes(
     server: ServerProcess, misbehave: Callable[[], Awaitable[None]], *, clients: int, scrapes: int = 15
 ) -> None:
-    """Scrape while so many clients misbehave. Every scrape gets a 200, and the server's memory stays small.
+    """Scrape while `clients` clients misbehave. Every scrape gets a 200, and the server's memory stays small.
 
     The first scrapes may get 503: hundreds of clients that connect at the same time count for --web.max-requests until
     their answers are `Limits.patience` old.
@@ -131,7 +131,7 @@ def test_500_silent_connections(server: ServerProcess) -> None:
 
 
 def test_200_slow_readers(server: ServerProcess) -> None:
-    """Scrapes succeed while 200 clients read 20 MB a kilobyte at a time."""
+    """Scrapes succeed while 200 clients slowly read 20 MB, one kilobyte at a time."""
 
     async def read_slowly() -> None:
         loop = asyncio.get_running_loop()

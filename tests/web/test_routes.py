@@ -145,7 +145,7 @@ def test_the_page_of_a_transform() -> None:
 
 
 def test_pages_are_compressed_if_the_client_accepts_gzip() -> None:
-    """A client gets gzip only if it accepts it, and `Vary` names the header that decides."""
+    """A client gets gzip only if it accepts gzip, and `Vary` names the Accept-Encoding header."""
     with serving(FakeBackend(page=Page(b"<p>hello</p>" * 1000, ""))) as served:
         plain = served.ask("/")
         packed = served.ask("/", Accept_Encoding="gzip, br")
@@ -197,7 +197,7 @@ def test_paths_may_be_encoded_and_have_a_query() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/x", "/-/reload", "/-/healthy"])
 def test_every_answer_carries_security_headers(running: Served, path: str) -> None:
-    """No answer may be framed, sniffed, cached or scripted, and none names the server software."""
+    """Every answer forbids frames, sniffing, caching and scripts, and does not name the server software."""
     headers = running.ask(path).headers
     assert headers["X-Frame-Options"] == "deny"
     assert headers["X-Content-Type-Options"] == "nosniff"

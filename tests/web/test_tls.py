@@ -97,7 +97,7 @@ def test_client_certificates_are_required(folder: Path, client: Callable[..., ss
 
 
 def test_client_certificates_are_optional(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """VerifyClientCertIfGiven accepts a client without a certificate and refuses one with a wrong certificate."""
+    """VerifyClientCertIfGiven accepts a client without a certificate and refuses a wrong certificate."""
     web = WebConfig(write(folder, MUTUAL.format("VerifyClientCertIfGiven")))
     with serving(web_config=web) as served:
         assert served.ask(tls=client()).status == 200
@@ -159,7 +159,7 @@ def test_certificates_rotate_without_a_restart(
 
 @pytest.mark.slow
 def test_client_authorities_rotate_without_a_restart(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """After the client CA was replaced, certificates of the new one are accepted and those of the old one refused."""
+    """After the client CA was replaced, certificates of the new CA are accepted, and others are refused."""
     web = WebConfig(write(folder, MUTUAL.format("RequireAndVerifyClientCert")))
     other = trustme.CA()
     with serving(web_config=web) as served:
@@ -171,7 +171,7 @@ def test_client_authorities_rotate_without_a_restart(folder: Path, client: Calla
 
 
 def test_a_silent_handshake_has_a_deadline(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
-    """A client that does not finish its handshake is disconnected after `handshake` seconds and delays no other."""
+    """A client that does not finish its handshake is disconnected after `handshake` seconds, and others do not wait."""
     web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
     clock = Clock()
     with serving(web_config=web, clock=clock) as served:
