@@ -1,6 +1,6 @@
 """The whole exporter: built from a configuration, started, reloaded and stopped.
 
-It joins discovery, polling, state and exposition, and answers what the web server and the command line ask.
+It connects discovery, polling, state and exposition, and answers the calls of the web server and the command line.
 """
 
 import gc
@@ -79,8 +79,8 @@ class Service:
     def _drop_other_shards(self, state: StateFile) -> None:
         """Delete the transforms of other shards from the state file.
 
-        If they were kept and came back after another resize, their ledgers would count runs again that another shard
-        has counted meanwhile.
+        A kept transform could return when the number of shards changes again. Its old ledger would then count runs that
+        another shard has counted already.
         """
         try:
             dropped = state.drop_others(self._shard.owns)
@@ -104,7 +104,7 @@ class Service:
     # -- running ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to discover, poll and publish, each in a daemon thread, which does not keep the process from ending."""
+        """Begin to discover, poll and publish. Each has a daemon thread, so the process can end at any time."""
         for name, work in (
             ("schedule", self._poller.run),
             ("publish", self._exposition.run),
@@ -122,37 +122,37 @@ class Service:
 
     @property
     def polled_all(self) -> bool:
-        """Whether every discovery query and every transform was tried once, well or not."""
+        """Whether every discovery query and every transform was tried at least once, with or without success."""
         return self._discovery.tried_all and self._poller.polled_all
 
     @property
     def failing(self) -> list[str]:
-        """The transforms and discovery lanes of which the last poll or query failed, or none was made yet."""
+        """The transforms and discovery lanes whose last poll or query has failed or was not made yet."""
         return [*self._poller.failing, *(f"discovery {lane.account} {lane.region}" for lane in self._discovery.failing)]
 
     # -- what the web server asks (routes.Backend) ------------------------------------------------------------------
 
     def scrape(self, format: TextFormat, encoding: Encoding) -> Scrape | None:  # noqa: A002 - the protocol's word
-        """Return an answer at once, or None if it must be rendered or recorded first, which `prepare_scrape` does."""
+        """Return an answer at once, or None if `prepare_scrape` must render or record something first."""
         return self._exposition.scrape(format, encoding)
 
     def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Scrape:  # noqa: A002 - the protocol's word
-        """Render and record what the answer needs, and return it; this may block."""
+        """Render and record as far as needed, and return the answer. This may block."""
         return self._exposition.prepare_scrape(format, encoding)
 
     def is_alive(self) -> bool:
-        """Whether the poll loop has made a round lately."""
+        """Whether the poll loop is alive, as `Scheduler.alive` defines it."""
         return self._poller.alive
 
     def is_ready(self) -> bool:
-        """Whether all transforms were tried once, an interval has passed, or the state file had counters to serve."""
+        """Whether everything was tried once, an interval has passed, or the state file had counters to serve."""
         if not self._ready:
             waited = time.monotonic() - self._began
             self._ready = self._poller.restored or self.polled_all or waited > self._config.polling.interval
         return self._ready
 
     def reload(self) -> str | None:
-        """Load the configuration again; return why the old one was kept, None if the new one is in force."""
+        """Load the configuration again. Return None on success, else the reason why the old configuration stays."""
         with self._reloading:
             try:
                 self._apply(self._load())
@@ -181,18 +181,18 @@ class Service:
 
     def _monitor(self, config: Config, clients: GlueClients, queries: Sequence[DiscoveryQuery]) -> None:
         """Monitor the configured and the found transforms; nothing has changed if this raises `StateError`."""
-        # Read once, and before it is used: a query may end meanwhile and change what it has found.
+        # This reads `found` only once, because a query may end at any time and change it.
         found = [query.found for query in queries]
         self._poller.monitor(config, clients, self._targets_of(config, found))
         self._found = found
 
     def _targets_of(self, config: Config, found: Iterable[tuple[Target, ...]]) -> tuple[Target, ...]:
-        """Return the targets of this shard; those that discovery has found are its own already."""
+        """Return the targets of this shard. Discovery finds only transforms of this shard."""
         configured = [target for target in configured_targets(config) if self._shard.owns(target.id)]
         return merge_targets(configured, (target for targets in found for target in targets))
 
     def _monitor_found(self) -> None:
-        """Monitor what discovery has found, if that has changed."""
+        """Monitor the transforms that discovery has found, if they have changed."""
         with self._reloading:
             queries = self._discovery.queries
             if [query.found for query in queries] == self._found:
@@ -203,7 +203,7 @@ class Service:
                 log.error("discovered transforms are not monitored yet, because of the state file", error=str(error))
 
     def effective_config(self) -> str:
-        """Return the configuration in force, secrets masked."""
+        """Return the present configuration with masked secrets."""
         shard = f"# shard {self._shard.index} of {self._shard.count}, counted from 0\n" if self._shard.count > 1 else ""
         return shard + masked_yaml(self._config)
 
@@ -240,11 +240,11 @@ class Service:
         ]
 
     def _status_pages(self) -> "StatusPages | None":
-        """Return the renderer of the pages, None if they are turned off; it is loaded at the first request."""
+        """Return the renderer of the pages, None if pages are turned off. The first call loads the renderer."""
         if not self._config.web.status_page:
             return None
         if self._pages is None:
-            # The template engine takes 50 ms and some memory, which a process without page requests does not need.
+            # Loading takes 50 ms and some memory. A process without page requests saves both.
             from exporter.statuspage import StatusPages  # noqa: PLC0415
 
             self._pages = StatusPages()
@@ -252,7 +252,7 @@ class Service:
 
 
 def _connection_of(config: Config) -> tuple[object, ...]:
-    """Return the settings of which a change needs new clients."""
+    """Return the settings whose change requires new clients."""
     polling = config.polling
     rates = (polling.request_timeout, polling.max_attempts, polling.requests_per_second, polling.concurrency)
     return config.accounts, config.endpoint_url, rates

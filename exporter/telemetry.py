@@ -23,7 +23,7 @@ class Telemetry:
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self, *, process: bool = True) -> None:
-        """Create the metrics; with ``process`` also those of the process and of the Python runtime."""
+        """Create the metrics; with ``process``, also the metrics of the process and of the Python runtime."""
         self.registry = registry = CollectorRegistry()
         self.poll_errors = Counter(
             "glue_ml_exporter_poll_errors",
@@ -146,7 +146,7 @@ class Telemetry:
         self.shards.set(count)
 
     def add_state_metrics(self) -> None:
-        """Create the metrics about a state file; a process without one does not have them."""
+        """Create the metrics about a state file; a process without a state file lacks them."""
         self.state_write_errors = Counter(
             "glue_ml_exporter_state_write_errors",
             "Number of writes to the state file that failed.",
@@ -159,7 +159,7 @@ class Telemetry:
         )
 
     def add_web_config_metrics(self) -> None:
-        """Create the metrics about a web configuration file; a process without one does not have them."""
+        """Create the metrics about a web configuration file; a process without this file lacks them."""
         self.web_config_successful = Gauge(
             "glue_ml_exporter_web_config_last_reload_successful",
             "1 if the last attempt to load the web configuration, with its certificates and users, succeeded, 0 if it"
@@ -181,7 +181,8 @@ class Telemetry:
     def create_series(self, lanes: Iterable[Lane], reasons: Iterable[str]) -> None:
         """Create the series of these lanes at 0, with one for each reason why a poll can fail.
 
-        ``increase()`` ignores the first sample of a series, so a counter that first appears at 1 would hide that event.
+        ``increase()`` ignores the first sample of a series, so it would miss the
+        event that creates a counter at 1.
         """
         reasons = tuple(reasons)
         for lane in lanes:

@@ -1,8 +1,8 @@
-"""The rendered samples of all transforms, in groups: a change of one transform compresses the chunks of its group only.
+"""Stores the rendered samples of all transforms in groups, so that a change compresses the chunks of one group only.
 
-A format wants all samples of a metric together, so one transform's lines are spread over the whole body. They are kept
-by metric and by group of transforms. The groups follow the transforms' offsets in the polling interval. Transforms that
-are polled at about the same time are in the same group, so a publication finds few groups changed.
+A format requires all samples of a metric together, so the lines of one transform are spread over the whole body. A
+chunk has the lines of one metric and one group. Transforms with neighbouring offsets in the polling interval are in the
+same group. They are polled at about the same time, so few groups change between two publications.
 """
 
 from bisect import bisect_right
@@ -15,11 +15,11 @@ from exporter.exposition.compression import Chunk
 from exporter.exposition.formats import TextFormat
 
 GROUP_SIZE = 32
-"""Transforms in a group: more make each change cost more, fewer make the compression worse."""
+"""Most transforms in a group. In larger groups each change costs more; smaller groups compress less well."""
 
 
 class RenderedMetric(NamedTuple):
-    """One transform's lines of one metric in both formats; the same object twice where the formats agree."""
+    """The lines of one transform and metric in both formats. If the lines agree, both fields are the same object."""
 
     text: bytes
     openmetrics: bytes
@@ -30,13 +30,13 @@ class ChunkGroup:
     """Up to `GROUP_SIZE` transforms, by id, with their rendered metrics by name."""
 
     first: float = 0.0
-    """The group holds offsets from this one up to that of the next group."""
+    """Lowest offset of the group. All its offsets are below the ``first`` of the next group."""
     offsets: dict[str, float] = field(default_factory=dict)
     rendered: dict[str, dict[str, RenderedMetric]] = field(default_factory=dict)
     _chunks: dict[str, dict[TextFormat, Chunk]] = field(default_factory=dict)
 
     def put(self, transform_id: str, offset: float, rendered: Mapping[str, RenderedMetric]) -> set[str]:
-        """Replace these metrics of a transform; return the names of those that have changed."""
+        """Replace these metrics of a transform; return the names of the metrics that have changed."""
         self.offsets[transform_id] = offset
         mine = self.rendered.setdefault(transform_id, {})
         changed = {metric for metric, lines in rendered.items() if mine.get(metric) != lines}
@@ -54,7 +54,7 @@ class ChunkGroup:
             self._chunks.pop(metric, None)
 
     def chunk(self, metric: str, text_format: TextFormat) -> Chunk:
-        """Return the lines of one metric, of all transforms of the group; made once and kept until one changes."""
+        """Return the lines of one metric for all transforms of the group. The chunk is kept until a line changes."""
         chunks = self._chunks.setdefault(metric, {})
         if text_format not in chunks:
             chunks[text_format] = self._make_chunk(metric, text_format, chunks)
@@ -79,7 +79,7 @@ class ChunkIndex:
         self._group_of: dict[str, ChunkGroup] = {}
 
     def put(self, transform_id: str, offset: float, rendered: Mapping[str, RenderedMetric]) -> set[str]:
-        """Replace these metrics of a transform; return the names of those that have changed.
+        """Replace these metrics of a transform; return the names of the metrics that have changed.
 
         ``offset`` is the transform's offset in the polling interval, in [0, 1). It must not change.
         """
@@ -109,10 +109,10 @@ class ChunkIndex:
         return later if offset >= later.first else group
 
     def _split(self, group: ChunkGroup, offset: float) -> ChunkGroup:
-        """Move the later half of a full group to a new group, and return that.
+        """Move the later half of a full group to a new group, and return the new group.
 
-        Nothing moves if ``offset`` comes after all of them: transforms are polled first in the order of their offsets,
-        and each half would stay half full.
+        If ``offset`` is higher than all others, the new group is empty. Otherwise transforms that are added in the
+        order of their offsets would leave each group half full.
         """
         in_order = sorted(group.offsets.items(), key=itemgetter(1))
         moving = in_order[GROUP_SIZE // 2 :] if offset < in_order[-1][1] else []

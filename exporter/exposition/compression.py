@@ -1,4 +1,4 @@
-"""Parts of a body that are compressed once and put together often.
+"""Compresses each part of a body once, and joins compressed parts to bodies.
 
 Each chunk is deflated by itself and ends on a byte boundary. So chunks in any order form the deflate stream (RFC 1951)
 of a gzip body (RFC 1952). The checksum of a body is combined from the checksums of its chunks.
@@ -13,7 +13,7 @@ from isal import isal_zlib
 from exporter.exposition.formats import Encoding
 
 PIECE = 1 << 18
-"""Bytes that are sent at a time: smaller parts are joined up to this size when a body is put together."""
+"""Bytes that are sent at a time. Smaller parts are joined up to this size when a body is built."""
 
 _LEVEL = 1
 _RAW_DEFLATE = -15
@@ -39,7 +39,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Chunks that were put together in one encoding: all samples of one metric, or of all metrics about Glue."""
+    """Joined chunks in one encoding: all samples of one metric, or of all metrics about Glue."""
 
     encoding: Encoding
     pieces: tuple[bytes, ...]
@@ -59,7 +59,7 @@ class Body:
 
 
 def join_chunks(chunks: Iterable[Chunk], encoding: Encoding) -> Body:
-    """Put chunks together."""
+    """Join chunks to a body in this encoding."""
     crc, size, lines, parts = 0, 0, 0, []
     for chunk in chunks:
         crc = isal_zlib.crc32_combine(crc, chunk.crc, len(chunk.raw))
@@ -70,7 +70,7 @@ def join_chunks(chunks: Iterable[Chunk], encoding: Encoding) -> Body:
 
 
 def join_bodies(bodies: Iterable[Body], encoding: Encoding) -> Body:
-    """Put bodies of the same encoding together."""
+    """Join bodies, all in this encoding, to one body."""
     crc, size, lines = 0, 0, 0
     parts: list[bytes] = []
     for body in bodies:
@@ -86,7 +86,7 @@ def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
     size = 0
     for part in parts:
         if len(part) >= PIECE and batch:
-            # A large part is passed on as it is, because to copy a whole exposition takes long.
+            # A large part is passed on as it is, because copying a whole exposition takes long.
             yield b"".join(batch)
             batch, size = [], 0
         batch.append(part)

@@ -1,4 +1,4 @@
-"""Which series are left out of the exposition, as the configuration says.
+"""Leaves series out of the exposition, as the configuration demands.
 
 A series that is left out is counted, held at its base value and stored like every other. Only its lines are missing.
 """
@@ -14,7 +14,7 @@ from exporter.exposition.text_format import Sample
 
 @dataclass(frozen=True, slots=True)
 class SeriesFilter:
-    """Names of metrics, and values of the label ``status``, that are left out."""
+    """The names of metrics and the values of the label ``status`` that are left out."""
 
     metrics: frozenset[str] = frozenset()
     statuses: frozenset[str] = frozenset()
@@ -25,13 +25,13 @@ class SeriesFilter:
         return cls(frozenset(config.drop), frozenset(config.drop_statuses))
 
     def dropped_statuses(self, metric: Metric) -> frozenset[str] | None:
-        """Return the values of ``status`` that this metric is shown without; None if the whole metric is left out."""
+        """Return the values of ``status`` that are left out of this metric; None if the whole metric is left out."""
         if metric.name in self.metrics:
             return None
         return self.statuses if "status" in metric.labels else frozenset()
 
     def samples(self, metric: Metric, snapshot: TransformSnapshot) -> Iterable[Sample]:
-        """Return the samples of a transform that this metric is shown with."""
+        """Return the samples of this metric for a transform, without the samples that are left out."""
         dropped = self.dropped_statuses(metric)
         if dropped is None:
             return ()
@@ -41,5 +41,5 @@ class SeriesFilter:
         return (sample for sample in samples if dict(sample.labels).get("status") not in dropped)
 
     def shows_more_than(self, before: "SeriesFilter") -> bool:
-        """Whether any series passes this filter that did not pass the one ``before``."""
+        """Whether this filter shows any series that the filter ``before`` did not show."""
         return bool(before.metrics - self.metrics or before.statuses - self.statuses)

@@ -1,4 +1,4 @@
-"""Which value of a counting series a scrape shows: its base value first, its true value afterwards.
+"""Chooses the value that a scrape shows for a counting series: first its base value, later its true value.
 
 ``increase()`` ignores the first sample of a series (`docs/design/0003-initial-values.md`). So each series is served at
 its base value until enough scrapes have shown it. The base value of a new series is 0. The base value of a series that
@@ -7,7 +7,7 @@ comes back after a restart or a reload is the value that was served last.
 Example, with one scrape to wait for: a run fails at 10:00, the scrape at 10:01 shows 0 failures, the scrape at 10:02
 shows 1 failure, and ``increase()`` is 1.
 
-Pure: publications are given as numbers, and times as arguments.
+Pure: the present time and the number of the publication are arguments.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from exporter.counting.counters import FIRST_SERIES, Count, Histogram, Series, T
 
 
 def base_of(total: Total) -> Total:
-    """Return the base value of a new series: a counter at 0, or a histogram over the same buckets with all at 0."""
+    """Return the base value of a new series: a counter at 0, or a histogram whose buckets are all at 0."""
     if isinstance(total, Count):
         return Count()
     return Histogram((0,) * len(total.counts), 0.0, (None,) * len(total.counts))
@@ -26,14 +26,14 @@ def base_of(total: Total) -> Total:
 
 @dataclass(slots=True)
 class _Hold:
-    """How long one series, or all series that were added together, stay at their base value."""
+    """A period in which one or several series of a transform stay at their base value."""
 
     scrapes: int
-    """Complete scrapes that must still show the base value."""
+    """Number of complete scrapes that must still show the base value."""
     until: float
-    """When the hold ends without them (monotonic seconds)."""
+    """When the hold ends even without these scrapes (monotonic seconds)."""
     publication: int
-    """The first publication that shows the base value."""
+    """Number of the first publication that shows the base value."""
 
     def is_over(self, tick: float) -> bool:
         return self.scrapes <= 0 or tick >= self.until
@@ -53,9 +53,9 @@ class InitialValues:
     ) -> None:
         """Hold each series at its base value until ``scrapes`` complete scrapes have shown it.
 
-        A hold ends after ``timeout`` seconds in any case. ``recorded`` are the values that an earlier process recorded
-        as served: they are the base values. ``created_at`` is when the transform's first series were created,
-        ``series_created_at`` is when each later one was (UTC seconds).
+        A hold ends after ``timeout`` seconds in any case. ``recorded`` has the values that an earlier process served
+        last; they become the base values. ``created_at`` is the time when the first series of the transform were
+        created. ``series_created_at`` has this time for each later series. All times are in UTC seconds.
         """
         self.served: dict[Series, Total] = dict(recorded)
         self.recorded: dict[Series, Total] = dict(recorded)
@@ -69,11 +69,11 @@ class InitialValues:
         self._later: dict[Series, _Hold] = {}
 
     def restarted(self, *, scrapes: int, timeout: float, histograms: bool = True) -> "InitialValues":
-        """Return new initial values for the same series: their base values are the recorded values of these ones.
+        """Return new initial values for the same series. Their base values are the recorded values of this object.
 
-        For a transform that comes back, gets another name or gets other buckets. The recorded values are taken over at
-        the first publication, not now: until then scrapes show the present values, and no counter may fall below what a
-        scrape has shown. Without ``histograms`` the histograms start at 0, because their buckets have changed.
+        They are needed for a transform that comes back, or gets another name or other buckets. They take the recorded
+        values at their first publication and not now. Until then, scrapes still record present values, and no counter
+        may fall below a value in a scrape. Without ``histograms``, the histograms start at 0 in their new buckets.
         """
         successor = InitialValues(scrapes=scrapes, timeout=timeout, created_at=self.created_at)
         successor._predecessor, successor._keeps_histograms = self, histograms
@@ -95,10 +95,10 @@ class InitialValues:
     def publish(
         self, totals: Mapping[Series, Total], *, now: float, tick: float, publication: int, frozen: bool = False
     ) -> bool:
-        """Choose which values of ``totals`` the given publication serves; return whether any of them has changed.
+        """Choose the values that the given publication serves; return whether any served value has changed.
 
-        ``now`` is in UTC seconds, ``tick`` in monotonic seconds. A ``frozen`` publication changes no value and adds no
-        series.
+        ``totals`` are the true values. ``now`` is in UTC seconds, ``tick`` in monotonic seconds. If ``frozen``, the
+        served values and the list of series stay as they are.
         """
         first = self._first
         if first is None:
@@ -134,7 +134,7 @@ class InitialValues:
     def scraped(self, publication: int) -> bool:
         """Count a complete scrape of the given publication; return whether it ends the hold of any series.
 
-        A scrape of an earlier publication than the one that first showed a series does not count for that series.
+        The scrape does not count for a series that the publication did not show yet.
         """
         ends_a_hold = False
         for hold in (self._first, *self._later.values()):
@@ -154,14 +154,14 @@ class InitialValues:
         return {series: total for series, total in self.served.items() if self.recorded.get(series) != total}
 
     def record(self, served: Mapping[Series, Total]) -> None:
-        """Take ``served`` as recorded."""
+        """Remember that the values in ``served`` are recorded."""
         # A new dict, because another thread may be reading the old one.
         self.recorded = {**self.recorded, **served}
 
     def fall_back_to_recorded(self) -> None:
-        """Serve the recorded values again, because newer ones cannot be recorded.
+        """Serve the recorded values again, because newer values cannot be recorded.
 
-        After a restart a counter begins at its recorded value. If Prometheus had seen a higher one, it would take the
-        restart for a counter reset.
+        After a restart a counter begins at its recorded value. If Prometheus had seen a higher value, it would treat
+        the restart as a counter reset.
         """
         self.served = {series: self.recorded.get(series, base_of(total)) for series, total in self.served.items()}

@@ -1,4 +1,4 @@
-"""The table of metrics about Glue: name, type, meaning and labels of each, and its samples for a snapshot.
+"""The table of metrics about Glue, with the function that returns the samples of a metric for a snapshot.
 
 Names and meanings are promises to users; `docs/metrics.md` is generated from this table. The metrics about the exporter
 itself are in `telemetry`.
@@ -19,7 +19,7 @@ from exporter.model.transform import Details
 TRANSFORM_STATUSES = ("NOT_READY", "READY", "DELETING")
 
 LAST_POLL = "As of the last poll."
-"""The end of every HELP text: a scrape shows what the last poll has found, not what is true at the scrape."""
+"""The end of every HELP text. A scrape shows the values of the last poll, not the values at the time of the scrape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,18 @@ class Metric:
     """One metric about Glue."""
 
     name: str
-    """As users write it in a query; that of a counter ends in ``_total``."""
+    """The name in queries. The name of a counter ends in ``_total``."""
     kind: Literal["gauge", "counter", "histogram"]
     documentation: str
     labels: tuple[str, ...]
-    """Beside ``transform_id`` and ``transform_name``."""
+    """The labels in addition to ``transform_id`` and ``transform_name``."""
     part: Part
     """The part of a snapshot that it shows."""
     samples: Callable[[TransformSnapshot], Iterable[Sample]]
 
     @property
     def family(self) -> str:
-        """The name without ``_total``: that of the metric family in OpenMetrics."""
+        """The name of the metric family in OpenMetrics, which is without ``_total``."""
         return self.name.removesuffix("_total")
 
     @property
@@ -103,7 +103,7 @@ def _times(
 
 
 def _series_of(snapshot: TransformSnapshot, family: CountingFamily) -> list[Series]:
-    """Return the series of a family: those that exist from the first poll on, then the later ones."""
+    """Return the series of a family: first the series that exist from the first poll on, then all later series."""
     if not snapshot.has_baseline:
         return []
     later = [

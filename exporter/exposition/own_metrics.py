@@ -1,4 +1,4 @@
-"""The exporter's own metrics, as a scrape shows them: rendered at the scrape, and reused for a short time."""
+"""Renders the exporter's own metrics at a scrape, and reuses the text for a short time."""
 
 import time
 
@@ -8,21 +8,21 @@ from exporter.exposition.text_format import EOF, render_metrics
 from exporter.telemetry import Telemetry
 
 _REUSE = 30.0
-"""The text is reused for this many times the CPU time that it took, so that a flood of scrapes spends little on it."""
+"""A text is reused for this many times the CPU time that rendering took, so a flood of scrapes costs little."""
 
 _LONGEST_REUSE = 1.0
-"""Seconds. The time that the text took may include a garbage collection, and must not make it older than that."""
+"""Longest reuse of a text, in seconds, even if a garbage collection made the rendering slow."""
 
 
 class OwnMetrics:
     """The last part of every body: the exporter's own metrics, and the end that the format demands."""
 
     def __init__(self, telemetry: Telemetry, series_count: SeriesCount) -> None:
-        """Take the metrics, and the counter of series that learns how many they have."""
+        """Take the metrics, and the `SeriesCount` that counts their series."""
         self._telemetry = telemetry
         self._series_count = series_count
         self._texts: dict[TextFormat, tuple[float, bytes]] = {}
-        """Each with the time until which it is reused (monotonic seconds)."""
+        """By format: the time until which the text is reused (monotonic seconds), and the text."""
 
     def text(self, text_format: TextFormat) -> bytes:
         """Return the metrics in the format, collected now or at most a second ago. Takes no lock."""

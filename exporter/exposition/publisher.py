@@ -1,7 +1,7 @@
-"""`Exposition`: what is served at `/metrics`, rendered when a poll has changed it, so that a scrape only sends.
+"""`Exposition` holds the answers at `/metrics`. They are rendered after a poll, so a scrape only sends bytes.
 
-Polls and scrapes meet at one assignment, that of `Exposition._publication`. A publication has a number, and its bodies
-never change. Its counter values are recorded before the first byte of its first scrape is sent.
+Polls and scrapes share one attribute, `Exposition._publication`. A publication has a number, and its bodies never
+change. `ServedRecord` records its counter values before a scrape sends them.
 """
 
 import threading
@@ -26,31 +26,34 @@ from exporter.state.store import StateFile
 from exporter.telemetry import Telemetry
 
 UNUSED_AFTER = 600.0
-"""Seconds after which a format that nobody asks for is no longer prepared."""
+"""A variant is no longer rendered if no scrape has asked for it for this many seconds."""
 
 _REST = 30.0
-"""After a publication, rest for this many times the CPU time that it took: thousands of polls share a few of them.
+"""After a publication, the publisher rests for this many times the CPU time that the publication took.
 
-CPU time and not wall time: a process that was frozen while it published has not worked all that time.
+All polls that end during the rest share the next publication. CPU time is used because wall time would include the time
+for which the process was frozen.
 """
 
 _SHORTEST_REST = 0.25
+"""Shortest rest after a publication, in seconds."""
+
 _LONGEST_REST = 5.0
-"""Seconds between publications: several polls share even a cheap one, and an expensive one does not delay the next."""
+"""Longest rest after a publication, in seconds."""
 
 log = get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Publication:
-    """One state of the exposition. It never changes, except that its values become recorded."""
+    """One state of the exposition. Only the field `recorded` ever changes."""
 
     number: int
     bodies: Mapping[Variant, Body]
     unrecorded: Unrecorded
-    """Counter values that this publication shows and no publication that was served before."""
+    """The counter values of this publication that were not recorded when it was built."""
     recorded: bool
-    """Whether a scrape may show it: `unrecorded` is empty or was recorded."""
+    """Whether a scrape may send it. False until the values in `unrecorded` are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,11 @@ class Scrape:
     length: int
     """Bytes of all chunks together."""
     sent: Callable[[], None]
-    """To be called when the whole answer was sent. A scrape that breaks off does not count for initial values."""
+    """The web server calls this after the last byte, so a scrape that breaks off does not count for initial values."""
 
 
 class _VariantsInUse:
-    """The variants that somebody has asked for lately."""
+    """The variants that a scrape has asked for in the last `UNUSED_AFTER` seconds."""
 
     def __init__(self) -> None:
         self.used: dict[Variant, float] = {}
@@ -79,7 +82,7 @@ class _VariantsInUse:
 
 
 class Exposition:
-    """All transforms, rendered. Polls call `update` and `remove`, the web server calls `scrape`, from any thread."""
+    """The rendered metrics of all transforms. Its methods may be called from any thread."""
 
     def __init__(self, telemetry: Telemetry, state: StateFile | None) -> None:
         """Take the exporter's own metrics, which every scrape carries, and the state file if there is one."""
@@ -93,24 +96,25 @@ class Exposition:
         self._in_use = _VariantsInUse()
         self._publication = Publication(0, {}, {}, recorded=True)
         self._sent: deque[int] = deque()
-        """The numbers of publications that complete scrapes have shown, not counted for initial values yet."""
+        """For each complete scrape that `publish` has not counted yet: the number of its publication."""
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
     # -- what polls do ----------------------------------------------------------------------------------------------
 
     def update(self, snapshot: TransformSnapshot, totals: Mapping[Series, Total], *, offset: float = 0.0) -> None:
-        """Show a transform as ``snapshot`` has it, with as much of ``totals`` as may be served.
+        """Put the ``snapshot`` of a transform into the next publication.
 
-        ``offset`` is its offset in the polling interval, in [0, 1): transforms with neighbouring offsets are kept
-        together, since the same publications change them.
+        ``totals`` are its true counter values; `InitialValues` decides when they may be served. ``offset`` is its
+        offset in the polling interval, in [0, 1). Transforms with neighbouring offsets are stored together, because
+        the same publications change them.
         """
         with self._lock:
             if self._transforms.restarts(snapshot):
                 self._withdraw()
             try:
                 self._transforms.update(snapshot, totals, offset=offset, publication=self._publication.number + 1)
-            finally:  # if it raises, what it has rendered before is published all the same
+            finally:  # publishes the metrics that were rendered before an exception
                 self._wake_publisher()
 
     def remove(self, transform_id: str) -> None:
@@ -122,7 +126,10 @@ class Exposition:
             self._wake_publisher()
 
     def filter_series(self, series_filter: SeriesFilter, max_series: int | None) -> bool:
-        """Leave out what does not pass the filter, and warn above ``max_series``; return whether more is shown now."""
+        """Show only series that pass the filter, and warn if there are more than ``max_series``.
+
+        Return whether the filter shows series that the former filter did not show.
+        """
         with self._lock:
             before = self._rendered.series_filter
             self._transforms.filter_series(series_filter)
@@ -131,10 +138,11 @@ class Exposition:
             return series_filter.shows_more_than(before)
 
     def _withdraw(self) -> None:
-        """Let no scrape begin with the present publication.
+        """Withdraw the present publication, so that no further scrape begins with it.
 
-        Its counter values were chosen by initial values that have been replaced. The new ones begin at the recorded
-        values, so no scrape may record more of the old ones from now on.
+        Its counter values come from initial values that were replaced. The new initial values begin at the recorded
+        values. If a scrape now recorded and sent a higher value, a later scrape would show a lower one, and Prometheus
+        would see a counter reset.
         """
         self._publication = Publication(self._publication.number, {}, {}, recorded=True)
 
@@ -145,14 +153,14 @@ class Exposition:
     # -- publishing -------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Publish what has changed until `stop` is called; a thread of its own."""
+        """Publish after each change until `stop` is called; needs a thread of its own."""
         while not self._stopping.is_set():
             self._wake.wait()
             self._wake.clear()
             began = time.thread_time()
             try:
                 self.publish()
-            except Exception:  # a bug that shows with one transform must not stop the publication of the others
+            except Exception:  # a defect that concerns one transform must not end all publications
                 log.exception("a publication failed because of a defect in this program; please report it")
                 self._wake.set()
                 self._stopping.wait(_LONGEST_REST)
@@ -172,7 +180,7 @@ class Exposition:
                 self._build()
 
     def _build(self) -> None:
-        """Put together the next publication, in the variants that are in use."""
+        """Build the next publication in the variants that are in use."""
         unrecorded = self._record.unrecorded()
         bodies, series = self._rendered.bodies(self._in_use.current())
         if bodies:
@@ -185,7 +193,7 @@ class Exposition:
     # -- what scrapes do --------------------------------------------------------------------------------------------
 
     def scrape(self, text_format: TextFormat, encoding: Encoding) -> Scrape | None:
-        """Return an answer at once, or None when something must be rendered or recorded first."""
+        """Return an answer at once, or None if `prepare_scrape` must render or record something first."""
         variant = (text_format, encoding)
         self._in_use.note(variant)
         publication = self._publication
@@ -194,7 +202,7 @@ class Exposition:
         return self._answer(publication, variant)
 
     def prepare_scrape(self, text_format: TextFormat, encoding: Encoding) -> Scrape:
-        """Render what is missing and record what is about to be served, then return the answer; this may block."""
+        """Render and record the present publication as far as needed, and return the answer. This may block."""
         variant = (text_format, encoding)
         with self._lock:
             self._in_use.note(variant)
@@ -206,7 +214,7 @@ class Exposition:
         return self._answer(publication, variant)
 
     def _record_values(self) -> None:
-        """Record the counter values of the present publication; if that fails, publish the recorded ones instead."""
+        """Record the counter values of the present publication. If this fails, publish the recorded values instead."""
         if not self._record.write(self._publication.unrecorded):
             self._transforms.fall_back_to_recorded()
             self._build()

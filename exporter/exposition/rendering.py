@@ -1,4 +1,4 @@
-"""Snapshots to bodies: samples are rendered when their part of a snapshot has changed, and put together per metric."""
+"""Turns snapshots into bodies. Only the samples of changed parts of a snapshot are rendered again."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,7 +20,7 @@ class RenderedTransforms:
         """Whether anything was rendered or removed since `bodies` was last called."""
         self._index = ChunkIndex()
         self._families: dict[str, dict[Variant, Body]] = {}
-        """By metric, all samples of it. A poll that finds no new run changes four of them; the others are kept."""
+        """All samples of each metric. A poll without a new run changes four metrics; all other bodies are reused."""
         self._headers = {
             (metric.name, text_format): Chunk.of(render_header(metric.family, metric.kind, metric.help, text_format))
             for metric in METRICS
@@ -45,9 +45,9 @@ class RenderedTransforms:
         self.changed = True
 
     def bodies(self, variants: Sequence[Variant]) -> tuple[dict[Variant, Body], dict[str, int]]:
-        """Return all samples in each of the variants, and the number of samples by metric.
+        """Return a body for each of the variants, and the number of samples of each metric.
 
-        The number is 0 for each metric if there are no variants.
+        Without variants, all numbers are 0.
         """
         self.changed = False
         families = {
@@ -73,5 +73,5 @@ class RenderedTransforms:
 
 
 def _samples_in(family: Iterable[Body]) -> int:
-    """Return the number of samples of a metric; OpenMetrics, where it is in use, has the `_created` lines as well."""
+    """Return the number of samples of a metric in its largest body, because only OpenMetrics has `_created` lines."""
     return max((body.lines for body in family), default=HEADER_LINES) - HEADER_LINES

@@ -1,4 +1,4 @@
-"""How many series a scrape has: by metric in `glue_ml_exporter_series`, and a warning above `metrics.max_series`."""
+"""Counts the series of a scrape for `glue_ml_exporter_series`, and logs a warning above `metrics.max_series`."""
 
 import threading
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from exporter.logs import get_logger
 from exporter.telemetry import Telemetry
 
 OWN = "exporter"
-"""The value of the label `metric` that stands for all metrics of the exporter itself and of its process."""
+"""The value of the label `metric` for all metrics about the exporter itself and its process."""
 
 log = get_logger(__name__)
 
@@ -23,10 +23,10 @@ class SeriesCount:
         self._limit: int | None = None
         self._exceeded = False
         self._lock = threading.Lock()
-        """Publications and scrapes check the limit at the same time, and the warning must be logged once."""
+        """Publications and scrapes may check the limit at the same time, but the warning must be logged only once."""
 
     def set_limit(self, most: int | None) -> None:
-        """Warn when there are more series than ``most``; None for no limit."""
+        """Log a warning when there are more series than ``most``; None means no limit."""
         self._limit = most
         self._telemetry.series_limit.set(float("inf") if most is None else most)
         self._check_limit()
@@ -43,7 +43,7 @@ class SeriesCount:
         self._check_limit()
 
     def count_own(self, text: bytes) -> None:
-        """Count the series of the exporter itself; ``text`` is all of them in an exposition format."""
+        """Count the series of the exporter itself; ``text`` has all their lines in an exposition format."""
         self._own = sum(not line.startswith(b"#") for line in text.splitlines())
         self._telemetry.series.labels(OWN).set(self._own)
         self._check_limit()

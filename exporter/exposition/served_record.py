@@ -1,7 +1,8 @@
-"""The record of served counter values: each value is recorded before a scrape sends its first byte.
+"""Records each counter value before a scrape sends it for the first time.
 
-With a state file the record is on disk (`docs/design/0004-state.md`). So a process that starts after a kill never
-serves a lower value than Prometheus has seen. While the file cannot be written, counters stay at their recorded values.
+With a state file the record is on disk (`docs/design/0004-state.md`). After a crash, the next process therefore
+never serves a lower value than Prometheus has seen. While the file cannot be written, counters stay at their recorded
+values.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from exporter.state.store import StateFile
 from exporter.telemetry import Telemetry
 
 Unrecorded = Mapping[str, tuple[InitialValues, Mapping[Series, Total]]]
-"""By transform id: the values that a publication shows and the record lacks, with their initial values."""
+"""By transform id: its initial values, and the served values that are not recorded yet."""
 
 log = get_logger(__name__)
 
@@ -30,19 +31,19 @@ class ServedRecord:
         self._write_fails = False
 
     def is_frozen(self, transform_id: str) -> bool:
-        """Whether the transform's counters must not move, because its last poll could not be stored."""
+        """Whether the transform's counters must keep their values, because its last poll could not be stored."""
         return self._state is not None and self._state.is_unsaved(transform_id)
 
     def add(self, transform_id: str, initial_values: InitialValues) -> None:
-        """Look for unrecorded values of this transform in the next publication."""
+        """Check this transform for unrecorded values at the next publication."""
         self._changed[transform_id] = initial_values
 
     def discard(self, transform_id: str) -> None:
-        """Record no more values of this transform; it need not be known."""
+        """Stop checking this transform for unrecorded values; it need not be known."""
         self._changed.pop(transform_id, None)
 
     def unrecorded(self) -> Unrecorded:
-        """Return the values that transforms serve now and that are not recorded."""
+        """Return all served values that are not recorded yet."""
         found = {}
         for transform_id, initial_values in list(self._changed.items()):
             served = initial_values.unrecorded()
@@ -53,7 +54,7 @@ class ServedRecord:
         return found
 
     def write(self, values: Unrecorded) -> bool:
-        """Record the values; return False, with nothing recorded, if the state file cannot be written."""
+        """Record the values. If the state file cannot be written, record nothing and return False."""
         try:
             if self._state is not None:
                 self._state.record_served(
@@ -76,7 +77,7 @@ class ServedRecord:
         return True
 
     def fall_back(self) -> list[str]:
-        """Let each transform serve its recorded values again; return the ids of the transforms that change by it."""
+        """Let each transform serve its recorded values again; return the ids of the changed transforms."""
         for initial_values in self._changed.values():
             initial_values.fall_back_to_recorded()
         return list(self._changed)

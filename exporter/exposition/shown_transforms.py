@@ -1,4 +1,4 @@
-"""What each transform shows in the next publication: its snapshot, and the counter values that may be served."""
+"""Renders each transform for the next publication: its snapshot, with the counter values that may be served."""
 
 import time
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class _Shown:
     totals: Mapping[Series, Total]
     """The true values of its counters."""
     rendered: bool = False
-    """Whether the whole snapshot is rendered. If rendering raises, the next snapshot is rendered as a whole."""
+    """Whether the whole snapshot is rendered. After an exception, the next snapshot is rendered whole."""
 
 
 class ShownTransforms:
@@ -31,22 +31,22 @@ class ShownTransforms:
     """
 
     def __init__(self, rendered: RenderedTransforms, record: ServedRecord) -> None:
-        """Take where samples are rendered to, and the record of served values."""
+        """Take the store of rendered samples, and the record of served values."""
         self._rendered = rendered
         self._record = record
         self._shown: dict[str, _Shown] = {}
         self._waiting: set[str] = set()
-        """Transforms with a series at its base value that waits for a scrape."""
+        """Ids of the transforms with a series that waits for a complete scrape."""
 
     def restarts(self, snapshot: TransformSnapshot) -> bool:
-        """Whether the transform is shown already, and with other initial values than those of ``snapshot``."""
+        """Whether the transform is shown already, but with other initial values than ``snapshot`` has."""
         shown = self._shown.get(snapshot.target.id)
         return shown is not None and shown.snapshot.initial_values is not snapshot.initial_values
 
     def update(
         self, snapshot: TransformSnapshot, totals: Mapping[Series, Total], *, offset: float, publication: int
     ) -> None:
-        """Show a transform as ``snapshot`` has it, with as much of ``totals`` as may be served."""
+        """Render the ``snapshot`` of a transform, with the counter values that may be served instead of ``totals``."""
         transform_id = snapshot.target.id
         if self.restarts(snapshot):
             self._record.discard(transform_id)
@@ -56,8 +56,8 @@ class ShownTransforms:
         before = shown.snapshot if shown.rendered else None
         shown.snapshot, shown.totals, shown.rendered = snapshot, totals, False
         parts = snapshot.parts_other_than(before)
-        # Before the counter values are chosen: if this raises, no publication shows the snapshot, and a scrape of the
-        # next publication must not count as one that has shown the base values.
+        # This may raise, so it comes before the choice of counter values. In the other order, the next scrape would
+        # count for base values that were never rendered.
         self._render(shown, parts - {"counters"})
         moved = self._choose_values(shown, publication)
         self._render(shown, {"counters"} if moved else parts & {"counters"})
@@ -85,7 +85,7 @@ class ShownTransforms:
         return bool(self._waiting)
 
     def scraped(self, number: int, *, publication: int) -> None:
-        """Count a complete scrape of publication ``number``: series that have waited for it may move."""
+        """Count a complete scrape of publication ``number``, and render the series whose hold it ends."""
         for transform_id in list(self._waiting):
             shown = self._shown[transform_id]
             initial_values = shown.snapshot.initial_values
@@ -95,15 +95,15 @@ class ShownTransforms:
                 self._waiting.discard(transform_id)
 
     def fall_back_to_recorded(self) -> None:
-        """Show no counter value that is not recorded, except base values, which need no record."""
+        """Show the recorded counter values again. A series without a recorded value shows its base value."""
         for transform_id in self._record.fall_back():
             self._render(self._shown[transform_id], {"counters"})
 
     def _choose_values(self, shown: _Shown, publication: int) -> bool:
-        """Choose the counter values of the next publication; return whether any of them has changed."""
+        """Choose the counter values of the next publication; return whether any value has changed."""
         initial_values, transform_id = shown.snapshot.initial_values, shown.snapshot.target.id
         if not shown.snapshot.has_baseline:
-            return False  # there are no counters yet, so the next scrape does not show their base values either
+            return False  # no counters exist yet, so the next scrape cannot show base values
         moved = initial_values.publish(
             shown.totals,
             now=time.time(),

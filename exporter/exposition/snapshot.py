@@ -1,4 +1,4 @@
-"""Everything that the metrics show of one transform at one moment: what a poll hands to the exposition."""
+"""`TransformSnapshot`: everything that the metrics show about one transform, as a poll gives it to the exposition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,27 +26,27 @@ class PollResult:
     duration: float
     """Seconds."""
     error: str = ""
-    """Why the poll failed, for people: the reason, and the message of AWS."""
+    """The error text for the status page: the reason, and the message of AWS; empty if the poll succeeded."""
 
 
 def shown_name(target: Target, details: Details | None) -> str:
-    """Return the configured name, else the one that Glue knows, else the id."""
+    """Return the configured name, else the name in Glue, else the id."""
     return target.name or (details.name if details else "") or target.id
 
 
 @dataclass(frozen=True, slots=True)
 class TransformSnapshot:
-    """Everything that is shown of one transform, at one moment."""
+    """Everything that is shown about one transform at one moment."""
 
     target: Target
     account_id: str
     poll: PollResult | None
-    """None before the first poll; the counters of an earlier process are shown already then."""
+    """None before the first poll. Counters from the state file are shown even before that poll."""
     gauge_values: GaugeValues | None
-    """None before the first successful poll, and when the last one is longer ago than `polling.stale_after`."""
+    """None before the first successful poll, and while the last success is older than `polling.stale_after`."""
     latest: Mapping[str, LatestRun]
     has_baseline: bool
-    """Whether there are counters: after the first successful poll, of this process or of an earlier one."""
+    """Whether counters exist, because this process or an earlier process has polled successfully."""
     initial_values: InitialValues
     bounds: tuple[float, ...]
     """The upper bounds of the histograms' buckets, in seconds, without the infinite one."""
@@ -65,7 +65,7 @@ class TransformSnapshot:
         return Identity((("transform_id", self.target.id), ("transform_name", self.name)))
 
     def parts_other_than(self, before: "TransformSnapshot | None") -> set[Part]:
-        """Return the parts that differ from the snapshot ``before``; all of them if there was none.
+        """Return the parts that differ from the snapshot ``before``; all parts if ``before`` is None.
 
         The values of counters are not compared: `InitialValues.publish` returns whether they have changed.
         """

@@ -1,8 +1,8 @@
-"""Samples to lines, in the Prometheus text format 0.0.4 and in OpenMetrics 1.0.0.
+"""Renders samples to lines in the Prometheus text format 0.0.4 and in OpenMetrics 1.0.0.
 
-The result is byte for byte that of prometheus_client for the same metrics, which a test compares. It is rendered here
-because the client takes 24 ms per 1,000 samples; this is faster because it caches what recurs. The two formats share
-their sample lines; only headers, exemplars and ``_created`` lines differ.
+A test compares the lines with the output of prometheus_client, byte for byte. prometheus_client takes 24 ms per 1,000
+samples. This module is faster, because it caches the texts of labels and values. The two formats share their sample
+lines; only headers, exemplars and ``_created`` lines differ.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from exporter.exposition.formats import TextFormat
 Labels = tuple[tuple[str, str], ...]
 
 MAX_EXEMPLAR_RUNES = 128
-"""The label names and values of an exemplar together, in characters (OpenMetrics 1.0, "Exemplars")."""
+"""Longest total of an exemplar's label names and values, in characters (OpenMetrics 1.0, "Exemplars")."""
 
 EOF = {TextFormat.TEXT: b"", TextFormat.OPENMETRICS: b"# EOF\n"}
 """The last line of a body."""
@@ -45,7 +45,7 @@ def label_text(labels: Iterable[tuple[str, str]]) -> str:
 
 @lru_cache(maxsize=8192)
 def format_value(value: float) -> str:
-    """Return the value as Go prints it, but minus zero as zero: the cache cannot tell them apart."""
+    """Return the value as Go prints it. Minus zero becomes zero, because the cache treats both as one key."""
     return str(floatToGoString(value + 0.0))  # type: ignore[no-untyped-call] # prometheus_client leaves it untyped
 
 
@@ -54,7 +54,7 @@ HEADER_LINES = 2
 
 
 def render_header(name: str, kind: str, documentation: str, text_format: TextFormat) -> bytes:
-    """Return the HELP and TYPE lines of a metric; ``name`` is the one without ``_total``."""
+    """Return the HELP and TYPE lines of a metric; ``name`` is without ``_total``."""
     documentation = documentation.replace("\\", r"\\").replace("\n", r"\n")
     if text_format is TextFormat.OPENMETRICS:
         documentation = documentation.replace('"', r"\"")
@@ -104,7 +104,7 @@ def _joined(lines: list[str]) -> bytes:
 
 
 def render_exemplar(exemplar: Exemplar) -> str:
-    """Return the exemplar as it follows a sample, or nothing if its run id is too long for OpenMetrics."""
+    """Return the text of an exemplar after a sample; empty if the run id is too long for OpenMetrics."""
     if len("task_run_id") + len(exemplar.run_id) > MAX_EXEMPLAR_RUNES:
         return ""
     text = f' # {{task_run_id="{escape_label_value(exemplar.run_id)}"}} {format_value(exemplar.value)}'
@@ -133,7 +133,7 @@ def histogram_samples(
 
 
 def render_metrics(metrics: Iterable[Metric], text_format: TextFormat) -> bytes:
-    """Return metrics that prometheus_client has collected, rendered, without their ``_created`` samples."""
+    """Render metrics that prometheus_client has collected, without their ``_created`` samples."""
     parts = []
     for metric in metrics:
         parts.append(render_header(metric.name, metric.type, metric.documentation, text_format))

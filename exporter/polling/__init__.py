@@ -1,7 +1,7 @@
-"""When each transform is polled, the poll of one transform, and discovery, which finds the transforms.
+"""Polls each transform once per interval, and discovers transforms to poll.
 
-In go a `Config`, a `GlueClients` to ask AWS with, and the state file. Out come snapshots of transforms, which `Poller`
-gives to the exposition after each poll, and the log lines of polls. `Discovery` finds more transforms to poll.
+`Poller` takes a `Config`, a `GlueClients` for calls to AWS, and the state file. After each poll it gives a snapshot of
+the transform to the exposition and logs changes. `Discovery` finds the transforms that the configuration does not name.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ __all__ = ["Discovery", "Poller"]
 
 
 def __getattr__(name: str) -> object:
-    """Import on first use (PEP 562): some commands need a name of one module, and the poller loads botocore."""
+    """Import on first use (PEP 562): the poller loads botocore, which some commands do not need."""
     if name == "Discovery":
         from exporter.polling.discovery import Discovery  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
 """Finds the transforms to monitor: asks Glue at intervals, with filters on tags and names.
 
-A query is one item of ``discovery`` in one region. Its last good answer holds until the next one, so a query that fails
-removes no transform.
+A query is one item of ``discovery`` in one region. If a query fails, its last successful answer stays valid, so no
+transform is removed.
 """
 
 import threading
@@ -26,36 +26,36 @@ from exporter.telemetry import Telemetry
 log = get_logger(__name__)
 
 HEARTBEAT = 1.0
-"""Seconds between two checks, at most, for queries that are due."""
+"""Longest time between two checks for due queries, in seconds."""
 
 
 @dataclass(slots=True, eq=False)
 class DiscoveryQuery:
-    """One question to one account and region, and its last good answer."""
+    """One query to one account and region, with its last successful answer."""
 
     settings: DiscoverySettings
     lane: Lane
     found: tuple[Target, ...] = ()
     tried: bool = False
-    """Whether it was made at least once, well or not."""
+    """Whether it was made at least once, with or without success."""
     failing: bool = False
     succeeded: float | None = None
     """When it last succeeded (UTC seconds)."""
     due: float = 0.0
     """When it is made next (monotonic seconds)."""
     busy: bool = False
-    """Whether it is under way."""
+    """Whether it is running."""
 
 
 class Discovery:
-    """Makes all queries of a configuration. `apply` says which they are; `run` makes them until the exporter stops."""
+    """Makes all queries of a configuration. `apply` sets the queries; `run` makes them until the exporter stops."""
 
     def __init__(
         self, telemetry: Telemetry, shard: Shard, *, stop: threading.Event, on_found: Callable[[], None]
     ) -> None:
-        """Take the exporter's own metrics, and the shard whose transforms count.
+        """Take the exporter's own metrics, and the shard whose transforms are kept.
 
-        ``stop`` ends `run`; ``on_found`` is called after each query that has succeeded.
+        ``stop`` ends `run`; ``on_found`` is called after each successful query.
         """
         self._shard = shard
         self._telemetry = telemetry
@@ -71,15 +71,15 @@ class Discovery:
         self._page_size = 0
 
     def plan(self, config: Config) -> tuple[DiscoveryQuery, ...]:
-        """Return the queries of a configuration; they are made once they are applied.
+        """Return the queries of a configuration, for `apply`.
 
-        A query with the same settings as before keeps its answer. Until a new query has its first answer, it has what
-        the former queries of its account and region had found, so that a changed filter leaves no gap.
+        A query with the same settings as before keeps its answer. A new query begins with the transforms that the
+        dropped queries of its account and region had found. These transforms stay monitored until its first answer.
         """
         return _carried_over(_queries_of(config.discovery), self.queries)
 
     def apply(self, queries: tuple[DiscoveryQuery, ...], config: Config, clients: GlueClients) -> None:
-        """Make these queries, planned for this configuration, from now on."""
+        """Make these queries from now on; `plan` has returned them for this configuration."""
         with self._lock:
             dropped_lanes = {query.lane for query in self._queries} - {query.lane for query in queries}
             for query in set(self._queries) - set(queries):
@@ -92,19 +92,19 @@ class Discovery:
 
     @property
     def queries(self) -> tuple[DiscoveryQuery, ...]:
-        """The queries that are in force, with what they have found."""
+        """The present queries, with the transforms that they have found."""
         with self._lock:
             return self._queries
 
     @property
     def tried_all(self) -> bool:
-        """Whether every query was made once, well or not."""
+        """Whether every query was made at least once, with or without success."""
         with self._lock:
             return all(query.tried for query in self._queries)
 
     @property
     def failing(self) -> list[Lane]:
-        """The accounts and regions in which the last query failed, or none was made yet."""
+        """The accounts and regions in which the last query failed, or no query was made yet."""
         with self._lock:
             return [query.lane for query in self._queries if query.failing or not query.tried]
 
@@ -117,7 +117,7 @@ class Discovery:
             self._wake.clear()
 
     def _begin_queries(self) -> float:
-        """Begin the queries that are due; return the seconds until the next one is."""
+        """Begin the queries that are due; return the time until the next check, in seconds."""
         now = time.monotonic()
         with self._lock:
             idle = [query for query in self._queries if not query.busy]
@@ -133,7 +133,7 @@ class Discovery:
         began = time.monotonic()
         try:
             self._try(query, glue, page_size, began)
-        except Exception:  # a defect in one query must not end the others; it is made again after the retry time
+        except Exception:  # a defect must not end the query for ever; it is made again after the retry time
             log.exception("a discovery failed because of a defect in this program; please report it")
             self._record(query, None, due=began + min(query.settings.interval, self._retry_after))
         finally:
@@ -157,7 +157,7 @@ class Discovery:
             self._on_found()
 
     def _record(self, query: DiscoveryQuery, found: tuple[Target, ...] | None, *, due: float) -> bool:
-        """Record what a query has found, None if it failed; return whether the query is still in force."""
+        """Record the transforms that a query has found, None if it failed; return whether it is still in use."""
         with self._lock:
             query.failing = found is None
             query.due = max(due, time.monotonic())
@@ -176,9 +176,9 @@ class Discovery:
         return tuple(Target(transform_id, query.lane, None, labels[transform_id]) for transform_id in ids)
 
     def _labels(self, query: DiscoveryQuery, glue: GlueClient, ids: Iterable[str]) -> dict[str, dict[str, str]]:
-        """Return the labels from tags by transform id; if tags cannot be read, the labels from before."""
+        """Return the labels from tags by transform id. If tags cannot be read, return the former labels."""
         keys, filters = query.settings.labels_from_tags, query.settings.tags
-        # The filter says what value such a tag has, so there is no need to read it.
+        # A tag with a filter has the value of the filter, so the tag is not read.
         known = {label_name(key): filters[key] for key in keys if key in filters}
         to_read = [key for key in keys if key not in filters]
         before = {target.id: target.labels for target in query.found}
@@ -230,7 +230,7 @@ def _queries_of(discovery: Iterable[DiscoverySettings]) -> list[DiscoveryQuery]:
 
 
 def _carried_over(new: Iterable[DiscoveryQuery], before: Iterable[DiscoveryQuery]) -> tuple[DiscoveryQuery, ...]:
-    """Return the new queries; one with the same settings as before is replaced by that one, with its answer."""
+    """Return the new queries; in place of a query with the same settings as before, return the former query."""
     left = list(before)
     queries = []
     for query in new:
@@ -251,12 +251,12 @@ def _ids(targets: Iterable[Target]) -> list[str]:
 def find(
     settings: DiscoverySettings, glue: GlueClient, *, page_size: int, owns: Callable[[str], bool] = lambda _: True
 ) -> list[str]:
-    """Return the ids of the transforms in one account and region that match the filters and are ours.
+    """Return the ids of the transforms in one account and region that match the filters and belong to this shard.
 
-    ``owns`` says whether a transform id is ours; by default all are. Raises `GlueError`.
+    ``owns`` says whether a transform id belongs to this shard; by default all do. Raises `GlueError`.
     """
     ids = glue.transform_ids(settings.tags, page_size=page_size)
-    # Before GetMLTransform and GetTags: those calls for the transforms of other shards are for the other shards.
+    # This comes first, because other shards call GetMLTransform and GetTags for their own transforms.
     ids = [transform_id for transform_id in ids if owns(transform_id)]
     if settings.name is None:
         return ids

@@ -1,4 +1,4 @@
-"""One monitored transform: its ledger, one poll of it, and the snapshot that its metrics show."""
+"""One monitored transform: it reads task runs from Glue into its ledger, and makes the snapshot for its metrics."""
 
 import math
 from collections.abc import Callable
@@ -18,17 +18,18 @@ from exporter.model.transform import Details, Target
 from exporter.polling.timetable import Job
 
 CLOCK_TOLERANCE = 1.0
-"""Seconds by which the lookback may begin before the oldest run that the ledger knows about.
+"""The whole lookback is read if it begins more than this many seconds before the floor of the ledger.
 
-NTP moves the clock by less than this all the time, which must not cause a read of the whole lookback each time.
+NTP often sets the clock back by less than this. Such a small change must not cause a read of the whole lookback.
 """
 
 
 def offset_of(transform_id: str) -> float:
-    """Return a fraction in [0, 1) that is spread evenly over transform ids: when in an interval a transform is polled.
+    """Return the time within an interval at which a transform is polled, as a fraction in [0, 1).
 
-    It stays the same over restarts, as the offset of a target in Prometheus does. Processes on different hosts poll a
-    transform at different times all the same, since intervals are counted from the boot of the host.
+    The fraction is a hash of the id, so the polls of many transforms are spread evenly. It stays the same after a
+    restart, as the offset of a target in Prometheus does. Processes on different hosts still poll a transform at
+    different times, because intervals are counted from the boot of the host.
     """
     digest = blake2b(transform_id.encode("utf-8", "surrogatepass"), digest_size=4).digest()
     return int.from_bytes(digest) / 2**32
@@ -36,40 +37,40 @@ def offset_of(transform_id: str) -> float:
 
 @dataclass(slots=True)
 class MonitoredTransform:
-    """A transform with its ledger and the results of its polls. `Poller` lets one thread at a time poll it."""
+    """A transform with its ledger and the results of its polls. Only one thread at a time polls it."""
 
     target: Target
     ledger: Ledger
     initial_values: InitialValues
     offset: float = field(init=False)
-    """When in an interval it is polled, a fraction in [0, 1)."""
+    """Time within an interval at which it is polled, as a fraction in [0, 1)."""
     account_id: str = ""
     """The twelve digits of the AWS account; empty until they are known."""
     details: Details | None = None
-    """The answer of GetMLTransform; None before the first one."""
+    """The last answer of GetMLTransform, or only the stored name after a restart; None if both are missing."""
     poll: PollResult | None = None
-    """The result of the last poll; None before the first one."""
+    """The result of the last poll; None before the first poll."""
     last_full_read: float | None = None
     """When a poll last read the whole lookback (UTC seconds); after a restart, a time chosen by the offset."""
     recent: RecentRuns = field(default_factory=RecentRuns)
     """The newest runs, for the status page."""
     job: Job | None = None
-    """Its turns in the scheduler; None before the first."""
+    """Its job in the scheduler; None before it is scheduled for the first time."""
     shown: tuple[TransformSnapshot, dict[Series, Total]] | None = None
-    """The snapshot and the totals that the exposition has of it."""
+    """The snapshot and the totals that the exposition was given last."""
     active: bool = False
-    """False before it is scheduled, and once it has left the configuration; it may return."""
+    """False before it is scheduled, and after it was removed from the targets. It may become a target again."""
     removed_at: float = 0.0
-    """When it left the configuration (UTC seconds)."""
+    """When it was removed from the targets (UTC seconds)."""
     tracked_runs: int = 0
-    """Its share of the metric glue_ml_exporter_tracked_runs."""
+    """Number of its runs that are included in the metric glue_ml_exporter_tracked_runs."""
 
     def __post_init__(self) -> None:
         self.offset = offset_of(self.target.id)
 
     @property
     def name(self) -> str:
-        """The name in its labels: the configured one, else the one that Glue knows, else the id."""
+        """The name in its labels: the configured name, else the name in Glue, else the id."""
         return shown_name(self.target, self.details)
 
     @property
@@ -80,10 +81,11 @@ class MonitoredTransform:
     def read(
         self, glue: GlueClient, polling: Polling, now: float, keep_going: Callable[[], None], recent: int = LIMIT
     ) -> Changes:
-        """Poll once at ``now`` (UTC seconds), commit the runs to the ledger and return what has changed.
+        """Poll once at ``now`` (UTC seconds), commit the runs to the ledger and return the changes.
 
-        ``keep_going`` is called after each call to Glue and may raise, which ends the poll. The newest ``recent`` runs
-        are kept for the status page. Raises `GlueError`; the ledger is then as it was before.
+        `Ledger.commit` decides which runs are counted. ``keep_going`` is called after each call to Glue; it may raise
+        an exception to end the poll. The newest ``recent`` runs are kept for the status page. Raises `GlueError`, and
+        then leaves the ledger unchanged.
         """
         cutoff = now - polling.lookback
         full_read = self._full_read_is_due(now, cutoff, polling.resync_interval)
@@ -101,8 +103,8 @@ class MonitoredTransform:
         self.recent.commit(sighting, reading.missing.values())
         changes = self.ledger.commit(reading)
         if full_read:
-            # The second full read comes early by a share that depends on the offset, so that the transforms of a
-            # process do not all read their lookback at the same time.
+            # The second full read is early by up to half the resync interval, depending on the offset. Otherwise all
+            # transforms of a process would read their lookback at the same time.
             early = self.offset / 2 * polling.resync_interval if self.last_full_read is None else 0.0
             self.last_full_read = now - early
         return changes
@@ -110,8 +112,8 @@ class MonitoredTransform:
     def _since(self, cutoff: float, polling: Polling, recent: int) -> float:
         """Return the start time from which an ordinary poll reads (UTC seconds).
 
-        The first poll after a restart reads further back, so that the status page shows the newest runs again: as many
-        as fit into the page that is read anyway.
+        The first poll after a restart reads further back, so that the status page shows the newest runs again. It
+        reads back by at most half a page of runs, because one page is read anyway.
         """
         since = self.ledger.since(cutoff, polling.overlap, polling.page_size)
         if self.recent.runs:
@@ -121,8 +123,8 @@ class MonitoredTransform:
     def _full_read_is_due(self, now: float, cutoff: float, resync_interval: float) -> bool:
         """Return whether to read all runs from ``cutoff`` on.
 
-        This is so if the ledger does not know all of them yet, after each resync interval, and if the clock was set
-        back.
+        A full read is due if the ledger does not know all of these runs yet, after each resync interval, and after the
+        clock was set back.
         """
         if cutoff < self.ledger.floor - CLOCK_TOLERANCE:
             return True
@@ -131,10 +133,10 @@ class MonitoredTransform:
         return not 0 <= now - self.last_full_read < resync_interval
 
     def idle(self, polling: Polling, now: float) -> bool:
-        """Return whether the idle interval is short enough for the transform at ``now`` (UTC seconds).
+        """Return whether the transform may be polled at the idle interval at ``now`` (UTC seconds).
 
-        This is so if no run is open, and none has started or ended within the last idle interval: a transform that has
-        just run may run again.
+        It may if no run is open, and no run has started or finished within the last idle interval. After a recent run
+        the normal interval is used, because another run is likely.
         """
         if polling.idle_interval is None or self.ledger.open or self.ledger.missing:
             return False
@@ -154,13 +156,13 @@ class MonitoredTransform:
 
     @property
     def next_poll(self) -> float | None:
-        """When the next poll is due (monotonic seconds); None while a poll is under way or waits for a thread."""
+        """When the next poll is due (monotonic seconds); None while a poll is running or waits for a thread."""
         return None if self.job is None or self.job.pending else self.job.due
 
     def snapshot(self, polling: Polling, now: float, *, created: bool) -> TransformSnapshot:
-        """Return what the metrics show at ``now`` (UTC seconds).
+        """Return the snapshot for the metrics at ``now`` (UTC seconds).
 
-        The gauges are left out if the last good poll is older than ``stale_after``. ``created`` adds the _created
+        The gauges are left out if the last successful poll is older than ``stale_after``. ``created`` adds the _created
         lines of OpenMetrics.
         """
         succeeded = self.poll.succeeded if self.poll else None

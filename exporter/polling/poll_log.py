@@ -1,7 +1,7 @@
-"""The log lines of polls and of discovery: one for each finished run, one when a failure begins, one when it ends.
+"""Logs the results of polls and of discovery: each finished run, and the beginning and the end of each failure.
 
-Run ids, error strings and log groups are in the log because they must not be metric labels: each run would be a series
-of its own.
+Run ids, error texts and log groups are logged, because they must not be metric labels. As labels they would create new
+series for each run.
 """
 
 import threading
@@ -19,13 +19,13 @@ from exporter.model.transform import Lane, Target
 TRANSFORM_REASONS = frozenset(
     ("EntityNotFoundException", "InvalidInputException", "ValidationException", "malformed_response", "pagination")
 )
-"""Reasons of failures that concern a single transform; all others concern its whole account and region."""
+"""Reasons of failures that concern a single transform. All other reasons concern its whole account and region."""
 
 log = get_logger(__name__)
 
 
 class Failure(NamedTuple):
-    """Something that may fail for a while: its log messages, and the level of the first."""
+    """A kind of failure that may last: the messages for its beginning and end, and the level of the first message."""
 
     begins: str
     ends: str
@@ -42,7 +42,7 @@ TAGS = Failure("tags cannot be read; labels keep their last values", "tags can b
 STATE = Failure("state is not written; counters stand still until it is", "state is written again")
 
 Scope = Lane | str
-"""The account and region that is affected, or the id of the transform; empty for the whole process."""
+"""The account and region that a failure concerns, or the id of the transform; empty for the whole process."""
 
 
 def utc(seconds: float | None) -> str | None:
@@ -57,9 +57,9 @@ class _Ongoing:
     """A failure that has begun in one scope and has not ended."""
 
     affected: set[Hashable] = field(default_factory=set)
-    """The transforms or queries that have not succeeded since."""
+    """The transforms or queries that have failed and have not succeeded since."""
     logged: set[str] = field(default_factory=set)
-    """The reasons that are in the log already."""
+    """The reasons that were logged already."""
 
 
 class PollLog:
@@ -74,7 +74,7 @@ class PollLog:
     def begin(
         self, failure: Failure, scope: Scope, who: Hashable, error: GlueError | StateError, **fields: str
     ) -> None:
-        """Log that ``who`` fails with this error; at debug level if the scope already has this failure and reason.
+        """Log that ``who`` fails with this error; at debug level if this was logged for the scope before.
 
         The failure lasts until `end` or `forget` is called for each ``who`` of the scope.
         """
@@ -90,12 +90,12 @@ class PollLog:
         getattr(log, failure.level if is_new else "debug")(failure.begins, **fields)
 
     def end(self, failure: Failure, scope: Scope, who: Hashable, **fields: str) -> None:
-        """Log that the failure has ended, if ``who`` was the last in its scope that was affected."""
+        """End the failure for ``who``. If nothing else in the scope is affected, log that the failure has ended."""
         if reasons := self.forget(failure, scope, who):
             log.info(failure.ends, reason=", ".join(sorted(reasons)), **_fields_of(scope), **fields)
 
     def forget(self, failure: Failure, scope: Scope, who: Hashable) -> set[str]:
-        """End the failure for ``who`` without a log line; return its reasons if ``who`` was the last affected."""
+        """End the failure for ``who`` without a log line; return its reasons if the scope has no other one."""
         with self._lock:
             ongoing = self._ongoing.get((failure, scope))
             if ongoing is None or who not in ongoing.affected:
@@ -109,7 +109,7 @@ class PollLog:
     # -- polls of one transform -------------------------------------------------------------------------------------
 
     def poll_succeeded(self, target: Target, name: str, changes: Changes) -> None:
-        """Log the changes that a good poll has found, and the end of failures."""
+        """Log the changes that a successful poll has found, and the end of failures."""
         self.end(POLLS_OF_TRANSFORM, target.id, target.id, transform_name=name)
         self.end(POLLS_OF_LANE, target.lane, target.id)
         for run in changes.finished:
@@ -135,7 +135,7 @@ class PollLog:
         return True
 
     def forget_transform(self, target: Target) -> None:
-        """Drop all failures of a transform that is no longer monitored: no poll of it will end them."""
+        """Drop all failures of a transform that is no longer monitored, because no poll will end them."""
         self.forget(POLLS_OF_TRANSFORM, target.id, target.id)
         self.forget(POLLS_OF_LANE, target.lane, target.id)
         self.forget(DETAILS, target.lane, target.id)
@@ -147,7 +147,7 @@ def log_rebucketed(target: Target) -> None:
 
 
 def log_discovered(lane: Lane, before: Collection[str], found: Collection[str]) -> None:
-    """Log which transform ids a query has found that it had not found ``before``, and which are gone."""
+    """Log the transform ids that a query has found now but not ``before``, and the ids that are gone."""
     appeared, vanished = sorted(set(found) - set(before)), sorted(set(before) - set(found))
     if appeared or vanished:
         log.info(

@@ -1,4 +1,4 @@
-"""Polls every monitored transform once per interval and publishes what each poll has found."""
+"""Polls every monitored transform once per interval and publishes the result of each poll."""
 
 import threading
 import time
@@ -27,18 +27,18 @@ from exporter.state.store import StateFile
 from exporter.telemetry import Telemetry
 
 CLEAN_UP_INTERVAL = 3600.0
-"""Seconds after which the state file is given the list of configured transforms again.
+"""Time after which the list of monitored transforms is written to the state file again, in seconds.
 
-A transform without new runs writes nothing else. The next process deletes transforms that were not listed for the
-lookback; it does not know those of discovery until its first query has ended.
+A transform without new runs is not written otherwise. The next process deletes transforms that were not listed for the
+lookback. At that time it does not know yet which transforms discovery will find.
 """
 
 MAX_ERROR_LENGTH = 1000
-"""Characters of a failed poll's error that the status page keeps."""
+"""Longest error text of a failed poll on the status page, in characters."""
 
 
 class Poller:
-    """All monitored transforms. `monitor` says which they are; `run` polls them until the exporter stops."""
+    """All monitored transforms. `monitor` sets them; `run` polls them until the exporter stops."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Poller:
         stop: threading.Event,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Take the Glue clients to poll with, where to publish, and the state file if there is one.
+        """Take the Glue clients to poll with, the exposition to publish to, and the state file if there is one.
 
-        ``stop`` ends each poll between two of its calls; ``now`` gives UTC seconds.
+        ``stop`` ends each poll before its next call to Glue; ``now`` gives UTC seconds.
         """
         self._config = config
         self._clients = clients
@@ -65,7 +65,7 @@ class Poller:
         self._poll_log = PollLog()
         self._lock = threading.Lock()
         self._transforms: dict[str, MonitoredTransform] = {}
-        """The monitored transforms by id, and those that were removed less than the lookback ago."""
+        """By id: the monitored transforms, and the transforms that were removed less than the lookback ago."""
         self.restored = False
         """Whether the state file had a transform that is monitored."""
         self._cleaned_up = now()
@@ -106,7 +106,7 @@ class Poller:
 
     def _add(self, transform: MonitoredTransform, target: Target) -> None:
         if not transform.active and transform.job is not None:
-            # It returns: Prometheus takes its series for new ones.
+            # The transform returns, and Prometheus treats its series as new.
             transform.initial_values = self._restarted_values(transform)
         old_name = transform.name
         transform.target = target
@@ -118,13 +118,13 @@ class Poller:
         if not transform.active:
             transform.active = True
             if transform.ledger.has_baseline and not transform.job.pending:
-                # It was restored from the state file or returns after a reload. A scrape before the first poll then
-                # shows its counters already, so initial values are served that much sooner.
+                # The transform was restored from the state file or returns after a reload. It is published before its
+                # first poll, so that scrapes show its initial values sooner.
                 self._publish(transform)
             self._scheduler.add(transform.job)
 
     def _open(self, target: Target, config: Config) -> MonitoredTransform:
-        """Return a new transform, restored from the state file if that knows it."""
+        """Return a new transform, restored from the state file if the file has it."""
         bounds, metrics = config.metrics.execution_buckets, config.metrics
         restored = None if self._state is None else self._state.load(target.id, bounds)
         if restored is None:
@@ -152,7 +152,7 @@ class Poller:
         )
 
     def _restart_initial_values(self) -> None:
-        """Serve all series at their initial values first: some were left out until now, so no scrape has seen them."""
+        """Serve the initial values of all series again, because no scrape has shown the series that were left out."""
         for transform in self.monitored:
             transform.initial_values = self._restarted_values(transform)
             if transform.shown is not None:
@@ -161,7 +161,7 @@ class Poller:
                 self._exposition.update(*transform.shown, offset=transform.offset)
 
     def _follow_name(self, transform: MonitoredTransform, old_name: str) -> None:
-        """Restart the initial values if the name has changed: it is a label, so all series are new ones."""
+        """Restart the initial values if the name has changed, because a new label makes all series new."""
         if transform.name != old_name:
             transform.initial_values = self._restarted_values(transform)
 
@@ -170,7 +170,7 @@ class Poller:
         transform.initial_values = self._restarted_values(transform, histograms=False)
         log_rebucketed(transform.target)
         if transform.shown is not None:
-            # Before the poll, because the poll stores totals in the new buckets only.
+            # This comes before the poll, because the poll stores totals in the new buckets only.
             self._show(transform)
 
     def _remove(self, transform: MonitoredTransform) -> None:
@@ -201,12 +201,12 @@ class Poller:
 
     @property
     def alive(self) -> bool:
-        """Whether the poll loop has made a round lately."""
+        """Whether the poll loop is alive, as `Scheduler.alive` defines it."""
         return self._scheduler.alive
 
     @property
     def polled_all(self) -> bool:
-        """Whether every transform was polled once, well or not."""
+        """Whether every transform was polled at least once, with or without success."""
         return self._scheduler.first_turns_over
 
     @property
@@ -216,7 +216,7 @@ class Poller:
 
     @property
     def monitored(self) -> list[MonitoredTransform]:
-        """The monitored transforms. Takes no lock, because a reload may hold it for long."""
+        """The monitored transforms. Takes no lock, because a reload may hold the lock for long."""
         return [transform for transform in list(self._transforms.values()) if transform.active]
 
     def _end_cycle(self, delay: float, overrun: bool) -> None:
@@ -229,9 +229,9 @@ class Poller:
                 self._clean_up()
 
     def _remove_stale_gauges(self) -> None:
-        """Remove the gauges of a transform whose poll hangs once its data is older than ``stale_after``.
+        """Remove the gauges of each transform whose poll hangs and whose data is older than ``stale_after``.
 
-        The thread of the scheduler does this, because the thread that hangs cannot.
+        The thread of the scheduler does this, because the thread of a hanging poll cannot.
         """
         now, stale_after = self._now(), self._config.polling.stale_after
         with self._lock:
@@ -242,7 +242,7 @@ class Poller:
                     self._remove_gauges(transform)
 
     def _remove_gauges(self, transform: MonitoredTransform) -> None:
-        """Publish the last snapshot again without gauges and as down; the ledger may be in use by the hanging poll."""
+        """Publish the last snapshot again without gauges and as down. The hanging poll may use the ledger."""
         if transform.shown is not None and transform.shown[0].gauge_values is not None:
             snapshot, totals = transform.shown
             snapshot = replace(snapshot, gauge_values=None, poll=snapshot.poll and replace(snapshot.poll, up=False))
@@ -259,7 +259,7 @@ class Poller:
             self._rebucket(transform)
         glue = self._clients.client_for(transform.target.lane)
         if transform.job is not None:
-            # Until the poll has succeeded, so that a failed poll of an idle transform is repeated after the interval.
+            # A failed poll of an idle transform must be repeated after the normal interval.
             transform.job.idle = False
         try:
             recent = LIMIT if self._config.web.status_page else 0
@@ -273,12 +273,12 @@ class Poller:
         else:
             try:
                 if transform.poll is None:
-                    # The name is a label: series that appear under the id first would be other series.
+                    # The name is a label. Without it, the first series would have the id as their name.
                     self._read_details(transform, glue)
                 self._poll_log.poll_succeeded(transform.target, transform.name, changes)
             finally:
-                # The ledger has these changes already. If they were not stored because of a defect above, the state
-                # file would lack them for ever.
+                # The ledger already has these changes. If a defect above prevented this call, the state file would
+                # never get them.
                 self._store(transform, changes, now)
         transform.account_id = glue.account_id
         succeeded = now if up else (transform.poll.succeeded if transform.poll else None)
@@ -289,7 +289,7 @@ class Poller:
         )
         self._show(transform)
         if up and self._read_details(transform, glue):
-            # The new name is stored before it is shown, so that a restart does not show the old one again.
+            # The new name is stored before it is shown, so that a restart does not show the old name again.
             self._store(transform, NO_CHANGES, now)
             self._show(transform)
         return lane_works
@@ -332,7 +332,7 @@ class Poller:
     def _read_details(self, transform: MonitoredTransform, glue: GlueClient) -> bool:
         """Read the details of a transform; return whether they have changed.
 
-        If Glue does not give them, the last known ones stay and the poll counts as good.
+        If they cannot be read, the last known details stay and the poll still counts as successful.
         """
         before, old_name = transform.details, transform.name
         target = transform.target
@@ -352,12 +352,12 @@ class Poller:
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
-        """Count and log a failure of the state file; the process goes on without it."""
+        """Count and log a failure to write the state file, and continue without the write."""
         try:
             yield
         except StateError as error:
             if self._stop.is_set():
-                # The file is closed. No scrape has seen the runs that it lacks, so the next process counts them.
+                # The file is closed. Runs that are missing in it were never served, so the next process counts them.
                 return
             self._telemetry.state_write_errors.inc()
             self._poll_log.begin(STATE, "", "", error)

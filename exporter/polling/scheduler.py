@@ -1,8 +1,8 @@
-"""Runs each job when it is due, on a thread of its lane, and never twice at the same time.
+"""Runs each job when it is due, and never on two threads at the same time.
 
 A lane is a group of jobs that fail together: for polls, an account and region. Each lane has its own queue and its own
-share of threads, so a lane that is slow, throttled or hanging delays no other lane. Within a lane, the jobs whose last
-turn failed have a second queue with a single thread, so a job that hangs delays none that works.
+share of threads. A slow, throttled or hanging lane therefore does not delay other lanes. Within a lane, jobs whose last
+turn failed wait in a second queue with a single thread. A failed job that hangs therefore does not delay healthy jobs.
 """
 
 import threading
@@ -16,35 +16,38 @@ from exporter.polling.threads import ThreadPool
 from exporter.polling.timetable import Job, Timetable
 
 HEARTBEAT = 1.0
-"""Seconds between two rounds of the scheduler at most."""
+"""Longest time between two rounds of the scheduler, in seconds."""
 
 DEAD_AFTER = 30.0
 """Seconds without a heartbeat after which the scheduler counts as dead."""
 
 GATHER = 0.05
-"""Seconds between two rounds at least. Jobs that become due meanwhile begin together, which saves wake-ups; a job waits
-as long for a busy thread before another thread is started for it."""
+"""Shortest time between two rounds, in seconds. Jobs that become due in this time begin together, which saves wake-ups.
+If all threads are busy, a ready job waits for this time before another thread is started."""
 
 PROCESS_THREADS = 128
-"""Threads for healthy jobs, shared equally by all lanes. If all of 200 lanes hang, each lane has one thread for healthy
-jobs and one for failed jobs; without this bound there would be 1,800 threads."""
+"""Number of threads for healthy jobs, which all lanes share equally; each lane has at least one.
+
+Example: all of 200 lanes hang. Each lane uses one thread for healthy jobs and one for failed jobs, 400 in total. With 8
+threads for the healthy jobs of each lane, there would be 200 * (8 + 1) = 1,800 threads.
+"""
 
 log = get_logger(__name__)
 
 
 def threads_of_a_lane(concurrency: int, lanes: int) -> int:
-    """Return how many healthy jobs of a lane may run at once: ``concurrency``, or fewer if there are many lanes."""
+    """Return the number of healthy jobs of a lane that may run at once: ``concurrency``, or fewer for many lanes."""
     return min(concurrency, max(1, PROCESS_THREADS // max(1, lanes)))
 
 
 @dataclass(slots=True)
 class _Queue:
-    """The healthy jobs of a lane, or its failed ones."""
+    """The healthy jobs of a lane, or its failed jobs."""
 
     healthy: bool
     waiting: deque[Job] = field(default_factory=deque)
     begun: int = 0
-    """How many jobs are running, or are ready for the next free thread."""
+    """Number of jobs that are running, or are ready for the next free thread."""
 
 
 class Scheduler:
@@ -61,8 +64,8 @@ class Scheduler:
     ) -> None:
         """Take the intervals of jobs and of idle jobs in seconds, and how many jobs of a lane may run at once.
 
-        ``on_cycle`` is called after each interval with two arguments: the longest delay, in seconds, between the due
-        time and the end of a turn in that interval, and whether this delay exceeds the interval. ``clock`` gives
+        ``on_cycle`` is called after each interval with a delay and a flag. The delay is the longest time from the due
+        time of a turn to its end, in seconds. The flag says whether the delay exceeds the interval. ``clock`` gives
         monotonic seconds.
         """
         self._clock = clock
@@ -77,7 +80,7 @@ class Scheduler:
         self._queues: dict[tuple[Hashable, bool], _Queue] = {}
         self._ready: deque[tuple[_Queue, Job]] = deque()
         self._available = 0
-        """How many threads take a ready job next, or end if there is none."""
+        """Number of threads that look for a ready job next, and end if no job is ready."""
         self._longest_delay = 0.0
         self._heartbeat = self._clock()
 
@@ -88,7 +91,7 @@ class Scheduler:
             self._wake_if_early()
 
     def remove(self, job: Job) -> None:
-        """Give the job no further turn; a turn that runs goes on."""
+        """Do not run the job again. A turn that is running is not interrupted."""
         with self._lock:
             self._timetable.remove(job)
 
@@ -109,7 +112,7 @@ class Scheduler:
 
     @property
     def alive(self) -> bool:
-        """Whether the loop has made a round lately."""
+        """Whether the loop has made a round in the last `DEAD_AFTER` seconds."""
         return self._clock() - self._heartbeat < DEAD_AFTER
 
     def run(self, stop: threading.Event) -> None:
@@ -129,7 +132,7 @@ class Scheduler:
     def begin_turns(self, now: float, *, latest: float) -> None:
         """Make one round: begin the turns that are due, and plan the next round for ``latest`` or earlier."""
         with self._lock:
-            # These jobs were ready in the last round already: every thread is busy with something slow.
+            # If jobs are still ready since the last round, every thread is busy with a slow job.
             self._start_workers(len(self._ready))
             for job in self._timetable.due_jobs(now):
                 queue = self._queues.setdefault((job.lane, job.healthy), _Queue(job.healthy))
@@ -149,7 +152,7 @@ class Scheduler:
             self._wake.set()
 
     def _make_ready(self, queue: _Queue) -> None:
-        """Make jobs of a queue ready, as many as its lane may run."""
+        """Make as many jobs of a queue ready as its lane may run at once."""
         while queue.waiting and queue.begun < (self._threads_per_lane if queue.healthy else 1):
             queue.begun += 1
             self._ready.append((queue, queue.waiting.popleft()))
@@ -157,13 +160,13 @@ class Scheduler:
     def _start_workers(self, count: int) -> None:
         """Start threads until ``count`` of them are available.
 
-        If the system gives no more threads, the busy ones take the ready jobs later, and the next round tries again.
+        If the system allows no more threads, busy threads take the ready jobs later, and the next round tries again.
         """
         while self._available < count and self._pool.run(self._work):
             self._available += 1
 
     def _work(self) -> None:
-        """Run ready jobs of any lane until none is left: a thread that is awake needs no wake-up."""
+        """Run ready jobs of any lane until no job is ready. This saves the wake-up of another thread for each job."""
         while True:
             with self._lock:
                 self._available -= 1
@@ -191,7 +194,7 @@ class Scheduler:
 
 
 def _run(job: Job) -> bool:
-    """Run the job once; return whether it went well. An exception costs the job this turn only."""
+    """Run the job once; return whether it went well. After an exception, the job runs again at its next turn."""
     try:
         return job.work()
     except Exception:  # a defect in one poll must not end the thread, which other jobs need

@@ -1,4 +1,4 @@
-"""The transforms to monitor: those that the configuration names, merged with those that discovery has found."""
+"""Merges the transforms that the configuration names with the transforms that discovery has found."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,8 +18,8 @@ def configured_targets(config: Config) -> tuple[Target, ...]:
 def merge_targets(configured: Iterable[Target], discovered: Iterable[Target]) -> tuple[Target, ...]:
     """Return all targets, one per transform id.
 
-    If a transform comes more than once, the first target wins, and labels that only a later one has are added. So the
-    configuration wins over discovery.
+    If several targets have the same id, the first target is returned, with the labels that only later targets have. So
+    the configuration has priority over discovery.
     """
     merged: dict[str, Target] = {}
     for target in (*configured, *discovered):

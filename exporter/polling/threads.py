@@ -1,4 +1,4 @@
-"""Daemon threads that wait for work: one for each piece of work under way, and a few that are idle."""
+"""A pool of daemon threads. It begins each piece of work at once, on an idle thread or on a new thread."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ IDLE_TIMEOUT = 30.0
 """Seconds after which an idle thread ends."""
 
 WARNING_INTERVAL = 60.0
-"""Seconds between two warnings about missing threads."""
+"""Shortest time between two warnings about missing threads, in seconds."""
 
 log = get_logger(__name__)
 
@@ -22,8 +22,8 @@ Inbox = SimpleQueue[Callable[[], None]]
 class ThreadPool:
     """Runs each piece of work at once, on an idle thread or on a new one.
 
-    The threads are daemons, so a call that hangs does not keep the process from ending. Python waits at exit for the
-    threads of a ``concurrent.futures`` executor.
+    The threads are daemons, so the process can end while a call hangs. A ``concurrent.futures``
+    executor would prevent this, because Python waits for its threads at exit.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,7 +32,7 @@ class ThreadPool:
         self._lock = threading.Lock()
         self._last_warning: float | None = None
         self._idle: list[Inbox] = []
-        """The inboxes of the idle threads. They are reused last-in, first-out, so that surplus threads time out."""
+        """The inboxes of the idle threads. The thread that became idle last is used first, so surplus threads end."""
 
     def run(self, work: Callable[[], None]) -> bool:
         """Begin ``work`` and return at once; return False and log a warning if the system allows no more threads."""

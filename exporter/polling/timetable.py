@@ -1,4 +1,4 @@
-"""When each job is due: once per interval, at an offset of its own. Pure: the present time is an argument.
+"""Plans when each job is due: once per interval, at the job's own offset. Pure: the present time is an argument.
 
 Times are monotonic seconds, and intervals are counted from the clock's zero. With an interval of 60 s, a job with the
 offset 0.25 is due at 15, 75, 135, ...
@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 TOLERANCE = 0.001
-"""Seconds around its offset within which a job is punctual; sums of floats are not exact."""
+"""A job within this many seconds of its offset is treated as exactly there, because sums of floats are not exact."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,28 +22,28 @@ class Job:
     lane: Hashable
     """The group of jobs that fail together: for polls, an account and region."""
     offset: float
-    """Where in the interval the job is due, a fraction in [0, 1)."""
+    """Time within the interval at which the job is due, as a fraction in [0, 1)."""
     due: float = 0.0
-    """When the present or the next turn is due."""
+    """Due time of the pending turn, or else of the next turn."""
     turns: int = 0
-    """How many turns have ended since the job was added."""
+    """Number of turns that have ended since the job was added."""
     pending: bool = False
     """Whether a turn is due and has not ended."""
     healthy: bool = True
     """Whether the last turn went well."""
     idle: bool = False
-    """Whether the idle interval is short enough; the work itself sets this."""
+    """Whether the job runs at the idle interval. The work itself sets this."""
     planned_interval: float = 0.0
-    """The interval by which the next turn is planned; 0 for the first turn, which is due at once."""
+    """Interval for which the next turn was planned, in seconds; 0 for the first turn, which is due at once."""
     active: bool = True
-    """False once the job is removed; a turn that is pending then is its last."""
+    """False after the job was removed. A turn that was pending at that time still ends."""
 
 
 class Timetable:
-    """The due times of all jobs. Not safe for threads: the scheduler calls it under its lock."""
+    """The due times of all jobs. Not thread-safe: the scheduler holds its lock around every call."""
 
     def __init__(self, interval: float, idle_interval: float | None) -> None:
-        """Take the interval of jobs, and that of idle jobs if it differs, in seconds."""
+        """Take the interval of jobs, and the interval of idle jobs if it is different, in seconds."""
         self.interval = interval
         self.idle_interval = idle_interval
         self.jobs: set[Job] = set()
@@ -52,11 +52,11 @@ class Timetable:
 
     @property
     def next_due(self) -> float | None:
-        """When the next turn is due; None if none is planned."""
+        """When the next turn is due; None if no turn is planned."""
         return self._turns[0][0] if self._turns else None
 
     def add(self, job: Job, now: float) -> None:
-        """Plan the first turn of a job for now, and later ones at its offset."""
+        """Plan the first turn of a job for now, and later turns at its offset."""
         job.active = True
         self.jobs.add(job)
         if not job.pending:
@@ -64,12 +64,12 @@ class Timetable:
             self._plan(job, now)
 
     def remove(self, job: Job) -> None:
-        """Plan no further turn of a job; a pending turn goes on."""
+        """Stop planning turns of a job. A pending turn is not interrupted."""
         job.active = False
         self.jobs.discard(job)
 
     def change_intervals(self, interval: float, idle_interval: float | None, now: float) -> None:
-        """Use other intervals. Turns that are planned come earlier if their interval is now shorter."""
+        """Use other intervals from now on. A planned turn comes earlier if the interval of its job is now shorter."""
         self.interval, self.idle_interval = interval, idle_interval
         for job in self.jobs:
             if not job.pending and self._interval_of(job) < job.planned_interval:
@@ -77,10 +77,10 @@ class Timetable:
                 self._plan(job, min(job.due, now + _until_offset(job, now)))
 
     def due_jobs(self, now: float) -> Iterator[Job]:
-        """Yield the jobs that are due, each of them pending from now on."""
+        """Yield each job that is due, and mark the job as pending."""
         while self._turns and self._turns[0][0] <= now:
             due, _, job = heapq.heappop(self._turns)
-            # The heap keeps entries of jobs that were removed or planned again since.
+            # The heap still has the old entries of jobs that were removed or planned again.
             if job.active and not job.pending and due == job.due:
                 job.pending = True
                 yield job
@@ -88,8 +88,8 @@ class Timetable:
     def end_turn(self, job: Job, now: float, *, went_well: bool) -> None:
         """Plan the next turn of a job for the next time its offset comes, or for now if that has passed already.
 
-        Example with an interval of 60 s and a job due at 15, 75, ...: if the turn of 15 ends at 100, the next one is
-        due at 100 and the one after that at 135.
+        Example: with an interval of 60 s, a job is due at 15, 75, 135, ... The turn that was due at 15 ends at 100.
+        The next turn is due at 100, and the turn after it at 135.
         """
         job.pending, job.healthy = False, went_well
         job.turns += 1
@@ -106,6 +106,6 @@ class Timetable:
 
 
 def _until_offset(job: Job, now: float) -> float:
-    """Return the seconds, more than 0, until the job's offset in its interval comes next."""
+    """Return the time until the job is at its offset next, in seconds; always more than 0."""
     seconds = (job.offset * job.planned_interval - now) % job.planned_interval
     return seconds if seconds > TOLERANCE else seconds + job.planned_interval
