@@ -1,5 +1,6 @@
 """Rules for every test run. Fixtures are beside the tests that use them, and helpers are in support.py."""
 
+import logging
 import os
 import signal
 from collections.abc import Generator
@@ -14,6 +15,16 @@ R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 # test must end on SIGINT, as they do in a terminal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Restore the level of the root logger, because a test that runs a command configures the log of this process."""
+    level = logging.getLogger().level
+    try:
+        return (yield)
+    finally:
+        logging.getLogger().setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)
