@@ -128,7 +128,7 @@ class _SwitchAction(argparse.Action):
 
 
 def _argparser(command: Command, flags: Sequence[Flag]) -> argparse.ArgumentParser:
-    """Return a parser that stores the texts of each given flag as a list."""
+    """Return a parser that stores, for each flag that is given, a list of its values as text."""
     serve = command is COMMANDS[0]
     operand = f" {command.operand.metavar}{'...' if command.operand.many else ''}" if command.operand else ""
     parser = argparse.ArgumentParser(

@@ -20,7 +20,7 @@ Inbox = SimpleQueue[Callable[[], None]]
 
 
 class ThreadPool:
-    """Runs each piece of work at once, on an idle thread or on a new one.
+    """Starts each piece of work immediately, on an idle thread or on a new thread.
 
     The threads are daemons, so the process can end while a call hangs. A ``concurrent.futures``
     executor would prevent this, because Python waits for its threads at exit.

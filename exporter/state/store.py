@@ -108,7 +108,7 @@ def _staged_id(transform_id: str) -> str:
 class StateFile:
     """The open state file. Any thread may call its methods. Every failure raises `StateError`.
 
-    Other processes cannot open the file before it is closed or the process ends.
+    No other process can open the file until this process closes it or ends.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:

@@ -99,7 +99,7 @@ def test_health_of_a_transform(one: TransformReport, health: Health) -> None:
 
 
 def test_rows_are_sorted_by_health_then_name() -> None:
-    """The order is Down, Failing, Waiting, OK; within each by name without regard to case, then by id."""
+    """Rows are sorted by state (Down, Failing, Waiting, OK), then by name without case, then by id."""
     reports = [
         report("tfm-1"),
         report("tfm-2", details=Details(name="Beta")),

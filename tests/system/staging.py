@@ -45,7 +45,7 @@ def seeded_random(seed: int) -> random.Random:
 
 
 def steady_port() -> int:
-    """Return a free port outside the range of outgoing connections, so that a program can restart on it."""
+    """Return a free port that no outgoing connection uses, so that a restarted program can listen on it again."""
     for port in random.sample(range(10_300, 32_000), 200):
         with socket.socket() as listener:
             try:
