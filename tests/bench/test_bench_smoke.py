@@ -15,7 +15,7 @@ TITLES = {
     "busy": "Scrapes during a first scan",
     "steady": "Steady poll: paging everything",
     "fleet": "Fleet: a cycle of idle transforms",
-    "histories": "Histories: a fleet with short ones",
+    "histories": "Histories: a fleet with short histories",
     "ledger": "Ledger: a million finished runs",
     "state": "State file: a million finished runs",
     "clients": "Clients: accounts with an assumed role",
