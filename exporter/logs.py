@@ -8,19 +8,27 @@ format. Every line has `ts` (RFC 3339, UTC, milliseconds), `level`, `msg` and `l
 the order in which they were given.
 
 structlog's own logfmt renderer is not used, because it does not escape ESC and U+202E, and refuses keys with spaces.
+
+A thread writes the lines, because a write blocks when the log is a pipe whose reader has stopped. Up to `MAX_WAITING`
+lines wait for it. A further line is dropped and counted. When all waiting lines are written, a line says how many
+messages were dropped (docs/design/0017).
 """
 
 import json
 import logging
 import math
+import os
 import re
+import select
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
+from queue import SimpleQueue
 from types import ModuleType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
@@ -34,6 +42,12 @@ MAX_VALUE = 2048
 
 MAX_TRACEBACK = 16 * MAX_VALUE
 """Maximum number of characters in the field `exception`."""
+
+MAX_WAITING = 1000
+"""Maximum number of lines that wait to be written."""
+
+FLUSH_TIMEOUT = 1.0
+"""Seconds that `flush` waits at most. A process that ends must not wait for the reader of its log."""
 
 _MAX_DEPTH = 4
 """Maximum depth of lists and mappings within a field. Deeper values are written as one text."""
@@ -57,10 +71,42 @@ def get_logger(name: str) -> "BoundLogger":
     return logger
 
 
+class Stream(Protocol):
+    """Where the log goes. `write` may block, and may raise OSError if the text cannot be written."""
+
+    def write(self, text: str, /) -> object:
+        """Write a line, with the line break at its end."""
+
+
+class FileStream:
+    """Writes texts to a file descriptor, as UTF-8.
+
+    It is used instead of `sys.stderr`, which has a buffer with a lock. If a thread blocked in a write to `sys.stderr`,
+    the interpreter could not get this lock at its end, and would abort the process with SIGABRT.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, text: str, /) -> None:
+        """Write the whole text. This blocks while a pipe is full. Raises OSError if the text cannot be written."""
+        rest = text.encode(errors="backslashreplace")
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:  # another process has made the pipe or the terminal non-blocking
+                waiter = select.poll()
+                waiter.register(self._descriptor, select.POLLOUT)
+                waiter.poll()
+
+
+STDERR = FileStream(2)
+
+
 def configure(
     level: str,
     format: str,  # noqa: A002 - the name of the flag, --log.format
-    stream: TextIO,
+    stream: Stream,
     on_message: Callable[[str], None] | None = None,
 ) -> None:
     """Write every log line from now on to `stream`. A later call replaces an earlier one.
@@ -68,12 +114,17 @@ def configure(
     Args:
         level: the lowest of `LEVELS` that is written.
         format: one of `FORMATS`.
-        stream: where the lines go.
-        on_message: called with the level (`debug`, `info`, `warn` or `error`) of each line that was written.
+        stream: where the lines go. A thread writes them, so this function and the loggers never wait for it.
+        on_message: called in that thread with the level (`debug`, `info`, `warn` or `error`) of each line that was
+            written.
+
+    Raises:
+        RuntimeError: the system allows no more threads.
     """
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
+    for handler in _handlers():
         root.removeHandler(handler)
+        handler.close()
     render = _render_logfmt if format == "logfmt" else _render_json
     processors = [_structlog().processors.format_exc_info, _build_fields, render]
     handler = _Handler(stream, on_message)
@@ -113,17 +164,98 @@ def _structlog() -> ModuleType:
     return structlog
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """Writes each line, then calls `on_message` with its level."""
+def flush(timeout: float = FLUSH_TIMEOUT) -> None:
+    """Wait until all messages so far are written, `timeout` seconds at most."""
+    for handler in _handlers():
+        handler.wait(timeout)
 
-    def __init__(self, stream: TextIO, on_message: Callable[[str], None] | None) -> None:
-        super().__init__(stream)
+
+def dropped_messages() -> int:
+    """Return the number of messages since the last `configure` that were not written."""
+    return sum(handler.dropped for handler in _handlers())
+
+
+def _handlers() -> "list[_Handler]":
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _Handler)]
+
+
+class _Handler(logging.Handler):
+    """Hands each line to a thread that writes it, then calls `on_message` with its level.
+
+    `QueueHandler` and `QueueListener` of the standard library are not used. Their `Queue` has a lock that a signal
+    handler must not take, the listener waits without limit for its thread at the end, and a message that finds no room
+    becomes a traceback on stderr. `SimpleQueue.put` may interrupt itself (Python reference, "queue").
+    """
+
+    def __init__(self, stream: Stream, on_message: Callable[[str], None] | None) -> None:
+        super().__init__()
+        self.dropped = 0
+        """Number of messages that were not written. Only the holder of `self.lock` may change it."""
+        self._announced = 0
+        """The number of dropped messages that the log has said."""
+        self._stream = stream
         self._on_message = on_message
+        self._waiting: SimpleQueue[tuple[str, str] | threading.Event | None] = SimpleQueue()
+        threading.Thread(target=self._write_all, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        super().emit(record)
+        """Queue the line; drop it if too many lines wait. `logging` calls this with `self.lock`."""
+        try:
+            line = f"{self.format(record)}\n"
+        except Exception:  # as in the handlers of the standard library, a log call never raises
+            self.handleError(record)
+            return
+        if self._waiting.qsize() < MAX_WAITING:
+            self._waiting.put((_level(record), line))
+        else:
+            self.dropped += 1
+
+    def wait(self, timeout: float) -> None:
+        """Wait until all lines that are queued now are written, `timeout` seconds at most."""
+        written = threading.Event()
+        self._waiting.put(written)
+        written.wait(timeout)
+
+    def close(self) -> None:
+        """End the thread after the lines that are queued now."""
+        self._waiting.put(None)
+        super().close()
+
+    def _write_all(self) -> None:
+        writable = True
+        while (item := self._waiting.get()) is not None:
+            if isinstance(item, tuple):
+                writable = self._write(*item)
+            # A message about dropped messages might be dropped itself if other lines still waited.
+            announced = writable and self._waiting.empty() and self._announce_dropped()
+            if isinstance(item, threading.Event):
+                if announced:
+                    self._waiting.put(item)
+                else:
+                    item.set()
+
+    def _write(self, level: str, line: str) -> bool:
+        try:
+            self._stream.write(line)
+        except (OSError, ValueError):  # ValueError: a stream of Python that was closed
+            with self._own_lock():
+                self.dropped += 1
+            return False
         if self._on_message:
-            self._on_message(_level(record))
+            self._on_message(level)
+        return True
+
+    def _announce_dropped(self) -> bool:
+        """Log how many messages were dropped since the last such message; return whether there were any."""
+        with self._own_lock():
+            count, self._announced = self.dropped - self._announced, self.dropped
+        if count:
+            get_logger(__name__).error("log messages were dropped, because nobody read the log in time", dropped=count)
+        return count > 0
+
+    def _own_lock(self) -> threading.RLock:
+        assert self.lock is not None  # noqa: S101 - typeshed allows handlers without a lock
+        return self.lock
 
 
 def _level(record: logging.LogRecord) -> str:

@@ -4,11 +4,13 @@ import platform
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
-from exporter import __revision__, __version__
+from exporter import __revision__, __version__, logs
 from exporter.model.transform import Lane
 
 GLUE_OPERATIONS = ("GetMLTaskRuns", "GetMLTaskRun", "GetMLTransform", "ListMLTransforms", "GetTags")
@@ -117,6 +119,7 @@ class Telemetry:
         self.log_messages = Counter(
             "glue_ml_exporter_log_messages", "Number of logged messages, by level.", ("level",), registry=registry
         )
+        registry.register(_DroppedMessages())
         self.config_last_reload_successful = Gauge(
             "glue_ml_exporter_config_last_reload_successful",
             "1 if the last attempt to load the configuration succeeded, 0 if it failed.",
@@ -195,3 +198,19 @@ class Telemetry:
     def count_log_message(self, level: str) -> None:
         """Count one message that was logged at ``level``; an unknown level counts as an error."""
         self.log_messages.labels(level if level in LOG_LEVELS else "error").inc()
+
+
+class _DroppedMessages(Collector):
+    """Reads the number of dropped log messages from the log.
+
+    A `Counter` is not used. Its lock must not be taken by a signal handler, which logs a message that may be dropped.
+    """
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """Yield one counter."""
+        yield CounterMetricFamily(
+            "glue_ml_exporter_log_messages_dropped",
+            "Number of messages that are missing in the log, because nobody read the log in time or it could not be"
+            " written.",
+            value=logs.dropped_messages(),
+        )

@@ -1,7 +1,10 @@
+import errno
 import io
 import json
 import logging
+import os
 import re
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -45,6 +48,7 @@ class Output:
         logs.configure(level, format, self.stream, self.counted.append)
 
     def lines(self) -> list[str]:
+        logs.flush()
         text = self.stream.getvalue()
         self.stream.seek(0)
         self.stream.truncate()
@@ -134,14 +138,11 @@ def test_no_text_can_forge_a_line(form: str, text: str, field: str, name: str, *
     """Any text as message, field or logger gives one printable line, from which the same text is read back."""
     output = Output()
     output.configure(format=form)
-    try:
-        if ours:
-            logs.get_logger(name).info(text, error_string=field)
-        else:
-            logging.getLogger(name).warning("%s", text)  # botocore is never logged below this level
-        line = output.line()
-    finally:
-        logging.getLogger().handlers.pop()
+    if ours:
+        logs.get_logger(name).info(text, error_string=field)
+    else:
+        logging.getLogger(name).warning("%s", text)  # botocore is never logged below this level
+    line = output.line()
     assert line.isprintable()
     fields = parse_logfmt(line) if form == "logfmt" else json.loads(line)
     assert fields["msg"] == text
@@ -263,3 +264,103 @@ def test_arguments_of_the_message(output: Output) -> None:
     logging.getLogger("x").info("%d of %s", 5, "six")
     logging.getLogger("x").info({"a": "dict"})
     assert [parse_logfmt(line)["msg"] for line in output.lines()] == ["100% of %s {}", "5 of six", "{'a': 'dict'}"]
+
+
+class StuckReader(io.StringIO):
+    """A stream that blocks each write until `resume` is set, as a pipe does whose reader has stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck = threading.Event()
+        self.resume = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.stuck.set()
+        assert self.resume.wait(60)
+        return super().write(text)
+
+
+def test_a_stuck_reader_delays_no_logger(output: Output) -> None:
+    """While nobody reads the log, the queue takes its maximum number of lines, and each further line is counted."""
+    output.stream = reader = StuckReader()
+    output.configure()
+    log = logs.get_logger("x")
+    log.info("blocks the writer")
+    assert reader.stuck.wait(60)
+    for number in range(logs.MAX_WAITING + 7):
+        log.info("m", number=number)
+    assert logs.dropped_messages() == 7
+    assert output.counted == []
+    reader.resume.set()
+    logs.flush(60)
+    *written, gap = [parse_logfmt(line) for line in output.lines()]
+    assert [line.get("number") for line in written] == [None, *map(str, range(logs.MAX_WAITING))]
+    assert (gap["level"], gap["dropped"]) == ("error", "7")
+    assert "were dropped" in gap["msg"]
+    assert len(output.counted) == logs.MAX_WAITING + 2
+    log.info("later")
+    assert parse_logfmt(output.line())["msg"] == "later"
+    assert logs.dropped_messages() == 7
+
+
+def test_a_stuck_reader_does_not_delay_the_end(output: Output) -> None:
+    """A flush returns when its time is over, although the line is not written yet."""
+    output.stream = reader = StuckReader()
+    output.configure()
+    logs.get_logger("x").info("m")
+    logs.flush(0)
+    assert reader.getvalue() == ""
+    reader.resume.set()
+    assert parse_logfmt(output.line())["msg"] == "m"
+
+
+class FullDisk(io.StringIO):
+    """A stream whose writes fail until `space` is true."""
+
+    space = False
+
+    def write(self, text: str) -> int:
+        if not self.space:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_full_disk_counts_the_messages_that_it_lost(output: Output) -> None:
+    """A message that cannot be written is dropped and counted, and the log says the number when there is space."""
+    output.stream = disk = FullDisk()
+    output.configure()
+    log = logs.get_logger("x")
+    log.info("one"), log.info("two")
+    assert output.lines() == []
+    assert logs.dropped_messages() == 2
+    disk.space = True
+    log.info("three")
+    logs.flush()
+    third, gap = [parse_logfmt(line) for line in output.lines()]
+    assert (third["msg"], gap["dropped"]) == ("three", "2")
+
+
+def test_a_log_call_inside_a_log_call_does_not_block(output: Output) -> None:
+    """A signal handler may log while the same thread is in the middle of a log call."""
+    output.configure()
+
+    class Interrupting:
+        def __str__(self) -> str:
+            logs.get_logger("x").info("inner")
+            return "value"
+
+    logs.get_logger("x").info("outer", field=Interrupting())
+    assert [parse_logfmt(line)["msg"] for line in output.lines()] == ["inner", "outer"]
+
+
+def test_a_pipe_gets_each_line_whole_although_it_is_not_blocking() -> None:
+    """A line that is longer than the free space of a non-blocking pipe arrives whole."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    text = "x" * 1_000_000
+    thread = threading.Thread(target=logs.FileStream(writer).write, args=(text,), daemon=True)
+    thread.start()
+    with os.fdopen(reader, "rb") as read:
+        assert read.read(len(text)) == text.encode()
+    thread.join(60)
+    os.close(writer)

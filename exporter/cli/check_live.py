@@ -48,7 +48,7 @@ class Check:
 
 def check_live(config: Config, output: TextIO, errors: TextIO) -> int:
     """Print a table with a row for each discovery and transform; return 0 if every call succeeded, else 1."""
-    logs.configure("error", "logfmt", errors)
+    logs.configure("error", "logfmt", logs.STDERR)
     # Each call has one attempt, because a retry would only delay the report of a failure.
     config = replace(config, polling=config.polling.model_copy(update={"max_attempts": 1}))
     clients = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from exporter import logs
 from exporter.cli.flags import PROGRAM
 from exporter.cli.options import (
     CheckConfigOptions,
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(parse(sys.argv[1:] if argv is None else argv, os.environ))
         sys.stdout.flush()
+        logs.flush()
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2

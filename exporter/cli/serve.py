@@ -3,7 +3,6 @@
 import ctypes
 import os
 import socket
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -70,7 +69,7 @@ def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, proces
         process: whether to include metrics of the process (memory, CPU, open files).
     """
     telemetry = Telemetry(process=process)
-    logs.configure(options.log_level, options.log_format, sys.stderr, telemetry.count_log_message)
+    logs.configure(options.log_level, options.log_format, logs.STDERR, telemetry.count_log_message)
     return telemetry
 
 

@@ -17,7 +17,7 @@ def simulate(options: SimulateOptions) -> int:
         ExporterError: the scenario cannot be used.
         OSError: the address cannot be listened on.
     """
-    logs.configure(options.log_level, options.log_format, sys.stderr)
+    logs.configure(options.log_level, options.log_format, logs.STDERR)
     scenario = scenario_of(options.scenario)
     stop = threading.Event()
     host, port = options.listen_address

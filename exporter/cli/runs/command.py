@@ -49,7 +49,7 @@ def show_runs(options: RunsOptions, output: TextIO, errors: TextIO) -> int:
     """
     now = time.time()
     _reject_contradictions(options, now)
-    logs.configure("error", "logfmt", errors)
+    logs.configure("error", "logfmt", logs.STDERR)
     config = _configuration(options)
     clients = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
     with closing(clients), Progress(errors) as progress:
