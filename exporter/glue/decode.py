@@ -18,11 +18,27 @@ from exporter.model.transform import Details
 
 T = TypeVar("T")
 
+MAX_TEXT = 2048
+"""Longest text that is kept, in characters. A longer text is cut. Glue documents at most 2,048 bytes for a description
+and an error string."""
+
+MAX_NAME = 255
+"""Longest id, name, status or task type in characters, as Glue documents for ``HashString`` and ``NameString``."""
+
+MAX_TAG = 256
+"""Longest value of a tag in characters, as Glue documents for ``TagValue``."""
+
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+_Word = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
+"""A text that becomes a label value of the metrics about runs."""
+_Token = Annotated[str, msgspec.Meta(max_length=16_384)]
+"""A NextToken. All tokens of a listing are in memory until its end."""
+
 
 class _Properties(msgspec.Struct, rename="pascal", gc=False):
     """The properties stay raw JSON, because only the status page needs them, and only for recent runs."""
 
-    task_type: str | None = None
+    task_type: _Word | None = None
     import_labels_task_run_properties: msgspec.Raw = msgspec.Raw()
     export_labels_task_run_properties: msgspec.Raw = msgspec.Raw()
     labeling_set_generation_task_run_properties: msgspec.Raw = msgspec.Raw()
@@ -39,8 +55,8 @@ class _TypeProperties(msgspec.Struct, rename="pascal"):
 
 
 class _Run(msgspec.Struct, rename="pascal", gc=False):
-    task_run_id: Annotated[str, msgspec.Meta(min_length=1)]
-    status: str | None = None
+    task_run_id: _Id
+    status: _Word | None = None
     properties: _Properties | None = None
     started_on: float | None = None
     completed_on: float | None = None
@@ -82,7 +98,7 @@ class _NamedTransform(msgspec.Struct, rename="pascal"):
 
 class _Transforms(msgspec.Struct, rename="pascal"):
     transforms: list[_NamedTransform]
-    next_token: str | None = None
+    next_token: _Token | None = None
 
 
 class _Tags(msgspec.Struct, rename="pascal"):
@@ -91,17 +107,17 @@ class _Tags(msgspec.Struct, rename="pascal"):
 
 class _Page(msgspec.Struct, rename="pascal"):
     task_runs: list[_Run]
-    next_token: str | None = None
+    next_token: _Token | None = None
 
 
 class _Listing(msgspec.Struct, rename="pascal"):
-    transform_ids: list[Annotated[str, msgspec.Meta(min_length=1, max_length=255)]]
-    next_token: str | None = None
+    transform_ids: list[_Id]
+    next_token: _Token | None = None
 
 
 class _RecordPage(msgspec.Struct, rename="pascal"):
     task_runs: list[dict[str, Any]]
-    next_token: str | None = None
+    next_token: _Token | None = None
 
 
 _PAGE = msgspec.json.Decoder(_Page)
@@ -143,7 +159,8 @@ def decode_listing(body: bytes) -> tuple[list[str], str | None]:
 def decode_names(body: bytes) -> tuple[dict[str, str], str | None]:
     """Return the transform names by id, and the NextToken, of a GetMLTransforms answer."""
     page = _decode(_TRANSFORMS, body)
-    return {transform.transform_id: transform.name or "" for transform in page.transforms}, page.next_token or None
+    names = {transform.transform_id: _cut(transform.name, MAX_NAME) or "" for transform in page.transforms}
+    return names, page.next_token or None
 
 
 def decode_details(body: bytes) -> Details:
@@ -152,11 +169,11 @@ def decode_details(body: bytes) -> Details:
     parameters = transform.parameters or _Parameters()
     quality = (transform.evaluation_metrics or _Evaluation()).find_matches_metrics or _Quality()
     return Details(
-        name=transform.name or "",
-        status=transform.status or "",
-        transform_type=parameters.transform_type or "",
-        glue_version=transform.glue_version or "",
-        worker_type=transform.worker_type or "",
+        name=_cut(transform.name, MAX_NAME) or "",
+        status=_cut(transform.status, MAX_NAME) or "",
+        transform_type=_cut(parameters.transform_type, MAX_NAME) or "",
+        glue_version=_cut(transform.glue_version, MAX_NAME) or "",
+        worker_type=_cut(transform.worker_type, MAX_NAME) or "",
         label_count=transform.label_count,
         precision=quality.precision,
         recall=quality.recall,
@@ -167,7 +184,7 @@ def decode_details(body: bytes) -> Details:
 
 def decode_tags(body: bytes) -> dict[str, str]:
     """Return the tags of a GetTags answer."""
-    return _decode(_TAGS, body).tags
+    return {key: _cut(value, MAX_TAG) or "" for key, value in _decode(_TAGS, body).tags.items()}
 
 
 def encode_answer(answer: Mapping[str, Any]) -> bytes:
@@ -200,8 +217,13 @@ def malformed(cause: str) -> GlueError:
 def _decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(str(error)) from error
+
+
+def _cut(text: str | None, limit: int = MAX_TEXT) -> str | None:
+    """Return the text, with an ellipsis in place of what is beyond ``limit`` characters."""
+    return text if text is None or len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _run_page(runs: Sequence[_Run]) -> RunPage:
@@ -228,8 +250,8 @@ def _run_at(runs: Sequence[_Run], position: int) -> TaskRun:
         run.started_on,
         run.completed_on,
         run.execution_time,
-        run.error_string,
-        run.log_group_name,
+        _cut(run.error_string),
+        _cut(run.log_group_name),
     )
 
 
@@ -250,8 +272,13 @@ def _properties_of(runs: Sequence[_Run], position: int) -> Properties:
     raw = next((raw for raw in map(bytes, by_task_type) if raw not in (b"", b"null")), b"{}")
     try:
         found = _TYPE_PROPERTIES.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return NO_PROPERTIES
     return Properties(
-        found.input_s3_path, found.replace, found.output_s3_path, found.job_id, found.job_name, found.job_run_id
+        _cut(found.input_s3_path),
+        found.replace,
+        _cut(found.output_s3_path),
+        _cut(found.job_id),
+        _cut(found.job_name),
+        _cut(found.job_run_id),
     )

@@ -173,6 +173,8 @@ BY_EXCEPTION: Mapping[str, FailureKind] = {
     # Sources of credentials raise these errors, for example for a missing token file, a failed process or expired
     # credentials.
     "OSError": _NO_CREDENTIALS,
+    # An answer that is nested too deeply for a parser. Python's own class of it is a RuntimeError.
+    "RecursionError": _MALFORMED,
     "RuntimeError": _NO_CREDENTIALS,
     "ValueError": _CONFIGURATION,
 }

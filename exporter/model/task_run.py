@@ -5,7 +5,6 @@ The fields of `TaskRun` contain these members of the answer of GetMLTaskRuns (AW
 ``LogGroupName``.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -37,6 +36,10 @@ by more than 15 minutes is an error of the answer and not of the clock.
 
 _MAX_TIME = 1e11
 """The year 5138, in UTC seconds. Later times are impossible, and too large for the integers of the state file."""
+
+MAX_EXECUTION = 1e9
+"""Longest possible ExecutionTime, in seconds (32 years). A larger number is an error of the answer. Without this limit,
+a single run could make the sum of a histogram infinite, and no date could be calculated from its duration."""
 
 _ACTIVE = frozenset(ACTIVE_STATUSES)
 _FINAL = frozenset(FINAL_STATUSES)
@@ -150,19 +153,19 @@ def sanitized(run: TaskRun, now: float) -> TaskRun:
     """Return the run with None instead of impossible times; ``now`` is UTC seconds.
 
     A time is impossible if it is before 1970, or more than ``MAX_CLOCK_SKEW`` after ``now``. An execution time is
-    impossible if it is negative or infinite. Example: without this check, a start in the year 2100 would remain the
-    latest start until 2100.
+    impossible if it is negative or above ``MAX_EXECUTION``. Example: without this check, a start in the year 2100 would
+    remain the latest start until 2100.
     """
     latest = now + MAX_CLOCK_SKEW
     started, completed, execution = run.started, run.completed, run.execution
     if (
         (started is None or 0 < started <= latest)
         and (completed is None or 0 < completed <= latest)
-        and (execution is None or 0 <= execution < math.inf)
+        and (execution is None or 0 <= execution <= MAX_EXECUTION)
     ):
         return run
     return run._replace(
         started=started if started is not None and 0 < started <= latest else None,
         completed=completed if completed is not None and 0 < completed <= latest else None,
-        execution=execution if execution is not None and 0 <= execution < math.inf else None,
+        execution=execution if execution is not None and 0 <= execution <= MAX_EXECUTION else None,
     )

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from exporter.glue.decode import (
+    MAX_TEXT,
     decode_details,
     decode_listing,
     decode_names,
@@ -15,6 +16,8 @@ from exporter.glue.decode import (
 )
 from exporter.model.errors import GlueError
 from exporter.model.transform import Details
+
+NESTED = b'{"TaskRunId": "tsk-1", "TransformId": "tfm-a", "More": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 HALF = "half \ud800 a pair"
 
@@ -28,6 +31,9 @@ HALF = "half \ud800 a pair"
         (decode_run, {"TaskRunId": "tsk-1", "Properties": {"TaskType": HALF}}),
         (decode_run, {"TaskRunId": "tsk-1", "Properties": 7}),
         (decode_run, {}),
+        (decode_run, {"TaskRunId": "t" * 256}),
+        (decode_run, {"TaskRunId": "tsk-1", "Status": "S" * 256}),
+        (decode_run, {"TaskRunId": "tsk-1", "Properties": {"TaskType": "T" * 256}}),
         (decode_details, {"TransformId": "tfm-a", "Name": HALF}),
         (decode_details, {"TransformId": "tfm-a", "Name": []}),
         (decode_details, {}),
@@ -43,6 +49,7 @@ HALF = "half \ud800 a pair"
         (decode_listing, {"TransformIds": [""]}),
         (decode_listing, {"TransformIds": [None]}),
         (decode_listing, {"TransformIds": ["tfm-a"], "NextToken": 7}),
+        (decode_listing, {"TransformIds": ["tfm-a"], "NextToken": "t" * 16_385}),
         (decode_listing, {}),
         (decode_page, {"TaskRuns": [{"TaskRunId": "tsk-1", "ErrorString": HALF}]}),
         (decode_page, {}),
@@ -60,9 +67,9 @@ def test_an_answer_of_another_shape_is_malformed(decode, answer, as_sent):
 @pytest.mark.parametrize(
     "decode", [decode_run, decode_details, decode_tags, decode_names, decode_listing, decode_page, decode_records]
 )
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"<html>", b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"<html>", b"\xff", pytest.param(NESTED, id="nested")])
 def test_a_body_that_is_not_a_json_object_is_malformed(decode, body):
-    """An empty body, a truncated one, and one of another format make the whole answer malformed."""
+    """An empty, truncated or too deeply nested body, and one of another format, make the whole answer malformed."""
     with pytest.raises(GlueError) as failure:
         decode(body)
     assert failure.value.reason == "malformed_response"
@@ -91,3 +98,24 @@ def test_an_answer_that_botocore_parsed_is_converted_back_to_json():
     """Datetimes become epoch seconds at every depth, and everything else stays as it is."""
     answer = {"TaskRuns": [{"TaskRunId": "tsk-1", "StartedOn": datetime.fromtimestamp(1_790_000_000.125, UTC)}]}
     assert decode_records(encode_answer(answer)) == ([{"TaskRunId": "tsk-1", "StartedOn": 1_790_000_000.125}], None)
+
+
+def test_a_text_of_any_length_is_cut_to_its_limit():
+    """Error strings, log groups and jobs are cut to `MAX_TEXT` characters, names to 255, values of tags to 256."""
+    long = "x" * 100_000
+    paths = {"JobId": long, "JobName": long, "JobRunId": long}
+    run = {
+        "TaskRunId": "tsk-1",
+        "ErrorString": long,
+        "LogGroupName": long,
+        "Properties": {"TaskType": "FIND_MATCHES", "FindMatchesTaskRunProperties": paths},
+    }
+    page = decode_run(json.dumps(run).encode())
+    properties = page.properties_of(0)
+    texts = [page.run_at(0).error, page.run_at(0).log_group, properties.job_id, properties.job_name]
+    assert {(len(text), text[-2:]) for text in texts} == {(MAX_TEXT, "x…")}
+    transform = {"TransformId": "tfm-a", "Name": long, "GlueVersion": long, "WorkerType": long, "Status": long}
+    details = decode_details(json.dumps(transform).encode())
+    assert {len(text) for text in (details.name, details.glue_version, details.worker_type, details.status)} == {255}
+    assert len(decode_tags(json.dumps({"Tags": {"team": long}}).encode())["team"]) == 256
+    assert len(decode_names(json.dumps({"Transforms": [transform]}).encode())[0]["tfm-a"]) == 255

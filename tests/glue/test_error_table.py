@@ -157,3 +157,8 @@ def test_an_exception_of_a_credential_source_is_counted_as_credentials(error):
     """Built-in exceptions from token files and credential processes are counted as "credentials"."""
     assert classify_exception(error).reason == "credentials"
     assert "credentials" in CREDENTIAL_REASONS
+
+
+def test_an_answer_that_is_nested_too_deeply_is_malformed():
+    """Python's RecursionError is a RuntimeError, but it does not come from a source of credentials."""
+    assert classify_exception(RecursionError()).reason == "malformed_response"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from exporter.model.task_run import FINAL_STATUSES, MAX_CLOCK_SKEW, STATUSES, TaskRun, sanitized
+from exporter.model.task_run import FINAL_STATUSES, MAX_CLOCK_SKEW, MAX_EXECUTION, STATUSES, TaskRun, sanitized
 from tests.counting.world import NOW
 
 
@@ -49,9 +49,9 @@ def test_an_impossible_time_is_dropped(time: float) -> None:
     assert (run.started, run.completed, run.execution) == (None, None, 50.0)
 
 
-@pytest.mark.parametrize("seconds", [-1.0, math.inf, math.nan])
+@pytest.mark.parametrize("seconds", [-1.0, MAX_EXECUTION * 1.01, 1e306, math.inf, math.nan])
 def test_an_impossible_execution_time_is_dropped(seconds: float) -> None:
-    """A negative or infinite ExecutionTime counts as missing."""
+    """An ExecutionTime that is negative, or longer than `MAX_EXECUTION`, counts as missing."""
     assert sanitized(task_run(execution=seconds), NOW).execution is None
 
 
