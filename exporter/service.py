@@ -58,6 +58,7 @@ class Service:
         )
         self._discovery = Discovery(self.telemetry, self._shard, stop=self._stop, on_found=self._monitor_found)
         self._found: list[tuple[Target, ...]] = []
+        self._is_complete = False
         self._began = time.monotonic()
         self._ready = False
         self._pages: StatusPages | None = None
@@ -183,8 +184,9 @@ class Service:
         """Monitor the configured and the found transforms; nothing has changed if this raises `StateError`."""
         # This reads `found` only once, because a query may end at any time and change it.
         found = [query.found for query in queries]
-        self._poller.monitor(config, clients, self._targets_of(config, found))
-        self._found = found
+        is_complete = all(query.succeeded is not None for query in queries)
+        self._poller.monitor(config, clients, self._targets_of(config, found), is_complete=is_complete)
+        self._found, self._is_complete = found, is_complete
 
     def _targets_of(self, config: Config, found: Iterable[tuple[Target, ...]]) -> tuple[Target, ...]:
         """Return the targets of this shard. Discovery finds only transforms of this shard."""
@@ -195,7 +197,7 @@ class Service:
         """Monitor the transforms that discovery has found, if they have changed."""
         with self._reloading:
             queries = self._discovery.queries
-            if [query.found for query in queries] == self._found:
+            if self._is_complete and [query.found for query in queries] == self._found:
                 return
             try:
                 self._monitor(self._config, self._clients, queries)

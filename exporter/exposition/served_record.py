@@ -9,15 +9,12 @@ from collections.abc import Mapping
 
 from exporter.counting.counters import Series, Total
 from exporter.exposition.initial_values import InitialValues
-from exporter.logs import get_logger
 from exporter.model.errors import StateError
 from exporter.state.store import StateFile
 from exporter.telemetry import Telemetry
 
 Unrecorded = Mapping[str, tuple[InitialValues, Mapping[Series, Total]]]
 """By transform id: its initial values, and the served values that are not recorded yet."""
-
-log = get_logger(__name__)
 
 
 class ServedRecord:
@@ -28,7 +25,6 @@ class ServedRecord:
         self._telemetry = telemetry
         self._state = state
         self._changed: dict[str, InitialValues] = {}
-        self._write_fails = False
 
     def is_frozen(self, transform_id: str) -> bool:
         """Whether the transform's counters must keep their values, because its last poll could not be stored."""
@@ -60,20 +56,11 @@ class ServedRecord:
                 self._state.record_served(
                     {name: (served, initial.series_created_at) for name, (initial, served) in values.items()}
                 )
-        except StateError as error:
+        except StateError:
             self._telemetry.state_write_errors.inc()
-            if not self._write_fails:
-                log.error(
-                    "the state file cannot be written; counters stay at their recorded values until it can",
-                    error=str(error),
-                )
-            self._write_fails = True
             return False
         for initial_values, served in values.values():
             initial_values.record(served)
-        if self._write_fails:
-            log.info("the state file can be written again; counters catch up")
-        self._write_fails = False
         return True
 
     def fall_back(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from exporter.counting.ledger import Changes
 from exporter.logs import get_logger
-from exporter.model.errors import GlueError, StateError
+from exporter.model.errors import GlueError
 from exporter.model.task_run import FAILURES, TaskRun
 from exporter.model.transform import Lane, Target
 
@@ -39,10 +39,9 @@ DETAILS = Failure(
 )
 DISCOVERY = Failure("discovery fails; the transforms found before are kept", "discovery succeeds again")
 TAGS = Failure("tags cannot be read; labels keep their last values", "tags can be read again", "warning")
-STATE = Failure("state is not written; counters stand still until it is", "state is written again")
 
 Scope = Lane | str
-"""The account and region that a failure concerns, or the id of the transform; empty for the whole process."""
+"""The account and region that a failure concerns, or the id of the transform."""
 
 
 def utc(seconds: float | None) -> str | None:
@@ -71,22 +70,23 @@ class PollLog:
 
     # -- failures ---------------------------------------------------------------------------------------------------
 
-    def begin(
-        self, failure: Failure, scope: Scope, who: Hashable, error: GlueError | StateError, **fields: str
-    ) -> None:
+    def begin(self, failure: Failure, scope: Scope, who: Hashable, error: GlueError, **fields: str) -> None:
         """Log that ``who`` fails with this error; at debug level if this was logged for the scope before.
 
         The failure lasts until `end` or `forget` is called for each ``who`` of the scope.
         """
-        reason = error.reason if isinstance(error, GlueError) else "write"
         with self._lock:
             ongoing = self._ongoing.setdefault((failure, scope), _Ongoing())
             ongoing.affected.add(who)
-            is_new = reason not in ongoing.logged
-            ongoing.logged.add(reason)
-        fields = {**_fields_of(scope), **fields, "reason": reason, "error": str(error)}
-        if isinstance(error, GlueError):
-            fields["advice"] = error.advice
+            is_new = error.reason not in ongoing.logged
+            ongoing.logged.add(error.reason)
+        fields = {
+            **_fields_of(scope),
+            **fields,
+            "reason": error.reason,
+            "error": str(error),
+            "advice": error.advice,
+        }
         getattr(log, failure.level if is_new else "debug")(failure.begins, **fields)
 
     def end(self, failure: Failure, scope: Scope, who: Hashable, **fields: str) -> None:
@@ -179,4 +179,4 @@ def _log_finished(target: Target, name: str, run: TaskRun) -> None:
 def _fields_of(scope: Scope) -> dict[str, str]:
     if isinstance(scope, Lane):
         return {"account": scope.account, "region": scope.region}
-    return {"transform_id": scope} if scope else {}
+    return {"transform_id": scope}

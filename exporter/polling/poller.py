@@ -20,7 +20,7 @@ from exporter.glue.rate_limit import Stopped
 from exporter.model.errors import GlueError, StateError
 from exporter.model.transform import Details, Target
 from exporter.polling.monitored_transform import MonitoredTransform
-from exporter.polling.poll_log import DETAILS, STATE, PollLog, log_rebucketed
+from exporter.polling.poll_log import DETAILS, PollLog, log_rebucketed
 from exporter.polling.scheduler import Scheduler, threads_of_a_lane
 from exporter.polling.timetable import Job
 from exporter.state.store import StateFile
@@ -69,6 +69,8 @@ class Poller:
         self.restored = False
         """Whether the state file had a transform that is monitored."""
         self._cleaned_up = now()
+        self._is_complete = False
+        """Whether every discovery query has succeeded in this process, so that all targets are known."""
         self._scheduler = Scheduler(
             interval=config.polling.interval,
             idle_interval=config.polling.idle_interval,
@@ -78,17 +80,20 @@ class Poller:
 
     # -- which transforms are monitored -----------------------------------------------------------------------------
 
-    def monitor(self, config: Config, clients: GlueClients, targets: Iterable[Target]) -> None:
+    def monitor(
+        self, config: Config, clients: GlueClients, targets: Iterable[Target], *, is_complete: bool = True
+    ) -> None:
         """Monitor these targets from now on, under this configuration, and remove all others.
 
-        A removed transform keeps its counters for the lookback, in case it returns. Raises `StateError` when the state
-        of a new transform cannot be read; nothing has changed then.
+        A removed transform keeps its counters for the lookback, in case it returns. Without ``is_complete`` discovery
+        may still find more targets, and the state file keeps the transforms that are not among these targets. Raises
+        `StateError` when the state of a new transform cannot be read; nothing has changed then.
         """
         wanted = {target.id: target for target in targets}
         with self._lock:
             new = [target for target in wanted.values() if target.id not in self._transforms]
             opened = {target.id: self._open(target, config) for target in new}
-            self._config, self._clients = config, clients
+            self._config, self._clients, self._is_complete = config, clients, is_complete
             if self._exposition.filter_series(SeriesFilter.of(config.metrics), config.metrics.max_series):
                 self._restart_initial_values()
             self._transforms |= opened
@@ -191,7 +196,12 @@ class Poller:
                 del self._transforms[transform_id]
         if self._state is not None:
             with self._storing():
-                self._state.drop_unconfigured([transform.target.id for transform in self.monitored], now, lookback)
+                self._state.drop_unconfigured(
+                    [transform.target.id for transform in self.monitored],
+                    now,
+                    lookback,
+                    is_complete=self._is_complete,
+                )
 
     # -- the poll loop ----------------------------------------------------------------------------------------------
 
@@ -352,14 +362,11 @@ class Poller:
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
-        """Count and log a failure to write the state file, and continue without the write."""
+        """Count a failure to write the state file, which the file has logged, and continue without the write."""
         try:
             yield
-        except StateError as error:
-            if self._stop.is_set():
-                # The file is closed. Runs that are missing in it were never served, so the next process counts them.
-                return
-            self._telemetry.state_write_errors.inc()
-            self._poll_log.begin(STATE, "", "", error)
-        else:
-            self._poll_log.end(STATE, "", "")
+        except StateError:
+            # After a stop the file is closed. Runs that are missing in it were never served, so the next process counts
+            # them.
+            if not self._stop.is_set():
+                self._telemetry.state_write_errors.inc()

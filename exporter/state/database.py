@@ -138,6 +138,11 @@ def _check_application_id(path: Path) -> None:
         raise StateError(f"{path}: the database of another program; expected a state file of glue-ml-exporter")
 
 
+def is_full(error: Exception) -> bool:
+    """Return whether SQLite failed because the disk is full."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return any(word in str(error) for word in ("malformed", "not a database", "disk image"))
 

@@ -24,15 +24,21 @@ from typing import Any
 from exporter.counting.counters import Count, Exemplar, Histogram, Series, Total
 from exporter.counting.latest import LatestRun
 from exporter.counting.ledger import Changes, Ledger
+from exporter.logs import get_logger
 from exporter.model.errors import StateError
 from exporter.model.task_run import TaskRun
-from exporter.state.database import open_database
+from exporter.state.database import is_full, open_database
 
 BATCH = 1000
 """Maximum number of rows for one call of SQLite. During a long call, other threads could not run."""
 
 STAGE_SIZE = 20_000
 """Maximum number of rows of a transaction. A first poll with more runs is stored in several transactions."""
+
+_SERVED = "served values"
+_CONFIGURED = "configured transforms"
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,9 @@ class StateFile:
         self._lock = threading.Lock()
         self._unsaved: set[str] = set()
         """Ids of the transforms whose last poll could not be stored."""
+        self._failed_writes: set[str] = set()
+        """What could not be written since it was last written: ids of transforms, `_SERVED`, `_CONFIGURED`."""
+        self._closed = False
         self._stored_settings: dict[str, tuple[str, tuple[float, ...]]] = {}
         """Name and buckets in the file, by transform id. If one of them has changed, the next poll is stored."""
         self._configured: frozenset[str] = frozenset()
@@ -212,7 +221,7 @@ class StateFile:
         staged = len(upserts) > STAGE_SIZE and self._stage(
             transform_id, name, ledger, upserts, now=now, created_at=created_at
         )
-        with self._transaction() as cursor:
+        with self._transaction(transform_id) as cursor:
             if staged:
                 cursor.execute("UPDATE transform SET id = ? WHERE id = ?", (transform_id, _staged_id(transform_id)))
             key = self._save_transform(cursor, transform_id, name, ledger, now=now, created_at=created_at)
@@ -264,14 +273,14 @@ class StateFile:
         self, transform_id: str, name: str, ledger: Ledger, upserts: Mapping[int, int], *, now: float, created_at: float
     ) -> bool:
         """Store the finished runs under the temporary id. Return False if the transform is already stored."""
-        with self._transaction() as cursor:
+        with self._transaction(transform_id) as cursor:
             if cursor.execute("SELECT 1 FROM transform WHERE id = ?", (transform_id,)).fetchone() is not None:
                 return False
             # A killed process may have stored a part of the runs under the temporary id.
             cursor.execute("DELETE FROM transform WHERE id = ?", (_staged_id(transform_id),))
             key = self._save_transform(cursor, _staged_id(transform_id), name, ledger, now=now, created_at=created_at)
         for rows in _batches(_finished_rows(key, ledger, upserts), STAGE_SIZE):
-            with self._transaction() as cursor:
+            with self._transaction(transform_id) as cursor:
                 self._save_finished(cursor, rows)
         return True
 
@@ -299,7 +308,7 @@ class StateFile:
 
         The caller must call this before it serves the values. Otherwise a counter could be lower after a restart.
         """
-        with self._transaction() as cursor:
+        with self._transaction(_SERVED) as cursor:
             for transform_id, (served, created) in records.items():
                 key = self._key(cursor, transform_id)
                 cursor.executemany(
@@ -309,20 +318,24 @@ class StateFile:
                     [(key, *series, _dump(total), created.get(series)) for series, total in served.items()],
                 )
 
-    def drop_unconfigured(self, configured: Iterable[str], now: float, lookback: float) -> int:
+    def drop_unconfigured(self, configured: Iterable[str], now: float, lookback: float, *, is_complete: bool) -> int:
         """Delete the transforms that have not been configured for ``lookback`` seconds; return their number.
 
         ``configured`` contains the ids that are configured at ``now`` (UTC seconds). The ids from the previous call
-        were configured until ``now``.
+        were configured until ``now``. Without ``is_complete`` more transforms may still be found, and none is deleted.
         """
         ids = frozenset(configured)
-        with self._transaction() as cursor:
+        with self._transaction(_CONFIGURED) as cursor:
             cursor.executemany(
                 "UPDATE transform SET seen = ? WHERE id = ?",
                 [(now, transform_id) for transform_id in self._configured | ids],
             )
-            dropped = cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
+            dropped = 0
+            if is_complete:
+                dropped = cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
         self._configured = ids
+        # No poll will store the transforms that are no longer configured.
+        self._failed_writes &= ids | {_SERVED}
         return dropped
 
     def drop_others(self, is_wanted: Callable[[str], bool]) -> int:
@@ -331,13 +344,14 @@ class StateFile:
             stored = [transform_id for (transform_id,) in self._connection.execute("SELECT id FROM transform")]
         unwanted = [(transform_id,) for transform_id in stored if not is_wanted(transform_id)]
         if unwanted:
-            with self._transaction() as cursor:
+            with self._transaction(_CONFIGURED) as cursor:
                 cursor.executemany("DELETE FROM transform WHERE id = ?", unwanted)
         return len(unwanted)
 
     def close(self) -> None:
         """Write the WAL into the file, and release the lock of the file."""
         with self._lock:
+            self._closed = True
             self._connection.close()
 
     def _key(self, cursor: sqlite3.Cursor, transform_id: str) -> int:
@@ -347,18 +361,37 @@ class StateFile:
         return int(row[0])
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Cursor]:
-        """Commit after the block. If the block raises an exception, roll back instead."""
-        with self._lock, self._as_state_error("write"):
-            cursor = self._connection.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
+    def _transaction(self, what: str) -> Iterator[sqlite3.Cursor]:
+        """Commit after the block. If the block raises an exception, roll back instead.
+
+        ``what`` names the data that the block writes. The first failed write is logged. When everything that could not
+        be written has been written, this is logged too.
+        """
+        with self._lock:
             try:
-                yield cursor
-                cursor.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    cursor.execute("ROLLBACK")
+                with self._as_state_error("write"):
+                    cursor = self._connection.cursor()
+                    cursor.execute("BEGIN IMMEDIATE")
+                    try:
+                        yield cursor
+                        cursor.execute("COMMIT")
+                    except BaseException:
+                        if self._connection.in_transaction:
+                            cursor.execute("ROLLBACK")
+                        raise
+            except StateError as error:
+                self._note_failure(what, error)
                 raise
+            if what in self._failed_writes:
+                self._failed_writes.discard(what)
+                if not self._failed_writes:
+                    log.info("the state file is written again; counters catch up", path=str(self.path))
+
+    def _note_failure(self, what: str, error: StateError) -> None:
+        # After the file is closed, the last polls may still end. Their runs were never served, so nothing is lost.
+        if not (self._failed_writes or self._closed):
+            log.error("the state file cannot be written; counters wait until it can", error=str(error))
+        self._failed_writes.add(what)
 
     @contextmanager
     def _as_state_error(self, action: str) -> Iterator[None]:
@@ -366,7 +399,8 @@ class StateFile:
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError, LookupError) as error:
-            raise StateError(f"{self.path}: cannot {action} the state: {error}") from error
+            reason = "the disk is full" if is_full(error) else str(error)
+            raise StateError(f"{self.path}: cannot {action} the state: {reason}") from error
 
 
 def open_state(path: Path, now: float) -> tuple[StateFile, Path | None]:

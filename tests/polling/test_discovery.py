@@ -1,7 +1,9 @@
 """Discovery finds, keeps and removes transforms."""
 
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -140,6 +142,27 @@ def test_a_discovery_that_fails_keeps_the_transforms_found_before(simulator, cap
         assert began <= succeeded <= broken
         simulator.faults.clear()
         wait_for(lambda: exporter.value(UP) == 1, timeout=60)
+
+
+@pytest.mark.slow
+def test_a_discovered_transform_keeps_its_state_when_discovery_fails_at_the_start(simulator, tmp_path):
+    """After an outage longer than the lookback, the counters continue although the first query has failed."""
+    path = tmp_path / "state.db"
+    state = {"path": path}
+    finished = "glue_ml_task_runs_finished_total"
+    with running(simulator, discovery=[QUICK], state=state) as exporter:
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        keeps_polling(exporter, "tfm-a")
+        simulator.world.add_run("tfm-a", "EVALUATION", status="FAILED")
+        wait_for(lambda: exporter.value(finished, transform_id="tfm-a", status="FAILED") == 1)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE transform SET seen = seen - 40 * 86400")
+    simulator.faults.set({"kind": "access_denied", "operations": ["ListMLTransforms"]})
+    with running(simulator, discovery=[QUICK], state=state) as exporter:
+        wait_for(lambda: exporter.value(UP) == 0)
+        simulator.faults.clear()
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        assert exporter.value(finished, transform_id="tfm-a", status="FAILED") == 1
 
 
 @pytest.mark.slow

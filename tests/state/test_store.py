@@ -259,6 +259,58 @@ def test_on_a_full_disk_counters_stand_still_and_later_catch_up(path: Path, worl
     exporter.close()
 
 
+def test_a_full_disk_is_logged_once_for_all_transforms(
+    path: Path, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If thirteen transforms cannot be stored, one line says so, and one line says when all of them are stored."""
+    caplog.set_level("INFO")
+    ids = [f"tfm-{number}" for number in range(13)]
+    idle = "tfm-idle"
+    state, _ = open_state(path, NOW)
+    exporter = Exporter(world, configuration(*ids, idle), state)
+    for transform_id in (*ids, idle):
+        exporter.poll(transform_id)
+    pages = state._connection.execute("PRAGMA page_count").fetchone()[0]
+    state._connection.execute(f"PRAGMA max_page_count = {pages}")
+    for number, transform_id in enumerate(ids):
+        for run in range(400):
+            world.add(Run(f"tsk-{number}-{run}", world.now, world.now + 1, status="FAILED"), transform_id)
+    caplog.clear()
+    for _ in range(5):
+        world.now += 60
+        for transform_id in (*ids, idle):
+            exporter.poll(transform_id)
+        exporter.scrape()
+    assert len(caplog.messages) > 13 * 400  # the finished runs are logged
+    about_the_file = [message for message in caplog.messages if "state file" in message]
+    assert len(about_the_file) == 1
+    assert "cannot be written" in about_the_file[0]
+    assert "the disk is full" in about_the_file[0]
+    state._connection.execute("PRAGMA max_page_count = 1073741823")
+    for transform_id in (idle, *ids):
+        assert not any("written again" in message for message in caplog.messages)
+        exporter.poll(transform_id)
+    assert sum("written again" in message for message in caplog.messages) == 1
+    exporter.close()
+
+
+def test_the_failure_ends_without_a_transform_that_is_no_longer_configured(
+    path: Path, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If a transform leaves the configuration while it cannot be stored, the others end the failure."""
+    caplog.set_level("INFO")
+    state, _ = open_state(path, NOW)
+    exporter = Exporter(world, configuration("tfm-a", "tfm-b"), state)
+    state._connection.execute("PRAGMA query_only = 1")
+    exporter.poll("tfm-a")
+    exporter.poll("tfm-b")
+    state._connection.execute("PRAGMA query_only = 0")
+    exporter.reload(configuration("tfm-b"))
+    exporter.poll("tfm-b")
+    assert sum("written again" in message for message in caplog.messages) == 1
+    exporter.close()
+
+
 def test_a_write_after_the_file_is_closed_is_not_logged_as_an_error(
     path: Path, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -269,7 +321,7 @@ def test_a_write_after_the_file_is_closed_is_not_logged_as_an_error(
     exporter.poller._stop.set()
     state.close()
     exporter.poller._clean_up()
-    assert "not written" not in caplog.text
+    assert "cannot be written" not in caplog.text
 
 
 def test_a_file_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
@@ -301,11 +353,22 @@ def test_a_removed_transform_is_dropped_after_the_lookback(path: Path, world: Wo
     """A transform that is no longer configured stays in the file for the lookback, and is then deleted."""
     write_state_file(path, world)
     state, _ = open_state(path, world.now)
-    assert state.drop_unconfigured(["tfm-b"], world.now + 29 * DAY, 30 * DAY) == 0
+    assert state.drop_unconfigured(["tfm-b"], world.now + 29 * DAY, 30 * DAY, is_complete=True) == 0
     assert state.load("tfm-a", BOUNDS) is not None
-    assert state.drop_unconfigured(["tfm-b"], world.now + 31 * DAY, 30 * DAY) == 1
+    assert state.drop_unconfigured(["tfm-b"], world.now + 31 * DAY, 30 * DAY, is_complete=True) == 1
     assert state.load("tfm-a", BOUNDS) is None
     assert state._connection.execute("SELECT count(*) FROM finished_run").fetchone() == (0,)
+    state.close()
+
+
+def test_no_transform_is_dropped_while_discovery_may_find_more(path: Path, world: World) -> None:
+    """A transform that was not configured for the lookback stays until every discovery query has succeeded once."""
+    write_state_file(path, world)
+    state, _ = open_state(path, world.now)
+    assert state.drop_unconfigured([], world.now + 40 * DAY, 30 * DAY, is_complete=False) == 0
+    assert state.load("tfm-a", BOUNDS) is not None
+    assert state.drop_unconfigured(["tfm-a"], world.now + 40 * DAY, 30 * DAY, is_complete=True) == 0
+    assert state.load("tfm-a", BOUNDS) is not None
     state.close()
 
 
