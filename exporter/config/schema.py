@@ -60,6 +60,7 @@ DROPPABLE_METRICS = (
     "glue_ml_transform_last_poll_timestamp_seconds",
     "glue_ml_transform_last_successful_poll_timestamp_seconds",
     "glue_ml_transform_poll_duration_seconds",
+    "glue_ml_transform_last_poll_error_info",
 )
 """The names that `metrics.drop` accepts. A test compares them with `exposition.metrics.METRICS`."""
 

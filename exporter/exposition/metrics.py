@@ -176,6 +176,11 @@ def _poll_fact(fact: Callable[[PollResult], float | None]) -> Callable[[Transfor
     return samples
 
 
+def _last_poll_error(snapshot: TransformSnapshot) -> Iterable[Sample]:
+    if snapshot.poll and snapshot.poll.reason:
+        yield Sample("", (("operation", snapshot.poll.operation), ("reason", snapshot.poll.reason)), 1)
+
+
 METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_runs",
@@ -352,5 +357,14 @@ METRICS: tuple[Metric, ...] = (
         (),
         "poll",
         _poll_fact(lambda poll: poll.duration),
+    ),
+    Metric(
+        "glue_ml_transform_last_poll_error_info",
+        "gauge",
+        "Constant 1 while the last poll of this transform is a failed one, with the reason of the failure and with the"
+        " operation that AWS refused; without the operation if AWS did not answer.",
+        ("reason", "operation"),
+        "poll",
+        _last_poll_error,
     ),
 )

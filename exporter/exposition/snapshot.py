@@ -27,6 +27,10 @@ class PollResult:
     """Seconds."""
     error: str = ""
     """The error text for the status page: the reason, and the message of AWS; empty if the poll succeeded."""
+    reason: str = ""
+    """Why it failed, as in the metric glue_ml_exporter_poll_errors_total; empty if the poll succeeded."""
+    operation: str = ""
+    """The operation that AWS answered with an error; empty if the poll succeeded or AWS did not answer."""
 
 
 def shown_name(target: Target, details: Details | None) -> str:

@@ -264,7 +264,7 @@ class Poller:
     def _poll(self, transform: MonitoredTransform) -> bool:
         """Poll one transform and publish it; return whether its account and region work."""
         now, began = self._now(), time.monotonic()
-        lane_works, up, error_text = True, True, ""
+        lane_works, up, error_text, reason, operation = True, True, "", "", ""
         if transform.ledger.bounds != self._config.metrics.execution_buckets:
             self._rebucket(transform)
         glue = self._clients.client_for(transform.target.lane)
@@ -278,6 +278,7 @@ class Poller:
             return True
         except GlueError as error:
             up, error_text = False, error.full_text[:MAX_ERROR_LENGTH]
+            reason, operation = error.reason, error.operation
             lane_works = not self._poll_log.poll_failed(transform.target, error)
             self._telemetry.poll_errors.labels(*transform.target.lane, error.reason).inc()
         else:
@@ -295,7 +296,13 @@ class Poller:
         if transform.job is not None:
             transform.job.idle = up and transform.idle(self._config.polling, now)
         transform.poll = PollResult(
-            up=up, tried=now, succeeded=succeeded, duration=time.monotonic() - began, error=error_text
+            up=up,
+            tried=now,
+            succeeded=succeeded,
+            duration=time.monotonic() - began,
+            error=error_text,
+            reason=reason,
+            operation=operation,
         )
         self._show(transform)
         if up and self._read_details(transform, glue):

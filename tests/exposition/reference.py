@@ -68,6 +68,9 @@ def gauge_samples(name: str, snapshot: TransformSnapshot) -> Iterator[Sample]:
     short = name.removeprefix("glue_ml_")
     if short == "transform_info":
         yield info(snapshot), 1
+    elif short == "transform_last_poll_error_info":
+        if poll is not None and poll.reason:
+            yield {"reason": poll.reason, "operation": poll.operation}, 1
     elif short.startswith("task_run_last_"):
         yield from times(short, snapshot)
     elif short.startswith(("transform_up", "transform_last_", "transform_poll_")):

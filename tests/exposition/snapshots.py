@@ -175,7 +175,15 @@ bucket_bounds = st.lists(
     unique=True,
 ).map(lambda bounds: tuple(sorted(bounds)))
 run_ids = filled_words | st.integers(100, 140).map("t".__mul__)
-polls = st.builds(PollResult, up=st.booleans(), tried=times, succeeded=maybe_times, duration=odd_floats)
+polls = st.builds(
+    PollResult,
+    up=st.booleans(),
+    tried=times,
+    succeeded=maybe_times,
+    duration=odd_floats,
+    reason=st.sampled_from(["", "timeout", "AccessDeniedException"]),
+    operation=st.sampled_from(["", "GetMLTaskRuns"]),
+)
 some_details = st.builds(
     Details,
     name=words,

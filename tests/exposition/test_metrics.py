@@ -40,6 +40,7 @@ glue_ml_transform_up gauge
 glue_ml_transform_last_poll_timestamp_seconds gauge
 glue_ml_transform_last_successful_poll_timestamp_seconds gauge
 glue_ml_transform_poll_duration_seconds gauge
+glue_ml_transform_last_poll_error_info gauge reason operation
 """
 """The promise to users: name, type, labels besides transform_id and transform_name. A change of it is BREAKING."""
 
@@ -49,6 +50,9 @@ FULL = snapshot(
     target=Target("tfm-1", Lane("prod", "eu-west-1"), "customers", {"team": "data"}),
     gauge_values=GaugeValues(NO_RUNS.runs, {"FIND_MATCHES": LATEST}, {"FIND_MATCHES": 6.0}),
     latest={"FIND_MATCHES": LATEST},
+    poll=PollResult(
+        up=False, tried=1000.0, succeeded=900.0, duration=0.5, reason="AccessDeniedException", operation="GetMLTaskRuns"
+    ),
     details=Details("n", "READY", "FIND_MATCHES", "3.0", "G.2X", 7, 0.1, 0.2, 0.3, 0.4),
 )
 SERVED: dict[Series, Total] = {

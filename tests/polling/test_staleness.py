@@ -58,3 +58,17 @@ def test_a_short_failure_removes_no_gauge(simulator):
         simulator.faults.set({"kind": "access_denied"})
         wait_for(lambda: exporter.up("tfm-a") == 0)
         assert shown(exporter, GAUGES) == list(GAUGES)
+
+
+def test_a_failed_poll_is_shown_with_its_reason_and_the_refused_operation_until_a_poll_succeeds(simulator):
+    """Of two transforms, only the refused one has an error, and it has none after its next successful poll."""
+    error = "glue_ml_transform_last_poll_error_info"
+    refused = {"transform_id": "tfm-a", "reason": "AccessDeniedException", "operation": "GetMLTaskRuns"}
+    simulator.faults.set({"kind": "access_denied", "operations": ["GetMLTaskRuns"], "transforms": ["tfm-a"]})
+    with running(simulator, transforms=["tfm-a", "tfm-b"]) as exporter:
+        wait_for(lambda: exporter.value(error, **refused) == 1)
+        exporter.wait_until_up("tfm-b")
+        assert exporter.value(error, transform_id="tfm-b") is None
+        simulator.faults.clear()
+        exporter.wait_until_up("tfm-a")
+        assert exporter.value(error) is None
