@@ -5,6 +5,7 @@ samples. This module is faster, because it caches the texts of labels and values
 lines; only headers, exemplars and ``_created`` lines differ.
 """
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -33,9 +34,15 @@ class Sample(NamedTuple):
     exemplar: Exemplar | None = None
 
 
+_UNREADABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and line separators, except the line feed, which both formats escape. Prometheus reads them in a
+label value, but a reader that splits lines as Python's `str.splitlines` does, such as Datadog's check, loses the whole
+scrape."""
+
+
 def escape_label_value(value: str) -> str:
-    """Return a label value as it is written between quotes."""
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    """Return a label value as it is written between quotes. Each unreadable character becomes a blank."""
+    return _UNREADABLE.sub(" ", value).replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def label_text(labels: Iterable[tuple[str, str]]) -> str:

@@ -148,15 +148,14 @@ HOSTILE = (
     " # {",
     "#",
     "{}",
-    "\r",
-    "\0",
-    "\u2028",
     "é",
     "\U0001f40d",
     " ",
 )
 
-words = st.text(max_size=6) | st.lists(st.sampled_from(HOSTILE), max_size=4).map("".join)
+# Characters that become blanks have a test of their own, because prometheus_client keeps them.
+readable = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
+words = st.text(readable, max_size=6) | st.lists(st.sampled_from(HOSTILE), max_size=4).map("".join)
 filled_words = words.filter(bool)
 task_types = st.sampled_from(TASK_TYPES) | filled_words
 statuses = st.sampled_from(STATUSES) | filled_words

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -11,7 +12,7 @@ from exporter.exposition.chunk_index import GROUP_SIZE
 from exporter.exposition.formats import TextFormat
 from exporter.exposition.metrics import METRICS
 from exporter.exposition.snapshot import TransformSnapshot
-from exporter.exposition.text_format import MAX_EXEMPLAR_RUNES, format_value, render_exemplar
+from exporter.exposition.text_format import MAX_EXEMPLAR_RUNES, escape_label_value, format_value, render_exemplar
 from exporter.model.transform import Details
 from tests.exposition import reference
 from tests.exposition.snapshots import (
@@ -75,6 +76,25 @@ def test_both_parsers_read_what_is_served(drawn: Shows) -> None:
         assert [each["transform_id"] for each in labels] == [each.target.id for each, _ in drawn]
         assert [each["transform_name"] for each in labels] == [each.name for each, _ in drawn]
         assert all(each.target.labels.items() <= found.items() for found, (each, _) in zip(labels, drawn, strict=True))
+
+
+@pytest.mark.parametrize(
+    "character",
+    ["\u2028", "\u2029", "\x85", "\x9b", "\x80", "\x9f", "\r", "\v", "\f", "\x1c", "\x1e", "\0", "\x1b", "\t"],
+)
+@pytest.mark.parametrize("text_format", TextFormat)
+def test_a_reader_that_splits_lines_as_python_does_reads_every_name(character: str, text_format: TextFormat) -> None:
+    """A control character or line separator in a name becomes a blank, so that `splitlines` cuts no sample in two."""
+    target = replace(snapshot().target, name=f"a{character}b", labels={"team": f"c{character}"})
+    served = body(shown(replace(snapshot(), target=target)), text_format)
+    assert served.splitlines() == served.removesuffix("\n").split("\n")
+    assert 'transform_name="a b"' in served
+    assert 'team="c "' in served
+
+
+def test_a_line_feed_in_a_name_is_escaped() -> None:
+    """Both formats have an escape for the line feed, so it is kept."""
+    assert escape_label_value("a\nb") == "a\\nb"
 
 
 @pytest.mark.parametrize("text_format", TextFormat)
