@@ -13,7 +13,8 @@ rules:
   `values` give the same bytes. If a client asked for `dots`, the header of the response still names `underscores`.
 * A client that accepts neither format gets text 0.0.4 instead of an error 406. The Prometheus document defines this
   fallback.
-* A malformed list element is ignored.
+* A malformed list element is ignored, and so is everything after the first 1,024 characters of a header. Prometheus
+  sends about 300. The time to read a list grows with its length, and this work is done on the event loop.
 """
 
 import re
@@ -40,6 +41,7 @@ class _Match(NamedTuple):
 
 
 _QUALITY = re.compile(r"(?:0|0?\.[0-9]{1,9}|0\.|1|1\.0{0,9})", re.ASCII)
+_MAX_CHARACTERS = 1024
 _WILDCARD, _WILDCARD_SUBTYPE, _OTHER_VERSION, _ANY_VERSION, _SAME_VERSION = range(5)
 
 
@@ -106,6 +108,8 @@ def _specificity(element: _Element, candidate: TextFormat) -> int | None:
 
 
 def _elements(header: str) -> Iterator[_Element]:
+    if len(header) > _MAX_CHARACTERS:
+        header = header[:_MAX_CHARACTERS].rpartition(",")[0]  # without the element that was cut in two
     for text in _split(header, ","):
         name, *rest = (part.strip() for part in _split(text, ";"))
         parameters = {}

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 
 from exporter.exposition.formats import Encoding, TextFormat
-from exporter.web.negotiation import choose_encoding, choose_format
+from exporter.web.negotiation import _elements, choose_encoding, choose_format
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -53,6 +53,16 @@ def test_prometheus_gets_openmetrics(accept: str) -> None:
 def test_text_is_the_default(accept: str | None) -> None:
     """A client that does not prefer OpenMetrics to text gets text 0.0.4."""
     assert choose_format(accept) is TextFormat.TEXT
+
+
+def test_only_the_first_1024_characters_of_a_header_are_read() -> None:
+    """Elements after the first 1,024 characters, and the element that is cut there, are ignored."""
+    filler = ",".join(["text/html"] * 200)
+    assert choose_format(f"{OPENMETRICS},{filler}") is TextFormat.OPENMETRICS
+    assert choose_format(f"{filler},{OPENMETRICS}") is TextFormat.TEXT
+    assert choose_encoding("x" * 1_020 + ",gzip;q=0") is Encoding.IDENTITY
+    assert choose_encoding(f"gzip,{'x' * 16_000}") is Encoding.GZIP
+    assert len(list(_elements("a," * 8_000))) == 512
 
 
 @pytest.mark.parametrize(
