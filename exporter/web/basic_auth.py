@@ -51,9 +51,9 @@ class BasicAuth:
     wait for a result. Many wrong passwords can therefore use at most one core. Accepted and refused results have
     separate caches, so wrong passwords cannot delay a user whose password was accepted before.
 
-    The check of an unknown user takes as long as the check of a known user, because the time must not reveal which
-    users exist. The password of an unknown user is compared with a fixed hash. The cost of this hash is the highest
-    cost among the users.
+    The time of a refusal must not reveal which users exist, so every refusal takes as long as a comparison at the
+    highest cost among the users. The password of an unknown user is compared with a fixed hash of this cost. After a
+    wrong password of a user with a lower cost, further comparisons take the rest of the time.
 
     `matches` compares a password with a hash. It is called in a thread.
     """
@@ -73,18 +73,30 @@ class BasicAuth:
         if credentials is None:
             return Verdict.REFUSED
         user, password = credentials
-        expected = users.get(user) or _fake_hash(users)
+        expected = users.get(user) or _fake_hash(_highest_cost(users))
         key = self._digest(user, expected, password)
         if key not in self._accepted and key not in self._refused:
             if self._waiting >= self._queue:
                 return Verdict.BUSY
             self._waiting += 1
             try:
-                is_match = await self._workers.run(partial(self._matches, password, expected))
+                is_match = await self._workers.run(partial(self._compare, password, expected, _highest_cost(users)))
             finally:
                 self._waiting -= 1
             (self._accepted if is_match and user in users else self._refused)[key] = True
         return Verdict.ACCEPTED if self._accepted.get(key) else Verdict.REFUSED
+
+    def _compare(self, password: bytes, expected: str, highest: int) -> bool:
+        """Return whether the password has the hash `expected`. If not, take as long as at the cost `highest`.
+
+        Each cost takes twice the time of the one below it. So after a comparison at cost 8, comparisons at the costs 8
+        and 9 complete the time of one at cost 10.
+        """
+        if self._matches(password, expected):
+            return True
+        for cost in range(_cost_of(expected), highest):
+            self._matches(password, _fake_hash(cost))
+        return False
 
     def _digest(self, user: str, expected: str, password: bytes) -> bytes:
         digest = hashlib.blake2b(key=self._secret, digest_size=32)
@@ -105,6 +117,13 @@ def _credentials(authorization: str) -> tuple[str, bytes] | None:
     return (user.decode(errors="surrogateescape"), password) if colon else None
 
 
-def _fake_hash(users: Mapping[str, str]) -> str:
-    cost = max((expected[4:6] for expected in users.values()), default="10")
-    return f"$2b${cost}${_FAKE_SALT_AND_DIGEST}"
+def _cost_of(expected: str) -> int:
+    return int(expected[4:6])
+
+
+def _highest_cost(users: Mapping[str, str]) -> int:
+    return max((_cost_of(expected) for expected in users.values()), default=10)
+
+
+def _fake_hash(cost: int) -> str:
+    return f"$2b${cost:02}${_FAKE_SALT_AND_DIGEST}"

@@ -72,6 +72,22 @@ def test_an_unknown_user_costs_a_comparison_of_the_same_cost() -> None:
     run(use)
 
 
+def test_each_refusal_takes_as_long_as_the_highest_cost() -> None:
+    """Users of different cost and unknown users take the same time to refuse: the sum of 2^cost is the same."""
+
+    async def use(auth: BasicAuth, comparison: Comparison) -> None:
+        users = {f"user{cost}": f"$2y${cost:02}" + HASH[6:] for cost in (4, 5, 7)}
+        for name in (*users, "mallory"):
+            comparison.compared.clear()
+            assert await auth.check(header(name, "wrong"), users) is Verdict.REFUSED
+            assert sum(2 ** int(hash_[4:6]) for hash_ in comparison.compared) == 2**7
+        comparison.compared.clear()
+        assert await auth.check(header("user4", "secret"), users) is Verdict.ACCEPTED
+        assert len(comparison.compared) == 1
+
+    run(use)
+
+
 def test_the_fake_hash_accepts_no_password() -> None:
     """An unknown user is refused even with the password of the fake hash."""
 
