@@ -23,6 +23,8 @@ Contradiction = tuple[Loc, str, tuple[Loc, ...]]
 """Two or more values that contradict each other: the place to report, the message, and the places of the others."""
 
 _REFERENCE = re.compile(r"\$(?:\$|\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?)")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # YAML has an escape for it, but UTF-8 cannot encode it
+_NO_CHARACTER = "contains an escape that is no character"
 _EMPTY = ("", "~", "null", "Null", "NULL")
 _IN_PROGRESS = object()  # marks a node during its conversion, to detect an alias inside its own anchor
 _UNUSABLE = object()  # stands for a value whose problem is already noted, so that pydantic does not report it again
@@ -111,11 +113,8 @@ class Document:
         return self._converted[id(node)]
 
     def _convert(self, node: yaml.Node, loc: Loc) -> object:
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            self._refuse(loc, node, f"the tag {shown(node.tag)} is not supported")
-            return _UNUSABLE
-        if len(loc) > _MAX_DEPTH:
-            self._refuse(loc, node, "is nested too deeply")
+        if (message := _refusal(node, loc)) is not None:
+            self._refuse(loc, node, message)
             return _UNUSABLE
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, loc)
@@ -131,6 +130,8 @@ class Document:
         for key, child in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._refuse(loc, key, "a key is a list or a mapping; expected plain text")
+            elif _SURROGATE.search(key.value):
+                self._refuse(loc, key, _NO_CHARACTER)
             elif key.value in values:
                 self._refuse((*loc, key.value), key, f"is given twice, first on line {lines[key.value]}")
             else:
@@ -249,6 +250,17 @@ def _composed(text: str, source: str) -> yaml.MappingNode:
 def _problem(loc: Loc, mark: yaml.Mark | None, message: str) -> Problem:
     line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
     return Problem(dotted(loc), line, column, message)
+
+
+def _refusal(node: yaml.Node, loc: Loc) -> str | None:
+    """Return why the node cannot be converted, or None."""
+    if not node.tag.startswith("tag:yaml.org,2002:"):
+        return f"the tag {shown(node.tag)} is not supported"
+    if len(loc) > _MAX_DEPTH:
+        return "is nested too deeply"
+    if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
+        return _NO_CHARACTER
+    return None
 
 
 def _is_empty(node: yaml.Node) -> bool:

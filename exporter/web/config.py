@@ -19,10 +19,23 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """TLS for new connections. If `allowed_sans` is not empty, a client certificate must have one of these names."""
+    """TLS for new connections. If `allowed_sans` is not empty, a client certificate must have one of these names.
+
+    `authorities` are the certificates, in DER, of which one must have signed the certificate of a client.
+    """
 
     context: ssl.SSLContext
     allowed_sans: frozenset[str]
+    authorities: frozenset[bytes]
+
+    def accepts_the_clients_of(self, earlier: "ServerTls | None") -> bool:
+        """Return whether this and the `earlier` TLS settings accept the same clients."""
+        return earlier is self or (
+            earlier is not None
+            and self.allowed_sans == earlier.allowed_sans
+            and self.authorities == earlier.authorities
+            and self.context.verify_mode == earlier.context.verify_mode
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,8 @@ class WebSettings:
     bucket: TokenBucket | None
 
 
+_FEWER_DEMANDS = "no longer requires {}; only a restart of the exporter can turn this off"
+
 PLAIN = WebSettings(tls=None, headers={}, users={}, bucket=None)
 """The settings without a web configuration file."""
 
@@ -50,8 +65,9 @@ class WebConfig:
 
     A change takes effect after two refreshes in a row have read the same content. A file may still be incomplete at the
     first refresh, and the first half of a file can be a valid file without users. If the new content has an error, the
-    error is logged once and the old settings stay in use. The files are compared by content, because Kubernetes renews
-    a mounted secret by changing a symbolic link in its path.
+    error is logged once and the old settings stay in use. Content that would stop asking clients for TLS, for a
+    certificate or for a password counts as an error, because a write that was cut short looks the same. The files are
+    compared by content, because Kubernetes renews a mounted secret by changing a symbolic link in its path.
     """
 
     def __init__(self, path: Path, on_load: Callable[[bool], None] = lambda _: None) -> None:
@@ -78,12 +94,14 @@ class WebConfig:
         files = self._files
         try:
             self._load()
+            self._on_load(True)
+            log.info("web configuration reloaded", file=str(self._path))
         except ConfigError as error:
             self._on_load(False)
             log.error("web configuration not reloaded, the old one stays", problems=str(error))
-        else:
-            self._on_load(True)
-            log.info("web configuration reloaded", file=str(self._path))
+        except Exception:  # without the file, the server goes on with the old settings
+            self._on_load(False)
+            log.exception("web configuration not reloaded because of a defect in this program; please report it")
         if self._files != files:
             self._loaded = self._fingerprint()
 
@@ -91,16 +109,34 @@ class WebConfig:
         document = Document(read_text(self._path), str(self._path), secrets=SECRETS)
         file = document.validated(WebFile, contradictions)
         document.raise_problems()
+        self._refuse_fewer_demands(file, document)
         tls = None
         if file.tls_server_config is not None:
             settings = tls_settings(file.tls_server_config, self._path.parent)
             self._files = settings.files
-            tls = ServerTls(server_context(settings, document.refuse), settings.allowed_sans)
+            context = server_context(settings, document.refuse)
             document.raise_problems()
+            tls = ServerTls(context, settings.allowed_sans, frozenset(context.get_ca_certs(binary_form=True)))
         else:
             self._files = []
         bucket = self._bucket(file.rate_limit)
         self.current = WebSettings(tls, file.http_server_config.headers, file.basic_auth_users, bucket)
+
+    def _refuse_fewer_demands(self, file: WebFile, document: Document) -> None:
+        """Refuse a file without a demand on clients that the settings in use make."""
+        before, after = self.current, file.tls_server_config
+        if before != PLAIN and not document.values:
+            document.refuse((), "is empty; only a restart of the exporter can turn all settings off")
+        if before.users and not file.basic_auth_users:
+            document.refuse(("basic_auth_users",), _FEWER_DEMANDS.format("passwords"))
+        if before.tls is not None and after is None:
+            document.refuse(("tls_server_config",), _FEWER_DEMANDS.format("TLS"))
+        elif before.tls is not None and after is not None:
+            if before.tls.context.verify_mode > after.client_auth_type:
+                document.refuse(("tls_server_config", "client_auth_type"), _FEWER_DEMANDS.format("client certificates"))
+            if before.tls.allowed_sans and not after.client_allowed_sans:
+                document.refuse(("tls_server_config", "client_allowed_sans"), _FEWER_DEMANDS.format("allowed names"))
+        document.raise_problems()
 
     def _bucket(self, limit: RateLimitSection) -> TokenBucket | None:
         """Return the bucket for `limit`.

@@ -324,6 +324,81 @@ def test_a_removed_file_keeps_the_old_settings(folder: Path) -> None:
     assert loads == [True, False]
 
 
+DEMANDING = f"""
+tls_server_config:
+  cert_file: cert.pem
+  key_file: key.pem
+  client_ca_file: ca.pem
+  client_auth_type: RequireAndVerifyClientCert
+  client_allowed_sans: [prometheus]
+basic_auth_users: {{alice: {HASH}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "missing"),
+    [
+        (DEMANDING, "", "passwords"),
+        (DEMANDING, "\n", "TLS"),
+        (DEMANDING, DEMANDING.partition("basic_auth_users")[0], "basic_auth_users: no longer requires passwords"),
+        (DEMANDING, f"basic_auth_users: {{alice: {HASH}}}", "tls_server_config: no longer requires TLS"),
+        (DEMANDING, DEMANDING.replace("  client_allowed_sans: [prometheus]\n", ""), "allowed names"),
+        (
+            DEMANDING,
+            f"{TLS}\nbasic_auth_users: {{alice: {HASH}}}",
+            "tls_server_config.client_auth_type: no longer requires client certificates",
+        ),
+        ("rate_limit: {interval: 1h, burst: 1}", "", "is empty"),
+    ],
+)
+def test_a_reload_does_not_open_the_door(
+    folder: Path, caplog: pytest.LogCaptureFixture, before: str, after: str, missing: str
+) -> None:
+    """A changed file that is empty, or requires less of clients, is refused, and the log names what is missing."""
+    loads: list[bool] = []
+    web = WebConfig(write(folder, before), loads.append)
+    settings = web.current
+    write(folder, after)
+    web.refresh()
+    web.refresh()
+    assert web.current is settings
+    assert loads == [True, False]
+    assert missing in caplog.text
+    write(folder, before)
+    web.refresh()
+    web.refresh()
+    assert loads == [True, False, True]
+
+
+def test_an_escape_that_is_no_character_is_reported_on_reload(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    r"""A file with "\UFFFFFFFF" or "\ud800" is refused with one line, and the reload counts as failed."""
+    for text in (r'basic_auth_users: {"\UFFFFFFFF": x}', r'"\ud800": x', rf'basic_auth_users: {{"\ud800": {HASH}}}'):
+        loads: list[bool] = []
+        web = WebConfig(write(folder, "rate_limit: {interval: 1h, burst: 1}"), loads.append)
+        write(folder, text)
+        web.refresh()
+        web.refresh()
+        assert loads == [True, False]
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
+    assert caplog.text.count("an escape that is no character") == 3
+
+
+def test_a_defect_keeps_the_old_settings(folder: Path) -> None:
+    """An exception that nobody expects does not escape from a reload, and the reload counts as failed."""
+    loads: list[bool] = []
+
+    def fail_once(loaded: bool) -> None:
+        loads.append(loaded)
+        if len(loads) == 2:
+            raise RuntimeError
+
+    web = WebConfig(write(folder, "rate_limit: {interval: 1h, burst: 1}"), fail_once)
+    write(folder, "rate_limit: {interval: 1h, burst: 2}")
+    web.refresh()
+    web.refresh()
+    assert loads == [True, True, False]
+
+
 def test_a_certificate_without_its_new_key_waits_for_it(folder: Path, ca: trustme.CA) -> None:
     """If the new certificate arrives before its key, the old pair stays in use until the key arrives."""
     loads: list[bool] = []
@@ -356,7 +431,7 @@ def test_a_rate_limit_keeps_its_tokens_over_other_changes(folder: Path) -> None:
     web.refresh()
     assert web.current.bucket is bucket
     assert web.current.users
-    write(folder, limit.replace("burst: 1", "burst: 2"))
+    write(folder, limit.replace("burst: 1", "burst: 2") + f"basic_auth_users: {{alice: {HASH}}}")
     web.refresh()
     web.refresh()
     assert web.current.bucket is not bucket
