@@ -8,7 +8,7 @@ pipelines of any size. Its `limit_concurrency` also counts idle connections. Thi
 import asyncio
 import math
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from exporter.web.config import ServerTls
 from exporter.web.limits import Limits
 from exporter.web.responses import Response, text_response
 from exporter.web.tls import is_allowed
@@ -23,6 +24,10 @@ from exporter.web.tls import is_allowed
 _HEADER_OVERHEAD = 32
 """Number of bytes that are added to the length of each header, as in HTTP/2 (RFC 9113 section 6.5.2). They are added
 because an empty header uses memory too."""
+
+
+_CHUNK_OVERHEAD = 16 * 1024
+"""Number of bytes that the sizes and extensions of chunks may add to a body."""
 
 
 class OpenConnection(Protocol):
@@ -117,7 +122,8 @@ class HttpConnection(HttpToolsProtocol):
         connections: the open connections, among which this connection is counted.
         limits: deadlines and sizes.
         handshake: the handshake that this connection replaces in `connections`.
-        allowed_sans: names, one of which the client certificate must have; an empty set allows every client.
+        tls: the TLS settings with which the connection was made; None for plain HTTP.
+        current_tls: returns the TLS settings in force.
         render: returns the HTTP message of an error response as bytes.
     """
 
@@ -129,7 +135,8 @@ class HttpConnection(HttpToolsProtocol):
         limits: Limits,
         *,
         handshake: OpenConnection,
-        allowed_sans: Set[str],
+        tls: ServerTls | None,
+        current_tls: Callable[[], ServerTls | None],
         render: Callable[[Response], bytes],
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={"connection": self})
@@ -138,7 +145,8 @@ class HttpConnection(HttpToolsProtocol):
         self._connections = connections
         self._handshake = handshake
         self._limits = limits
-        self._allowed_sans = allowed_sans
+        self._tls = tls
+        self._current_tls = current_tls
         self._render = render
         self._refusal_status = 400
         self._phase = _Phase.READING
@@ -146,8 +154,9 @@ class HttpConnection(HttpToolsProtocol):
         self.waiting_since: float | None = self._phase_began
         self._in_message = self._in_head = self._message_is_new = False
         self._head_bytes = self._body_bytes = 0
-        # The parser reports only complete headers, so the bytes of an unfinished header are counted here.
-        self._head_bytes_received = 0
+        # The parser does not report an unfinished header or the extensions of a chunk, so their bytes are counted here.
+        self._head_bytes_received = self._body_bytes_received = 0
+        self._hosts = self._transfer_encodings = 0
         self._unsent = 0
         self._unsent_since = 0.0
 
@@ -157,7 +166,8 @@ class HttpConnection(HttpToolsProtocol):
         """Start to wait for a request, or close the connection if its client may not connect."""
         super().connection_made(transport)
         is_counted = self._connections.replace(self._handshake, self)
-        if not is_counted or not is_allowed(transport.get_extra_info("peercert"), self._allowed_sans):
+        allowed_sans = frozenset() if self._tls is None else self._tls.allowed_sans
+        if not is_counted or not is_allowed(transport.get_extra_info("peercert"), allowed_sans):
             self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -179,11 +189,18 @@ class HttpConnection(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         self._message_is_new = False
+        was_in_body = self._in_message and not self._in_head
         super().data_received(data)
-        if self._in_head and not self._message_is_new:
+        if self._message_is_new:
+            return
+        if self._in_head:
             self._head_bytes_received += len(data)
             if self._head_bytes_received > self._limits.head_bytes:
                 self._refuse(431)
+        elif was_in_body:
+            self._body_bytes_received += len(data)
+            if self._body_bytes_received > self._limits.body_bytes + _CHUNK_OVERHEAD:
+                self._refuse(413)
 
     # Methods that the parser calls
 
@@ -191,7 +208,8 @@ class HttpConnection(HttpToolsProtocol):
         """Reset the byte counts for a new request."""
         super().on_message_begin()
         self._in_message = self._in_head = self._message_is_new = True
-        self._head_bytes = self._head_bytes_received = self._body_bytes = 0
+        self._head_bytes = self._head_bytes_received = self._body_bytes = self._body_bytes_received = 0
+        self._hosts = self._transfer_encodings = 0
 
     def on_url(self, url: bytes) -> None:
         """Count the bytes of the request target."""
@@ -199,15 +217,30 @@ class HttpConnection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the bytes of a header, and refuse a Content-Length above the limit."""
+        """Count the bytes of a header, and refuse a Content-Length above the limit and unknown transfer encodings.
+
+        RFC 9112 section 7.1.2: a trailer after a chunked body must not be merged with the headers. It is discarded.
+        """
         self._count_head_bytes(len(name) + len(value) + _HEADER_OVERHEAD)
-        if name.lower() == b"content-length" and value.isdigit() and self._is_too_long(value):
+        if not self._in_head:
+            return
+        lower = name.lower()
+        if lower == b"content-length" and value.isdigit() and self._is_too_long(value):
             self._leave_parser(413)
+        if lower == b"host":
+            self._hosts += 1
+        elif lower == b"transfer-encoding":
+            self._transfer_encodings += 1
+            if value.strip().lower() != b"chunked":
+                self._leave_parser(400)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start to answer the request."""
-        if len(self.pipeline) >= self._limits.pipelined:
+        """Start to answer the request, unless its head is malformed or its client may no longer connect."""
+        if not self._client_may_stay():
+            self.drop()
+            self._leave_parser(400)
+        if len(self.pipeline) >= self._limits.pipelined or not self._has_valid_framing():
             self._leave_parser(400)
         super().on_headers_complete()
         self._in_head = False
@@ -267,12 +300,25 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(408)
         elif now - self._phase_began > allowed or self._is_stalled(now):
             self.drop()
+        elif self._phase is _Phase.IDLE and not self._client_may_stay():
+            self.transport.close()
 
     def _is_stalled(self, now: float) -> bool:
         unsent = self.transport.get_write_buffer_size()
         if unsent != self._unsent or not unsent:
             self._unsent, self._unsent_since = unsent, now
         return now - self._unsent_since > self._limits.stall
+
+    def _client_may_stay(self) -> bool:
+        """Return whether the TLS settings in force accept the same clients as those of this connection."""
+        tls = self._current_tls()
+        return self._tls is None if tls is None else tls.accepts_the_clients_of(self._tls)
+
+    def _has_valid_framing(self) -> bool:
+        """Return whether the request has one Host and at most one Transfer-Encoding (RFC 9112 sections 3.2 and 6.1)."""
+        if self.parser.get_http_version() == "1.0":
+            return self._hosts <= 1 and not self._transfer_encodings
+        return self._hosts == 1 and self._transfer_encodings <= 1
 
     def _enter(self, phase: _Phase) -> None:
         self._phase = phase
@@ -297,6 +343,8 @@ class HttpConnection(HttpToolsProtocol):
         If the server has already begun to answer the request, drop the connection instead. The client would read the
         error text as a part of that answer.
         """
+        if self._phase is _Phase.CLOSING:
+            return
         if self._phase is _Phase.ANSWERING or (self._in_message and not self._in_head):
             self.drop()
             return

@@ -169,7 +169,8 @@ class _UvicornServer(uvicorn.Server):
             self._connections,
             self._limits,
             handshake=handshake,
-            allowed_sans=frozenset() if tls is None else tls.allowed_sans,
+            tls=tls,
+            current_tls=lambda: self._settings().tls,
             render=lambda response: as_bytes(response, self._settings().headers),
         )
 

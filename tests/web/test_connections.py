@@ -62,9 +62,20 @@ def test_connections_are_kept_alive(running: Served) -> None:
         (b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 1_000_000, 431),
         (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 10_000 + b"\r\n", 431),
@@ -96,6 +107,29 @@ def test_an_endless_body_ends_the_connection(running: Served) -> None:
         assert status_of(answer_of(connection)) == 405
         connection.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
         assert wait_until_closed(connection)
+
+
+def test_the_extensions_of_chunks_count() -> None:
+    """A chunked body of one byte is refused if the extension of its chunk is longer than a body may be."""
+    with serving() as served, served.connect() as connection:
+        connection.sendall(b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;x=")
+        assert status_of(answer_of(connection)) == 405
+        with suppress(OSError):
+            connection.sendall(b"y" * 200_000)
+        assert wait_until_closed(connection)
+
+
+def test_trailers_are_not_headers(running: Served) -> None:
+    """A header after a chunked body is ignored, so it can neither add a second Host nor change the answer."""
+    head = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = running.send(head + b"0\r\nHost: b\r\nAccept-Encoding: gzip\r\n\r\n")
+    assert status_of(answer) == 200
+    assert b"content-encoding" not in answer.lower()
+
+
+def test_a_request_of_http_1_0_needs_no_host(running: Served) -> None:
+    """HTTP/1.0 has no Host header (RFC 9112 section 3.2)."""
+    assert status_of(running.send(b"GET /metrics HTTP/1.0\r\n\r\n")) == 200
 
 
 def test_an_upgrade_is_ignored(running: Served) -> None:

@@ -1,6 +1,7 @@
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,56 @@ def test_client_authorities_rotate_without_a_restart(folder: Path, client: Calla
         other.cert_pem.write_to_path(folder / "ca.pem")
         wait_for(lambda: not is_refused(lambda: served.ask(tls=new)), timeout=DEADLINE)
         assert is_refused(lambda: served.ask(tls=old))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["names", "authority"])
+def test_a_client_that_is_no_longer_allowed_loses_its_open_connection(
+    folder: Path, client: Callable[..., ssl.SSLContext], change: str
+) -> None:
+    """After its name or its CA was taken out of the file, a client gets no answer on its open connection either."""
+    allowed = "  client_allowed_sans: [{}]\n"
+    text = MUTUAL.format("RequireAndVerifyClientCert")
+    web = WebConfig(write(folder, text + allowed.format("prometheus, grafana")))
+    with serving(web_config=web) as served:
+        connection = client("prometheus").wrap_socket(served.connect(), server_hostname="localhost")
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status_of(answer_of(connection)) == 200
+        if change == "names":
+            write(folder, text + allowed.format("grafana"))
+        else:
+            trustme.CA().cert_pem.write_to_path(folder / "ca.pem")
+        assert wait_until_closed(connection)
+        connection.close()
+
+
+def test_a_client_that_is_no_longer_allowed_is_refused_at_its_next_request(
+    folder: Path, client: Callable[..., ssl.SSLContext]
+) -> None:
+    """A request on an open connection is not answered if the names allowed now exclude its client."""
+    text = MUTUAL.format("RequireAndVerifyClientCert") + "  client_allowed_sans: [{}]\n"
+    web = WebConfig(write(folder, text.format("prometheus, grafana")))
+    with (
+        serving(web_config=web) as served,
+        client("prometheus").wrap_socket(served.connect(), server_hostname="localhost") as connection,
+    ):
+        write(folder, text.format("grafana"))
+        wait_for(lambda: web.current.tls is not None and len(web.current.tls.allowed_sans) == 1, timeout=DEADLINE)
+        with suppress(OSError):
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wait_until_closed(connection)
+        assert not served.backend.asked
+
+
+@pytest.mark.slow
+def test_an_open_plain_connection_ends_when_tls_is_turned_on(folder: Path) -> None:
+    """After TLS was turned on, a connection without TLS is closed."""
+    web = WebConfig(write(folder, ""))
+    with serving(web_config=web) as served, served.connect() as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status_of(answer_of(connection)) == 200
+        write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}")
+        assert wait_until_closed(connection)
 
 
 def test_a_silent_handshake_has_a_deadline(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
