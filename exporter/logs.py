@@ -1,7 +1,8 @@
 """Logging: one line per event, in logfmt or JSON.
 
 A text from outside (an error string of Glue, a header of a request) cannot add a line, a field or a terminal escape
-sequence, and cannot fill the disk: each value is escaped and has a maximum length.
+sequence, and cannot fill the disk: each value is escaped and has a maximum length. Secrets are masked
+(`model.redaction`).
 
 structlog works on top of `logging` of the standard library, so the records of uvicorn and botocore get the same
 format. Every line has `ts` (RFC 3339, UTC, milliseconds), `level`, `msg` and `logger`, then the fields of the event in
@@ -30,6 +31,8 @@ from queue import SimpleQueue
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
+from exporter.model.redaction import MASK, environment_secrets, redact
+
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
     from structlog.typing import EventDict, WrappedLogger
@@ -52,7 +55,6 @@ FLUSH_TIMEOUT = 1.0
 _MAX_DEPTH = 4
 """Maximum depth of lists and mappings within a field. Deeper values are written as one text."""
 
-_MASK = "<secret>"
 _SECRET = re.compile("secret|token|password|authorization", re.IGNORECASE)
 """Field names whose values are replaced by the mask, at any depth."""
 
@@ -121,6 +123,7 @@ def configure(
     Raises:
         RuntimeError: the system allows no more threads.
     """
+    _environment_secrets.cache_clear()
     root = logging.getLogger()
     for handler in _handlers():
         root.removeHandler(handler)
@@ -279,14 +282,14 @@ def _build_fields(_logger: "WrappedLogger", _method: str, event: "EventDict") ->
     }
     for key, value in event.items():
         if key == "exception":
-            fields[key] = _cut(str(value), MAX_TRACEBACK)
+            fields[key] = _safe(str(value), MAX_TRACEBACK)
         else:
             fields[f"{key}_" if key in _STANDARD_FIELDS else key] = _masked(key, value)
     return fields
 
 
 def _masked(key: object, value: object, depth: int = 0) -> object:
-    return _MASK if value is not None and _SECRET.search(str(key)) else _plain(value, depth)
+    return MASK if value is not None and _SECRET.search(str(key)) else _plain(value, depth)
 
 
 def _plain(value: object, depth: int = 0) -> object:
@@ -296,10 +299,10 @@ def _plain(value: object, depth: int = 0) -> object:
     if isinstance(value, Enum):
         return _plain(value.value, depth)
     if depth < _MAX_DEPTH and isinstance(value, Mapping):
-        return {_cut(str(key)): _masked(key, inner, depth + 1) for key, inner in value.items()}
+        return {_safe(str(key)): _masked(key, inner, depth + 1) for key, inner in value.items()}
     if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
         return [_plain(inner, depth + 1) for inner in value]
-    return _cut(value.isoformat() if isinstance(value, datetime) else str(value))
+    return _safe(value.isoformat() if isinstance(value, datetime) else str(value))
 
 
 def _number(value: float) -> float | str:
@@ -309,8 +312,16 @@ def _number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def _cut(text: str, limit: int = MAX_VALUE) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} characters more)"
+def _safe(text: str, limit: int = MAX_VALUE) -> str:
+    """Return the text with masked secrets, cut to `limit`. Of a text of megabytes, only the beginning is searched."""
+    masked = redact(text[: 2 * limit], _environment_secrets())
+    missing = max(0, len(text) - 2 * limit) + max(0, len(masked) - limit)
+    return f"{masked[:limit]}... ({missing} characters more)" if missing else masked
+
+
+@cache
+def _environment_secrets() -> tuple[str, ...]:
+    return environment_secrets(os.environ)
 
 
 def _escape_unprintable(text: str) -> str:
@@ -342,7 +353,7 @@ def _logfmt_key(key: str) -> str:
 def _logfmt_value(value: object) -> str:
     """Return the value without quotes if a logfmt reader can read it; otherwise return a JSON string."""
     if isinstance(value, list | dict):
-        return _logfmt_value(_cut(_to_json(value)))
+        return _logfmt_value(_safe(_to_json(value)))
     if isinstance(value, str) and value and value.isprintable() and not re.search(r'[\s="\\]', value):
         return value
     return _to_json(value)

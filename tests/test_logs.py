@@ -181,6 +181,23 @@ def test_standard_fields_cannot_be_replaced(output: Output) -> None:
     assert (parsed["a_b_c_"], parsed["_"]) == ("x", "y")
 
 
+def test_a_secret_of_the_environment_is_masked_in_every_text(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret of the environment reaches neither a message nor a field, a list, a traceback or a line of a library."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "tok-1234567890\n")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pa/55word@proxy:1")
+    output.configure()
+    log = logs.get_logger("exporter.test")
+    for secret in ("tok-1234567890", "user:pa/55word", "55word"):
+        try:
+            raise ValueError(f"Invalid header value b'{secret}\\n', {secret}")
+        except ValueError as error:
+            log.exception(secret, error=str(error), several=[secret, {secret: secret}])
+        logging.getLogger("botocore").error("because of %s", secret)
+        lines = output.lines()
+        assert len(lines) == 2
+        assert not [line for line in lines if secret in line]
+
+
 def test_secrets_are_masked(output: Output) -> None:
     """The value of a field whose name means a secret is masked at any depth; None stays None."""
     output.configure(format="json")

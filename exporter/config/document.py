@@ -15,7 +15,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from exporter.config.problems import MASK, ConfigError, Loc, Problem, dotted, shown, shown_key
+from exporter.config.problems import ConfigError, Loc, Problem, dotted, shown, shown_key
+from exporter.model.redaction import MASK, redact
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,6 +67,8 @@ class Document:
         self._secrets = secrets
         self._problems: list[Problem] = []
         self._converted: dict[int, object] = {}
+        self._quotations: dict[str, str] = {}
+        """The values with variables as a message quotes them, and the text in the file. A variable may be a secret."""
         self._root = _composed(text, source)
         self.values: dict[str, Any] = self._mapping(self._root, ())
         """The content of the file. A caller may add values, for example from the environment, before `validated`."""
@@ -155,6 +158,8 @@ class Document:
             return value or ""
 
         text = _REFERENCE.sub(replacement, node.value)
+        if text != node.value:
+            self._quotations[shown(text)] = shown(node.value)
         for name in missing:
             message = f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
             self._refuse(loc, node, message if name else "${ begins no reference; expected ${NAME}, or $$ for a $")
@@ -186,7 +191,7 @@ class Document:
             return "an empty value"
         if self._is_secret(loc):
             return MASK
-        text = shown(re.sub(r"//[^/]*@", f"//{MASK}@", node.value))
+        text = shown(redact(node.value))
         is_reference = self._environ is not None and _REFERENCE.search(node.value)
         return f"the value of {text}" if is_reference else text
 
@@ -208,6 +213,8 @@ class Document:
         return key, node
 
     def _refuse(self, loc: Loc, node: yaml.Node, message: str) -> None:
+        for value, in_file in self._quotations.items():
+            message = message.replace(value, in_file)
         self._problems.append(_problem(loc, node.start_mark, message))
 
     def _without(self, refused: list[Loc], model: type[BaseModel]) -> dict[str, Any]:

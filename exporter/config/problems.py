@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 from exporter.model.errors import ExporterError
 
-MASK = "<secret>"
-"""Replaces a secret in messages and on the page that shows the configuration."""
-
 Loc = tuple[str | int, ...]
 """The place of a value in the file: keys, and list indices that start at 0. `()` is the whole file."""
 

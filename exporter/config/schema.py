@@ -5,7 +5,7 @@ The models read texts; `sections` explains the reason. All durations are in seco
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated
@@ -15,8 +15,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from exporter.config import parsing
 from exporter.config.document import Contradiction
 from exporter.config.durations import DAY, HOUR, MINUTE, format_duration, parse_duration
-from exporter.config.problems import MASK, Loc, dotted, shown
+from exporter.config.problems import Loc, dotted, shown
 from exporter.config.sections import Boolean, Count, Duration, PositiveCount, PositiveDuration, Section, read_by
+from exporter.model.redaction import MASK
 from exporter.model.task_run import STATUSES
 
 RESERVED_LABELS = frozenset(
@@ -312,8 +313,8 @@ def _region_rule(file: File) -> Iterator[Contradiction]:
 def _discovery_rules(file: File) -> Iterator[Contradiction]:
     for i, discovery in enumerate(file.discovery):
         yield from _repeated((("discovery", i, "regions", j), region) for j, region in enumerate(discovery.regions))
-        names = map(label_name, discovery.labels_from_tags)
-        yield from _repeated((("discovery", i, "labels_from_tags", j), name) for j, name in enumerate(names))
+        keys = ((("discovery", i, "labels_from_tags", j), key) for j, key in enumerate(discovery.labels_from_tags))
+        yield from _repeated(keys, by=label_name, says="makes the same label as")
 
 
 def _polling_rules(polling: Polling) -> Iterator[Contradiction]:
@@ -343,9 +344,13 @@ def _bucket_rules(buckets: tuple[float, ...]) -> Iterator[Contradiction]:
             yield (*place, i), message, ()
 
 
-def _repeated(values: Iterable[tuple[Loc, str]]) -> Iterator[Contradiction]:
+def _repeated(
+    values: Iterable[tuple[Loc, str]], by: Callable[[str], str] = str, says: str = "is already given at"
+) -> Iterator[Contradiction]:
+    """Yield each value that is equal to an earlier one. ``by`` returns what is compared, ``says`` is the message."""
     first: dict[str, Loc] = {}
     for place, value in values:
-        if value in first:
-            yield place, f"{shown(value)} is already given at {dotted(first[value])}", ()
-        first.setdefault(value, place)
+        compared = by(value)
+        if compared in first:
+            yield place, f"{shown(value)} {says} {dotted(first[compared])}", ()
+        first.setdefault(compared, place)

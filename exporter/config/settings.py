@@ -10,8 +10,8 @@ from pydantic_core import to_jsonable_python
 from exporter.config import schema
 from exporter.config.document import Document, read_text
 from exporter.config.durations import format_duration
-from exporter.config.problems import MASK
 from exporter.config.schema import Account, File, Metrics, Polling, State, Web
+from exporter.model.redaction import MASK
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,15 @@ from three sources: the "Errors" sections of the Glue and STS operations that ar
 API References, and the codes that botocore treats as throttling.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from exporter.model.errors import GlueError
+from exporter.model.redaction import environment_secrets, redact
+
+MAX_MESSAGE = 2000
+"""Longest message of an error, in characters. The whole body of an answer can be the message."""
 
 
 class FailureKind(NamedTuple):
@@ -225,8 +230,12 @@ def _is_name_resolution(error: BaseException) -> bool:
     return any(mark in text for mark in ("NameResolutionError", "gaierror", "Name or service not known"))
 
 
-def error_from(error: BaseException) -> GlueError:
-    """Return the `GlueError` for an exception, with the message of AWS if the exception carries an answer."""
+def error_from(error: BaseException, secrets: Iterable[str] = ()) -> GlueError:
+    """Return the `GlueError` for an exception, with the message of AWS if the exception carries an answer.
+
+    The message has no secrets: neither those of the environment nor ``secrets``, which are those of the connection. It
+    has one line of at most `MAX_MESSAGE` characters.
+    """
     if isinstance(error, GlueError):
         return error
     answer = getattr(error, "response", None)
@@ -234,7 +243,13 @@ def error_from(error: BaseException) -> GlueError:
     if isinstance(answer, Mapping) and "Error" in answer:
         kind, content = classify_answer(answer), answer["Error"]
         operation = str(getattr(error, "operation_name", ""))
-        message = f"{operation}: {content.get('Code', '')}: {content.get('Message', '')}"
+        text = f"{operation}: {content.get('Code', '')}: {content.get('Message', '')}"
     else:
-        kind, message = classify_exception(error), f"{type(error).__name__}: {error}"
+        kind, text = classify_exception(error), f"{type(error).__name__}: {error}"
+    message = _one_line(redact(text[: 10 * MAX_MESSAGE], (*environment_secrets(os.environ), *secrets)))
     return GlueError(kind.reason, message, advice=kind.advice, retryable=kind.retryable, operation=operation)
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from exporter.config.problems import ConfigError
 from exporter.config.schema import Account
 from exporter.config.settings import Config, load_config, masked_yaml, read_config
+from exporter.model.redaction import MASK
 
 DATA = Path(__file__).parent / "data"
 
@@ -287,3 +288,38 @@ def test_effective_configuration_round_trips(labels: dict[str, str], transform_i
     assert config.transforms[0].labels == labels
     assert load(masked_yaml(config)) == config
     assert load(masked_yaml(base)) == base
+
+
+SECRET = "s3cr3t-value-of-a-variable"
+KEYS = [
+    "region: '${S}'\ntransforms: [tfm-1]",
+    "region: eu-west-1\nendpoint_url: '${S}'\ntransforms: [tfm-1]",
+    "region: eu-west-1\nendpoint_url: 'http://u:${S}@x'\ntransforms: [tfm-1]",
+    "region: eu-west-1\ntransforms: ['${S}', '${S}']",
+    "region: eu-west-1\ntransforms: ['x-${S}', '${S}${S}${S}${S}', 'x-${S}', '${S}${S}${S}${S}']",
+    "region: eu-west-1\ntransforms: [{id: a, account: '${S}'}]\naccounts: [{name: x}]",
+    "region: eu-west-1\ntransforms: [{id: a, account: b}]\naccounts: [{name: '${S}'}, {name: '${S}'}]",
+    "region: eu-west-1\ntransforms: [a]\naccounts: [{name: x, role_arn: '${S}'}]",
+    "region: eu-west-1\ntransforms: [a]\naccounts: [{name: x, external_id: '${S}!'}]",
+    "region: eu-west-1\ntransforms: [{id: a, labels: '${S}'}]",
+    "region: eu-west-1\ndiscovery: [{regions: ['${S}'], interval: '${S}'}]",
+    "region: eu-west-1\ndiscovery: [{labels_from_tags: ['${S}', '${S}', '${S}!', '${S}?']}]",
+    "region: eu-west-1\ntransforms: [a]\npolling: {interval: '${S}', page_size: '${S}', requests_per_second: '${S}'}",
+    "region: eu-west-1\ntransforms: [a]\nmetrics: {drop: ['${S}'], drop_statuses: ['${S}'], max_series: '${S}'}",
+    "region: eu-west-1\ntransforms: [a]\nweb: '${S}'\nstate: ['${S}']\ntransform_details: '${S}'",
+]
+
+
+@pytest.mark.parametrize("text", KEYS)
+def test_a_message_shows_a_variable_and_not_its_value(text: str) -> None:
+    """Wherever a value with `${NAME}` is refused, the message quotes it as it is in the file."""
+    lines = refusal(text, S=SECRET)
+    assert not [line for line in lines if "s3cr3t" in line]
+    assert any("${S}" in line or MASK in line or "mapping" in line for line in lines)
+
+
+def test_a_password_in_a_url_is_masked_up_to_the_last_at_sign() -> None:
+    """A password with `/` and `#` in an endpoint does not reach the message."""
+    (line,) = refusal("region: eu-west-1\nendpoint_url: 'http://u:p/a#ss@w@host'\ntransforms: [a]")
+    assert f"http://{MASK}@host" in line
+    assert "p/a#ss" not in line
