@@ -34,6 +34,7 @@ SERIES = {
     "glue_ml_task_run_execution_seconds": f"buckets + 3 for each type and status, {CREATED_LATER}",
     "glue_ml_task_run_duration_seconds": f"buckets + 3 for each type and status, {CREATED_LATER}",
     "glue_ml_task_run_last_failure_timestamp_seconds": f"up to {len(FAILURES)} for each type that has run",
+    "glue_ml_task_run_last_failure_info": f"up to {len(FAILURES)} for each type that has run",
     "glue_ml_task_run_latest_status": f"{len(STATUSES)} for each type that has run",
     "glue_ml_transform_status": str(len(TRANSFORM_STATUSES)),
 }

@@ -53,6 +53,11 @@ class Telemetry:
             _LANE,
             registry=registry,
         )
+        self.poll_interval = Gauge(
+            "glue_ml_exporter_poll_interval_seconds",
+            "Configured time between two polls of a transform. A window of a rule must not be shorter.",
+            registry=registry,
+        )
         self.poll_cycle_duration = Gauge(
             "glue_ml_exporter_poll_cycle_duration_seconds",
             "Delay between the due time and the end of the slowest poll in the last cycle.",

@@ -90,7 +90,7 @@ class _LiveChecks:
 
         filters = [*([wanted.name] if wanted.name else []), *(f"{key}={value}" for key, value in wanted.tags.items())]
         yield self._check(lane, " ".join(("discovery", *filters)), [discover])
-        if found and set(wanted.labels_from_tags) - set(wanted.tags):
+        if found and wanted.tags_to_read:
             # GetTags needs the account id, which can come from STS. Other calls do not need STS, so they may still
             # succeed.
             yield self._check(lane, "tags", [read_tags], fails_lane=False)

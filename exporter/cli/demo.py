@@ -1,8 +1,9 @@
 """`demo`: the exporter against the simulator, both in this process."""
 
 import os
-from collections.abc import Sequence
 from functools import partial
+
+import yaml
 
 from exporter.cli.options import DemoOptions
 from exporter.cli.serve import run_until_stopped, share_one_arena, start_telemetry
@@ -24,7 +25,7 @@ def demo(options: DemoOptions) -> int:
     telemetry = start_telemetry(options, process=True)
     _use_fake_credentials()
     with Simulator(scenario_of(options.scenario)) as simulator:
-        config = _demo_config(simulator.url, simulator.world.transform_ids())
+        config = _demo_config(simulator)
         service = Service(partial(load_config, config, source="demo", environ={}), telemetry)
         server = WebServer(service, addresses=options.web_listen_address)
         return run_until_stopped(service, server, lambda: _print_greeting(server, simulator.usage()))
@@ -43,16 +44,26 @@ def _use_fake_credentials() -> None:
     }
 
 
-def _demo_config(url: str, transform_ids: Sequence[str]) -> str:
-    """Return the YAML of a configuration that polls the simulator every two seconds."""
-    lines = [
-        "region: eu-west-1",
-        f"endpoint_url: {url}",
-        "polling: {interval: 2s, stale_after: 30s, requests_per_second: 50}",
-        "transforms:",
-        *(f"  - {transform_id}" for transform_id in transform_ids),
-    ]
-    return "\n".join(lines)
+def _demo_config(simulator: Simulator) -> str:
+    """Return the YAML of a configuration that polls the simulator every two seconds.
+
+    The expected times of a transform are those of its tags.
+    """
+    world = simulator.world
+    config = {
+        "region": "eu-west-1",
+        "endpoint_url": simulator.url,
+        "polling": {"interval": "2s", "stale_after": "30s", "requests_per_second": 50},
+        "transforms": [
+            {
+                "id": transform_id,
+                "expected_interval": world.transform(transform_id).tags.get("glue-ml/expected-interval"),
+                "expected_duration": world.transform(transform_id).tags.get("glue-ml/expected-duration"),
+            }
+            for transform_id in world.transform_ids()
+        ],
+    }
+    return yaml.safe_dump(config)
 
 
 def _print_greeting(server: WebServer, simulator_usage: str) -> None:

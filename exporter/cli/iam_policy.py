@@ -72,7 +72,7 @@ def _statements(config: Config, accounts: list[Account]) -> list[Statement]:
     for wanted in discovery:
         statements += _discovered_statements(config, wanted, account_id)
     listing = ["glue:ListMLTransforms"] if discovery else []
-    if any(set(wanted.labels_from_tags) - set(wanted.tags) for wanted in discovery):
+    if any(wanted.tags_to_read for wanted in discovery):
         listing.insert(0, "glue:GetTags")
     if listing:
         statements.append(_allow("FindTransforms", listing, ["*"]))

@@ -48,15 +48,19 @@ DROPPABLE_METRICS = (
     "glue_ml_task_run_last_start_timestamp_seconds",
     "glue_ml_task_run_last_success_timestamp_seconds",
     "glue_ml_task_run_last_failure_timestamp_seconds",
+    "glue_ml_task_run_last_failure_info",
     "glue_ml_task_run_latest_status",
     "glue_ml_task_run_latest_execution_seconds",
     "glue_ml_task_run_oldest_active_start_timestamp_seconds",
+    "glue_ml_transform_expected_interval_seconds",
+    "glue_ml_transform_expected_duration_seconds",
     "glue_ml_transform_status",
     "glue_ml_transform_training_labels",
     "glue_ml_transform_precision_ratio",
     "glue_ml_transform_recall_ratio",
     "glue_ml_transform_f1_ratio",
     "glue_ml_transform_area_under_pr_curve_ratio",
+    "glue_ml_transform_capacity_dpus",
     "glue_ml_transform_up",
     "glue_ml_transform_last_poll_timestamp_seconds",
     "glue_ml_transform_last_successful_poll_timestamp_seconds",
@@ -138,6 +142,16 @@ def _dropped_status(text: str) -> str:
     return text
 
 
+def _reason_pattern(text: str) -> str:
+    if "\\" in text or ".*" in text:
+        raise ValueError(
+            "looks like a regular expression; expected text of the error, with * for any characters between"
+        )
+    if not text.replace("*", "").strip():
+        raise ValueError("matches every text; expected text of the error, e.g. ORA-12170 or table*is locked")
+    return text
+
+
 Interval = Annotated[float, read_by(parsing.Duration(at_least=0.05))]
 PageSize = Annotated[int, read_by(parsing.Integer(1, 1000))]
 Rate = Annotated[float, read_by(_rate)]
@@ -151,6 +165,13 @@ LabelName = Annotated[str, read_by(_label)]
 LabelTag = Annotated[str, read_by(_label_tag)]
 DroppedMetric = Annotated[str, read_by(_dropped_metric)]
 DroppedStatus = Annotated[str, read_by(_dropped_status)]
+ReasonName = Annotated[
+    str,
+    _matching(
+        "[a-z][a-z0-9_]{0,62}", "is not a reason; expected small letters, digits and _, a letter first, 63 at most"
+    ),
+]
+ReasonPattern = Annotated[str, read_by(_reason_pattern), _words(at_most=200)]
 Url = Annotated[str, read_by(parsing.parse_url)]
 ExternalId = Annotated[str, read_by(_external_id)]
 Region = Annotated[str, read_by(parsing.parse_region)]
@@ -181,6 +202,8 @@ class TransformEntry(Section):
     region: Region | None = None
     account: Name | None = None
     labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    expected_interval: PositiveDuration | None = None
+    expected_duration: PositiveDuration | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -197,6 +220,8 @@ class DiscoveryEntry(Section):
     name: Name | None = None
     interval: Interval = 10 * MINUTE
     labels_from_tags: tuple[LabelTag, ...] = ()
+    expected_interval_tag: TagKey | None = None
+    expected_duration_tag: TagKey | None = None
 
 
 class Polling(Section):
@@ -215,12 +240,20 @@ class Polling(Section):
     stale_after: PositiveDuration = 15 * MINUTE
 
 
+class FailureReason(Section):
+    """One item of `metrics.failure_reasons`."""
+
+    name: ReasonName
+    pattern: ReasonPattern
+
+
 class Metrics(Section):
     """The section `metrics`."""
 
     execution_buckets: tuple[PositiveDuration, ...] = BUCKETS
     birth_scrapes: Count = 1
     birth_timeout: PositiveDuration = 5 * MINUTE
+    failure_reasons: Annotated[tuple[FailureReason, ...], Field(max_length=100)] = ()
     created_timestamps: Boolean = False
     drop: tuple[DroppedMetric, ...] = ()
     drop_statuses: tuple[DroppedStatus, ...] = ()

@@ -23,6 +23,8 @@ class Transform:
     region: str
     account: str
     labels: Mapping[str, str]
+    expected_interval: float | None
+    expected_duration: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,14 @@ class DiscoverySettings:
     name: str | None
     interval: float
     labels_from_tags: tuple[str, ...]
+    expected_interval_tag: str | None
+    expected_duration_tag: str | None
+
+    @property
+    def tags_to_read(self) -> frozenset[str]:
+        """The keys of the tags that must be read with GetTags. A tag in ``tags`` has the value of the filter."""
+        expected = (self.expected_interval_tag, self.expected_duration_tag)
+        return frozenset((*self.labels_from_tags, *(key for key in expected if key))) - self.tags.keys()
 
 
 @dataclass(frozen=True, slots=True)

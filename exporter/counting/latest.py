@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.counting.run_kinds import RunKind
+from exporter.model.failure_reasons import LONGEST_ERROR
 from exporter.model.task_run import TaskRun
 
 
@@ -33,6 +34,9 @@ class LatestRun:
     """CompletedOn of the run with the latest end."""
     execution: float | None = None
     """ExecutionTime in seconds of the run with the latest end."""
+    failed_error: str | None = None
+    """The first characters of the ErrorString of the run of ``failed``; ``timeout_error`` is the same for TIMEOUT."""
+    timeout_error: str | None = None
 
     def update(self, run: TaskRun, fingerprint: int, *, final: bool) -> None:
         """Update the values from one sanitized run; ``final`` is True if the run has ended."""
@@ -50,10 +54,11 @@ class LatestRun:
             if self.success is None or completed > self.success:
                 self.success = completed
         elif status == "FAILED":
-            if self.failed is None or completed > self.failed:
-                self.failed = completed
-        elif status == "TIMEOUT" and (self.timeout is None or completed > self.timeout):
-            self.timeout = completed
+            # A run that is read again may have got its ErrorString in the meantime.
+            if self.failed is None or completed >= self.failed:
+                self.failed, self.failed_error = completed, run.error and run.error[:LONGEST_ERROR]
+        elif status == "TIMEOUT" and (self.timeout is None or completed >= self.timeout):
+            self.timeout, self.timeout_error = completed, run.error and run.error[:LONGEST_ERROR]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import NamedTuple
 
+from exporter.model.failure_reasons import LONGEST_ERROR
 from exporter.model.task_run import NO_PROPERTIES, Properties, RunPage, TaskRun, sanitized
 
 LIMIT = 50
-
-LONGEST_ERROR = 1000
-"""Maximum length of a kept ErrorString. Glue does not limit its length, and it can contain a stack trace."""
 
 LONGEST_TEXT = 1100
 """Maximum length of any other kept text.

@@ -14,7 +14,7 @@ from exporter.counting.latest import LatestRun
 from exporter.exposition.snapshot import Part, PollResult, TransformSnapshot
 from exporter.exposition.text_format import Labels, Sample, counter_samples, histogram_samples
 from exporter.model.task_run import STATUSES, TASK_TYPES
-from exporter.model.transform import Details
+from exporter.model.transform import Details, Target
 
 TRANSFORM_STATUSES = ("NOT_READY", "READY", "DELETING")
 
@@ -93,6 +93,15 @@ def _last_failure(snapshot: TransformSnapshot) -> Iterable[Sample]:
     yield from _times(snapshot, lambda latest: latest.timeout, "TIMEOUT")
 
 
+def _last_failure_info(snapshot: TransformSnapshot) -> Iterable[Sample]:
+    for task_type, latest in snapshot.latest.items():
+        failures = (("FAILED", latest.failed, latest.failed_error), ("TIMEOUT", latest.timeout, latest.timeout_error))
+        for status, time, error in failures:
+            if time is not None:
+                reason = snapshot.failure_reasons.reason_of(status, error)
+                yield Sample("", (("reason", reason), *_labels(task_type, status)), 1)
+
+
 def _times(
     snapshot: TransformSnapshot, time_of: Callable[[LatestRun], float | None], status: str = ""
 ) -> Iterable[Sample]:
@@ -163,6 +172,15 @@ def _detail(fact: Callable[[Details], float | None]) -> Callable[[TransformSnaps
         value = fact(snapshot.details) if snapshot.details and snapshot.gauge_values else None
         if value is not None:
             yield Sample("", (), value)
+
+    return samples
+
+
+def _expected(value: Callable[[Target], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+    def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
+        seconds = value(snapshot.target)
+        if seconds is not None:
+            yield Sample("", (), seconds)
 
     return samples
 
@@ -247,6 +265,14 @@ METRICS: tuple[Metric, ...] = (
         _last_failure,
     ),
     Metric(
+        "glue_ml_task_run_last_failure_info",
+        "gauge",
+        "Constant 1, with the reason of the last task run that FAILED, and of the last one that ended in TIMEOUT.",
+        ("task_type", "status", "reason"),
+        "times",
+        _last_failure_info,
+    ),
+    Metric(
         "glue_ml_task_run_latest_status",
         "gauge",
         "1 for the status of the task run that started last, 0 for every other status.",
@@ -277,6 +303,22 @@ METRICS: tuple[Metric, ...] = (
         ("aws_account", "aws_account_id", "aws_region", "transform_type", "glue_version", "worker_type"),
         "identity",
         _info,
+    ),
+    Metric(
+        "glue_ml_transform_expected_interval_seconds",
+        "gauge",
+        "Time within which a task run of the transform should succeed, from the configuration or a tag.",
+        (),
+        "identity",
+        _expected(lambda target: target.expected_interval),
+    ),
+    Metric(
+        "glue_ml_transform_expected_duration_seconds",
+        "gauge",
+        "Time for which no task run of the transform should be active, from the configuration or a tag.",
+        (),
+        "identity",
+        _expected(lambda target: target.expected_duration),
     ),
     Metric(
         "glue_ml_transform_status",
@@ -325,6 +367,14 @@ METRICS: tuple[Metric, ...] = (
         (),
         "details",
         _detail(lambda details: details.area_under_pr_curve),
+    ),
+    Metric(
+        "glue_ml_transform_capacity_dpus",
+        "gauge",
+        "DPUs that a task run of the transform may use: MaxCapacity, or the DPUs of WorkerType times NumberOfWorkers.",
+        (),
+        "details",
+        _detail(lambda details: details.capacity),
     ),
     Metric(
         "glue_ml_transform_up",

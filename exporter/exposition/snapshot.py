@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.text_format import Identity
+from exporter.model.failure_reasons import FailureReasons
 from exporter.model.transform import Details, Target
 
 Part = Literal["identity", "poll", "runs", "times", "counters", "details"]
@@ -57,6 +58,8 @@ class TransformSnapshot:
     created: bool
     """Whether OpenMetrics gets `_created` lines."""
     details: Details | None
+    failure_reasons: FailureReasons
+    """The table that gives the last failures their reasons."""
 
     @property
     def name(self) -> str:
@@ -82,7 +85,7 @@ class TransformSnapshot:
             parts.add("runs")
         if (before.gauge_values is None) != (self.gauge_values is None):
             parts.add("details")
-        if before.latest != self.latest:
+        if before.latest != self.latest or before.failure_reasons != self.failure_reasons:
             parts.add("times")
         if before.details != self.details:
             parts |= {"details", "identity"}

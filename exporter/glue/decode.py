@@ -87,6 +87,8 @@ class _Transform(msgspec.Struct, rename="pascal"):
     parameters: _Parameters | None = None
     glue_version: str | None = None
     worker_type: str | None = None
+    max_capacity: float | None = None
+    number_of_workers: int | None = None
     label_count: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
     evaluation_metrics: _Evaluation | None = None
 
@@ -179,7 +181,36 @@ def decode_details(body: bytes) -> Details:
         recall=quality.recall,
         f1=quality.f1,
         area_under_pr_curve=quality.area_under_pr_curve,
+        capacity=_capacity(transform),
     )
+
+
+def _capacity(transform: _Transform) -> float | None:
+    """Return the DPUs that a run may use; None if the answer does not say it, or for an unknown type of worker."""
+    if transform.max_capacity is not None:
+        capacity = transform.max_capacity
+    else:
+        capacity = _DPUS_OF_WORKER.get(transform.worker_type or "", 0) * (transform.number_of_workers or 0)
+    return capacity if 0 < capacity < _MOST_DPUS else None
+
+
+_MOST_DPUS = 1e6
+"""A capacity of this size is a mistake in the answer. AWS allows 100 DPUs for a transform."""
+
+_DPUS_OF_WORKER = {
+    "Standard": 1,
+    "G.025X": 0.25,
+    "G.1X": 1,
+    "G.2X": 2,
+    "G.4X": 4,
+    "G.8X": 8,
+    "G.12X": 12,
+    "G.16X": 16,
+}
+"""DPUs of one worker, as the AWS Glue API reference gives them for ``WorkerType``: a DPU is 4 vCPUs and 16 GB.
+
+The types R and Z are missing, because AWS counts them in M-DPUs, which have another price.
+"""
 
 
 def decode_tags(body: bytes) -> dict[str, str]:

@@ -21,6 +21,10 @@ class Target:
     name: str | None = None
     """The configured name, which is used instead of the name in Glue; None if not configured."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    expected_interval: float | None = None
+    """Seconds within which a run should succeed; None if not configured."""
+    expected_duration: float | None = None
+    """Seconds for which no run should be active; None if not configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Details:
     recall: float | None = None
     f1: float | None = None
     area_under_pr_curve: float | None = None
+    capacity: float | None = None
+    """DPUs that a run may use."""
 
 
 _PARTITIONS = {

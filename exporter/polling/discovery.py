@@ -7,10 +7,11 @@ transform is removed.
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 
+from exporter.config.durations import parse_duration
 from exporter.config.schema import label_name
 from exporter.config.settings import Config, DiscoverySettings
 from exporter.glue.client import GlueClient, GlueClients
@@ -36,6 +37,10 @@ class DiscoveryQuery:
     settings: DiscoverySettings
     lane: Lane
     found: tuple[Target, ...] = ()
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The last known values of the tags that were read, by transform id."""
+    bad_tags: frozenset[tuple[str, str, str]] = frozenset()
+    """Transform id, key and value of each tag of the last answer that should be a duration and is not."""
     tried: bool = False
     """Whether it was made at least once, with or without success."""
     failing: bool = False
@@ -172,24 +177,18 @@ class Discovery:
 
     def _find(self, query: DiscoveryQuery, glue: GlueClient, page_size: int) -> tuple[Target, ...]:
         ids = find(query.settings, glue, page_size=page_size, owns=self._shard.owns)
-        labels = self._labels(query, glue, ids)
-        return tuple(Target(transform_id, query.lane, None, labels[transform_id]) for transform_id in ids)
-
-    def _labels(self, query: DiscoveryQuery, glue: GlueClient, ids: Iterable[str]) -> dict[str, dict[str, str]]:
-        """Return the labels from tags by transform id. If tags cannot be read, return the former labels."""
-        keys, filters = query.settings.labels_from_tags, query.settings.tags
         # A tag with a filter has the value of the filter, so the tag is not read.
-        known = {label_name(key): filters[key] for key in keys if key in filters}
-        to_read = [key for key in keys if key not in filters]
-        before = {target.id: target.labels for target in query.found}
-        labels = {transform_id: {**before.get(transform_id, {}), **known} for transform_id in ids}
-        if to_read:
-            self._read_tags(glue, to_read, labels)
-        return labels
+        tags = {transform_id: {**query.tags.get(transform_id, {}), **query.settings.tags} for transform_id in ids}
+        if query.settings.tags_to_read:
+            self._read_tags(glue, query.settings.tags_to_read, tags)
+        query.tags = tags
+        found = tuple(_target(query, transform_id) for transform_id in ids)
+        _log_bad_tags(query)
+        return found
 
-    def _read_tags(self, glue: GlueClient, keys: Iterable[str], labels: Mapping[str, dict[str, str]]) -> None:
-        """Put the values of the tags with these keys into the labels of each transform."""
-        for transform_id, its_labels in labels.items():
+    def _read_tags(self, glue: GlueClient, keys: Iterable[str], known: Mapping[str, dict[str, str]]) -> None:
+        """Replace the known values of these tags. If tags cannot be read, the last values stay."""
+        for transform_id, its_tags in known.items():
             try:
                 tags = glue.tags(transform_id)
             except Stopped:
@@ -197,12 +196,12 @@ class Discovery:
             except GlueError as error:
                 if error.reason == "EntityNotFoundException":
                     continue
-                # Tag labels are optional: on failure keep the transforms and stop asking for tags.
+                # Tags are optional: on failure keep the transforms and stop asking for tags.
                 self._poll_log.begin(TAGS, glue.lane, "", error)
                 return
             for key in keys:
-                its_labels.pop(label_name(key), None)
-            its_labels.update({label_name(key): tags[key] for key in keys if key in tags})
+                its_tags.pop(key, None)
+            its_tags.update({key: tags[key] for key in keys if key in tags})
         self._poll_log.end(TAGS, glue.lane, "")
 
     # -- the exporter's own metrics ---------------------------------------------------------------------------------
@@ -240,8 +239,49 @@ def _carried_over(new: Iterable[DiscoveryQuery], before: Iterable[DiscoveryQuery
         queries.append(same or query)
     for query in queries:
         if not query.tried:
-            query.found = tuple(target for old in left if old.lane == query.lane for target in old.found)
+            same_lane = [old for old in left if old.lane == query.lane]
+            query.found = tuple(target for old in same_lane for target in old.found)
+            query.tags = {transform_id: tags for old in same_lane for transform_id, tags in old.tags.items()}
     return tuple(queries)
+
+
+def _target(query: DiscoveryQuery, transform_id: str) -> Target:
+    """Return a transform that a query has found, with the labels and the expectations from its tags."""
+    tags = query.tags[transform_id]
+    keys = query.settings.labels_from_tags
+    return Target(
+        transform_id,
+        query.lane,
+        labels={label_name(key): tags[key] for key in keys if key in tags},
+        expected_interval=_duration(tags.get(query.settings.expected_interval_tag or "")),
+        expected_duration=_duration(tags.get(query.settings.expected_duration_tag or "")),
+    )
+
+
+def _duration(text: str | None) -> float | None:
+    """Return the seconds of a tag; None if the tag is missing, or is not a duration above 0."""
+    try:
+        return parse_duration(text or "0") or None
+    except ValueError:
+        return None
+
+
+def _log_bad_tags(query: DiscoveryQuery) -> None:
+    """Log each tag that should be a duration and is not, once for each value."""
+    bad = frozenset(
+        (transform_id, key, tags[key])
+        for transform_id, tags in query.tags.items()
+        for key in (query.settings.expected_interval_tag, query.settings.expected_duration_tag)
+        if key and key in tags and _duration(tags[key]) is None
+    )
+    for transform_id, key, value in sorted(bad - query.bad_tags):
+        log.warning(
+            "a tag is not a duration above 0 and is ignored; expected e.g. 24h or 1h30m",
+            transform_id=transform_id,
+            tag=key,
+            value=value,
+        )
+    query.bad_tags = bad
 
 
 def _ids(targets: Iterable[Target]) -> list[str]:

@@ -14,6 +14,7 @@ from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.snapshot import PollResult, TransformSnapshot, shown_name
 from exporter.glue.client import GlueClient
 from exporter.model.errors import GlueError
+from exporter.model.failure_reasons import FailureReasons
 from exporter.model.transform import Details, Target
 from exporter.polling.timetable import Job
 
@@ -159,7 +160,9 @@ class MonitoredTransform:
         """When the next poll is due (monotonic seconds); None while a poll is running or waits for a thread."""
         return None if self.job is None or self.job.pending else self.job.due
 
-    def snapshot(self, polling: Polling, now: float, *, created: bool) -> TransformSnapshot:
+    def snapshot(
+        self, polling: Polling, now: float, *, created: bool, failure_reasons: FailureReasons
+    ) -> TransformSnapshot:
         """Return the snapshot for the metrics at ``now`` (UTC seconds).
 
         The gauges are left out if the last successful poll is older than ``stale_after``. ``created`` adds the _created
@@ -178,4 +181,5 @@ class MonitoredTransform:
             bounds=self.ledger.bounds,
             created=created,
             details=self.details,
+            failure_reasons=failure_reasons,
         )

@@ -18,6 +18,7 @@ from exporter.glue.client import GlueClient, GlueClients
 from exporter.glue.error_table import REASONS
 from exporter.glue.rate_limit import Stopped
 from exporter.model.errors import GlueError, StateError
+from exporter.model.failure_reasons import FailureReasons
 from exporter.model.transform import Details, Target
 from exporter.polling.monitored_transform import MonitoredTransform
 from exporter.polling.poll_log import DETAILS, PollLog, log_rebucketed
@@ -105,6 +106,7 @@ class Poller:
             for target in wanted.values():
                 self._add(self._transforms[target.id], target)
             self._clean_up()
+        self._telemetry.poll_interval.set(config.polling.interval)
         polling = config.polling
         threads = threads_of_a_lane(polling.concurrency, len(lanes))
         self._scheduler.reconfigure(polling.interval, polling.idle_interval, threads)
@@ -336,8 +338,13 @@ class Poller:
                 self._publish(transform)
 
     def _publish(self, transform: MonitoredTransform) -> None:
-        created = self._config.metrics.created_timestamps
-        snapshot = transform.snapshot(self._config.polling, self._now(), created=created)
+        metrics = self._config.metrics
+        snapshot = transform.snapshot(
+            self._config.polling,
+            self._now(),
+            created=metrics.created_timestamps,
+            failure_reasons=FailureReasons(tuple((one.name, one.pattern) for one in metrics.failure_reasons)),
+        )
         transform.shown = snapshot, dict(transform.ledger.totals)
         self._exposition.update(*transform.shown, offset=transform.offset)
         self._count_tracked_runs(transform, transform.ledger.tracked)

@@ -10,7 +10,14 @@ from exporter.model.transform import Lane, Target
 def configured_targets(config: Config) -> tuple[Target, ...]:
     """Return the transforms that the configuration names, in its order."""
     return tuple(
-        Target(transform.id, Lane(transform.account, transform.region), transform.name, dict(transform.labels))
+        Target(
+            transform.id,
+            Lane(transform.account, transform.region),
+            transform.name,
+            dict(transform.labels),
+            transform.expected_interval,
+            transform.expected_duration,
+        )
         for transform in config.transforms
     )
 
@@ -18,12 +25,17 @@ def configured_targets(config: Config) -> tuple[Target, ...]:
 def merge_targets(configured: Iterable[Target], discovered: Iterable[Target]) -> tuple[Target, ...]:
     """Return all targets, one per transform id.
 
-    If several targets have the same id, the first target is returned, with the labels that only later targets have. So
-    the configuration has priority over discovery.
+    If several targets have the same id, the first target is returned, with the labels and the expectations that only
+    later targets have. So the configuration has priority over discovery.
     """
     merged: dict[str, Target] = {}
     for target in (*configured, *discovered):
         first = merged.setdefault(target.id, target)
-        if first.labels != target.labels:
-            merged[target.id] = replace(first, labels={**target.labels, **first.labels})
+        if first is not target:
+            merged[target.id] = replace(
+                first,
+                labels={**target.labels, **first.labels},
+                expected_interval=first.expected_interval or target.expected_interval,
+                expected_duration=first.expected_duration or target.expected_duration,
+            )
     return tuple(merged.values())

@@ -6,6 +6,7 @@ from exporter.counting.counters import Count, Series
 from exporter.counting.ledger import Changes, Ledger
 from exporter.counting.reading import Reading
 from exporter.counting.run_kinds import MAX_FOREIGN_KINDS
+from exporter.model.failure_reasons import LONGEST_ERROR
 from exporter.model.task_run import TaskRun
 from tests.counting.world import BOUNDS, DAY, HOUR, MINUTE, NOW, Exporter, Run, World, configuration
 
@@ -425,3 +426,18 @@ def test_a_change_of_buckets_restarts_only_the_histograms(ledger: Ledger) -> Non
     read(ledger, a_run("tsk-2", completed=NOW + 40))
     assert ledger.totals[Series("finished", *SUCCESS)].__class__ is Count
     assert counted(ledger) == {SUCCESS: 2}
+
+
+def test_the_ledger_keeps_the_error_of_the_last_failure(ledger: Ledger) -> None:
+    """The ErrorString of the run that failed last is kept, cut, and follows a text that comes later."""
+    failed = a_run("tsk-1", "FAILED", completed=NOW + 30)
+    read(ledger, failed)
+    assert ledger.latest["FIND_MATCHES"].failed_error is None
+    read(ledger, failed._replace(error="Access Denied"))
+    read(ledger, a_run("tsk-0", "FAILED", completed=NOW + 20)._replace(error="an older failure"))
+    assert ledger.latest["FIND_MATCHES"].failed_error == "Access Denied"
+    read(ledger, a_run("tsk-2", "FAILED", completed=NOW + 40)._replace(error="x" * 5000))
+    read(ledger, a_run("tsk-3", "TIMEOUT", completed=NOW + 50)._replace(error="too long"))
+    latest = ledger.latest["FIND_MATCHES"]
+    assert latest.failed_error == "x" * LONGEST_ERROR
+    assert latest.timeout_error == "too long"

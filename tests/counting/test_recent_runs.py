@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from exporter.config.settings import load_config
 from exporter.counting.ledger import Ledger
-from exporter.counting.recent_runs import LIMIT, LONGEST_ERROR, LONGEST_TEXT, NewestRuns, RecentRuns
+from exporter.counting.recent_runs import LIMIT, LONGEST_TEXT, NewestRuns, RecentRuns
 from exporter.exposition.initial_values import InitialValues
 from exporter.glue.decode import decode_page, encode_answer
+from exporter.model.failure_reasons import LONGEST_ERROR
 from exporter.model.task_run import NO_PROPERTIES, Properties, RunPage, TaskRun
 from exporter.model.transform import Lane, Target
 from exporter.polling.monitored_transform import MonitoredTransform

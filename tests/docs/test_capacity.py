@@ -41,7 +41,7 @@ def test_a_transform_has_as_many_series_as_the_page_says(simulator):
     two, three, pair, buckets = numbers("for each type and status that has finished")
     assert (buckets, pair) == (BUCKETS, two * (BUCKETS + three))
     everything = len(TASK_TYPES) * (finished + while_open) + len(TASK_TYPES) * len(FINAL_STATUSES) * pair
-    expected = {"none": always, "some": always + finished - 1 + 2 * pair, "all": always + everything}
+    expected = {"none": always, "some": always + finished - 2 + 2 * pair, "all": always + everything}
 
     with running(simulator, transforms=["none", "some", "all"]) as exporter:
         exporter.wait_until_up("none", "some", "all")
@@ -55,8 +55,8 @@ def test_a_transform_has_as_many_series_as_the_page_says(simulator):
         wait_for(lambda: exporter.value(duration) == 2 + len(TASK_TYPES) * len(FINAL_STATUSES))
         seen = series_by_transform(exporter)
     assert {name: seen[name] - expected[name] for name in seen} == dict.fromkeys(expected, details[0])
-    assert started == finished - 4, (
-        "last success, last failure and last timeout, and the execution time of the last run"
+    assert started == finished - 6, (
+        "last success, last failure and last timeout with a reason each, and the execution time of the last run"
     )
 
 

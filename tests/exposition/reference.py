@@ -71,6 +71,12 @@ def gauge_samples(name: str, snapshot: TransformSnapshot) -> Iterator[Sample]:
     elif short == "transform_last_poll_error_info":
         if poll is not None and poll.reason:
             yield {"reason": poll.reason, "operation": poll.operation}, 1
+    elif short == "task_run_last_failure_info":
+        yield from failure_infos(snapshot)
+    elif short.startswith("transform_expected_"):
+        expected = getattr(snapshot.target, short.removeprefix("transform_").removesuffix("_seconds"))
+        if expected is not None:
+            yield {}, expected
     elif short.startswith("task_run_last_"):
         yield from times(short, snapshot)
     elif short.startswith(("transform_up", "transform_last_", "transform_poll_")):
@@ -105,6 +111,7 @@ def gauge_samples(name: str, snapshot: TransformSnapshot) -> Iterator[Sample]:
             "transform_recall_ratio": details.recall,
             "transform_f1_ratio": details.f1,
             "transform_area_under_pr_curve_ratio": details.area_under_pr_curve,
+            "transform_capacity_dpus": details.capacity,
         }[short]
         if fact is not None:
             yield {}, fact
@@ -142,6 +149,14 @@ def times(short: str, snapshot: TransformSnapshot) -> Iterator[Sample]:
         for task_type, latest in snapshot.latest.items():
             if getattr(latest, fact) is not None:
                 yield run_kind(task_type, status), getattr(latest, fact)
+
+
+def failure_infos(snapshot: TransformSnapshot) -> Iterator[Sample]:
+    for task_type, latest in snapshot.latest.items():
+        for status in ("FAILED", "TIMEOUT"):
+            if getattr(latest, status.lower()) is not None:
+                reason = snapshot.failure_reasons.reason_of(status, getattr(latest, f"{status.lower()}_error"))
+                yield run_kind(task_type, status) | {"reason": reason}, 1
 
 
 def run_kind(task_type: str, status: str = "") -> dict[str, str]:

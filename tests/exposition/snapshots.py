@@ -18,6 +18,7 @@ from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.initial_values import FIRST_SERIES, InitialValues
 from exporter.exposition.publisher import Exposition, Scrape
 from exporter.exposition.snapshot import PollResult, TransformSnapshot
+from exporter.model.failure_reasons import FailureReasons
 from exporter.model.task_run import FINAL_STATUSES, STATUSES, TASK_TYPES
 from exporter.model.transform import Details, Lane, Target
 from exporter.state.store import StateFile
@@ -55,6 +56,7 @@ def snapshot(transform_id: str = "tfm-1", **changes: Any) -> TransformSnapshot:
         bounds=BOUNDS,
         created=False,
         details=None,
+        failure_reasons=FailureReasons(),
     )
     return replace(plain, **changes)
 
@@ -195,6 +197,7 @@ some_details = st.builds(
     recall=st.none() | odd_floats,
     f1=st.none() | odd_floats,
     area_under_pr_curve=st.none() | odd_floats,
+    capacity=st.none() | odd_floats,
 )
 latests = st.builds(
     LatestRun,
@@ -204,7 +207,10 @@ latests = st.builds(
     failed=maybe_times,
     timeout=maybe_times,
     execution=st.none() | odd_floats,
+    failed_error=st.none() | words,
+    timeout_error=st.none() | words,
 )
+some_reasons = st.builds(FailureReasons, st.lists(st.tuples(words, words), max_size=2).map(tuple))
 counts = st.integers(0, 10**9)
 views = st.builds(
     lambda known, foreign, latest, oldest: GaugeValues(dict.fromkeys(KNOWN_KINDS, 0) | known | foreign, latest, oldest),
@@ -251,6 +257,8 @@ def shows(draw: st.DrawFn, transform_id: str | None = None) -> tuple[TransformSn
         Lane(draw(filled_words), draw(filled_words)),
         draw(st.none() | words),
         draw(st.dictionaries(label_names, words, max_size=3)),
+        draw(maybe_times),
+        draw(maybe_times),
     )
     drawn = TransformSnapshot(
         target=target,
@@ -263,5 +271,6 @@ def shows(draw: st.DrawFn, transform_id: str | None = None) -> tuple[TransformSn
         bounds=bounds,
         created=draw(st.booleans()),
         details=draw(st.none() | some_details),
+        failure_reasons=draw(some_reasons),
     )
     return drawn, draw(all_totals(bounds))

@@ -12,6 +12,7 @@ from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.exposition.formats import TextFormat
 from exporter.exposition.metrics import METRICS, Metric
 from exporter.exposition.snapshot import PollResult, TransformSnapshot
+from exporter.model.failure_reasons import FailureReasons
 from exporter.model.task_run import STATUSES, TASK_TYPES
 from exporter.model.transform import Details, Lane, Target
 from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, body, observed, samples, shown, snapshot, value
@@ -26,16 +27,20 @@ glue_ml_task_run_duration_seconds histogram task_type status
 glue_ml_task_run_last_start_timestamp_seconds gauge task_type
 glue_ml_task_run_last_success_timestamp_seconds gauge task_type
 glue_ml_task_run_last_failure_timestamp_seconds gauge task_type status
+glue_ml_task_run_last_failure_info gauge task_type status reason
 glue_ml_task_run_latest_status gauge task_type status
 glue_ml_task_run_latest_execution_seconds gauge task_type
 glue_ml_task_run_oldest_active_start_timestamp_seconds gauge task_type
 glue_ml_transform_info gauge aws_account aws_account_id aws_region transform_type glue_version worker_type
+glue_ml_transform_expected_interval_seconds gauge
+glue_ml_transform_expected_duration_seconds gauge
 glue_ml_transform_status gauge status
 glue_ml_transform_training_labels gauge
 glue_ml_transform_precision_ratio gauge
 glue_ml_transform_recall_ratio gauge
 glue_ml_transform_f1_ratio gauge
 glue_ml_transform_area_under_pr_curve_ratio gauge
+glue_ml_transform_capacity_dpus gauge
 glue_ml_transform_up gauge
 glue_ml_transform_last_poll_timestamp_seconds gauge
 glue_ml_transform_last_successful_poll_timestamp_seconds gauge
@@ -44,16 +49,25 @@ glue_ml_transform_last_poll_error_info gauge reason operation
 """
 """The promise to users: name, type, labels besides transform_id and transform_name. A change of it is BREAKING."""
 
-LATEST = LatestRun(start=1.0, status="FAILED", success=2.0, failed=3.0, timeout=4.0, finish=4.0, execution=5.0)
+LATEST = LatestRun(
+    start=1.0,
+    status="FAILED",
+    success=2.0,
+    failed=3.0,
+    timeout=4.0,
+    finish=4.0,
+    execution=5.0,
+    failed_error="Rate exceeded",
+)
 FULL = snapshot(
     account_id="123456789012",
-    target=Target("tfm-1", Lane("prod", "eu-west-1"), "customers", {"team": "data"}),
+    target=Target("tfm-1", Lane("prod", "eu-west-1"), "customers", {"team": "data"}, 86400.0, 7200.0),
     gauge_values=GaugeValues(NO_RUNS.runs, {"FIND_MATCHES": LATEST}, {"FIND_MATCHES": 6.0}),
     latest={"FIND_MATCHES": LATEST},
     poll=PollResult(
         up=False, tried=1000.0, succeeded=900.0, duration=0.5, reason="AccessDeniedException", operation="GetMLTaskRuns"
     ),
-    details=Details("n", "READY", "FIND_MATCHES", "3.0", "G.2X", 7, 0.1, 0.2, 0.3, 0.4),
+    details=Details("n", "READY", "FIND_MATCHES", "3.0", "G.2X", 7, 0.1, 0.2, 0.3, 0.4, 20.0),
 )
 SERVED: dict[Series, Total] = {
     FAILED: Count(1),
@@ -150,6 +164,7 @@ def test_a_stale_transform_keeps_its_counters_and_timestamps() -> None:
         "glue_ml_transform_recall_ratio",
         "glue_ml_transform_f1_ratio",
         "glue_ml_transform_area_under_pr_curve_ratio",
+        "glue_ml_transform_capacity_dpus",
     }
     assert gone == names(full()) - names(full(gauge_values=None))
 
@@ -264,6 +279,34 @@ def test_failures_and_timeouts_are_separate_series() -> None:
         "FAILED": 3.0,
         "TIMEOUT": 4.0,
     }
+
+
+def test_the_reason_of_the_last_failure_replaces_the_reason_before() -> None:
+    """The last FAILED run and the last TIMEOUT have one reason each, and a former reason leaves the scrape."""
+    name = "glue_ml_task_run_last_failure_info"
+    exposed = shown(FULL)
+    found = [re.findall('(?:reason|status)="([^"]*)"', labels) for labels in samples(body(exposed), name)]
+    assert found == [["throttled", "FAILED"], ["timeout", "TIMEOUT"]]
+    denied = {"FIND_MATCHES": replace(LATEST, failed_error="Access Denied")}
+    exposed.update(replace(FULL, latest=denied), {})
+    assert value(body(exposed), name, 'reason="access_denied"', 'status="FAILED"') == 1
+    assert "throttled" not in body(exposed)
+    configured = FailureReasons((("mine", "access * denied"),))
+    exposed.update(replace(FULL, latest=denied, failure_reasons=configured), {})
+    assert value(body(exposed), name, 'reason="mine"', 'status="FAILED"') == 1
+    assert "access_denied" not in body(exposed)
+    exposed.update(replace(FULL, latest={}), {})
+    assert not samples(body(exposed), name)
+
+
+def test_expectations_are_absent_until_they_are_configured() -> None:
+    """Expected times follow the target, and are absent, not 0, without a configured value."""
+    exposed = shown(FULL)
+    assert value(body(exposed), "glue_ml_transform_expected_interval_seconds") == 86400
+    assert value(body(exposed), "glue_ml_transform_expected_duration_seconds") == 7200
+    exposed.update(replace(FULL, target=replace(FULL.target, expected_interval=60.0, expected_duration=None)), {})
+    assert value(body(exposed), "glue_ml_transform_expected_interval_seconds") == 60
+    assert not samples(body(exposed), "glue_ml_transform_expected_duration_seconds")
 
 
 def test_histograms_are_cumulative() -> None:

@@ -119,3 +119,24 @@ def test_a_text_of_any_length_is_cut_to_its_limit():
     assert {len(text) for text in (details.name, details.glue_version, details.worker_type, details.status)} == {255}
     assert len(decode_tags(json.dumps({"Tags": {"team": long}}).encode())["team"]) == 256
     assert len(decode_names(json.dumps({"Transforms": [transform]}).encode())[0]["tfm-a"]) == 255
+
+
+@pytest.mark.parametrize(
+    ("members", "capacity"),
+    [
+        ({"MaxCapacity": 10.0}, 10.0),
+        ({"MaxCapacity": 20.0, "WorkerType": "G.2X", "NumberOfWorkers": 5}, 20.0),
+        ({"WorkerType": "Standard", "NumberOfWorkers": 3}, 3.0),
+        ({"WorkerType": "G.025X", "NumberOfWorkers": 2}, 0.5),
+        ({"WorkerType": "G.2X", "NumberOfWorkers": 5}, 10.0),
+        ({"WorkerType": "G.2X"}, None),
+        ({"WorkerType": "R.8X", "NumberOfWorkers": 5}, None),
+        ({"WorkerType": "Q.99X", "NumberOfWorkers": 5}, None),
+        ({"MaxCapacity": -1.0}, None),
+        ({"MaxCapacity": 1e300}, None),
+        ({}, None),
+    ],
+)
+def test_capacity_in_dpus(members, capacity):
+    """The capacity is MaxCapacity, else the DPUs of all workers; it is absent if the answer does not say it."""
+    assert decode_details(json.dumps({"TransformId": "tfm-a", **members}).encode()).capacity == capacity

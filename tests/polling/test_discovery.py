@@ -17,6 +17,8 @@ from tests.running import REGION, keeps_polling, no_threads, running, wait_for
 
 UP = "glue_ml_exporter_discovery_up"
 FOUND = "glue_ml_exporter_discovered_transforms"
+INTERVAL = "glue_ml_transform_expected_interval_seconds"
+DURATION = "glue_ml_transform_expected_duration_seconds"
 QUICK = {"interval": "200ms"}
 DEFAULT_ACCOUNT = "123456789012"
 
@@ -255,6 +257,24 @@ def test_labels_keep_their_last_values_when_gettags_is_denied(simulator, caplog)
         assert exporter.value("glue_ml_transform_info", transform_id="tfm-a", team="blue") == 1
         assert exporter.value(UP) == 1
         assert caplog.text.count("tags cannot be read") == 1
+
+
+def test_expected_times_come_from_tags(simulator, caplog):
+    """Tags give the expected times; a tag that is no duration above 0 is ignored and logged once for each value."""
+    tags = {"expected_interval_tag": "glue-ml/expected-interval", "expected_duration_tag": "longest"}
+    simulator.world.tag_transform("tfm-a", {"glue-ml/expected-interval": "1d", "longest": "soon"})
+    simulator.world.tag_transform("tfm-b", {"longest": "1h30m"})
+    transforms = [{"id": "tfm-b", "expected_interval": "2h"}]
+    with running(simulator, transforms=transforms, discovery=[{**QUICK, **tags}]) as exporter:
+        wait_for(lambda: exporter.value(INTERVAL, transform_id="tfm-a") == 86400)
+        wait_for(lambda: exporter.value(DURATION, transform_id="tfm-b") == 5400)
+        assert exporter.value(INTERVAL, transform_id="tfm-b") == 7200
+        assert exporter.value(DURATION, transform_id="tfm-a") is None
+        simulator.world.tag_transform("tfm-a", {"longest": "0s"})
+        wait_for(lambda: caplog.text.count("is not a duration above 0") == 2)
+        simulator.world.tag_transform("tfm-a", {"longest": "10m"})
+        wait_for(lambda: exporter.value(DURATION, transform_id="tfm-a") == 600)
+        assert caplog.text.count("is not a duration above 0") == 2
 
 
 def test_an_unknown_account_id_is_read_once(simulator):

@@ -54,6 +54,7 @@ def test_a_new_interval_rate_and_labels_take_effect_without_a_gap(simulator):
     with running(simulator, transforms=["tfm-a"], polling={"interval": "10s"}) as exporter:
         exporter.wait_until_up("tfm-a")
         with Watcher(exporter) as watcher:
+            assert exporter.value("glue_ml_exporter_poll_interval_seconds") == 10
             quick = {**exporter.config["polling"], "interval": "100ms", "requests_per_second": "500"}
             labelled = [{"id": "tfm-a", "labels": {"team": "data"}}]
             assert exporter.reload(polling=quick, transforms=labelled) is None
@@ -62,8 +63,24 @@ def test_a_new_interval_rate_and_labels_take_effect_without_a_gap(simulator):
             assert exporter.reload(polling={**quick, "concurrency": "2", "request_timeout": "5s"}) is None
             finish(simulator, exporter, 2)
             keeps_polling(exporter, "tfm-a")
+            assert exporter.value("glue_ml_exporter_poll_interval_seconds") == 0.1
         assert watcher.has_no_gap
         assert not exporter.errors()
+
+
+def test_reasons_of_failures_and_expected_times_follow_a_reload(simulator):
+    """After a reload the last failure has the reason of the new patterns, and the former reason is gone."""
+    name = "glue_ml_task_run_last_failure_info"
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        exporter.wait_until_up("tfm-a")
+        simulator.world.add_run("tfm-a", status="FAILED", fields={"ErrorString": "Access Denied: ORA-12170"})
+        wait_for(lambda: exporter.value(name, status="FAILED", reason="access_denied") == 1)
+        reasons = [{"name": "oracle", "pattern": "denied*ora-"}]
+        transform = {"id": "tfm-a", "expected_interval": "1d"}
+        assert exporter.reload(transforms=[transform], metrics={"failure_reasons": reasons}) is None
+        wait_for(lambda: exporter.value(name, status="FAILED", reason="oracle") == 1)
+        assert exporter.value(name) == 1
+        wait_for(lambda: exporter.value("glue_ml_transform_expected_interval_seconds") == 86400)
 
 
 def test_changed_buckets_restart_only_that_histogram(simulator):
