@@ -17,10 +17,11 @@ from dashboards.exporter_dashboard import exporter
 from dashboards.overview import overview
 from dashboards.transform import transform
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "exporter/cli/dashboards"
+"""The package of the command `dashboards`, which writes these files from an installed wheel."""
 
 
-def dashboard_files() -> dict[str, str]:
+def built_dashboards() -> dict[str, str]:
     """Return the content of each file by file name. The file name is the uid of the dashboard with `.json`."""
     files = {}
     for built in (overview().build(), transform().build(), exporter().build()):
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=FOLDER, metavar="FOLDER")
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a file is out of date")
     options = parser.parse_args(arguments)
-    files = dashboard_files()
+    files = built_dashboards()
     outdated = [name for name, content in files.items() if _content(options.output / name) != content]
     for name in outdated:
         if options.check:

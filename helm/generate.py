@@ -4,7 +4,7 @@
 
 - `Chart.yaml`: both versions, from `exporter/__init__.py`
 - `templates/_rules.tpl`: the rules of `alerts/`, with each threshold replaced by a value of the chart
-- `dashboards/`: copies of the dashboards in `dashboards/`
+- `dashboards/`: copies of the dashboards that the command `dashboards` writes
 - `values.schema.json`: the allowed values, from the defaults in `values.yaml` and from `exporter/config/schema.py`
 - `README.md`: the table of values, from the comments in `values.yaml`
 
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporter import __version__
+from exporter.cli.dashboards import dashboard_files
 from helm.readme import readme
 from helm.rules import rules_template
 from helm.valuesschema import values_schema
@@ -36,10 +37,7 @@ def files() -> dict[Path, str]:
         CHART / "templates/_rules.tpl": rules_template(),
         CHART / "values.schema.json": json.dumps(values_schema(values), indent=2) + "\n",
         CHART / "README.md": readme(values),
-        **{
-            CHART / "dashboards" / path.name: path.read_text(encoding="utf-8")
-            for path in sorted((ROOT / "dashboards").glob("*.json"))
-        },
+        **{CHART / "dashboards" / name: content for name, content in dashboard_files().items()},
     }
 
 

@@ -10,6 +10,7 @@ from exporter.cli.flags import PROGRAM
 from exporter.cli.options import (
     CheckConfigOptions,
     CompletionOptions,
+    DashboardsOptions,
     DemoOptions,
     IamPolicyOptions,
     OnceOptions,
@@ -84,6 +85,10 @@ def _run(options: Options) -> int:  # noqa: PLR0911 - one return for each comman
             from exporter.cli.iam_policy import print_policy
 
             return print_policy(options)
+        case DashboardsOptions():
+            from exporter.cli.dashboards import write_dashboards
+
+            return write_dashboards(options)
         case CompletionOptions():
             from exporter.cli.completion import completion_script
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from exporter.cli.options import (
     CheckConfigOptions,
     CompletionOptions,
+    DashboardsOptions,
     DemoOptions,
     IamPolicyOptions,
     OnceOptions,
@@ -210,6 +211,12 @@ COMMANDS = (
         (f"{PROGRAM} iam-policy --config.file=config.yaml > policy.json",),
     ),
     Command(
+        "dashboards",
+        DashboardsOptions,
+        "write the dashboards for Grafana to a folder",
+        (f"{PROGRAM} dashboards --output=/var/lib/grafana/dashboards",),
+    ),
+    Command(
         "completion",
         CompletionOptions,
         "print a script with which a shell completes commands, flags and values",
@@ -368,6 +375,7 @@ FLAGS = (
         "",
         "FILE",
     ),
+    Flag("output", "folder for the files; it is created if it is missing", ("dashboards",), str, ".", "FOLDER"),
     Flag("follow", "print new and changed runs until Ctrl-C", ("runs",), parse_boolean, "false"),
     Flag("exit-code", "exit with 3 if a listed run is FAILED or TIMEOUT", ("runs",), parse_boolean, "false"),
     Flag(

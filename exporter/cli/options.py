@@ -95,6 +95,13 @@ class IamPolicyOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DashboardsOptions:
+    """`dashboards`: write the Grafana dashboards to a folder."""
+
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionOptions:
     """`completion`: print the completion script of a shell."""
 
@@ -109,5 +116,6 @@ Options = (
     | OnceOptions
     | CheckConfigOptions
     | IamPolicyOptions
+    | DashboardsOptions
     | CompletionOptions
 )

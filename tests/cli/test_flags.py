@@ -10,6 +10,7 @@ from exporter.cli.flags import COMMANDS, DEFAULT_PORT, FLAGS, Flag
 from exporter.cli.options import (
     CheckConfigOptions,
     CompletionOptions,
+    DashboardsOptions,
     DemoOptions,
     IamPolicyOptions,
     OnceOptions,
@@ -64,6 +65,7 @@ def test_defaults() -> None:
     assert options("simulate") == SimulateOptions(("127.0.0.1", 10211), None, "info", "logfmt")
     assert options("once") == OnceOptions("config.yaml", None, "info", "logfmt")
     assert options("check-config") == CheckConfigOptions("config.yaml", live=False)
+    assert options("dashboards") == DashboardsOptions(".")
     assert options("completion zsh") == CompletionOptions("zsh")
     assert options("runs a b") == RunsOptions(
         transforms=("a", "b"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support import ROOT
 
-FOLDER = ROOT / "dashboards"
+FOLDER = ROOT / "exporter/cli/dashboards"
 DASHBOARDS: Mapping[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
 
 

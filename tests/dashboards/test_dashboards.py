@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.generate import dashboard_files, main
+from dashboards.generate import built_dashboards, main
 from dashboards.parts import STATUS_COLOURS
 from exporter.model.task_run import STATUSES
 from tests.alerts.vocabulary import exposed, problems
@@ -29,7 +29,7 @@ def plain(target: Target) -> str:
 def test_the_committed_dashboards_are_up_to_date() -> None:
     """The dashboards in the repository are equal to the files that `make generate` writes."""
     assert main(["--check"]) == 0
-    assert {path.name for path in FOLDER.glob("*.json")} == set(dashboard_files())
+    assert {path.name for path in FOLDER.glob("*.json")} == set(built_dashboards())
 
 
 def test_a_dashboard_that_was_edited_by_hand_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

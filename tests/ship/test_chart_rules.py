@@ -8,9 +8,10 @@ import yaml
 
 from alerts.generate import rule_files
 from alerts.thresholds import Thresholds, read_thresholds
+from exporter.cli.dashboards import dashboard_files
 from helm.rules import THRESHOLDS, camel
 from tests.ship.chart import MINIMAL, Object, Rendered, scenario, template
-from tests.support import ROOT, run, tool
+from tests.support import run, tool
 
 pytestmark = pytest.mark.slow
 
@@ -84,5 +85,5 @@ def test_dashboards() -> None:
     """Every dashboard arrives unchanged in a ConfigMap that Grafana's sidecar finds."""
     maps = template(scenario("demo")).all("ConfigMap")
     arrived = {name: json.loads(text) for item in maps for name, text in item["data"].items()}
-    assert arrived == {path.name: json.loads(path.read_text()) for path in (ROOT / "dashboards").glob("*.json")}
+    assert arrived == {name: json.loads(content) for name, content in dashboard_files().items()}
     assert all(item["metadata"]["labels"]["grafana_dashboard"] == "1" for item in maps)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
+from exporter.cli.dashboards import dashboard_files
 from tests.support import ROOT, Process, run, tool, wait_for_answer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -49,6 +50,7 @@ def test_environment(wheel: Path, tmp_path: Path) -> None:
     checked = pip("--python", python, "check", folder=tmp_path)
     assert checked.exit_code == 0, checked.stdout
     check_demo(python.with_name("glue-ml-exporter"), tmp_path)
+    check_dashboards(python.with_name("glue-ml-exporter"), tmp_path)
     check_bill(python, tmp_path)
 
 
@@ -60,6 +62,14 @@ def check_demo(command: Path, folder: Path) -> None:
         assert "\nglue_ml_task_runs_finished_total{" in wait_for_answer(f"http://{address}/metrics").text
         exporter.send(signal.SIGTERM)
         assert exporter.wait() == 0
+
+
+def check_dashboards(command: Path, folder: Path) -> None:
+    """Check that the command writes the dashboards, without the library that made them."""
+    written = run(command, "dashboards", "--output=new/grafana", folder=folder)
+    assert written.exit_code == 0, written.stderr
+    assert set(written.stdout.split()) == {f"new/grafana/{name}" for name in dashboard_files()}
+    assert {path.name: path.read_text() for path in (folder / "new/grafana").iterdir()} == dashboard_files()
 
 
 def check_bill(python: Path, folder: Path) -> None:
