@@ -18,8 +18,7 @@ def check_config(options: CheckConfigOptions) -> int:
     print(f"{options.config_file}: ok", flush=True)
     if not options.live:
         return 0
-    # These modules load botocore and rich, which takes longer than the check of a file.
+    # This module loads botocore and rich, which takes longer than the check of a file.
     from exporter.cli.check_live import check_live  # noqa: PLC0415
-    from exporter.cli.output.progress import lossless_stdout  # noqa: PLC0415
 
-    return check_live(config, lossless_stdout(), sys.stderr)
+    return check_live(config, sys.stdout, sys.stderr)

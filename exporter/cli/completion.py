@@ -6,6 +6,7 @@ The script contains all commands, flags and words, so that completion does not s
 from collections.abc import Iterator
 
 from exporter.cli.flags import COMMANDS, PROGRAM, Command, Flag, flags_of, spellings
+from exporter.cli.options import CompletionOptions
 from exporter.config.parsing import Choice
 
 _FILE = "FILE"
@@ -13,6 +14,12 @@ _FILE = "FILE"
 
 _SERVE, *_OTHERS = COMMANDS
 _FLAGS_OF_ALL_COMMANDS = ("--help", "--version")
+
+
+def print_script(options: CompletionOptions) -> int:
+    """Print the script for the shell; return 0."""
+    print(completion_script(options.shell), end="")
+    return 0
 
 
 def completion_script(shell: str) -> str:

@@ -7,6 +7,7 @@ import yaml
 
 from exporter.cli.options import DemoOptions
 from exporter.cli.serve import run_until_stopped, share_one_arena, start_telemetry
+from exporter.cli.signals import handle_signals
 from exporter.cli.simulate import scenario_of
 from exporter.config.settings import load_config
 from exporter.service import Service
@@ -21,14 +22,15 @@ def demo(options: DemoOptions) -> int:
         ExporterError: the scenario cannot be used.
         ListenError: an address cannot be listened on.
     """
-    share_one_arena()
-    telemetry = start_telemetry(options, process=True)
-    _use_fake_credentials()
-    with Simulator(scenario_of(options.scenario)) as simulator:
-        config = _demo_config(simulator)
-        service = Service(partial(load_config, config, source="demo", environ={}), telemetry)
-        server = WebServer(service, addresses=options.web_listen_address)
-        return run_until_stopped(service, server, lambda: _print_greeting(server, simulator.usage()))
+    with handle_signals() as signals:
+        share_one_arena()
+        telemetry = start_telemetry(options, process=True)
+        _use_fake_credentials()
+        with Simulator(scenario_of(options.scenario)) as simulator:
+            config = _demo_config(simulator)
+            service = Service(partial(load_config, config, source="demo", environ={}), telemetry)
+            server = WebServer(service, addresses=options.web_listen_address)
+            return run_until_stopped(signals, service, server, lambda: _print_greeting(server, simulator.usage()))
 
 
 def _use_fake_credentials() -> None:

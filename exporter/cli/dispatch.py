@@ -1,9 +1,11 @@
 """`main`: parse the command line, run the command that it names, and turn errors into exit codes."""
 
+import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from exporter import logs
 from exporter.cli.flags import PROGRAM
@@ -20,7 +22,14 @@ from exporter.cli.options import (
     SimulateOptions,
 )
 from exporter.cli.parser import UsageError, parse
+from exporter.cli.process import flush_stdout, prepare_streams, print_message, unblocked_signals
 from exporter.model.errors import ExporterError
+
+_SERVERS = (ServeOptions, DemoOptions, SimulateOptions)
+"""The options of the commands that handle signals themselves."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a write to a file. Only a write to stdout raises them without the name of the file."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,64 +42,86 @@ def main(argv: Sequence[str] | None = None) -> int:
     an interrupt, and 141 (128 + SIGPIPE) if the reader of the output has closed the pipe. A command can have further
     exit codes. Every error is one line on stderr.
     """
-    try:
-        code = _run(parse(sys.argv[1:] if argv is None else argv, os.environ))
-        sys.stdout.flush()
-        logs.flush()
-    except UsageError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # The interpreter closes stdout at exit. Text that is still in the buffer would then raise the error again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except (ExporterError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    prepare_streams()
+    code, message = _outcome(sys.argv[1:] if argv is None else argv)
+    unwritten = flush_stdout()
+    if isinstance(unwritten, BrokenPipeError):
+        code, message = 128 + signal.SIGPIPE, ""
+    elif unwritten is not None:
+        code, message = 1, f"stdout: {unwritten.strerror}"
+    logs.flush()
+    if message:
+        print_message(message)
     return code
 
 
-def _run(options: Options) -> int:  # noqa: PLR0911 - one return for each command
-    """Run the command to which the options belong. Each branch imports only what its command needs."""
+def _outcome(argv: Sequence[str]) -> tuple[int, str]:  # noqa: PLR0911 - one return for each way to end
+    """Run a command; return its exit code, and the line for stderr if it has failed."""
+    try:
+        return _run(parse(argv, os.environ)), ""
+    except SystemExit as end:  # after --help and --version, and after SIGTERM during the start of a server
+        return int(end.code or 0), ""
+    except UsageError as error:
+        return 2, f"{PROGRAM}: {error}"
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE, ""
+    except ExporterError as error:
+        return 1, str(error)
+    except OSError as error:
+        where = error.filename or ("stdout" if error.errno in _FULL else None)
+        return 1, f"{where}: {error.strerror}" if where else str(error)
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        return 1, "the system allows no more threads; raise the limit (ulimit -u, or pids.max of the container)"
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT, "interrupted"
+
+
+def _run(options: Options) -> int:
+    command = _load(options)
+    if isinstance(options, _SERVERS):
+        return command()
+    with unblocked_signals():
+        return command()
+
+
+def _load(options: Options) -> Callable[[], int]:  # noqa: PLR0911 - one return for each command
+    """Return the command to which the options belong. Each branch imports only what its command needs."""
     match options:
         case ServeOptions():
             from exporter.cli.serve import serve
 
-            return serve(options)
+            return partial(serve, options)
         case DemoOptions():
             from exporter.cli.demo import demo
 
-            return demo(options)
+            return partial(demo, options)
         case SimulateOptions():
             from exporter.cli.simulate import simulate
 
-            return simulate(options)
+            return partial(simulate, options)
         case RunsOptions():
-            from exporter.cli.output.progress import lossless_stdout
             from exporter.cli.runs.command import show_runs
 
-            return show_runs(options, lossless_stdout(), sys.stderr)
+            return partial(show_runs, options, sys.stdout, sys.stderr)
         case OnceOptions():
             from exporter.cli.once import once
 
-            return once(options, sys.stdout.buffer)
+            return partial(once, options, sys.stdout.buffer)
         case CheckConfigOptions():
             from exporter.cli.check_config import check_config
 
-            return check_config(options)
+            return partial(check_config, options)
         case IamPolicyOptions():
             from exporter.cli.iam_policy import print_policy
 
-            return print_policy(options)
+            return partial(print_policy, options)
         case DashboardsOptions():
             from exporter.cli.dashboards import write_dashboards
 
-            return write_dashboards(options)
+            return partial(write_dashboards, options)
         case CompletionOptions():
-            from exporter.cli.completion import completion_script
+            from exporter.cli.completion import print_script
 
-            print(completion_script(options.shell), end="")
-            return 0
+            return partial(print_script, options)

@@ -11,9 +11,9 @@ from exporter import __version__, logs
 from exporter.cli.auto_reload import AutoReload
 from exporter.cli.options import DemoOptions, OnceOptions, ServeOptions
 from exporter.cli.parser import UsageError
-from exporter.cli.signals import handle_signals
+from exporter.cli.signals import Signals, handle_signals
 from exporter.config.settings import read_config
-from exporter.model.shard import chosen_shard
+from exporter.model.shard import Shard, chosen_shard
 from exporter.service import Service
 from exporter.telemetry import Telemetry
 from exporter.web.config import WebConfig
@@ -29,36 +29,48 @@ def serve(options: ServeOptions) -> int:
     """Run the exporter until SIGTERM or SIGINT; return 0.
 
     Raises:
-        UsageError: the number of the shard is missing or too high.
+        UsageError: the number of the shard is missing or too high, or the path of the metrics is that of a page.
         ConfigError: a configuration file cannot be used.
         StateError: the state file cannot be used.
         ListenError: an address cannot be listened on.
     """
-    share_one_arena()
+    with handle_signals() as signals:
+        share_one_arena()
+        telemetry = start_telemetry(options, process=not options.web_disable_exporter_metrics)
+        config_file = Path(options.config_file)
+        # AutoReload reads the file before the service reads it, so that AutoReload notices a change between both.
+        auto_reload = AutoReload(config_file) if options.config_enable_auto_reload else None
+        service = Service(partial(read_config, config_file, environ=os.environ), telemetry, _shard(options))
+        server = _server(service, options, telemetry)
+        if auto_reload:
+            auto_reload.start(service.reload, options.config_auto_reload_interval)
+        try:
+            return run_until_stopped(signals, service, server)
+        finally:
+            if auto_reload:
+                auto_reload.stop()
+
+
+def _shard(options: ServeOptions) -> Shard:
     try:
-        shard = chosen_shard(options.shard_index, options.shard_count, socket.gethostname())
+        return chosen_shard(options.shard_index, options.shard_count, socket.gethostname())
     except ValueError as error:
         raise UsageError(f"--shard.index: {error}") from error
-    telemetry = start_telemetry(options, process=not options.web_disable_exporter_metrics)
-    config_file = Path(options.config_file)
-    # AutoReload reads the file before the service reads it, so that AutoReload notices a change between both.
-    auto_reload = AutoReload(config_file) if options.config_enable_auto_reload else None
-    service = Service(partial(read_config, config_file, environ=os.environ), telemetry, shard)
-    server = WebServer(
-        service,
-        addresses=options.web_listen_address,
-        telemetry_path=options.web_telemetry_path,
-        max_requests=options.web_max_requests,
-        enable_lifecycle=options.web_enable_lifecycle,
-        web_config=_web_config(options, telemetry),
-    )
-    if auto_reload:
-        auto_reload.start(service.reload, options.config_auto_reload_interval)
+
+
+def _server(service: Service, options: ServeOptions, telemetry: Telemetry) -> WebServer:
+    web_config = _web_config(options, telemetry)
     try:
-        return run_until_stopped(service, server)
-    finally:
-        if auto_reload:
-            auto_reload.stop()
+        return WebServer(
+            service,
+            addresses=options.web_listen_address,
+            telemetry_path=options.web_telemetry_path,
+            max_requests=options.web_max_requests,
+            enable_lifecycle=options.web_enable_lifecycle,
+            web_config=web_config,
+        )
+    except ValueError as error:
+        raise UsageError(f"--web.telemetry-path: {error}") from error
 
 
 def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, process: bool) -> Telemetry:
@@ -73,7 +85,9 @@ def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, proces
     return telemetry
 
 
-def run_until_stopped(service: Service, server: WebServer, on_start: Callable[[], None] = lambda: None) -> int:
+def run_until_stopped(
+    signals: Signals, service: Service, server: WebServer, on_start: Callable[[], None] = lambda: None
+) -> int:
     """Start service and server, call `on_start`, and serve until SIGTERM or SIGINT. Return 0.
 
     SIGHUP reloads the configuration.
@@ -83,10 +97,10 @@ def run_until_stopped(service: Service, server: WebServer, on_start: Callable[[]
     """
     server.start()
     service.start()
+    signals.attach(stop=server.stop, reload=service.reload)
     log.info("listening", version=__version__, addresses=", ".join(server.addresses))
     on_start()
-    with handle_signals(stop=server.stop, reload=service.reload):
-        server.run()
+    server.run()
     service.stop()
     log.info("stopped")
     return 0

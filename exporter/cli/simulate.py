@@ -17,11 +17,12 @@ def simulate(options: SimulateOptions) -> int:
         ExporterError: the scenario cannot be used.
         OSError: the address cannot be listened on.
     """
-    logs.configure(options.log_level, options.log_format, logs.STDERR)
-    scenario = scenario_of(options.scenario)
-    stop = threading.Event()
-    host, port = options.listen_address
-    with handle_signals(stop=stop.set, reload=lambda: None):
+    with handle_signals() as signals:
+        logs.configure(options.log_level, options.log_format, logs.STDERR)
+        scenario = scenario_of(options.scenario)
+        stop = threading.Event()
+        host, port = options.listen_address
+        signals.attach(stop=stop.set, reload=lambda: None)
         serve(scenario, host=host or "127.0.0.1", port=port, stop=stop, output=sys.stdout)
     return 0
 

@@ -44,7 +44,7 @@ class StatusPages:
     """Renders the pages. It keeps rendered rows between requests, so only one thread may use it at a time."""
 
     def __init__(self) -> None:
-        style, script = ((_FOLDER / name).read_text() for name in ("page.css", "page.js"))
+        style, script = ((_FOLDER / name).read_text("utf-8") for name in ("page.css", "page.js"))
         self._policy = "; ".join(
             (
                 "default-src 'none'",

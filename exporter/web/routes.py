@@ -124,7 +124,7 @@ class Routes:
         }
         taken = self._routes.keys() - {"/"}
         if not telemetry_path.startswith("/") or telemetry_path in taken or telemetry_path.startswith(TRANSFORMS):
-            raise ValueError(f"telemetry path {telemetry_path!r}: expected a path such as /metrics that is not taken")
+            raise ValueError(f"{telemetry_path!r} is not a path or is that of another page; expected e.g. /metrics")
         self._routes[telemetry_path] = (_READ, self._metrics)
 
     async def answer(self, request: Request) -> Response:

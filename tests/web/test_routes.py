@@ -229,7 +229,7 @@ def test_a_body_shorter_than_its_length_is_cut_off() -> None:
 @pytest.mark.parametrize("path", ["metrics", "", "/-/healthy", "/config", "/transforms/", "/transforms/a"])
 def test_the_telemetry_path_must_be_free(path: str) -> None:
     """A telemetry path that is not a path or is taken raises ValueError at start."""
-    with pytest.raises(ValueError, match="telemetry path"):
+    with pytest.raises(ValueError, match="is not a path or is that of another page"):
         WebServer(FakeBackend(), addresses=[], telemetry_path=path)
 
 

@@ -1,7 +1,5 @@
 """The progress, notes and errors of a command on stderr."""
 
-import sys
-from collections.abc import Callable
 from typing import Self, TextIO
 
 from exporter.cli.output.fields import printable
@@ -70,11 +68,3 @@ def error_text(error: GlueError) -> str:
 def affects_lane(error: GlueError) -> bool:
     """Return whether the failure concerns the whole account and region, so that its other transforms would fail too."""
     return error.operation in _IDENTITY_OPERATIONS or error.reason not in _REASONS_OF_ONE_TRANSFORM
-
-
-def lossless_stdout() -> TextIO:
-    """Return stdout. It writes an escape for a character that its encoding does not have, and does not raise."""
-    reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-    return sys.stdout
