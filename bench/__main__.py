@@ -27,6 +27,7 @@ NAMES = (
     "page",
     "resize",
     "startup",
+    "initial_hold",
 )
 
 

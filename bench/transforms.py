@@ -49,8 +49,8 @@ def shown(number: int, *, runs: int = RUNS) -> Shown:
         for run in finished:
             reading.add(run)
         ledger.commit(reading)
-    initial_values = InitialValues(scrapes=0, timeout=0.0, created_at=NOW)
-    initial_values.publish(ledger.totals, now=NOW, tick=0.0, publication=0)
+    initial_values = InitialValues(created_at=NOW)
+    initial_values.publish(ledger.totals, now=NOW, tick=0.0, hold=0.0, publication=0)
     transform = MonitoredTransform(
         target=Target(f"tfm-{number:040x}", LANE, f"customers-dedup-{number}", {"team": "data"}),
         ledger=ledger,
@@ -64,7 +64,7 @@ def shown(number: int, *, runs: int = RUNS) -> Shown:
 
 def new_transform() -> MonitoredTransform:
     """Return a transform that was never polled."""
-    initial_values = InitialValues(scrapes=0, timeout=0.0, created_at=NOW)
+    initial_values = InitialValues(created_at=NOW)
     return MonitoredTransform(Target("tfm-1", LANE), Ledger(CONFIG.metrics.execution_buckets), initial_values)
 
 

@@ -39,14 +39,15 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 class Running:
-    """A service that polls, its configuration, and its metrics."""
+    """A service that polls, its configuration, and its metrics. Without another setting it holds no new series."""
 
     def __init__(self, config: Mapping[str, Any], shard: Shard | None = None) -> None:
         self.config: dict[str, Any] = dict(config)
         self.service = Service(self._load, Telemetry(process=False), shard)
 
     def _load(self):
-        return load_config(yaml.safe_dump(self.config), source="test", environ={})
+        metrics = {"initial_hold": "0s"} | self.config.get("metrics", {})
+        return load_config(yaml.safe_dump(self.config | {"metrics": metrics}), source="test", environ={})
 
     def reload(self, **changes: Any) -> str | None:
         """Replace these sections of the configuration and reload it."""

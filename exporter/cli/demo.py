@@ -56,6 +56,7 @@ def _demo_config(simulator: Simulator) -> str:
         "region": "eu-west-1",
         "endpoint_url": simulator.url,
         "polling": {"interval": "2s", "stale_after": "30s", "requests_per_second": 50},
+        "metrics": {"initial_hold": "3s"},
         "transforms": [
             {
                 "id": transform_id,

@@ -30,7 +30,7 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
         StateError: the state file cannot be used.
         OSError: the output cannot be written. An existing file then keeps its old content.
     """
-    service = Service(lambda: _without_second_poll(options.config_file), start_telemetry(options, process=False))
+    service = Service(lambda: _for_one_poll(options.config_file), start_telemetry(options, process=False))
     service.start()
     while not service.polled_all:
         time.sleep(_CHECK_INTERVAL)
@@ -45,10 +45,14 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
     return 1 if failing else 0
 
 
-def _without_second_poll(config_file: str) -> Config:
-    """Return the configuration with an infinite interval, so that each transform is polled only once."""
+def _for_one_poll(config_file: str) -> Config:
+    """Return the configuration with an infinite interval, and without a hold of new series.
+
+    So each transform is polled only once. A hold could never end, because this process writes the metrics only once.
+    """
     config = read_config(Path(config_file), environ=os.environ)
-    return replace(config, polling=config.polling.model_copy(update={"interval": math.inf}))
+    polling = config.polling.model_copy(update={"interval": math.inf})
+    return replace(config, polling=polling, metrics=config.metrics.model_copy(update={"initial_hold": 0.0}))
 
 
 def replace_file(file: Path, chunks: Iterable[bytes]) -> None:

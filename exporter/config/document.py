@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from exporter.config.problems import ConfigError, Loc, Problem, dotted, shown, shown_key
+from exporter.config.sections import Section
 from exporter.model.redaction import MASK, redact
 
 M = TypeVar("M", bound=BaseModel)
@@ -302,6 +303,8 @@ def _unknown_key(model: type[BaseModel], loc: Loc) -> str:
     for part in loc[:-1]:
         if isinstance(part, str):
             model = _inner_model(model, part) or model
+    if issubclass(model, Section) and loc[-1] in model.replaced_keys:
+        return model.replaced_keys[str(loc[-1])]
     known = list(model.model_fields)
     near = get_close_matches(str(loc[-1]), known, n=1)
     return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; expected one of {', '.join(known)}"

@@ -16,7 +16,7 @@ from exporter.config import parsing
 from exporter.config.document import Contradiction
 from exporter.config.durations import DAY, HOUR, MINUTE, format_duration, parse_duration
 from exporter.config.problems import Loc, dotted, shown
-from exporter.config.sections import Boolean, Count, Duration, PositiveCount, PositiveDuration, Section, read_by
+from exporter.config.sections import Boolean, Duration, PositiveCount, PositiveDuration, Section, read_by
 from exporter.model.redaction import MASK
 from exporter.model.task_run import STATUSES
 
@@ -250,9 +250,13 @@ class FailureReason(Section):
 class Metrics(Section):
     """The section `metrics`."""
 
+    replaced_keys = dict.fromkeys(
+        ("birth_scrapes", "birth_timeout"),
+        "was replaced by initial_hold; expected the longest scrape interval of all servers or more, e.g. 2m",
+    )
+
     execution_buckets: tuple[PositiveDuration, ...] = BUCKETS
-    birth_scrapes: Count = 1
-    birth_timeout: PositiveDuration = 5 * MINUTE
+    initial_hold: Duration = 2 * MINUTE
     failure_reasons: Annotated[tuple[FailureReason, ...], Field(max_length=100)] = ()
     created_timestamps: Boolean = False
     drop: tuple[DroppedMetric, ...] = ()

@@ -5,8 +5,8 @@ number after the variable is replaced. A type refuses a value with a predicate (
 `Document` adds the predicate after the value.
 """
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
@@ -30,7 +30,6 @@ def read_by(parse: Callable[[str], object]) -> BeforeValidator:
 
 Duration = Annotated[float, read_by(parsing.Duration(at_least=0.0))]
 PositiveDuration = Annotated[float, read_by(parsing.Duration(at_least=0.001))]
-Count = Annotated[int, read_by(parsing.Integer(0))]
 PositiveCount = Annotated[int, read_by(parsing.Integer(1))]
 Boolean = Annotated[bool, read_by(parsing.parse_boolean)]
 
@@ -39,6 +38,9 @@ class Section(BaseModel):
     """A mapping of the file. An unknown key is an error. A key with an empty value gets its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    replaced_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys that an earlier version had: each with a message that names the key to use instead."""
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from exporter.config.schema import Metrics
 from exporter.counting.counters import Series, Total
 from exporter.exposition.compression import Body
 from exporter.exposition.filters import SeriesFilter
@@ -84,19 +85,28 @@ class _VariantsInUse:
 class Exposition:
     """The rendered metrics of all transforms. Its methods may be called from any thread."""
 
-    def __init__(self, telemetry: Telemetry, state: StateFile | None) -> None:
-        """Take the exporter's own metrics, which every scrape carries, and the state file if there is one."""
+    def __init__(
+        self, telemetry: Telemetry, state: StateFile | None, *, tick: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take the exporter's own metrics, which every scrape carries, and the state file if there is one.
+
+        ``tick`` gives monotonic seconds. `configure` sets how long a series is held at its base value; before that no
+        series is held.
+        """
         self._telemetry = telemetry
+        self._tick = tick
         self._lock = threading.Lock()
         self._rendered = RenderedTransforms()
         self._record = ServedRecord(telemetry, state)
-        self._transforms = ShownTransforms(self._rendered, self._record)
+        self._transforms = ShownTransforms(self._rendered, self._record, tick)
         self._series_count = SeriesCount(telemetry)
         self._own_metrics = OwnMetrics(telemetry, self._series_count)
         self._in_use = _VariantsInUse()
         self._publication = Publication(0, {}, {}, recorded=True)
-        self._sent: deque[int] = deque()
-        """For each complete scrape that `publish` has not counted yet: the number of its publication."""
+        self._sent: deque[tuple[int, float]] = deque()
+        """For each complete scrape that `publish` has not seen yet: the number of its publication, and its end."""
+        self._next_release: float | None = None
+        """When the next hold ends (monotonic seconds)."""
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
@@ -125,16 +135,18 @@ class Exposition:
             self._transforms.remove(transform_id)
             self._wake_publisher()
 
-    def filter_series(self, series_filter: SeriesFilter, max_series: int | None) -> bool:
-        """Show only series that pass the filter, and warn if there are more than ``max_series``.
+    def configure(self, metrics: Metrics) -> bool:
+        """Apply the section `metrics`: the series to leave out, the number to warn at, and the hold of new series.
 
-        Return whether the filter shows series that the former filter did not show.
+        Return whether series are shown now that were left out before.
         """
+        series_filter = SeriesFilter.of(metrics)
         with self._lock:
             before = self._rendered.series_filter
             self._transforms.filter_series(series_filter)
-            self._series_count.set_limit(max_series)
-            self._wake_publisher()
+            self._series_count.set_limit(metrics.max_series)
+            self._transforms.hold = metrics.initial_hold
+            self._wake.set()  # another hold may end earlier
             return series_filter.shows_more_than(before)
 
     def _withdraw(self) -> None:
@@ -153,9 +165,9 @@ class Exposition:
     # -- publishing -------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Publish after each change until `stop` is called; needs a thread of its own."""
+        """Publish after each change and at the end of each hold until `stop` is called; needs a thread of its own."""
         while not self._stopping.is_set():
-            self._wake.wait()
+            self._wake.wait(self._until_next_release())
             self._wake.clear()
             began = time.thread_time()
             try:
@@ -166,16 +178,25 @@ class Exposition:
                 self._stopping.wait(_LONGEST_REST)
             self._stopping.wait(max(_SHORTEST_REST, min(_REST * (time.thread_time() - began), _LONGEST_REST)))
 
+    def _until_next_release(self) -> float | None:
+        if self._next_release is None:
+            return None
+        return min(max(0.0, self._next_release - self._tick()), threading.TIMEOUT_MAX)
+
     def stop(self) -> None:
         """End `run`."""
         self._stopping.set()
         self._wake.set()
 
     def publish(self) -> None:
-        """Publish now, if anything has changed or a complete scrape has ended a hold."""
+        """Publish now, if anything has changed or a hold is over. All holds that are over share one publication."""
         with self._lock:
             while self._sent:
-                self._transforms.scraped(self._sent.popleft(), publication=self._publication.number + 1)
+                self._transforms.scraped(*self._sent.popleft())
+            try:
+                self._transforms.release(publication=self._publication.number + 1)
+            finally:
+                self._next_release = self._transforms.next_release
             if self._rendered.changed:
                 self._build()
 
@@ -226,5 +247,5 @@ class Exposition:
 
     def _note_sent(self, number: int) -> None:
         if self._transforms.waiting:
-            self._sent.append(number)
+            self._sent.append((number, self._tick()))
             self._wake.set()

@@ -10,7 +10,6 @@ from functools import partial
 from exporter.config.settings import Config
 from exporter.counting.ledger import NO_CHANGES, Changes, Ledger
 from exporter.counting.recent_runs import LIMIT
-from exporter.exposition.filters import SeriesFilter
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.publisher import Exposition
 from exporter.exposition.snapshot import PollResult
@@ -95,7 +94,7 @@ class Poller:
             new = [target for target in wanted.values() if target.id not in self._transforms]
             opened = {target.id: self._open(target, config) for target in new}
             self._config, self._clients, self._is_complete = config, clients, is_complete
-            if self._exposition.filter_series(SeriesFilter.of(config.metrics), config.metrics.max_series):
+            if self._exposition.configure(config.metrics):
                 self._restart_initial_values()
             self._transforms |= opened
             for transform in self.monitored:
@@ -114,7 +113,7 @@ class Poller:
     def _add(self, transform: MonitoredTransform, target: Target) -> None:
         if not transform.active and transform.job is not None:
             # The transform returns, and Prometheus treats its series as new.
-            transform.initial_values = self._restarted_values(transform)
+            transform.initial_values = transform.initial_values.restarted()
         old_name = transform.name
         transform.target = target
         self._follow_name(transform, old_name)
@@ -132,36 +131,23 @@ class Poller:
 
     def _open(self, target: Target, config: Config) -> MonitoredTransform:
         """Return a new transform, restored from the state file if the file has it."""
-        bounds, metrics = config.metrics.execution_buckets, config.metrics
+        bounds = config.metrics.execution_buckets
         restored = None if self._state is None else self._state.load(target.id, bounds)
         if restored is None:
-            initial_values = InitialValues(
-                scrapes=metrics.birth_scrapes, timeout=metrics.birth_timeout, created_at=self._now()
-            )
-            return MonitoredTransform(target, Ledger(bounds), initial_values)
+            return MonitoredTransform(target, Ledger(bounds), InitialValues(created_at=self._now()))
         if restored.buckets_changed:
             log_rebucketed(target)
         self.restored = True
         initial_values = InitialValues(
-            scrapes=metrics.birth_scrapes,
-            timeout=metrics.birth_timeout,
-            created_at=restored.created_at,
-            recorded=restored.served,
-            series_created_at=restored.created,
+            created_at=restored.created_at, recorded=restored.served, series_created_at=restored.created
         )
         details = Details(name=restored.name) if config.transform_details else None
         return MonitoredTransform(target, restored.ledger, initial_values, details=details)
 
-    def _restarted_values(self, transform: MonitoredTransform, *, histograms: bool = True) -> InitialValues:
-        metrics = self._config.metrics
-        return transform.initial_values.restarted(
-            scrapes=metrics.birth_scrapes, timeout=metrics.birth_timeout, histograms=histograms
-        )
-
     def _restart_initial_values(self) -> None:
         """Serve the initial values of all series again, because no scrape has shown the series that were left out."""
         for transform in self.monitored:
-            transform.initial_values = self._restarted_values(transform)
+            transform.initial_values = transform.initial_values.restarted()
             if transform.shown is not None:
                 snapshot, totals = transform.shown
                 transform.shown = replace(snapshot, initial_values=transform.initial_values), totals
@@ -170,11 +156,11 @@ class Poller:
     def _follow_name(self, transform: MonitoredTransform, old_name: str) -> None:
         """Restart the initial values if the name has changed, because a new label makes all series new."""
         if transform.name != old_name:
-            transform.initial_values = self._restarted_values(transform)
+            transform.initial_values = transform.initial_values.restarted()
 
     def _rebucket(self, transform: MonitoredTransform) -> None:
         transform.ledger.change_buckets(self._config.metrics.execution_buckets)
-        transform.initial_values = self._restarted_values(transform, histograms=False)
+        transform.initial_values = transform.initial_values.restarted(histograms=False)
         log_rebucketed(transform.target)
         if transform.shown is not None:
             # This comes before the poll, because the poll stores totals in the new buckets only.

@@ -94,7 +94,7 @@ def test_a_failed_run_sends_one_alert_and_a_later_success_resolves_it(
 ) -> None:
     """If two Prometheus servers report a failure, one alert with names and links is sent. A success resolves it."""
     with ExitStack() as stack:
-        exporter = stack.enter_context(Exporter(tmp_path, settings(simulator, metrics={"birth_scrapes": 2})))
+        exporter = stack.enter_context(Exporter(tmp_path, settings(simulator, metrics={"initial_hold": "5s"})))
         pair = [
             stack.enter_context(
                 Prometheus(

@@ -22,6 +22,7 @@ TITLES = {
     "page": "The status page: rendering against sending",
     "resize": "Shards: the transforms that a resize moves",
     "startup": "Start: commands that print a text",
+    "initial_hold": "Initial hold: first increases",
 }
 
 

@@ -68,6 +68,7 @@ def run_steps(folder: Path, writes: int) -> None:
             count_down("the answer")
             write_log(now=world.now, scraping=False, samples=samples.values)
             scrape.sent()
+            exporter.let_holds_end()
             exporter.exposition.publish()
 
 

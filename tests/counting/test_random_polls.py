@@ -51,7 +51,7 @@ class Polls(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.state = open_state(self.folder / "state.db", self.world.now)[0]
         self.state._connection.execute("PRAGMA synchronous = OFF")
-        initial_values = InitialValues(scrapes=1, timeout=1.0, created_at=self.world.now)
+        initial_values = InitialValues(created_at=self.world.now)
         self.transform = MonitoredTransform(Target(ID, Lane("default", "eu-west-1")), Ledger(BOUNDS), initial_values)
         self.in_first_poll: set[str] = set()
         self.ended_in_first_poll: set[str] = set()
@@ -197,7 +197,7 @@ class Polls(RuleBasedStateMachine):
     def restart(self) -> None:
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
-        initial_values = InitialValues(scrapes=1, timeout=1.0, created_at=self.world.now)
+        initial_values = InitialValues(created_at=self.world.now)
         self.transform = MonitoredTransform(self.transform.target, restored.ledger, initial_values)
 
     @rule(hours=st.integers(2, 5))

@@ -20,6 +20,7 @@ from tests.counting.world import (
     BOUNDS,
     FINISHED,
     HOUR,
+    MINUTE,
     Exporter,
     Prometheus,
     Run,
@@ -33,40 +34,44 @@ from tests.counting.world import (
 )
 
 IDS = ("tfm-a", "tfm-b")
+SERVERS = {"fast": 10 * MINUTE, "slow": 20 * MINUTE}
+"""The scrape intervals of two Prometheus servers."""
+LONGEST_INTERVAL = max(SERVERS.values())
 OTHER_BOUNDS = (5.0, 50.0, 500.0)
 
 
 class Scrapes(RuleBasedStateMachine):
-    """Two transforms with polls, scrapes, reloads, kills and restarts; at the end every finish is in `increase()`.
+    """Polls, scrapes, reloads, kills and restarts; at the end each server has every finish in its `increase()`.
 
-    The exporter does not know whether Prometheus has received a scrape that was broken off. If the process restarts
-    under another instance label, the increments of such a scrape may be lost, and no others.
+    Two servers scrape at different rates, and other clients scrape at any time. The hold is a second longer than the
+    longest interval. The exporter does not know who has received a value. If the process restarts under another
+    instance label, a server may lose the increments that only other clients have received, and no others.
     """
 
     @initialize(
         with_state=st.booleans(),
-        initial_values=st.sampled_from([1, 1, 1, 2]),
         renamed=st.booleans(),
         history=st.integers(0, 3),
     )
-    def begin(self, with_state: bool, initial_values: int, renamed: bool, history: int) -> None:
+    def begin(self, with_state: bool, renamed: bool, history: int) -> None:
         self.world = World()
         self.folder = Path(tempfile.mkdtemp())
         self.with_state = with_state
-        self.initial_values = initial_values
         self.renamed = renamed
         self.disk_full = False
         self.bounds = BOUNDS
         self.configured: frozenset[str] = frozenset(IDS)
-        self.prometheus = Prometheus()
+        self.servers = {server: Prometheus() for server in SERVERS}
+        self.last_scrape = dict.fromkeys(SERVERS, self.world.now)
         self.starts = 0
         self.baseline: dict[str, set[str]] = {name: set() for name in IDS}
-        self.reached: Counter[tuple[str, RunKind]] = Counter()
-        self.lost: Counter[tuple[str, RunKind]] = Counter()
-        self.ended: Counter[tuple[str, RunKind]] = Counter()
-        """Counters that processes without a state file had served when they ended."""
-        self.scraping = False
-        """Whether a scrape has begun and not ended, because it is still being sent or was broken off."""
+        self.reached: dict[str, Counter[tuple[str, RunKind]]] = {server: Counter() for server in SERVERS}
+        """The last values that each server has received."""
+        self.lost: dict[str, Counter[tuple[str, RunKind]]] = {server: Counter() for server in SERVERS}
+        self.ended: dict[str, Counter[tuple[str, RunKind]]] = {server: Counter() for server in SERVERS}
+        """The last values that each server has received from processes without a state file that have ended."""
+        self.others_read = dict.fromkeys(SERVERS, False)
+        """Whether another client has begun a scrape since the last scrape of each server."""
         self.buckets_changed = False
         for _ in range(history):
             for name in IDS:
@@ -96,9 +101,20 @@ class Scrapes(RuleBasedStateMachine):
     def a_run_starts(self, name: str, lasts: float, status: str) -> None:
         self._add_run(name, lasts=lasts, status=status)
 
-    @rule(seconds=st.sampled_from([1.0, 30.0, 300.0, HOUR]))
-    def time_passes(self, seconds: float) -> None:
-        self.world.now += seconds
+    @rule(seconds=st.sampled_from([1.0, 30.0, 300.0, HOUR]), publish=st.booleans())
+    def time_passes(self, seconds: float, publish: bool) -> None:
+        """Each server scrapes whenever its interval has passed."""
+        end = self.world.now + seconds
+        while True:
+            server = min(SERVERS, key=self._due)
+            if self._due(server) > end:
+                break
+            self.world.now = max(self.world.now, self._due(server))
+            self.scrape(server, publish)
+        self.world.now = end
+
+    def _due(self, server: str) -> float:
+        return self.last_scrape[server] + SERVERS[server]
 
     @precondition(lambda self: self.with_state)
     @rule(full=st.booleans())
@@ -108,7 +124,7 @@ class Scrapes(RuleBasedStateMachine):
     # -- what the exporter does -------------------------------------------------------------------------------------
 
     def _configuration(self) -> Config:
-        return configuration(*sorted(self.configured), buckets=self.bounds, initial_values=self.initial_values)
+        return configuration(*sorted(self.configured), buckets=self.bounds, hold=LONGEST_INTERVAL + 1.0)
 
     def _start(self) -> None:
         state = None
@@ -145,25 +161,30 @@ class Scrapes(RuleBasedStateMachine):
     def publish(self) -> None:
         self.exporter.exposition.publish()
 
-    @rule(publish=st.booleans())
-    def scrape(self, publish: bool) -> None:
+    @rule(server=st.sampled_from(list(SERVERS)), publish=st.booleans())
+    def scrape(self, server: str, publish: bool) -> None:
         samples, scrape = self.exporter.begin_scrape()
         self.check_recorded(samples)
-        self.prometheus.take(self.instance, samples)
+        self.servers[server].take(self.instance, samples)
+        self.last_scrape[server] = self.world.now
         scrape.sent()
-        self.scraping = False
+        self.others_read |= dict.fromkeys(SERVERS, True) | {server: False}
         for name in self.configured:
             for run_kind, value in samples.finished(name).items():
-                self.reached[name, run_kind] = value
+                self.reached[server][name, run_kind] = value
         if publish:
             self.exporter.exposition.publish()
         if not self.buckets_changed and (self.with_state or self.starts == 1):
-            assert not self.prometheus.falls()
+            assert not self.servers[server].falls()
 
-    @rule()
-    def a_scrape_does_not_end(self) -> None:
-        self.check_recorded(self.exporter.begin_scrape()[0])
-        self.scraping = True
+    @rule(complete=st.booleans())
+    def another_client_scrapes(self, complete: bool) -> None:
+        """A person, an agent or a probe reads the metrics, or gives up before the end."""
+        samples, scrape = self.exporter.begin_scrape()
+        self.check_recorded(samples)
+        if complete:
+            scrape.sent()
+        self.others_read = dict.fromkeys(SERVERS, True)
 
     @rule()
     def the_process_stops(self) -> None:
@@ -177,12 +198,12 @@ class Scrapes(RuleBasedStateMachine):
     def _start_anew(self, end: Callable[[], None]) -> None:
         before = self.starts - 1
         if not self.with_state:
-            self.ended += self.reached
-            self.reached.clear()
+            for server in SERVERS:
+                self.ended[server] += self.reached[server]
+                self.reached[server].clear()
         elif self.renamed:
             self._add_lost_steps()
         end()
-        self.scraping = False
         if self.with_state:
             for suffix in ("", "-wal"):
                 left = self.folder / f"state-{before}.db{suffix}"
@@ -192,9 +213,9 @@ class Scrapes(RuleBasedStateMachine):
         self._start()
 
     def _add_lost_steps(self) -> None:
-        """Add the increments that are recorded as served and that no scrape has received to ``lost``.
+        """Add the increments that are recorded as served and that a server has not received to its ``lost``.
 
-        The new instance starts with the recorded values, so Prometheus never sees these increments.
+        The new instance starts with the recorded values, so the server never sees these increments.
         """
         state = self.exporter.state
         assert state is not None
@@ -202,11 +223,12 @@ class Scrapes(RuleBasedStateMachine):
             restored = state.load(name, self.bounds)
             for series, total in (restored.served if restored else {}).items():
                 if series.family == "finished" and isinstance(total, Count):
-                    run_kind = (series.task_type, series.status)
-                    step = total.value - self.reached[name, run_kind]
-                    assert step == 0 or self.scraping
-                    self.lost[name, run_kind] += step
-                    self.reached[name, run_kind] = total.value
+                    key = (name, (series.task_type, series.status))
+                    for server in SERVERS:
+                        step = total.value - self.reached[server][key]
+                        assert step == 0 or self.others_read[server]
+                        self.lost[server][key] += step
+                        self.reached[server][key] = total.value
 
     @rule(configured=st.frozensets(st.sampled_from(IDS), min_size=1))
     def the_configuration_is_reloaded(self, configured: frozenset[str]) -> None:
@@ -245,17 +267,19 @@ class Scrapes(RuleBasedStateMachine):
         self.disk_full = False
         self.configured = frozenset(IDS)
         self.exporter.reload(self._configuration())
-        self.world.now += HOUR
-        for _ in range(2 + 2 * self.initial_values):
+        for _ in range(3):
+            self.time_passes(HOUR, publish=True)
             for name in IDS:
                 self.poll(name, publish=True, fails=False)
-            self.scrape(publish=True)
+        self.time_passes(HOUR, publish=True)
         last = self.exporter.scrape()
         for name in IDS:
             truth = self.truth(name)
             assert last.finished(name) == truth
-            increase = Counter(by_kind(self.prometheus.increase(FINISHED), name))
-            assert increase + of_transform(self.lost, name) == Counter(truth) + of_transform(self.ended, name)
+            for server, prometheus in self.servers.items():
+                increase = Counter(by_kind(prometheus.increase(FINISHED), name))
+                expected = Counter(truth) + of_transform(self.ended[server], name)
+                assert increase + of_transform(self.lost[server], name) == expected, server
 
 
 def of_transform(counts: Counter[tuple[str, RunKind]], name: str) -> Counter[RunKind]:

@@ -142,9 +142,7 @@ def test_the_first_poll_after_a_restart_lists_the_newest_runs_in_one_call() -> N
 
 
 def monitored_transform(ledger: Ledger) -> MonitoredTransform:
-    return MonitoredTransform(
-        Target("tfm-a", Lane("default", "eu-west-1")), ledger, InitialValues(scrapes=0, timeout=0.0, created_at=NOW)
-    )
+    return MonitoredTransform(Target("tfm-a", Lane("default", "eu-west-1")), ledger, InitialValues(created_at=NOW))
 
 
 def poll(transform: MonitoredTransform, world: Any) -> None:

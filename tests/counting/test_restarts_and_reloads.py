@@ -59,6 +59,7 @@ def scraped_without_publishing(exporter: Exporter) -> Samples:
     """Return the samples of a complete scrape that no publication follows."""
     samples, scrape = exporter.begin_scrape()
     scrape.sent()
+    exporter.let_holds_end()
     return samples
 
 

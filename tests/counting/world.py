@@ -28,6 +28,7 @@ from exporter.telemetry import Telemetry
 
 NOW = 1_790_000_000.0
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+HOLD = 2 * MINUTE
 BOUNDS = (60.0, 600.0)
 
 FINISHED = "glue_ml_task_runs_finished_total"
@@ -45,23 +46,18 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 def configuration(
     *transforms: str,
     buckets: tuple[float, ...] = BOUNDS,
-    initial_values: int = 1,
+    hold: float = HOLD,
     lookback: float = 30 * DAY,
     overlap: float = 15 * MINUTE,
     resync_interval: float = 6 * HOUR,
     page_size: int = 1000,
 ) -> Config:
-    """Return a configuration of these transforms; times are seconds.
-
-    A new series keeps its initial value for ``initial_values`` scrapes; the timeout of a day is too long to end this.
-    """
+    """Return a configuration of these transforms; times are seconds. ``hold`` is `metrics.initial_hold`."""
     config = _plain_configuration(transforms)
     polling = config.polling.model_copy(
         update={"lookback": lookback, "overlap": overlap, "resync_interval": resync_interval, "page_size": page_size}
     )
-    metrics = config.metrics.model_copy(
-        update={"execution_buckets": buckets, "birth_scrapes": initial_values, "birth_timeout": DAY}
-    )
+    metrics = config.metrics.model_copy(update={"execution_buckets": buckets, "initial_hold": hold})
     return replace(config, polling=polling, metrics=metrics)
 
 
@@ -235,7 +231,8 @@ class Exporter:
         self.state = open_state(state, world.host_time())[0] if isinstance(state, Path) else state
         if self.state is not None:
             self.telemetry.add_state_metrics()
-        self.exposition = Exposition(self.telemetry, self.state)
+        self._skipped = 0.0
+        self.exposition = Exposition(self.telemetry, self.state, tick=lambda: world.now + self._skipped)
         self.poller = Poller(
             config,
             world,  # type: ignore[arg-type] # the world acts as GlueClients
@@ -271,11 +268,16 @@ class Exporter:
         return transform.poll is not None and transform.poll.up
 
     def scrape(self) -> Samples:
-        """Scrape, receive the whole answer, and publish."""
+        """Scrape, receive the whole answer, let the holds end, and publish."""
         samples, scrape = self.begin_scrape()
         scrape.sent()
+        self.let_holds_end()
         self.exposition.publish()
         return samples
+
+    def let_holds_end(self) -> None:
+        """Move the monotonic clock of the process past the end of each hold that has begun. Glue's time stays."""
+        self._skipped += self.config.metrics.initial_hold
 
     def begin_scrape(self) -> tuple[Samples, Scrape]:
         """Begin a scrape; it is complete after ``sent()`` of the returned `Scrape`."""

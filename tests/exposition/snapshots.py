@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter.config.schema import RESERVED_LABELS
+from exporter.config.schema import RESERVED_LABELS, Metrics
 from exporter.counting.counters import Count, Exemplar, Histogram, Series, Total
 from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.counting.run_kinds import KNOWN_KINDS
@@ -33,14 +33,9 @@ EXECUTION = Series("execution", "FIND_MATCHES", "FAILED")
 NO_RUNS = GaugeValues(dict.fromkeys(KNOWN_KINDS, 0), {}, {})
 
 
-def unheld(**changes: Any) -> InitialValues:
-    """Give initial values that hold no series at its base value."""
-    return InitialValues(**{"scrapes": 0, "timeout": 300.0, "created_at": 1.0} | changes)
-
-
-def held(**changes: Any) -> InitialValues:
-    """Give initial values that hold each series at its base value for one scrape."""
-    return unheld(**{"scrapes": 1} | changes)
+def new_values(**changes: Any) -> InitialValues:
+    """Give the initial values of a new transform; `changes` replace some arguments."""
+    return InitialValues(**{"created_at": 1.0} | changes)
 
 
 def snapshot(transform_id: str = "tfm-1", **changes: Any) -> TransformSnapshot:
@@ -52,7 +47,7 @@ def snapshot(transform_id: str = "tfm-1", **changes: Any) -> TransformSnapshot:
         gauge_values=NO_RUNS,
         latest={},
         has_baseline=True,
-        initial_values=unheld(),
+        initial_values=new_values(),
         bounds=BOUNDS,
         created=False,
         details=None,
@@ -77,9 +72,29 @@ def silent_telemetry() -> Telemetry:
     return telemetry
 
 
-def exposition(state: StateFile | None = None) -> Exposition:
-    """Give an exposition without transforms and without the exporter's own metrics; the test adds transforms."""
-    return Exposition(silent_telemetry(), state)
+class Clock:
+    """A monotonic clock that moves only when a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 5000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+HOLD = 120.0
+
+
+def exposition(state: StateFile | None = None, *, clock: Clock | None = None) -> Exposition:
+    """Give an exposition without transforms and without the exporter's own metrics; the test adds transforms.
+
+    With a clock it holds each series for `HOLD`, without one it holds no series.
+    """
+    if clock is None:
+        return Exposition(silent_telemetry(), state)
+    exposed = Exposition(silent_telemetry(), state, tick=clock)
+    exposed.configure(Metrics(initial_hold=f"{HOLD:.0f}s"))
+    return exposed
 
 
 def shown(*snapshots: TransformSnapshot, totals: Mapping[Series, Total] | None = None) -> Exposition:
@@ -267,7 +282,7 @@ def shows(draw: st.DrawFn, transform_id: str | None = None) -> tuple[TransformSn
         gauge_values=draw(st.none() | views),
         latest=draw(st.dictionaries(task_types, latests, max_size=3)),
         has_baseline=draw(st.booleans()),
-        initial_values=unheld(created_at=draw(times)),
+        initial_values=new_values(created_at=draw(times)),
         bounds=bounds,
         created=draw(st.booleans()),
         details=draw(st.none() | some_details),

@@ -22,7 +22,7 @@ from exporter.exposition.publisher import Exposition
 from exporter.exposition.snapshot import PollResult
 from exporter.model.transform import Details
 from exporter.state.store import open_state
-from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, VARIANTS, exposition, observed, snapshot, unheld
+from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, VARIANTS, exposition, new_values, observed, snapshot
 from tests.exposition.test_served_record import polled
 
 TRANSFORMS = [f"tfm-{number}" for number in range(GROUP_SIZE + 3)]
@@ -43,7 +43,7 @@ class Polls:
     def __init__(self, exposed: Exposition, name: str) -> None:
         self.exposed = exposed
         self.name = name
-        self.initial_values = unheld()
+        self.initial_values = new_values()
         self.number = 0
 
     def poll(self) -> None:
@@ -167,7 +167,7 @@ def test_concurrent_scrapes_show_only_recorded_values(tmp_path) -> None:
     """All scrapes that wait for the disk at the same time are answered, with values from the state file."""
     state, _ = open_state(tmp_path / "state.db", 1000.0)
     exposed = exposition(state)
-    initial_values = unheld()
+    initial_values = new_values()
     over = threading.Event()
 
     def poll(number: int) -> None:

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.config.schema import DROPPABLE_METRICS, NEVER_DROPPED
+from exporter.config.schema import DROPPABLE_METRICS, NEVER_DROPPED, Metrics
 from exporter.config.settings import Config
 from exporter.counting.counters import Count
 from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.counting.run_kinds import KNOWN_KINDS
-from exporter.exposition.filters import SeriesFilter
 from exporter.exposition.formats import TextFormat
 from exporter.exposition.metrics import METRICS
 from tests.counting.world import DAY, EXECUTION, FINISHED, Exporter, Prometheus, Run, World, by_kind, configuration
@@ -19,8 +18,8 @@ from tests.exposition.snapshots import FAILED, body, exposition, observed, snaps
 DURATION = "glue_ml_task_run_duration_seconds"
 
 
-def leaving_out(*metrics: str, statuses: tuple[str, ...] = ()) -> SeriesFilter:
-    return SeriesFilter(frozenset(metrics), frozenset(statuses))
+def leaving_out(*metrics: str, statuses: tuple[str, ...] = ()) -> Metrics:
+    return Metrics(drop=metrics, drop_statuses=statuses)
 
 
 def busy_exposition():
@@ -51,11 +50,11 @@ def test_leaving_out_a_metric_changes_no_other_line(text_format: TextFormat) -> 
     """The header and samples of the metric are missing, and all other lines are the same, byte for byte."""
     exposed = busy_exposition()
     before = families(body(exposed, text_format))
-    assert exposed.filter_series(leaving_out(EXECUTION), None) is False
+    assert exposed.configure(leaving_out(EXECUTION)) is False
     after = families(body(exposed, text_format))
     del before[EXECUTION]
     assert after == before
-    assert exposed.filter_series(SeriesFilter(), None) is True
+    assert exposed.configure(leaving_out()) is True
     assert EXECUTION in families(body(exposed, text_format))
 
 
@@ -63,7 +62,7 @@ def test_leaving_out_a_status_of_runs_removes_its_lines_from_every_metric() -> N
     """No line has the status of runs as a label; all other lines stay, including the status of the transform."""
     exposed = busy_exposition()
     before = body(exposed).splitlines()
-    exposed.filter_series(leaving_out(statuses=("FAILED", "STARTING")), None)
+    exposed.configure(leaving_out(statuses=("FAILED", "STARTING")))
     after = body(exposed).splitlines()
     gone = [line for line in before if 'status="FAILED"' in line or 'status="STARTING"' in line]
     assert len(gone) > 20

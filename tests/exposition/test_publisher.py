@@ -21,15 +21,16 @@ from exporter.model.transform import Details, Lane, Target
 from tests.exposition.snapshots import (
     EXECUTION,
     FAILED,
+    HOLD,
     NO_RUNS,
     VARIANTS,
+    Clock,
     body,
     exposition,
-    held,
+    new_values,
     observed,
     shown,
     snapshot,
-    unheld,
 )
 
 NAMES = [f"tfm-{number}" for number in range(4)]
@@ -70,17 +71,18 @@ class Publications(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.exposed: Exposition = exposition()
+        self.clock = Clock()
+        self.exposed: Exposition = exposition(clock=self.clock)
         self.snapshots: dict[str, TransformSnapshot] = {}
 
     def show(self, each: TransformSnapshot, numbers: dict[Series, int]) -> None:
         self.snapshots[each.target.id] = each
         self.exposed.update(each, totals_of(numbers))
 
-    @rule(each=snapshots, numbers=some_totals, is_held=st.booleans())
-    def show_restarted(self, each: TransformSnapshot, numbers: dict[Series, int], is_held: bool) -> None:
+    @rule(each=snapshots, numbers=some_totals)
+    def show_restarted(self, each: TransformSnapshot, numbers: dict[Series, int]) -> None:
         """A poll of a transform that is new, or whose initial values are restarted."""
-        self.show(replace(each, initial_values=held() if is_held else unheld()), numbers)
+        self.show(replace(each, initial_values=new_values()), numbers)
 
     @precondition(lambda self: self.snapshots.keys() & NAMES)
     @rule(each=snapshots, numbers=some_totals)
@@ -93,7 +95,7 @@ class Publications(RuleBasedStateMachine):
     def show_a_crowd(self) -> None:
         """Polls of more transforms than fit into a group."""
         for name in CROWD:
-            self.show(snapshot(name, initial_values=unheld()), {FAILED: len(name)})
+            self.show(snapshot(name, initial_values=new_values()), {FAILED: len(name)})
 
     @rule(name=st.sampled_from([*NAMES, *CROWD[:3], "stranger"]))
     def remove(self, name: str) -> None:
@@ -103,6 +105,10 @@ class Publications(RuleBasedStateMachine):
     @rule(variant=st.sampled_from(VARIANTS))
     def scrape(self, variant: tuple[TextFormat, Encoding]) -> None:
         (self.exposed.scrape(*variant) or self.exposed.prepare_scrape(*variant)).sent()
+
+    @rule(seconds=st.sampled_from([HOLD / 2, HOLD]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
 
     @rule()
     def publish(self) -> None:
@@ -118,7 +124,7 @@ class Publications(RuleBasedStateMachine):
         anew = exposition()
         for name in order:
             initial_values = self.snapshots[name].initial_values
-            same = unheld(
+            same = new_values(
                 created_at=initial_values.created_at,
                 recorded=initial_values.served,
                 series_created_at=initial_values.series_created_at,
@@ -157,7 +163,7 @@ def chunks(exposed: Exposition) -> dict[str, tuple[Chunk, ...]]:
     }
 
 
-BEFORE = snapshot("tfm-40", initial_values=unheld(), details=Details(name="before", status="READY"))
+BEFORE = snapshot("tfm-40", initial_values=new_values(), details=Details(name="before", status="READY"))
 SERVED: dict[Series, Total] = {FAILED: Count(1), EXECUTION: observed(1.0)}
 
 
@@ -185,8 +191,8 @@ def test_only_what_has_changed_is_rendered_again(
     change: TransformSnapshot, totals: dict[Series, Total], parts: set[Part]
 ) -> None:
     """After a poll only the changed parts of a transform are rendered, and only changed lines are compressed."""
-    initial_values = unheld()
-    others = [snapshot(f"tfm-{number}", initial_values=unheld()) for number in range(2 * GROUP_SIZE)]
+    initial_values = new_values()
+    others = [snapshot(f"tfm-{number}", initial_values=new_values()) for number in range(2 * GROUP_SIZE)]
     exposed = shown(
         *(replace(BEFORE, initial_values=initial_values) if each.target.id == "tfm-40" else each for each in others),
         totals=SERVED,
@@ -203,7 +209,7 @@ def test_only_what_has_changed_is_rendered_again(
 
 def test_a_poll_without_changes_is_not_published() -> None:
     """After a poll that changes nothing the publication is the same object as before."""
-    initial_values = unheld()
+    initial_values = new_values()
     exposed = shown(snapshot(initial_values=initial_values))
     body(exposed)
     before = exposed._publication

@@ -5,22 +5,24 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.config.schema import Metrics
 from exporter.counting.counters import Count, Series, Total
 from exporter.model.transform import Details
 from tests.exposition.snapshots import (
     EXECUTION,
     FAILED,
     FINISHED,
+    HOLD,
+    Clock,
     begin_scrape,
     body,
     exposition,
-    held,
+    new_values,
     observed,
     samples,
     shown,
     snapshot,
     text_of,
-    unheld,
     value,
 )
 from tests.support import wait_for
@@ -38,7 +40,7 @@ def test_after_a_rendering_error_the_next_snapshot_is_rendered_as_a_whole() -> N
             exposed.update(broken, SERVED)
     mended = replace(broken, details=READY)
     exposed.update(mended, SERVED)
-    assert body(exposed) == body(shown(replace(mended, initial_values=unheld()), totals=SERVED))
+    assert body(exposed) == body(shown(replace(mended, initial_values=new_values()), totals=SERVED))
     exposed.remove("tfm-1")
     with pytest.raises(TypeError):
         exposed.update(broken, SERVED)
@@ -48,15 +50,17 @@ def test_after_a_rendering_error_the_next_snapshot_is_rendered_as_a_whole() -> N
 
 def test_a_snapshot_that_cannot_be_rendered_does_not_end_its_hold() -> None:
     """A scrape without the transform, because rendering failed, does not count as a scrape of its base values."""
-    initial_values, others = held(), unheld()
+    clock = Clock()
+    initial_values, others = new_values(), new_values()
     broken = snapshot(initial_values=initial_values, details=Details(f1="no number"))  # type: ignore[arg-type]
-    exposed = exposition()
+    exposed = exposition(clock=clock)
     for count in range(3):
         with pytest.raises(TypeError):
             exposed.update(broken, {FAILED: Count(3)})
         exposed.update(snapshot("tfm-2", initial_values=others), {FAILED: Count(count)})
         exposed.publish()
         begin_scrape(exposed).sent()
+        clock.now += HOLD
     exposed.update(replace(broken, details=None), {FAILED: Count(3)})
     exposed.remove("tfm-2")
     seen = []
@@ -64,6 +68,7 @@ def test_a_snapshot_that_cannot_be_rendered_does_not_end_its_hold() -> None:
         exposed.publish()
         answer = begin_scrape(exposed)
         answer.sent()
+        clock.now += HOLD
         seen.append(value(text_of(answer), FINISHED, 'status="FAILED"', "FIND_MATCHES"))
     assert seen == [0, 3, 3]
 
@@ -71,20 +76,27 @@ def test_a_snapshot_that_cannot_be_rendered_does_not_end_its_hold() -> None:
 def test_the_publishing_thread_survives_a_rendering_error(caplog: pytest.LogCaptureFixture) -> None:
     """The error is logged, and later publications are made."""
     exposed = exposition()
+    exposed.configure(Metrics(initial_hold="50ms"))
     with pytest.raises(TypeError):
-        # Rendering fails after the values were chosen. A complete scrape chooses and renders the values again.
-        exposed.update(snapshot(initial_values=held(), bounds=None), {FAILED: Count(3), EXECUTION: observed(1.0)})
+        # Rendering fails after the values were chosen. The end of the hold chooses and renders the values again.
+        exposed.update(snapshot(initial_values=new_values(), bounds=None), {FAILED: Count(3), EXECUTION: observed(1.0)})
     publishing = threading.Thread(target=exposed.run)
     publishing.start()
     try:
         begin_scrape(exposed).sent()
-        initial_values = unheld()
+        initial_values = new_values()
         for count in range(1, 4):
             exposed.update(snapshot("tfm-2", initial_values=initial_values), {FAILED: Count(count)})
             begin_scrape(exposed).sent()
         wait_for(lambda: "a publication failed because of a defect" in caplog.text)
         exposed.update(snapshot("tfm-2", initial_values=initial_values), {FAILED: Count(9)})
-        wait_for(lambda: 9 in samples(text_of(begin_scrape(exposed)), FINISHED).values(), timeout=20)
+
+        def is_shown() -> bool:
+            answer = begin_scrape(exposed)
+            answer.sent()
+            return 9 in samples(text_of(answer), FINISHED).values()
+
+        wait_for(is_shown, timeout=30)
     finally:
         exposed.stop()
         publishing.join(10)

@@ -19,17 +19,18 @@ from tests.exposition.snapshots import (
     EXECUTION,
     FAILED,
     FINISHED,
+    HOLD,
+    Clock,
     TransformSnapshot,
     begin_scrape,
     exposition,
     failures,
-    held,
+    new_values,
     samples,
     scrape,
     silent_telemetry,
     snapshot,
     text_of,
-    unheld,
     value,
 )
 
@@ -88,7 +89,7 @@ def deny_writes(state: StateFile, *, deny: bool) -> None:
 def test_a_value_is_recorded_before_it_is_served(state: StateFile) -> None:
     """When the first byte of a scrape is sent, its values are already in the state file."""
     exposed = exposition(state)
-    poll(exposed, state, unheld(), 3)
+    poll(exposed, state, new_values(), 3)
     exposed.publish()
     assert recorded(state) == {}
     assert failures(text_of(begin_scrape(exposed))) == 3
@@ -98,7 +99,7 @@ def test_a_value_is_recorded_before_it_is_served(state: StateFile) -> None:
 def test_a_recorded_publication_is_served_at_once(state: StateFile) -> None:
     """Only the first scrape of new values waits for the disk."""
     exposed = exposition(state)
-    poll(exposed, state, unheld(), 3)
+    poll(exposed, state, new_values(), 3)
     variant = (TextFormat.TEXT, Encoding.IDENTITY)
     exposed.prepare_scrape(*variant)
     assert exposed.scrape(*variant) is not None
@@ -108,20 +109,25 @@ def test_a_recorded_publication_is_served_at_once(state: StateFile) -> None:
 
 def test_after_a_kill_the_values_that_were_served_come_first(state: StateFile) -> None:
     """The next process starts with the last served value, and adds the newly finished runs after one scrape."""
-    first = exposition(state)
-    initial_values = held()
+    clock = Clock()
+    first = exposition(state, clock=clock)
+    initial_values = new_values()
     poll(first, state, initial_values, 2)
-    assert [failures(scrape(first)) for _ in range(2)] == [0, 2]
+    assert failures(scrape(first)) == 0
+    clock.now += HOLD
+    assert failures(scrape(first)) == 2
     poll(first, state, initial_values, 5)
     first.publish()  # no scrape has shown this yet
 
     again = reopened(state)
     restored = again.load("tfm-1", BOUNDS)
     assert restored is not None
-    second = exposition(again)
-    next_births = held(recorded=restored.served, series_created_at=restored.created, created_at=restored.created_at)
-    second.update(snapshot(initial_values=next_births), dict(restored.ledger.totals))
-    assert [failures(scrape(second)) for _ in range(3)] == [2, 5, 5]
+    second = exposition(again, clock=clock)
+    restarted = new_values(recorded=restored.served, series_created_at=restored.created, created_at=restored.created_at)
+    second.update(snapshot(initial_values=restarted), dict(restored.ledger.totals))
+    assert failures(scrape(second)) == 2
+    clock.now += HOLD
+    assert [failures(scrape(second)) for _ in range(2)] == [5, 5]
     again.close()
 
 
@@ -129,7 +135,7 @@ def test_counters_stay_at_recorded_values_while_the_state_cannot_be_written(stat
     """Scrapes get the recorded values during the failure, and the true values when the disk works again."""
     telemetry = silent_telemetry()
     exposed = Exposition(telemetry, state)
-    initial_values = unheld()
+    initial_values = new_values()
     poll(exposed, state, initial_values, 2)
     assert failures(scrape(exposed)) == 2
     poll(exposed, state, initial_values, 5)
@@ -145,7 +151,7 @@ def test_counters_stay_at_recorded_values_while_the_state_cannot_be_written(stat
 def test_values_that_were_never_recorded_stay_at_their_base_value(state: StateFile) -> None:
     """If the disk cannot be written from the start, every scrape is answered and shows every counter at 0."""
     exposed = exposition(state)
-    initial_values = unheld()
+    initial_values = new_values()
     poll(exposed, state, initial_values, 3)
     deny_writes(state, deny=True)
     texts = [scrape(exposed) for _ in range(3)]
@@ -160,7 +166,7 @@ def test_values_that_were_never_recorded_stay_at_their_base_value(state: StateFi
 def test_a_failed_write_holds_all_transforms_that_have_changed(state: StateFile) -> None:
     """If a publication cannot be recorded, a scrape also shows no later change of another transform."""
     exposed = exposition(state)
-    one, other = unheld(), unheld()
+    one, other = new_values(), new_values()
     poll(exposed, state, one, 1)
     poll(exposed, state, other, 1, "tfm-2")
     assert set(samples(scrape(exposed), FINISHED).values()) == {0.0, 1.0}
@@ -176,7 +182,7 @@ def test_a_lasting_write_error_is_logged_once(state: StateFile, caplog: pytest.L
     """Five failed writes cause one line in the log, and the first successful write causes another line."""
     caplog.set_level("INFO")
     exposed = exposition(state)
-    initial_values = unheld()
+    initial_values = new_values()
     poll(exposed, state, initial_values, 1)
     deny_writes(state, deny=True)
     for number in range(5):
@@ -191,7 +197,7 @@ def test_a_lasting_write_error_is_logged_once(state: StateFile, caplog: pytest.L
 def test_a_poll_that_could_not_be_stored_moves_no_counter(state: StateFile) -> None:
     """A scrape shows no run of a poll that is not stored, because the run would count again after a restart."""
     exposed = exposition(state)
-    initial_values = unheld()
+    initial_values = new_values()
     poll(exposed, state, initial_values, 1)
     assert failures(scrape(exposed)) == 1
     ledger, changes = polled(4)
@@ -208,13 +214,13 @@ def test_a_poll_that_could_not_be_stored_moves_no_counter(state: StateFile) -> N
 def test_values_of_other_buckets_are_not_recorded(state: StateFile) -> None:
     """If the buckets change before the first scrape, no histogram over the old buckets is recorded."""
     exposed = exposition(state)
-    initial_values = unheld()
+    initial_values = new_values()
     poll(exposed, state, initial_values, 2)
     exposed.publish()
     bounds = (60.0, 3600.0)
     ledger, changes = polled(2, bounds=bounds)
     state.save("tfm-1", "tfm-1", ledger, changes, 3000.0, created_at=3000.0)  # type: ignore[arg-type] # opaque here
-    again = initial_values.restarted(scrapes=0, timeout=300, histograms=False)
+    again = initial_values.restarted(histograms=False)
     exposed.update(snapshot(initial_values=again, bounds=bounds), dict(ledger.totals))
     scrape(exposed)
     restored = state.load("tfm-1", bounds)
@@ -226,7 +232,7 @@ def test_values_of_other_buckets_are_not_recorded(state: StateFile) -> None:
 def test_values_of_a_transform_that_leaves_are_recorded_before_they_are_served(state: StateFile) -> None:
     """If a publication still contains a removed transform, its values are recorded before a scrape."""
     exposed = exposition(state)
-    initial_values = unheld()
+    initial_values = new_values()
     poll(exposed, state, initial_values, 3)
     exposed.publish()
     variant = (TextFormat.TEXT, Encoding.IDENTITY)
@@ -240,7 +246,7 @@ def test_values_of_a_transform_that_leaves_are_recorded_before_they_are_served(s
 def test_created_times_survive(state: StateFile, path: Path) -> None:
     """The time at which a series was created is recorded with its value."""
     exposed = exposition(state)
-    initial_values = unheld(created_at=1234.5)
+    initial_values = new_values(created_at=1234.5)
     poll(exposed, state, initial_values, 1)
     scrape(exposed)
     state.close()

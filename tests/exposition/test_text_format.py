@@ -21,11 +21,11 @@ from tests.exposition.snapshots import (
     LANE,
     body,
     exposition,
+    new_values,
     observed,
     shown,
     shows,
     snapshot,
-    unheld,
 )
 
 Shows = list[tuple[TransformSnapshot, dict[Series, Total]]]
@@ -100,7 +100,7 @@ def test_a_line_feed_in_a_name_is_escaped() -> None:
 @pytest.mark.parametrize("text_format", TextFormat)
 def test_more_transforms_than_fit_into_a_group(text_format: TextFormat) -> None:
     """Transforms of several groups are in the order in which they came, with all samples of a metric together."""
-    snapshots = [snapshot(f"tfm-{number}", initial_values=unheld()) for number in range(2 * GROUP_SIZE + 3)]
+    snapshots = [snapshot(f"tfm-{number}", initial_values=new_values()) for number in range(2 * GROUP_SIZE + 3)]
     exposed = shown(*snapshots, totals={FAILED: Count(3), EXECUTION: observed(1.0, 99.0)})
     assert body(exposed, text_format) == reference.rendered(snapshots, text_format)
 

@@ -59,7 +59,10 @@ def steady_port() -> int:
 def configuration(
     glue: str, transforms: Iterable[str | Mapping[str, Any]], polling: Mapping[str, Any] | None = None, **sections: Any
 ) -> dict[str, Any]:
-    """Return a configuration that polls `glue` ten times a second, with `polling` and the other sections added."""
+    """Return a configuration that polls `glue` ten times a second, with `polling` and the other sections added.
+
+    A new series is held for a second, which is longer than the scrape interval of the tests' servers.
+    """
     fast = {"interval": "100ms", "requests_per_second": 1000, "max_attempts": 1}
     return {
         "region": "eu-west-1",
@@ -67,6 +70,7 @@ def configuration(
         "transforms": list(transforms),
         "polling": {**fast, **(polling or {})},
         **sections,
+        "metrics": {"initial_hold": "1s", **sections.get("metrics", {})},
     }
 
 

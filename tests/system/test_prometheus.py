@@ -273,10 +273,7 @@ def test_a_transform_added_by_a_reload_is_counted_from_its_first_run(simulator, 
     simulator.world.add_transform({"name": "other", "id": other})
     for _ in range(50):
         simulator.world.add_run(other, status="FAILED", started=simulator.world.start - 60)
-    one, both = (
-        configuration(simulator.url, ids, metrics={"birth_timeout": "1m"}, state={"path": state})
-        for ids in ([ID], [ID, other])
-    )
+    one, both = (configuration(simulator.url, ids, state={"path": state}) for ids in ([ID], [ID, other]))
 
     def fail(transform_id):
         simulator.world.add_run(transform_id, status="FAILED")
@@ -314,9 +311,9 @@ def test_a_transform_added_by_a_reload_is_counted_from_its_first_run(simulator, 
 
 
 def test_two_prometheus_servers_both_see_every_finished_run(simulator, traffic, tmp_path):
-    """With birth_scrapes 2 both servers get the initial value of every series and all increases, even after a kill."""
+    """Both servers get the initial value of every series and all increases, even after a kill."""
     port = steady_port()
-    config = settings(simulator, metrics={"birth_scrapes": 2})
+    config = settings(simulator, metrics={"initial_hold": "5s"})
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:
         folder.mkdir()
