@@ -25,7 +25,7 @@ def run(*, quick: bool) -> Iterator[Row]:
             monitored, now = new_transform(), now_after(total)
 
             def poll() -> None:
-                monitored.read(glue, CONFIG.polling, now, lambda: None)  # noqa: B023 - called in this round
+                monitored.read(glue, CONFIG.polling, now, 0.0, lambda: None)  # noqa: B023 - called in this round
 
             def page_everything() -> None:
                 for _ in stock_pages(stock):  # noqa: B023 - called in this round

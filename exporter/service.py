@@ -185,7 +185,9 @@ class Service:
         # This reads `found` only once, because a query may end at any time and change it.
         found = [query.found for query in queries]
         is_complete = all(query.succeeded is not None for query in queries)
-        self._poller.monitor(config, clients, self._targets_of(config, found), is_complete=is_complete)
+        last_absent = {transform_id: ended for query in queries for transform_id, ended in query.last_absent.items()}
+        targets = self._targets_of(config, found)
+        self._poller.monitor(config, clients, targets, last_absent, is_complete=is_complete)
         self._found, self._is_complete = found, is_complete
 
     def _targets_of(self, config: Config, found: Iterable[tuple[Target, ...]]) -> tuple[Target, ...]:

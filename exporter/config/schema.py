@@ -61,6 +61,7 @@ DROPPABLE_METRICS = (
     "glue_ml_transform_f1_ratio",
     "glue_ml_transform_area_under_pr_curve_ratio",
     "glue_ml_transform_capacity_dpus",
+    "glue_ml_transform_watched_since_timestamp_seconds",
     "glue_ml_transform_up",
     "glue_ml_transform_last_poll_timestamp_seconds",
     "glue_ml_transform_last_successful_poll_timestamp_seconds",

@@ -1,19 +1,18 @@
 """Counts the runs of one transform; each finish is counted exactly once.
 
-The ledger remembers the runs that started at or after its ``floor`` (UTC seconds). An unknown run with an earlier start
-belongs to the baseline: the gauges include it, but it is not counted. An unknown run with a later start is new and is
-counted. `Ledger.is_new` contains this rule.
+A run is history if it completed before ``watched_since`` (UTC seconds), the time at which the exporter began to look at
+the transform: the gauges include it, but it is not counted. A run that completed at this time or later is counted once.
+`Ledger.is_new` contains this rule.
 
 Example with a lookback of 30 days:
 
-- 10:00, first poll. All ended runs belong to the baseline, because the floor is still infinite. The latest start or end
-  in this poll, 09:59, becomes ``baseline_end``. The floor becomes the time 30 days before 10:00. A run that started at
-  09:50 is still open, and the ledger remembers the open run.
-- 10:05, second poll. The run of 09:50 has ended and is counted. The poll also lists a run that ended at 09:58. The
-  first poll missed this run, because the pages shifted. The run belongs to the baseline, because its end is before
-  ``baseline_end``.
-- 30 days later, the ledger forgets the run of 09:50, and the floor rises above 09:50 of that day. If Glue lists the run
-  again, the run belongs to the baseline and is not counted again.
+- 10:00, first poll; it fails. ``watched_since`` becomes 10:00.
+- 10:05, second poll, the first good one. A run that failed at 09:58 is history. A run that failed at 10:03 is counted.
+  A run that started at 09:50 is still open, and the ledger remembers the open run.
+- 10:10, third poll. The run of 09:50 has ended and is counted. The poll also lists a run that ended at 09:57. The
+  second poll missed this run, because its answer was incomplete. The run is history, because it ended before 10:00.
+- 30 days later, the ledger forgets the run of 09:50, and ``forgotten_until`` rises above its start. If Glue lists the
+  run again, it is not counted again.
 
 A poll fills a `Reading`. Only `Ledger.commit` changes the ledger, and a failed poll does not reach `commit`. Therefore
 a failed poll does not change anything. This module does not read a clock, use the network or take a lock.
@@ -74,9 +73,11 @@ class Ledger:
         self.finished = FinishedRuns()
         self.latest: dict[str, LatestRun] = {}
         self.floor = math.inf
-        """An unknown run is new if it started at this time (UTC seconds) or later; infinite before the first poll."""
-        self.baseline_end = -math.inf
-        """Latest start or end (UTC seconds) in the first complete poll."""
+        """The ledger knows the runs that started at this time (UTC seconds) or later; infinite before a good poll."""
+        self.watched_since = math.inf
+        """When the exporter began to look at the transform, in UTC seconds; infinite until the caller sets it."""
+        self.forgotten_until = -math.inf
+        """An unknown run that started before this time (UTC seconds) may be a forgotten one. It never falls."""
         self.watermark: float | None = None
         """Latest start (UTC seconds) in all polls. A start after the host's time counts as the host's time."""
         self.run_kinds = RunKinds()
@@ -87,7 +88,8 @@ class Ledger:
         bounds: tuple[float, ...],
         *,
         floor: float,
-        baseline_end: float,
+        watched_since: float,
+        forgotten_until: float,
         watermark: float | None,
         foreign: list[RunKind],
         latest: dict[str, LatestRun],
@@ -100,7 +102,8 @@ class Ledger:
         ``finished`` yields (fingerprint, packed entry) in ascending order of the packed entries.
         """
         ledger = cls(bounds)
-        ledger.floor, ledger.baseline_end, ledger.watermark = floor, baseline_end, watermark
+        ledger.floor, ledger.watermark = floor, watermark
+        ledger.watched_since, ledger.forgotten_until = watched_since, forgotten_until
         ledger.run_kinds, ledger.latest = RunKinds(foreign), latest
         ledger.open = {run.run_id: run for run in open_runs}
         ledger.missing = {run.run_id: run for run in missing}
@@ -160,17 +163,29 @@ class Ledger:
         """Whether there was a complete poll. The first complete poll creates the counters."""
         return self.floor != math.inf
 
-    def is_new(self, run: TaskRun) -> bool:
-        """Return whether a run is new, and therefore counted. The caller must check that the ledger does not know it.
+    def is_new(self, run: TaskRun, *, seen_open: bool) -> bool:
+        """Return whether the end of a run is counted. The caller must check that it was not counted before.
 
-        ``run`` must be the raw run, because the times of a sanitized run depend on the host's clock.
+        ``seen_open`` says whether a poll has shown the run before its end. The times of ``run`` must not be impossible
+        by the clock of AWS. A run without CompletedOn is judged by its start, and a run without both is new, except in
+        the first complete poll.
         """
-        if not self.has_baseline:
-            return False
-        if run.final and run.completed is not None and run.completed < self.baseline_end:
-            return False
-        effective_time = run.effective_time
-        return effective_time is None or effective_time >= self.floor
+        if run.completed is not None:
+            if seen_open:
+                # The clock of AWS is known to the second, and Glue may cut CompletedOn to whole seconds.
+                return run.completed > self.watched_since - 1
+            if run.completed < self.watched_since:
+                return False
+        return seen_open or self._is_later(run, -math.inf if run.completed is not None else self.watched_since)
+
+    def is_new_start(self, run: TaskRun) -> bool:
+        """Return whether the start of a run is counted. The caller must check that the ledger does not know the run."""
+        return self._is_later(run, self.watched_since)
+
+    def _is_later(self, run: TaskRun, time: float) -> bool:
+        """Return whether a run started at ``time`` or later, and is not a forgotten one."""
+        started = run.effective_time
+        return self.has_baseline if started is None else started >= max(time, self.forgotten_until)
 
     def commit(self, reading: Reading) -> Changes:
         """Apply a complete poll: count the new starts and finishes, update the runs, and forget old runs."""
@@ -210,9 +225,6 @@ class Ledger:
     def _update_progress(self, reading: Reading) -> bool:
         """Update the watermark, the floor and the latest runs; return whether any of them changed."""
         before = (self.watermark, self.floor, self.latest)
-        if not self.has_baseline:
-            times = [time for latest in reading.latest.values() for time in (latest.start, latest.finish)]
-            self.baseline_end = max((time for time in times if time is not None), default=self.baseline_end)
         self.watermark = reading.watermark
         self.floor = min(self.floor, reading.since)
         self.latest = self.latest | reading.latest
@@ -221,14 +233,20 @@ class Ledger:
     def _forget(self, cutoff: float) -> Iterable[int]:
         """Forget the finished runs that started before ``cutoff``, and return their fingerprints.
 
-        The floor rises above the latest start of the forgotten runs. It does not rise to ``cutoff``, because the host's
-        clock may be wrong. If the clock is weeks ahead in one poll, ``cutoff`` is weeks too late, and the floor would
-        move real new runs into the baseline.
+        ``forgotten_until`` rises above the latest start of the forgotten runs. It does not rise to ``cutoff``, because
+        the host's clock may be wrong. If the clock is weeks ahead in one poll, ``cutoff`` is weeks too late, and real
+        new runs would not be counted.
+
+        The floor rises too, but a later poll with a longer lookback lowers it again. Example: a run is counted and
+        forgotten. The lookback is made longer, and the next listing omits the run. The listing after it shows the run.
+        By the floor the run would be new, by ``forgotten_until`` it is not.
         """
         forgotten = self.finished.remove_before(cutoff)
         if forgotten:
             # The second tick is for a start that floating-point rounding has packed 1 ms too early.
-            self.floor = max(self.floor, started_of(max(forgotten.values())) + 2 * TICK)
+            end = started_of(max(forgotten.values())) + 2 * TICK
+            self.floor = max(self.floor, end)
+            self.forgotten_until = max(self.forgotten_until, end)
         return forgotten
 
     # -- totals -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Collects the runs of one poll, and compares them with the ledger.
 
-A reading does not change the ledger. It only selects the runs to count; `Ledger.is_new` decides whether an unknown run
-is new. After the last page, `Ledger.commit` counts the selected runs and updates the ledger.
+A reading does not change the ledger. It only selects the runs to count; `Ledger.is_new` decides whether a run is new.
+After the last page, `Ledger.commit` counts the selected runs and updates the ledger.
 
 This module does not read a clock, use the network or take a lock.
 """
@@ -30,8 +30,15 @@ class KnownRuns(Protocol):
     def has_baseline(self) -> bool:
         """Whether there was a complete poll before this poll."""
 
-    def is_new(self, run: TaskRun) -> bool:
-        """Return whether an unknown run is new, as `Ledger.is_new` does."""
+    @property
+    def watched_since(self) -> float:
+        """When the exporter began to look at the transform, in UTC seconds."""
+
+    def is_new(self, run: TaskRun, *, seen_open: bool) -> bool:
+        """Return whether the end of a run is counted, as `Ledger.is_new` does."""
+
+    def is_new_start(self, run: TaskRun) -> bool:
+        """Return whether the start of an unknown run is counted, as `Ledger.is_new_start` does."""
 
 
 class Reading:
@@ -52,7 +59,12 @@ class Reading:
         self._ledger = ledger
         self._finished = ledger.finished.entries
         self._has_baseline = ledger.has_baseline
-        """False in the first poll: the ledger is still empty, and all runs become the baseline."""
+        """False in the first complete poll: the ledger is still empty."""
+        self.aws_now = now
+        """The present time by the clock of AWS, in UTC seconds. Later times in an answer are impossible.
+
+        The caller sets it before each page. The host's clock must not decide which runs are new.
+        """
         self.upserts: dict[int, int] = {}
         """Fingerprint -> packed entry of each finished run to insert or replace in the ledger."""
         self.open: dict[str, TaskRun] = {}
@@ -82,8 +94,8 @@ class Reading:
         """Add all runs of a page of the first poll at once; return False, and add nothing, if `add` is needed.
 
         This takes less than half of the time of `add` for each run, and a first poll may list a million runs. It is
-        possible if every run of the page has ended, has possible times within the lookback, and is listed for the first
-        time. Of each kind, only the runs with the latest start and the latest end can change ``latest``.
+        possible if every run of the page is history, has possible times within the lookback, and is listed for the
+        first time. Of each kind, only the runs with the latest start and the latest end can change ``latest``.
         """
         if not page:
             return True
@@ -92,7 +104,8 @@ class Reading:
         if not (all(codes) and len(starts) == len(ends) == len(page)):
             return False
         newest = max(starts)
-        if min(starts) < max(self.cutoff, 0) or newest >= self.now or min(ends) < 0 or max(ends) > self.now:
+        is_history = max(ends) <= self.now and max(ends) < self._ledger.watched_since
+        if not is_history or min(starts) < max(self.cutoff, 0) or newest >= self.now or min(ends) < 0:
             return False
         fingerprints = [*map(fingerprint_of, page.ids)]
         if len(set(fingerprints)) < len(page) or not self.upserts.keys().isdisjoint(fingerprints):
@@ -146,15 +159,14 @@ class Reading:
         if packed is not None and packed & CODE_MASK != MISSING:
             self._add_known(raw, fingerprint, code, packed)
             return
-        is_new = False
-        if self._has_baseline:
-            was_open = known is not None or run.run_id in ledger.open or run.run_id in ledger.missing
-            # ``raw`` and not ``run``, because the host's clock must not decide which runs are new.
-            is_new = was_open or ledger.is_new(raw)
-            if is_new:
-                if not was_open and seen_open is None:
-                    self.started.append(run)
-                self.finished[fingerprint] = run
+        was_open = known is not None or run.run_id in ledger.open or run.run_id in ledger.missing
+        was_open = was_open or seen_open is not None
+        judged = sanitized(raw, self.aws_now)
+        is_new = ledger.is_new(judged, seen_open=was_open)
+        if is_new:
+            if not was_open and ledger.is_new_start(judged):
+                self.started.append(run)
+            self.finished[fingerprint] = run
         effective_time = raw.effective_time
         if effective_time is None:
             effective_time = self.now
@@ -180,7 +192,7 @@ class Reading:
             self._add_known(raw, fingerprint, code, packed)
             return
         known = packed is not None or any(run.run_id in runs for runs in (ledger.open, self.open, ledger.missing))
-        if not known and ledger.is_new(raw):
+        if not known and ledger.is_new_start(sanitized(raw, self.aws_now)):
             self.started.append(run)
         self.open[run.run_id] = run
 

@@ -199,6 +199,11 @@ def _last_poll_error(snapshot: TransformSnapshot) -> Iterable[Sample]:
         yield Sample("", (("operation", snapshot.poll.operation), ("reason", snapshot.poll.reason)), 1)
 
 
+def _watched_since(snapshot: TransformSnapshot) -> Iterable[Sample]:
+    if snapshot.watched_since is not None:
+        yield Sample("", (), snapshot.watched_since)
+
+
 METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_task_runs",
@@ -375,6 +380,14 @@ METRICS: tuple[Metric, ...] = (
         (),
         "details",
         _detail(lambda details: details.capacity),
+    ),
+    Metric(
+        "glue_ml_transform_watched_since_timestamp_seconds",
+        "gauge",
+        "Time at which the exporter began to look at this transform. Runs that completed earlier are not counted.",
+        (),
+        "times",
+        _watched_since,
     ),
     Metric(
         "glue_ml_transform_up",

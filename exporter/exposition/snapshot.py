@@ -50,6 +50,8 @@ class TransformSnapshot:
     gauge_values: GaugeValues | None
     """None before the first successful poll, and while the last success is older than `polling.stale_after`."""
     latest: Mapping[str, LatestRun]
+    watched_since: float | None
+    """When the exporter began to look at the transform (UTC seconds); None before the first answer."""
     has_baseline: bool
     """Whether counters exist, because this process or an earlier process has polled successfully."""
     initial_values: InitialValues
@@ -85,7 +87,11 @@ class TransformSnapshot:
             parts.add("runs")
         if (before.gauge_values is None) != (self.gauge_values is None):
             parts.add("details")
-        if before.latest != self.latest or before.failure_reasons != self.failure_reasons:
+        if (before.latest, before.failure_reasons, before.watched_since) != (
+            self.latest,
+            self.failure_reasons,
+            self.watched_since,
+        ):
             parts.add("times")
         if before.details != self.details:
             parts |= {"details", "identity"}

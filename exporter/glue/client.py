@@ -15,6 +15,7 @@ from cachetools import TTLCache
 
 from exporter.config.settings import Config
 from exporter.glue import decode
+from exporter.glue.aws_clock import AwsClock
 from exporter.glue.botocore_setup import BODY, Connection
 from exporter.glue.error_table import CREDENTIAL_REASONS, error_from
 from exporter.glue.pagination import pages
@@ -81,9 +82,9 @@ class GlueClients:
 
     def _new_client(self, lane: Lane) -> "GlueClient":
         polling, account = self._config.polling, self._accounts[lane.account]
-        delay = self._telemetry.api_request_delay.labels(*lane)
+        delay, aws_clock = self._telemetry.api_request_delay.labels(*lane), AwsClock()
         requests = RequestMetrics(
-            lane, RateLimiter(polling.requests_per_second, self._stop, delay.inc), self._telemetry
+            lane, RateLimiter(polling.requests_per_second, self._stop, delay.inc), self._telemetry, aws_clock
         )
         connect = partial(
             Connection,
@@ -94,7 +95,7 @@ class GlueClients:
             observe=requests.observe,
         )
         account_id = account.role_arn.split(":")[4] if account.role_arn else None
-        return GlueClient(lane, connect, requests, account_id, clock=self._clock)
+        return GlueClient(lane, connect, requests, aws_clock, account_id, clock=self._clock)
 
 
 class GlueClient:
@@ -105,6 +106,7 @@ class GlueClient:
         lane: Lane,
         connect: Callable[[], Connection],
         requests: RequestMetrics,
+        aws_clock: AwsClock,
         account_id: str | None,
         *,
         clock: Callable[[], float],
@@ -113,6 +115,8 @@ class GlueClient:
         self.lane = lane
         self._connect = connect
         self._requests = requests
+        self.aws_clock = aws_clock
+        """The clock of AWS, which the answers set."""
         self._account_id = account_id
         self._clock = clock
         self._connecting = threading.Lock()

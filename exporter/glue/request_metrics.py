@@ -1,10 +1,14 @@
-"""Measures the requests to AWS as they are sent: each attempt is rate-limited, timed and counted."""
+"""Measures the requests to AWS as they are sent: each attempt is rate-limited, timed and counted.
+
+The answers also set the clock of AWS.
+"""
 
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from exporter.glue.aws_clock import AwsClock
 from exporter.glue.error_table import classify_answer, classify_exception
 from exporter.glue.rate_limit import RateLimiter
 from exporter.model.transform import Lane
@@ -22,6 +26,7 @@ class RequestMetrics:
         lane: Lane,
         rate_limiter: RateLimiter,
         telemetry: Telemetry,
+        aws_clock: AwsClock,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -29,6 +34,7 @@ class RequestMetrics:
         self._clock = clock
         self._rate_limiter = rate_limiter
         self._telemetry = telemetry
+        self._aws_clock = aws_clock
         self._thread = threading.local()
 
     def observe(self, client: Any) -> None:
@@ -73,6 +79,10 @@ class RequestMetrics:
 
     def _after_response(self, event_name: str, **event: Any) -> None:
         if self._thread.sent_at is not None:
+            if event["response_dict"] is not None:  # None if the attempt got no answer
+                self._aws_clock.observe(
+                    event["response_dict"]["headers"].get("Date"), self._clock() - self._thread.sent_at
+                )
             code = _code(event["parsed_response"], event["exception"])
             self._record(event_name.rpartition(".")[2], code)
 

@@ -46,6 +46,11 @@ class DiscoveryQuery:
     failing: bool = False
     succeeded: float | None = None
     """When it last succeeded (UTC seconds)."""
+    ended: float | None = None
+    """When its last success ended (monotonic seconds)."""
+    last_absent: dict[str, float] = field(default_factory=dict)
+    """When the last success ended that did not find a transform (monotonic seconds), by id; only for the transforms of
+    ``found`` that an earlier success did not find."""
     due: float = 0.0
     """When it is made next (monotonic seconds)."""
     busy: bool = False
@@ -167,7 +172,10 @@ class Discovery:
             query.failing = found is None
             query.due = max(due, time.monotonic())
             if found is not None:
-                query.found, query.succeeded = found, time.time()
+                ids, before = _ids(found), set(_ids(query.found))
+                absent = {i: query.last_absent.get(i) if i in before else query.ended for i in ids}
+                query.last_absent = {i: ended for i, ended in absent.items() if ended is not None}
+                query.found, query.succeeded, query.ended = found, time.time(), time.monotonic()
             in_force = query in self._queries
             if in_force:
                 self._update_metrics(query.lane)

@@ -51,6 +51,9 @@ class MonitoredTransform:
     """The last answer of GetMLTransform, or only the stored name after a restart; None if both are missing."""
     poll: PollResult | None = None
     """The result of the last poll; None before the first poll."""
+    watched_from: float | None = None
+    """When the exporter began to look at it (monotonic seconds): the first attempted poll, or the end of the last
+    search that did not find it; None before both."""
     last_full_read: float | None = None
     """When a poll last read the whole lookback (UTC seconds); after a restart, a time chosen by the offset."""
     recent: RecentRuns = field(default_factory=RecentRuns)
@@ -80,20 +83,33 @@ class MonitoredTransform:
         return self.details.name if self.details else ""
 
     def read(
-        self, glue: GlueClient, polling: Polling, now: float, keep_going: Callable[[], None], recent: int = LIMIT
+        self,
+        glue: GlueClient,
+        polling: Polling,
+        now: float,
+        instant: float,
+        keep_going: Callable[[], None],
+        *,
+        recent: int = LIMIT,
     ) -> Changes:
-        """Poll once at ``now`` (UTC seconds), commit the runs to the ledger and return the changes.
+        """Poll once, commit the runs to the ledger and return the changes.
 
+        ``now`` is the present time by the host's clock (UTC seconds), ``instant`` by the monotonic clock (seconds).
         `Ledger.commit` decides which runs are counted. ``keep_going`` is called after each call to Glue; it may raise
-        an exception to end the poll. The newest ``recent`` runs are kept for the status page. Raises `GlueError`, and
-        then leaves the ledger unchanged.
+        an exception to end the poll. The newest ``recent`` runs are kept for the status page. Raises `GlueError`; the
+        runs in the ledger are unchanged then.
         """
+        if self.watched_from is None:
+            self.watched_from = instant
         cutoff = now - polling.lookback
         full_read = self._full_read_is_due(now, cutoff, polling.resync_interval)
         since = cutoff if full_read else self._since(cutoff, polling, recent)
         reading = Reading(self.ledger, now=now, since=since, cutoff=cutoff)
         sighting = NewestRuns(now, recent)
         for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
+            if not self.date(glue):
+                self.ledger.watched_since = now - (instant - self.watched_from)
+            reading.aws_now = glue.aws_clock.now() or now
             reading.add_page(page)
             sighting.add(page)
             keep_going()
@@ -109,6 +125,15 @@ class MonitoredTransform:
             early = self.offset / 2 * polling.resync_interval if self.last_full_read is None else 0.0
             self.last_full_read = now - early
         return changes
+
+    def date(self, glue: GlueClient) -> bool:
+        """Set `Ledger.watched_since` by the clock of AWS if it is not set; return False if this clock is not known."""
+        if self.ledger.watched_since == math.inf and self.watched_from is not None:
+            since = glue.aws_clock.time_at(self.watched_from)
+            if since is None:
+                return False
+            self.ledger.watched_since = since
+        return True
 
     def _since(self, cutoff: float, polling: Polling, recent: int) -> float:
         """Return the start time from which an ordinary poll reads (UTC seconds).
@@ -176,6 +201,7 @@ class MonitoredTransform:
             poll=self.poll,
             gauge_values=self.ledger.gauge_values(now - polling.lookback) if fresh else None,
             latest=self.ledger.latest,
+            watched_since=self.ledger.watched_since if self.ledger.watched_since != math.inf else None,
             has_baseline=self.ledger.has_baseline,
             initial_values=self.initial_values,
             bounds=self.ledger.bounds,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -50,10 +50,12 @@ class Poller:
         *,
         stop: threading.Event,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the Glue clients to poll with, the exposition to publish to, and the state file if there is one.
 
-        ``stop`` ends each poll before its next call to Glue; ``now`` gives UTC seconds.
+        ``stop`` ends each poll before its next call to Glue; ``now`` gives UTC seconds, ``monotonic`` the seconds of a
+        clock that never jumps.
         """
         self._config = config
         self._clients = clients
@@ -62,6 +64,7 @@ class Poller:
         self._state = state
         self._stop = stop
         self._now = now
+        self._monotonic = monotonic
         self._poll_log = PollLog()
         self._lock = threading.Lock()
         self._transforms: dict[str, MonitoredTransform] = {}
@@ -81,9 +84,18 @@ class Poller:
     # -- which transforms are monitored -----------------------------------------------------------------------------
 
     def monitor(
-        self, config: Config, clients: GlueClients, targets: Iterable[Target], *, is_complete: bool = True
+        self,
+        config: Config,
+        clients: GlueClients,
+        targets: Iterable[Target],
+        last_absent: Mapping[str, float],
+        *,
+        is_complete: bool = True,
     ) -> None:
         """Monitor these targets from now on, under this configuration, and remove all others.
+
+        ``last_absent`` has, by transform id, the end of the last search that did not find the transform (monotonic
+        seconds). What has completed since then is new.
 
         A removed transform keeps its counters for the lookback, in case it returns. Without ``is_complete`` discovery
         may still find more targets, and the state file keeps the transforms that are not among these targets. Raises
@@ -93,6 +105,8 @@ class Poller:
         with self._lock:
             new = [target for target in wanted.values() if target.id not in self._transforms]
             opened = {target.id: self._open(target, config) for target in new}
+            for transform_id, transform in opened.items():
+                transform.watched_from = last_absent.get(transform_id)
             self._config, self._clients, self._is_complete = config, clients, is_complete
             if self._exposition.configure(config.metrics):
                 self._restart_initial_values()
@@ -137,7 +151,7 @@ class Poller:
             return MonitoredTransform(target, Ledger(bounds), InitialValues(created_at=self._now()))
         if restored.buckets_changed:
             log_rebucketed(target)
-        self.restored = True
+        self.restored |= restored.ledger.has_baseline
         initial_values = InitialValues(
             created_at=restored.created_at, recorded=restored.served, series_created_at=restored.created
         )
@@ -251,7 +265,7 @@ class Poller:
 
     def _poll(self, transform: MonitoredTransform) -> bool:
         """Poll one transform and publish it; return whether its account and region work."""
-        now, began = self._now(), time.monotonic()
+        now, began = self._now(), self._monotonic()
         lane_works, up, error_text, reason, operation = True, True, "", "", ""
         if transform.ledger.bounds != self._config.metrics.execution_buckets:
             self._rebucket(transform)
@@ -261,7 +275,7 @@ class Poller:
             transform.job.idle = False
         try:
             recent = LIMIT if self._config.web.status_page else 0
-            changes = transform.read(glue, self._config.polling, now, self._check_stop, recent)
+            changes = transform.read(glue, self._config.polling, now, began, self._check_stop, recent=recent)
         except Stopped:
             return True
         except GlueError as error:
@@ -269,6 +283,9 @@ class Poller:
             reason, operation = error.reason, error.operation
             lane_works = not self._poll_log.poll_failed(transform.target, error)
             self._telemetry.poll_errors.labels(*transform.target.lane, error.reason).inc()
+            if not transform.ledger.has_baseline and transform.date(glue):
+                # After a restart the transform must still be watched since its first attempted poll.
+                self._store(transform, NO_CHANGES, now)
         else:
             try:
                 if transform.poll is None:
@@ -287,7 +304,7 @@ class Poller:
             up=up,
             tried=now,
             succeeded=succeeded,
-            duration=time.monotonic() - began,
+            duration=self._monotonic() - began,
             error=error_text,
             reason=reason,
             operation=operation,

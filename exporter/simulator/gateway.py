@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from typing import Any
 
 from exporter.simulator.glue_api import Caller, GlueApi
@@ -69,7 +70,7 @@ class Gateway:
         except AwsError as error:
             exchange.code = error.code
             response = _error_response(exchange, error)
-        action = _apply_faults(exchange, response)
+        action = _apply_faults(exchange, response, self._world.now())
         self._record(exchange, action)
         return action
 
@@ -125,8 +126,10 @@ def _error_response(exchange: _Exchange, error: AwsError) -> HttpResponse:
     return json_error(error) if exchange.service == "glue" else xml_error(error, exchange.request_id)
 
 
-def _apply_faults(exchange: _Exchange, response: HttpResponse) -> ServerAction:
-    headers = {**response.headers, "x-amzn-RequestId": exchange.request_id}
+def _apply_faults(exchange: _Exchange, response: HttpResponse, now: float) -> ServerAction:
+    # AWS dates its answers. The world may have a clock of its own, which gives the times of the runs too.
+    date = formatdate(now, usegmt=True)
+    headers = {**response.headers, "Date": date, "x-amzn-RequestId": exchange.request_id}
     action = ServerAction(replace(response, headers=headers))
     for fault in exchange.faults:
         if fault.kind == "delay":

@@ -15,7 +15,6 @@ APPLICATION_ID = 0x676D6C65
 
 # The names of tables, columns and JSON keys are a file format and must not change. Some names in the code are newer:
 # - ``born`` contains `created_at`.
-# - ``began`` contains `Ledger.baseline_end`.
 # - ``gone`` is 1 for a missing run.
 # - ``foreign_cells`` contains the undocumented run kinds.
 # - ``served`` contains the recorded values.
@@ -58,6 +57,12 @@ MIGRATIONS: tuple[str, ...] = (
         born REAL,
         PRIMARY KEY (transform, family, task_type, status)
     ) WITHOUT ROWID;
+    """,
+    # Version 1 did not store since when a transform is watched, but its series are born at that time.
+    """
+    ALTER TABLE transform RENAME COLUMN began TO watched_since;
+    ALTER TABLE transform ADD COLUMN forgotten_until REAL NOT NULL DEFAULT 0;
+    UPDATE transform SET watched_since = born, forgotten_until = floor;
     """,
 )
 """The script with index n migrates a file from version n to n + 1. A released script must not change."""

@@ -141,18 +141,21 @@ class StateFile:
         """
         with self._lock, self._as_state_error("read"):
             row = self._connection.execute(
-                "SELECT key, name, born, floor, began, watermark, bounds, foreign_cells, latest"
-                " FROM transform WHERE id = ?",
+                "SELECT key, name, born, floor, watched_since, forgotten_until, watermark, bounds,"
+                " foreign_cells, latest FROM transform WHERE id = ?",
                 (transform_id,),
             ).fetchone()
             if row is None:
                 return None
-            key, name, created_at, floor, baseline_end, watermark, stored_bounds, foreign, latest = row
+            key, name, created_at, floor, watched_since, forgotten_until, watermark, stored_bounds, foreign, latest = (
+                row
+            )
             buckets_changed = tuple(json.loads(stored_bounds)) != bounds
             ledger = Ledger.restore(
                 bounds,
                 floor=floor,
-                baseline_end=baseline_end,
+                watched_since=watched_since,
+                forgotten_until=forgotten_until,
                 watermark=watermark,
                 foreign=[(task_type, status) for task_type, status in json.loads(foreign)],
                 latest={task_type: LatestRun(**fields) for task_type, fields in json.loads(latest).items()},
@@ -249,10 +252,11 @@ class StateFile:
             (transform_id, json.dumps(ledger.bounds)),
         )
         cursor.execute(
-            "INSERT INTO transform (id, name, born, seen, floor, began, watermark, bounds, foreign_cells, latest)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen = excluded.seen,"
-            " floor = excluded.floor, began = excluded.began, watermark = excluded.watermark, bounds = excluded.bounds,"
+            "INSERT INTO transform (id, name, born, seen, floor, watched_since, forgotten_until, watermark, bounds,"
+            " foreign_cells, latest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen = excluded.seen, floor = excluded.floor,"
+            " watched_since = excluded.watched_since, forgotten_until = excluded.forgotten_until,"
+            " watermark = excluded.watermark, bounds = excluded.bounds,"
             " foreign_cells = excluded.foreign_cells, latest = excluded.latest",
             (
                 transform_id,
@@ -260,7 +264,8 @@ class StateFile:
                 created_at,
                 now,
                 ledger.floor,
-                ledger.baseline_end,
+                ledger.watched_since,
+                ledger.forgotten_until,
                 ledger.watermark,
                 json.dumps(ledger.bounds),
                 json.dumps(ledger.run_kinds.foreign),

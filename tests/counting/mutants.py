@@ -208,6 +208,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001 -
 
 _POLLS = "counting/test_poll_sequences.py"
 _RESTARTS = "counting/test_restarts_and_reloads.py"
+_HISTORY = "counting/test_history.py"
 _BASELINE = "counting/test_baseline_pages.py"
 _INITIAL = "exposition/test_initial_values.py"
 _SERVED = "exposition/test_served_record.py"
@@ -229,18 +230,25 @@ MUTANTS = (
         "counting.finished_runs:FinishedRuns.remove",
         drop("counts"),
     ),
-    Mutant("count the runs of the first poll as new", "counting.ledger:Ledger.__init__", assign("floor", "0.0")),
+    Mutant("watch since for ever", "counting.ledger:Ledger.__init__", assign("watched_since", "0.0")),
     Mutant(
         "count a run when it is first seen open and again when it ends",
         "counting.reading:Reading._add_open",
         add_last("self.finished[fingerprint] = run"),
     ),
     Mutant(
-        "let the floor follow the cutoff",
-        "counting.ledger:Ledger._update_progress",
-        assign("floor", "max(min(self.floor, reading.since), reading.cutoff)"),
+        "call all runs before the cutoff forgotten",
+        "counting.ledger:Ledger._forget",
+        assign("forgotten_until", "cutoff"),
+        _POLLS,
     ),
-    Mutant("leave the floor below forgotten runs", "counting.ledger:Ledger._forget", drop("floor")),
+    Mutant("let forgotten runs be new", "counting.ledger:Ledger._forget", drop("forgotten_until")),
+    Mutant(
+        "let a longer lookback forget what was forgotten",
+        "counting.ledger:Ledger._is_later",
+        read("forgotten_until", "self.floor"),
+        _HISTORY,
+    ),
     Mutant(
         "count again when a finished run changes its status",
         "counting.reading:Reading._add_known",
@@ -254,10 +262,40 @@ MUTANTS = (
         f"{_POLLS}::test_a_run_on_two_pages_starts_and_ends_once",
     ),
     Mutant(
-        "count runs that the first poll missed because pages shifted",
+        "count a run that completed before the exporter looked",
         "counting.ledger:Ledger.is_new",
-        condition(1, "False"),
-        "counting/test_random_polls.py",
+        condition(2, "False"),
+        _HISTORY,
+    ),
+    Mutant(
+        "count a run that an old answer showed open",
+        "counting.ledger:Ledger.is_new",
+        condition(1, "seen_open and False"),
+        _HISTORY,
+    ),
+    Mutant(
+        "watch since the first good poll",
+        "polling.monitored_transform:MonitoredTransform.read",
+        condition(0, "True"),
+        _HISTORY,
+    ),
+    Mutant(
+        "watch since a time of the host's clock",
+        "polling.monitored_transform:MonitoredTransform.date",
+        assign("since", "None"),
+        _HISTORY,
+    ),
+    Mutant(
+        "forget at a restart since when a failing transform is watched",
+        "polling.poller:Poller._poll",
+        drop("_store", 0),
+        _HISTORY,
+    ),
+    Mutant(
+        "take a page as a whole that has a run which completed since",
+        "counting.reading:Reading._add_baseline_page",
+        assign("is_history", "max(ends) <= self.now"),
+        _HISTORY,
     ),
     Mutant(
         "let a start in the future move the watermark",
@@ -284,7 +322,7 @@ MUTANTS = (
     Mutant(
         "let the host's clock decide what is new",
         "counting.reading:Reading._add_final",
-        call("is_new", "ledger.is_new(run)"),
+        call("is_new", "ledger.is_new(run, seen_open=was_open)"),
     ),
     Mutant(
         "take the host's clock as the start of known runs",

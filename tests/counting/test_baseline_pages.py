@@ -48,14 +48,16 @@ def ended(run_id: str, status: str, started: float, completed: float) -> TaskRun
     return TaskRun(run_id, "EVALUATION", status, started, completed, 30.0)
 
 
-@given(first=pages, second=pages)
+@given(first=pages, second=pages, watched_since=st.sampled_from([60_000.0, 99_999.0, NOW, NOW + 1.0]))
 @example(  # a run that an earlier poll showed open
     first=[[TaskRun("tsk-1", "EVALUATION", "RUNNING", 60_000.0)], [ended("tsk-1", "FAILED", 60_000.0, 70_000.0)]],
     second=[],
+    watched_since=NOW,
 )
 @example(  # an end in the future
     first=[[ended("tsk-1", "FAILED", 60_000.0, 70_000.0), ended("tsk-2", "FAILED", 60_000.0, NOW + 1000.0)]],
     second=[],
+    watched_since=NOW,
 )
 @example(  # a run that an earlier page shows with another status and other times
     first=[
@@ -63,6 +65,7 @@ def ended(run_id: str, status: str, started: float, completed: float) -> TaskRun
         [ended("tsk-1", "FAILED", 60_000.0, 60_000.0), ended("tsk-2", "FAILED", 70_000.0, 70_000.0)],
     ],
     second=[],
+    watched_since=NOW,
 )
 @example(  # a run that appears twice on one page
     first=[
@@ -73,12 +76,21 @@ def ended(run_id: str, status: str, started: float, completed: float) -> TaskRun
         ]
     ],
     second=[],
+    watched_since=NOW,
 )
-@example(first=[[ended("tsk-1", "FAILED", CUTOFF - 0.5, 60_000.0)]], second=[])  # a run before the lookback
+@example(  # a run before the lookback
+    first=[[ended("tsk-1", "FAILED", CUTOFF - 0.5, 60_000.0)]],
+    second=[],
+    watched_since=NOW,
+)
 @settings(max_examples=300)
-def test_a_page_gives_the_same_result_as_its_runs(first: list[list[TaskRun]], second: list[list[TaskRun]]) -> None:
+def test_a_page_gives_the_same_result_as_its_runs(
+    first: list[list[TaskRun]], second: list[list[TaskRun]], watched_since: float
+) -> None:
     """Two polls give the same ledger and changes, in the same order, with pages added as a whole or run by run."""
     ledgers = Ledger(BOUNDS), Ledger(BOUNDS)
+    for ledger in ledgers:
+        ledger.watched_since = watched_since
     for read in (first, second):
         readings = [
             kind(ledger, now=NOW, since=CUTOFF, cutoff=CUTOFF)

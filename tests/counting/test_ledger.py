@@ -30,7 +30,9 @@ def ledger() -> Ledger:
 
 
 def read(ledger: Ledger, *runs: TaskRun, now: float = NOW + 60) -> Changes:
-    """Poll the whole lookback of a Glue that has only these runs."""
+    """Poll the whole lookback of a Glue that has only these runs. The transform is watched since the first poll."""
+    if not ledger.has_baseline:
+        ledger.watched_since = now
     reading = Reading(ledger, now=now, since=now - LOOKBACK, cutoff=now - LOOKBACK)
     for run in runs:
         reading.add(run)
@@ -279,7 +281,7 @@ def test_a_poll_without_old_open_runs_takes_one_call(world: World) -> None:
 def test_one_hung_run_takes_one_more_call(world: World) -> None:
     """A hung run with many later runs is looked up by its id, because a listing from its start takes more pages."""
     hung = world.add(Run("tsk-hung", world.now - 10 * DAY, world.now + 5 * MINUTE))
-    for number in range(50):
+    for number in range(1, 51):
         world.add(Run(f"tsk-{number}", world.now - number * 1800, world.now - number * 1800))
     exporter = Exporter(world, configuration("tfm-a", page_size=10))
     exporter.poll()

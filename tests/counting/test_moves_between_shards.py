@@ -154,7 +154,7 @@ def test_two_shards_that_own_a_transform_at_once_both_count_its_finishes() -> No
     old, new = (Exporter(world, configuration("tfm-a")) for _ in range(2))
     for number in range(3):
         world.now += 60
-        world.add(Run(f"tsk-{number}", world.now - 1, world.now))
+        world.add(Run(f"tsk-{number}", world.now - 1, world.now - 0.5))
         for name, exporter in (("old", old), ("new", new)):
             exporter.poll()
             prometheus.take(name, exporter.scrape())

@@ -19,6 +19,7 @@ def test_a_run_that_was_forgotten_under_a_fast_clock_does_not_count_again(world:
     exporter = Exporter(world, configuration("tfm-a", lookback=3 * HOUR))
     world.add(Run("tsk-0", world.now - 2, world.now - 2))
     exporter.poll()
+    world.now += 10
     world.add(Run("tsk-1", world.now - 1.483, world.now - 1.383))
     exporter.poll()
     world.skew = DAY

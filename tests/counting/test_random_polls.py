@@ -24,6 +24,8 @@ from tests.counting.world import BOUNDS, DAY, HOUR, MINUTE, Run, World, configur
 
 ID = "tfm-a"
 TYPES = ("FIND_MATCHES", "EVALUATION", "INVENTED")
+LATEST = 30.0
+"""Longest time in seconds until Glue lists a run that it lists late."""
 OVERLAP, LOOKBACK, RESYNC = 10 * MINUTE, 3 * HOUR, 40 * MINUTE
 
 seconds = st.floats(0, 300).map(lambda value: round(value, 3))
@@ -53,9 +55,8 @@ class Polls(RuleBasedStateMachine):
         self.state._connection.execute("PRAGMA synchronous = OFF")
         initial_values = InitialValues(created_at=self.world.now)
         self.transform = MonitoredTransform(Target(ID, Lane("default", "eu-west-1")), Ledger(BOUNDS), initial_values)
-        self.in_first_poll: set[str] = set()
-        self.ended_in_first_poll: set[str] = set()
-        self.baseline_end = self.first_cutoff = 0.0
+        self.open_in_first_poll: set[str] = set()
+        self.watched_since: float | None = None
         self.last_poll = self.world.now
         self.clock_was_slow = False
         for age, lasts, status in history:
@@ -94,7 +95,7 @@ class Polls(RuleBasedStateMachine):
     def a_long_run_starts(self, lasts: float, status: str) -> None:
         self._add_run(started=self.world.now, lasts=round(lasts, 3), status=status)
 
-    @rule(age=st.floats(0, OVERLAP - 30), late=st.floats(0, 30), lasts=seconds, status=ends)
+    @rule(age=st.floats(0, OVERLAP - 30), late=st.floats(0, LATEST), lasts=seconds, status=ends)
     def a_run_appears_late(self, age: float, late: float, lasts: float, status: str) -> None:
         self._add_run(started=self.world.now - round(age, 3), lasts=lasts, status=status, late=round(late, 3))
 
@@ -134,23 +135,22 @@ class Polls(RuleBasedStateMachine):
         """Poll as `Poller` does; return whether the poll succeeded."""
         first = not self.transform.ledger.has_baseline
         if first:
-            self.world.shown_final.clear()
-            self.world.seen.clear()
-            self.world.newest = 0.0
+            self.world.shown_open.clear()
+        if self.watched_since is None:
+            self.watched_since = self.world.now
         self.world.calls.clear()
         now = self.world.host_time()
         up = True
         try:
-            changes = self.transform.read(self.world, self.polling, now, lambda: None)  # type: ignore[arg-type] # see World
+            changes = self.transform.read(self.world, self.polling, now, self.world.now, lambda: None)  # type: ignore[arg-type] # see World
         except GlueError:
             up = False
         else:
             self.state.save(ID, "", self.transform.ledger, changes, now, created_at=now)
-            self.last_poll = self.world.now
+            if not self.world.skew:
+                self.last_poll = self.world.now
             if first:
-                self.in_first_poll, self.baseline_end = set(self.world.seen), self.world.newest
-                self.ended_in_first_poll = set(self.world.shown_final)
-                self.first_cutoff = now - self.polling.lookback
+                self.open_in_first_poll = set(self.world.shown_open)
         self.transform.poll = PollResult(up=up, tried=now, succeeded=now if up else None, duration=0.0)
         return up
 
@@ -180,16 +180,25 @@ class Polls(RuleBasedStateMachine):
             self._poll()
         self.world.skew = 0.0
 
+    @precondition(lambda self: not self.transform.ledger.has_baseline)
+    @rule(days=st.sampled_from([-30, -1, 1, 30]))
+    def the_host_clock_is_days_wrong_at_the_first_poll(self, days: int) -> None:
+        self.clock_was_slow |= days < 0
+        self.world.skew = days * DAY
+        self._poll()
+        self.world.skew = 0.0
+
     @precondition(lambda self: self.transform.ledger.has_baseline)
     @rule(days=st.integers(1, 90))
     def the_host_clock_leaps_ahead_for_one_poll(self, days: int) -> None:
+        self.world.now += LATEST
         self.poll()
         self.world.skew = days * DAY
         self._poll()
         self.world.skew = 0.0
         self.poll()
-        # The floor is now above the forgotten runs. A run that is listed late with an older start is baseline, since
-        # the ledger cannot distinguish it from a forgotten one. So wait until such a run can no longer appear.
+        # All finished runs are forgotten now. A run that is listed late with an older start is not counted, since the
+        # ledger cannot distinguish it from a forgotten one. So wait before and after until no such run can appear.
         self.world.now += OVERLAP
 
     @precondition(lambda self: self.transform.ledger.has_baseline)
@@ -200,6 +209,7 @@ class Polls(RuleBasedStateMachine):
         initial_values = InitialValues(created_at=self.world.now)
         self.transform = MonitoredTransform(self.transform.target, restored.ledger, initial_values)
 
+    @precondition(lambda self: self.transform.ledger.has_baseline)
     @rule(hours=st.integers(2, 5))
     def the_lookback_changes(self, hours: int) -> None:
         lookback = hours * HOUR
@@ -209,16 +219,19 @@ class Polls(RuleBasedStateMachine):
 
     # -- what must hold ---------------------------------------------------------------------------------------------
 
-    def is_baseline(self, run: Run) -> bool:
-        is_before = run.ends < self.baseline_end or run.started < self.first_cutoff
-        return run.id in self.ended_in_first_poll or (run.id not in self.in_first_poll and is_before)
+    def is_new_start(self, run: Run) -> bool:
+        assert self.watched_since is not None
+        if run.shows_start:
+            return run.started >= self.watched_since
+        return run.id not in self.open_in_first_poll and run.ends >= self.watched_since
 
     def compare(self) -> None:
         ledger = self.transform.ledger
-        new_runs = [run for run in self.world.ended(ID) if not self.is_baseline(run)]
+        assert ledger.watched_since == self.watched_since
+        new_runs = [run for run in self.world.ended(ID) if run.ends >= self.watched_since]
         totals = ledger.totals
         assert of_family(totals, "finished") == run_kinds(new_runs)
-        started = [r for r in self.world.visible(ID) if r.id not in self.in_first_poll and not self.is_baseline(r)]
+        started = filter(self.is_new_start, self.world.visible(ID))
         assert of_family(totals, "started") == Counter((run.task_type, "") for run in started)
         compare_histograms("execution", totals, {r: r.execution for r in new_runs})
         if not self.clock_was_slow:
@@ -238,7 +251,8 @@ class Polls(RuleBasedStateMachine):
         ledger = self.transform.ledger
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
-        names = ("open", "missing", "totals", "floor", "baseline_end", "watermark", "run_kinds", "latest")
+        names = ["open", "missing", "totals", "floor", "watched_since", "forgotten_until"]
+        names += ["watermark", "run_kinds", "latest"]
         assert {n: getattr(restored.ledger, n) for n in names} == {n: getattr(ledger, n) for n in names}
         assert restored.ledger.finished.entries == ledger.finished.entries
         stored = restored.ledger.gauge_values(cutoff)

@@ -64,7 +64,8 @@ class Scrapes(RuleBasedStateMachine):
         self.servers = {server: Prometheus() for server in SERVERS}
         self.last_scrape = dict.fromkeys(SERVERS, self.world.now)
         self.starts = 0
-        self.baseline: dict[str, set[str]] = {name: set() for name in IDS}
+        self.watched_since: dict[str, float] = {}
+        """When the first poll of each transform was tried; a restart without a stored time removes it."""
         self.reached: dict[str, Counter[tuple[str, RunKind]]] = {server: Counter() for server in SERVERS}
         """The last values that each server has received."""
         self.lost: dict[str, Counter[tuple[str, RunKind]]] = {server: Counter() for server in SERVERS}
@@ -134,6 +135,8 @@ class Scrapes(RuleBasedStateMachine):
             state._connection.execute("PRAGMA synchronous = OFF")
         self.starts += 1
         self.exporter = Exporter(self.world, self._configuration(), state)
+        stored = {name for name in self.watched_since if state is not None and state.load(name, self.bounds)}
+        self.watched_since = {name: since for name, since in self.watched_since.items() if name in stored}
 
     def _on_statement(self, statement: str, done: bool) -> None:
         if self.disk_full and not done and statement.startswith(("INSERT", "UPDATE", "DELETE")):
@@ -147,8 +150,7 @@ class Scrapes(RuleBasedStateMachine):
     def poll(self, name: str, publish: bool, fails: bool) -> None:
         if name not in self.configured:
             return
-        if not self.exporter.monitored_transform(name).ledger.has_baseline:
-            self.baseline[name] = {run.id for run in self.world.ended(name)}
+        self.watched_since.setdefault(name, self.world.now)
         self.world.fails_after = 0 if fails else None
         assert self.exporter.poll_quietly(name) is not fails
         self.world.fails_after = None
@@ -244,7 +246,7 @@ class Scrapes(RuleBasedStateMachine):
     # -- what must hold ---------------------------------------------------------------------------------------------
 
     def truth(self, name: str) -> dict[RunKind, int]:
-        return run_kinds([run for run in self.world.ended(name) if run.id not in self.baseline[name]])
+        return run_kinds([run for run in self.world.ended(name) if run.ends >= self.watched_since[name]])
 
     def check_recorded(self, samples: Samples) -> None:
         """Check that the state file has each served value, so that the next process does not serve a smaller one."""

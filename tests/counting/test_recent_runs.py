@@ -146,14 +146,15 @@ def monitored_transform(ledger: Ledger) -> MonitoredTransform:
 
 
 def poll(transform: MonitoredTransform, world: Any) -> None:
-    transform.read(world, POLLING, world.now, lambda: None)
+    transform.read(world, POLLING, world.now, world.now, lambda: None)
 
 
 def restored(ledger: Ledger) -> Ledger:
     return Ledger.restore(
         ledger.bounds,
         floor=ledger.floor,
-        baseline_end=ledger.baseline_end,
+        watched_since=ledger.watched_since,
+        forgotten_until=ledger.forgotten_until,
         watermark=ledger.watermark,
         foreign=[],
         latest=ledger.latest,

@@ -18,7 +18,7 @@ from exporter.config.settings import Config, load_config
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.publisher import Exposition, Scrape
 from exporter.model.errors import GlueError
-from exporter.model.task_run import MAX_CLOCK_SKEW, RunPage, TaskRun
+from exporter.model.task_run import RunPage, TaskRun
 from exporter.model.transform import Details, Lane
 from exporter.polling.monitored_transform import MonitoredTransform
 from exporter.polling.poller import Poller
@@ -111,15 +111,15 @@ class World:
     """Number of calls that succeed before all later calls fail; None if all calls succeed."""
     calls: list[str] = field(default_factory=list)
     runs: dict[str, dict[str, Run]] = field(default_factory=lambda: defaultdict(dict))
-    shown_final: set[str] = field(default_factory=set)
-    """Ids of the runs that Glue has shown final; tests clear it."""
-    seen: set[str] = field(default_factory=set)
-    """Ids of the runs that Glue has shown; tests clear it."""
+    shown_open: set[str] = field(default_factory=set)
+    """Ids of the runs that Glue has shown before their end; tests clear it."""
     account_id: str = ""
     details: Callable[[str], Details] = field(default=lambda _: Details())
     """The answer of GetMLTransform for a transform id."""
-    newest: float = 0.0
-    """The newest time that Glue has shown, without the times that the exporter rejects as future; tests reset it."""
+    gives_dates: bool = True
+    """Whether the answers have a ``Date``."""
+    dated: bool = False
+    """Whether an answer with a ``Date`` was given."""
 
     def add(self, run: Run, transform_id: str = "tfm-a") -> Run:
         """Add a run, and return it."""
@@ -137,6 +137,11 @@ class World:
         return self
 
     # -- as GlueClient --------------------------------------------------------------------------------------------
+
+    @property
+    def aws_clock(self) -> "WorldClock":
+        """Return the clock of AWS, which shows the world's time."""
+        return WorldClock(self)
 
     def task_run_pages(self, transform_id: str, *, since: float, page_size: int) -> Iterator[RunPage]:
         """Yield pages as a server with offsets for tokens: each page is cut from the list at the time of its call."""
@@ -165,13 +170,8 @@ class World:
 
     def _show(self, run: Run) -> TaskRun:
         shown = run.at(self.now)
-        self.seen.add(run.id)
-        if shown.final:
-            self.shown_final.add(run.id)
-        plausible = (
-            time for time in (shown.started, shown.completed) if time and time <= self.host_time() + MAX_CLOCK_SKEW
-        )
-        self.newest = max([self.newest, *plausible])
+        if not shown.final:
+            self.shown_open.add(run.id)
         return shown
 
     def _call(self, operation: str) -> None:
@@ -180,6 +180,7 @@ class World:
         self.calls.append(operation)
         if self.fails_after is not None and len(self.calls) > self.fails_after:
             raise GlueError("connection", "the connection was reset")
+        self.dated |= self.gives_dates
 
     # -- the true values ------------------------------------------------------------------------------------------
 
@@ -190,6 +191,21 @@ class World:
     def ended(self, transform_id: str) -> list[Run]:
         """Return the runs that Glue lists as final now."""
         return [run for run in self.visible(transform_id) if run.ends <= self.now]
+
+
+@dataclass
+class WorldClock:
+    """The clock of AWS. The monotonic clock of the exporter's host shows the world's time too."""
+
+    world: World
+
+    def now(self) -> float | None:
+        """Return the present time; None if no answer has had a ``Date`` yet."""
+        return self.time_at(self.world.now)
+
+    def time_at(self, instant: float) -> float | None:
+        """Return the time of a monotonic instant; None if no answer has had a ``Date`` yet."""
+        return instant if self.world.dated else None
 
 
 @dataclass(frozen=True)
@@ -241,13 +257,14 @@ class Exporter:
             self.state,
             stop=threading.Event(),
             now=world.host_time,
+            monotonic=lambda: world.now,
         )
         self.reload(config)
 
     def reload(self, config: Config) -> None:
         """Apply another configuration."""
         self.config = config
-        self.poller.monitor(config, self.world, configured_targets(config))  # type: ignore[arg-type] # see above
+        self.poller.monitor(config, self.world, configured_targets(config), {})  # type: ignore[arg-type] # see above
 
     def monitored_transform(self, transform_id: str) -> MonitoredTransform:
         """Return a transform of the poller."""

@@ -83,6 +83,9 @@ def gauge_samples(name: str, snapshot: TransformSnapshot) -> Iterator[Sample]:
         facts = {} if poll is None else poll_facts(poll)
         if facts.get(short) is not None:
             yield {}, facts[short]
+    elif short == "transform_watched_since_timestamp_seconds":
+        if snapshot.watched_since is not None:
+            yield {}, snapshot.watched_since
     elif view is None:
         return
     elif short == "task_runs":

@@ -41,6 +41,7 @@ glue_ml_transform_recall_ratio gauge
 glue_ml_transform_f1_ratio gauge
 glue_ml_transform_area_under_pr_curve_ratio gauge
 glue_ml_transform_capacity_dpus gauge
+glue_ml_transform_watched_since_timestamp_seconds gauge
 glue_ml_transform_up gauge
 glue_ml_transform_last_poll_timestamp_seconds gauge
 glue_ml_transform_last_successful_poll_timestamp_seconds gauge
@@ -64,6 +65,7 @@ FULL = snapshot(
     target=Target("tfm-1", Lane("prod", "eu-west-1"), "customers", {"team": "data"}, 86400.0, 7200.0),
     gauge_values=GaugeValues(NO_RUNS.runs, {"FIND_MATCHES": LATEST}, {"FIND_MATCHES": 6.0}),
     latest={"FIND_MATCHES": LATEST},
+    watched_since=7.0,
     poll=PollResult(
         up=False, tried=1000.0, succeeded=900.0, duration=0.5, reason="AccessDeniedException", operation="GetMLTaskRuns"
     ),
@@ -117,6 +119,7 @@ def test_a_transform_has_its_counters_from_the_first_poll() -> None:
         "glue_ml_task_runs_started_total": 5,
         "glue_ml_task_runs_finished_total": 20,
         "glue_ml_transform_info": 1,
+        "glue_ml_transform_watched_since_timestamp_seconds": 1,
         "glue_ml_transform_up": 1,
         "glue_ml_transform_last_poll_timestamp_seconds": 1,
         "glue_ml_transform_last_successful_poll_timestamp_seconds": 1,
@@ -132,6 +135,7 @@ def test_before_the_first_successful_poll_there_are_no_metrics_of_runs() -> None
     text = body(shown(snapshot(poll=failing, gauge_values=None, has_baseline=False)))
     assert names(text) == {
         "glue_ml_transform_info",
+        "glue_ml_transform_watched_since_timestamp_seconds",
         "glue_ml_transform_up",
         "glue_ml_transform_last_poll_timestamp_seconds",
         "glue_ml_transform_poll_duration_seconds",

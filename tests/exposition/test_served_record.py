@@ -50,6 +50,7 @@ def state(path: Path) -> Iterator[StateFile]:
 def polled(number: int, *, bounds: tuple[float, ...] = BOUNDS) -> tuple[Ledger, object]:
     """Give a ledger that has counted `number` failed runs, and the changes of its last poll."""
     ledger = Ledger(bounds)
+    ledger.watched_since = 1000.0
     ledger.commit(Reading(ledger, now=1000.0, since=0.0, cutoff=0.0))
     reading = Reading(ledger, now=2000.0, since=0.0, cutoff=0.0)
     for run in range(number):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 from botocore.hooks import HierarchicalEmitter
 
+from exporter.glue.aws_clock import AwsClock
 from exporter.glue.rate_limit import RateLimiter
 from exporter.glue.request_metrics import RequestMetrics
 from exporter.model.transform import Lane
@@ -21,7 +22,7 @@ class FakeCall:
         self.now = 100.0
         self.telemetry = Telemetry(process=False)
         rate_limiter = RateLimiter(1e9, threading.Event(), lambda _: None)
-        self.metrics = RequestMetrics(LANE, rate_limiter, self.telemetry, clock=lambda: self.now)
+        self.metrics = RequestMetrics(LANE, rate_limiter, self.telemetry, AwsClock(), clock=lambda: self.now)
         self.events = HierarchicalEmitter()
         service = SimpleNamespace(service_id=SimpleNamespace(hyphenize=lambda: "glue"))
         self.metrics.observe(SimpleNamespace(meta=SimpleNamespace(service_model=service, events=self.events)))
@@ -37,7 +38,10 @@ class FakeCall:
         self.events.unregister("before-send.glue", unique_id="throttle")
 
     def answer(self, parsed):
-        self.events.emit("response-received.glue.GetMLTaskRuns", parsed_response=parsed, exception=None)
+        response = {"headers": {}}
+        self.events.emit(
+            "response-received.glue.GetMLTaskRuns", response_dict=response, parsed_response=parsed, exception=None
+        )
 
     def value(self, name, **labels):
         """Return the value of one of the metrics of requests, None if it has no sample."""

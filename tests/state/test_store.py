@@ -69,7 +69,8 @@ def test_a_file_of_the_first_version_opens(path: Path) -> None:
     assert restored is not None
     assert (restored.name, restored.created_at, restored.buckets_changed) == ("customers", NOW, False)
     ledger = restored.ledger
-    assert (ledger.floor, ledger.baseline_end, ledger.watermark) == (1787408000.0, 1789990050.0, 1789999000.0)
+    assert (ledger.floor, ledger.watched_since, ledger.watermark) == (1787408000.0, NOW, 1789999000.0)
+    assert ledger.forgotten_until == ledger.floor
     assert ledger.run_kinds.foreign == [("FIND_MATCHES", "PAUSED")]
     assert ledger.open == {"tsk-open": TaskRun("tsk-open", "EVALUATION", "RUNNING", 1789998000.0)}
     assert list(ledger.missing) == ["tsk-gone"]
