@@ -126,6 +126,31 @@ def test_a_counter_that_was_added_while_it_was_left_out_is_held_when_it_is_shown
     assert second.of(f"{EXECUTION}_count")[count] == 4
 
 
+def test_a_histogram_that_was_created_while_its_status_was_left_out_starts_at_its_present_value() -> None:
+    """Runs that finished while `drop_statuses` had their status are in no `increase()`, and later runs are."""
+    world = World()
+    config = configuration("tfm-a")
+    left_out = replace(config, metrics=config.metrics.model_copy(update={"drop_statuses": ("FAILED",)}))
+    exporter, prometheus = Exporter(world, left_out), Prometheus()
+
+    def see(ended: int) -> None:
+        for number in range(ended):
+            world.now += 60
+            world.add(Run(f"tsk-{world.now}", world.now - 1, world.now, status="FAILED", execution=float(number)))
+        exporter.poll()
+        for _ in range(2):
+            prometheus.take("one", exporter.scrape())
+
+    see(0)
+    see(3)
+    exporter.reload(config)
+    see(2)
+    for name in (FINISHED, f"{EXECUTION}_count"):
+        assert exporter.scrape().of(name)["FAILED", "FIND_MATCHES"] == 5
+        assert sum(prometheus.increase(name).values()) == 2
+    assert not prometheus.falls()
+
+
 def test_the_other_series_have_no_gap_when_the_filter_changes() -> None:
     """After a change of the filter a scrape has all series that pass both filters, at the same values."""
     world = World()

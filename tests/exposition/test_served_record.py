@@ -212,6 +212,25 @@ def test_a_poll_that_could_not_be_stored_moves_no_counter(state: StateFile) -> N
     assert failures(scrape(exposed)) == 4
 
 
+def test_a_hold_that_ends_while_the_state_cannot_be_stored_ends_with_the_next_stored_poll(state: StateFile) -> None:
+    """The end of a hold does not show a run that the state file lacks, and the next stored poll shows it."""
+    clock = Clock()
+    exposed = exposition(state, clock=clock)
+    initial_values = new_values()
+    poll(exposed, state, initial_values, 1)
+    assert failures(scrape(exposed)) == 0
+    ledger, changes = polled(4)
+    deny_writes(state, deny=True)
+    with pytest.raises(Exception, match="cannot write the state"):
+        state.save("tfm-1", "tfm-1", ledger, changes, 3000.0, created_at=3000.0)  # type: ignore[arg-type] # opaque here
+    deny_writes(state, deny=False)
+    exposed.update(snapshot(initial_values=initial_values), dict(ledger.totals))
+    clock.now += HOLD
+    assert failures(scrape(exposed)) == 0
+    poll(exposed, state, initial_values, 4)
+    assert failures(scrape(exposed)) == 4
+
+
 def test_values_of_other_buckets_are_not_recorded(state: StateFile) -> None:
     """If the buckets change before the first scrape, no histogram over the old buckets is recorded."""
     exposed = exposition(state)

@@ -60,6 +60,18 @@ def test_once_polls_each_transform_once(simulator, tmp_path):
     assert sorted(asked) == ["tfm-a", "tfm-b"]
 
 
+def test_once_with_a_state_file_shows_the_runs_since_the_last_call(simulator, tmp_path):
+    """`once` holds no series at its initial value, because each of its processes writes the metrics only once."""
+    config = configuration(simulator.url, ["tfm-a"], state={"path": "state.db"}, metrics={"initial_hold": "1h"})
+    seen = []
+    for _ in range(3):
+        done = call(tmp_path, "once", config)
+        assert done.exit_code == 0, done.stderr
+        seen.append(Samples(done.stdout).value(FINISHED, task_type="FIND_MATCHES", status="FAILED"))
+        simulator.world.add_run("tfm-a", status="FAILED")
+    assert seen == [0, 1, 2]
+
+
 def test_once_exits_1_when_the_endpoint_does_not_answer(simulator, tmp_path):
     """If no server listens at the endpoint, `once` exits 1 with one line that names the reason."""
     simulator.stop()

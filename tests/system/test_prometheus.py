@@ -4,14 +4,19 @@ Prometheus 2 and 3 scrape the exporter, which polls the simulator. The tests kil
 The tests compare the raw samples in Prometheus with the simulator's own count.
 """
 
+import shutil
 import signal
+import socket
+import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
 
 from tests.servers import Prometheus
+from tests.support import fetch
 from tests.system.staging import (
     FINISHED,
     STARTED,
@@ -224,6 +229,62 @@ def lost(prometheus, name, labels_by_age, killed_at):
         steps.update(gap)
     assert not [cell for cell, step in steps.items() if step < 0]
     return +steps
+
+
+@pytest.mark.parametrize("version", ["3"])
+def test_under_a_new_label_every_run_counts_whoever_else_reads_and_whenever_prometheus_comes(
+    simulator, prometheus, tmp_path
+):
+    """Runs that failed while the exporter was down are in `increase()`, beside other readers and after a pause."""
+    with Exporter(tmp_path, settings(simulator)) as exporter:
+        exporter.wait_for_value(0, FINISHED, task_type="FIND_MATCHES", status="FAILED")
+        exporter.send(signal.SIGTERM)
+        assert exporter.wait(timeout=60) == 0
+    runs = [simulator.world.add_run(ID, status="FAILED") for _ in range(5)]
+    folders = [tmp_path / name for name in ("crowded", "quiet")]
+    for folder in folders:
+        folder.mkdir()
+        shutil.copy(tmp_path / "state.db", folder)
+    with (
+        # This hold begins before Prometheus knows the target, which takes some seconds on a busy machine.
+        Exporter(folders[0], settings(simulator, metrics={"initial_hold": "10s"})) as crowded,
+        Exporter(folders[1], settings(simulator, metrics={"initial_hold": "500ms"})) as quiet,
+        socket.create_connection(crowded.address.split(":")) as gives_up,
+    ):
+        gives_up.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+        assert fetch(crowded.url(), method="HEAD").status == 200
+        crowded.wait_for_value(5, "glue_ml_task_runs", task_type="FIND_MATCHES", status="FAILED")
+        # Nobody scrapes this exporter while it counts the runs and then stands still for longer than its hold.
+        wait_for(lambda: runs[-1] in fetch(quiet.url(f"/transforms/{ID}")).text, describe=lambda: quiet.stderr)
+        quiet.send(signal.SIGSTOP)
+        let_pass(simulator, 1)
+        quiet.send(signal.SIGCONT)
+
+        prometheus.point_at({"crowded": crowded.address, "quiet": quiet.address})
+        with repeated(crowded.metrics):
+            for label in ("crowded", "quiet"):
+                wait_for_increases(prometheus, {FAILED: 5}, instance=label)
+                prometheus.wait_for_scrapes(label, 2)
+                for name in (FINISHED, "glue_ml_task_run_duration_seconds_count"):
+                    assert increases(prometheus.tracks(f'{name}{{instance="{label}"}}')) == {FAILED: 5}
+
+
+@contextmanager
+def repeated(action):
+    """Call the action again and again in a thread."""
+    stopped = threading.Event()
+
+    def repeat():
+        while not stopped.wait(0.1):
+            action()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 # -- without state, with reloads, with two servers --------------------------------------------------------------------
