@@ -19,6 +19,7 @@ from exporter.exposition.publisher import Exposition
 from exporter.exposition.snapshot import PollResult, TransformSnapshot
 from exporter.exposition.text_format import Sample
 from exporter.glue.error_table import REASONS
+from exporter.model.failure_reasons import FailureReasons
 from exporter.model.task_run import TaskRun
 from exporter.model.transform import Details, Lane, Target
 from exporter.polling.monitored_transform import MonitoredTransform
@@ -59,7 +60,7 @@ def shown(number: int, *, runs: int = RUNS) -> Shown:
         details=Details("", "READY", "FIND_MATCHES", "3.0", "G.1X", 240, 0.9, 0.8, 0.85, 0.7),
         poll=PollResult(up=True, tried=NOW, succeeded=NOW, duration=0.05 + number / 1e5),
     )
-    return Shown(transform.snapshot(polling, NOW, created=False), dict(ledger.totals))
+    return Shown(transform.snapshot(polling, NOW, created=False, failure_reasons=FailureReasons()), dict(ledger.totals))
 
 
 def new_transform() -> MonitoredTransform:
