@@ -122,6 +122,14 @@ class Service:
             self._state.close()
 
     @property
+    def scope(self) -> dict[str, int]:
+        """The number of transforms that are monitored now, of their accounts and regions, and of discovery queries."""
+        targets = [one.target for one in self._poller.monitored]
+        queries = self._discovery.queries
+        lanes = {*(target.lane for target in targets), *(query.lane for query in queries)}
+        return {"transforms": len(targets), "accounts_and_regions": len(lanes), "discovery_queries": len(queries)}
+
+    @property
     def polled_all(self) -> bool:
         """Whether every discovery query and every transform was tried at least once, with or without success."""
         return self._discovery.tried_all and self._poller.polled_all

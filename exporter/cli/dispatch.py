@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from exporter import logs
 from exporter.cli.flags import PROGRAM
@@ -79,6 +80,12 @@ def _outcome(argv: Sequence[str]) -> tuple[int, str]:  # noqa: PLR0911 - one ret
 
 
 def _run(options: Options) -> int:
+    file = getattr(options, "config_file", None)
+    if file is not None and not Path(file).exists():
+        raise ExporterError(
+            f"{file}: does not exist; name the configuration file with --config.file, or run {PROGRAM} demo, which"
+            " needs none"
+        )
     command = _load(options)
     if isinstance(options, _SERVERS):
         return command()

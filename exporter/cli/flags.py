@@ -39,6 +39,7 @@ from exporter.model.task_run import STATUSES, TASK_TYPES
 
 DEFAULT_PORT = 10210
 PROGRAM = "glue-ml-exporter"
+VARIABLE_PREFIX = "GLUE_ML_EXPORTER_"
 CONFIG_FILE = "config.yaml"
 SHELLS = ("bash", "zsh", "fish")
 OUTPUTS = ("table", "json", "csv")
@@ -94,11 +95,14 @@ class Flag:
     default: str = ""
     metavar: str = ""
     repeatable: bool = False
+    means_other: bool = False
+    """Whether the flag means something else in other commands. The name of its variable then contains its command."""
 
     @property
     def variable(self) -> str:
         """The environment variable whose value is used if the flag is not given."""
-        return "GLUE_ML_EXPORTER_" + re.sub("[.-]", "_", self.name).upper()
+        name = f"{self.commands[0]}-{self.name}" if self.means_other else self.name
+        return VARIABLE_PREFIX + re.sub("[.-]", "_", name).upper()
 
     @property
     def field(self) -> str:
@@ -366,7 +370,7 @@ FLAGS = (
         "",
         "COUNT",
     ),
-    Flag("output", "output format", ("runs",), Choice(*OUTPUTS), "table", "FORMAT"),
+    Flag("output", "output format", ("runs",), Choice(*OUTPUTS), "table", "FORMAT", means_other=True),
     Flag(
         "output",
         "write the metrics to this file instead of stdout, e.g. glue_ml.prom",
@@ -374,8 +378,17 @@ FLAGS = (
         OptionalValue(str),
         "",
         "FILE",
+        means_other=True,
     ),
-    Flag("output", "folder for the files; it is created if it is missing", ("dashboards",), str, ".", "FOLDER"),
+    Flag(
+        "output",
+        "folder for the files; it is created if it is missing",
+        ("dashboards",),
+        str,
+        ".",
+        "FOLDER",
+        means_other=True,
+    ),
     Flag("follow", "print new and changed runs until Ctrl-C", ("runs",), parse_boolean, "false"),
     Flag("exit-code", "exit with 3 if a listed run is FAILED or TIMEOUT", ("runs",), parse_boolean, "false"),
     Flag(

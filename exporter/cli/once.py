@@ -14,6 +14,7 @@ from exporter.cli.options import OnceOptions
 from exporter.cli.serve import start_telemetry
 from exporter.config.settings import Config, read_config
 from exporter.exposition.formats import Encoding, TextFormat
+from exporter.model.errors import ExporterError
 from exporter.service import Service
 
 _CHECK_INTERVAL = 0.05
@@ -28,8 +29,11 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
     Raises:
         ConfigError: the configuration cannot be used.
         StateError: the state file cannot be used.
-        OSError: the output cannot be written. An existing file then keeps its old content.
+        ExporterError: the output file cannot be written. An existing file then keeps its old content.
+        OSError: stdout cannot be written.
     """
+    if options.output is not None and not Path(options.output).absolute().parent.is_dir():
+        raise ExporterError(f"--output: {options.output}: the folder does not exist; create it or name another file")
     service = Service(lambda: _for_one_poll(options.config_file), start_telemetry(options, process=False))
     service.start()
     while not service.polled_all:
@@ -39,7 +43,10 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
         stdout.writelines(scrape.chunks)
         stdout.flush()
     else:
-        replace_file(Path(options.output), scrape.chunks)
+        try:
+            replace_file(Path(options.output), scrape.chunks)
+        except OSError as error:
+            raise ExporterError(f"--output: {options.output}: cannot be written: {error.strerror}") from error
     failing = service.failing
     service.stop()
     return 1 if failing else 0

@@ -6,14 +6,17 @@ the text.
 """
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from exporter.cli.flags import COMMANDS, FLAGS, PROGRAM, Command, Flag, flags_of, spellings
+from exporter.cli.flags import COMMANDS, FLAGS, PROGRAM, VARIABLE_PREFIX, Command, Flag, flags_of, spellings
 from exporter.cli.help import HelpFormatter, flag_help, text_after_flags, text_before_flags, version
 from exporter.cli.options import CheckConfigOptions, Options
 from exporter.model.errors import ExporterError
+
+_SERVICE_VARIABLE = re.compile(r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)")
 
 _FLAGS_OF_ALL_COMMANDS = ("-h", "--help", "--version")
 
@@ -49,6 +52,24 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
     if values.pop("config_check", False):
         return CheckConfigOptions(values["config_file"], live=False)
     return command.options(**values)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with the prefix of this program that no flag has, each with a suggestion for the user.
+
+    Kubernetes sets variables for each Service of the namespace, as for links of Docker. For a Service that is named
+    `glue-ml-exporter` they have the prefix of this program, and they are left out.
+    """
+    known = [flag.variable.removeprefix(VARIABLE_PREFIX) for flag in FLAGS]
+    suggestions = {}
+    for variable in sorted(environ):
+        name = variable.removeprefix(VARIABLE_PREFIX)
+        if name == variable or name in (*known, "REVISION") or _SERVICE_VARIABLE.fullmatch(variable):
+            continue
+        # Without the prefix, because texts that have it in common are similar.
+        near = get_close_matches(name, known, n=1)
+        suggestions[variable] = f"did you mean {VARIABLE_PREFIX}{near[0]}?" if near else "see --help"
+    return suggestions
 
 
 def _split_command(argv: Sequence[str]) -> tuple[Command, list[str]]:

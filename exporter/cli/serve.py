@@ -10,7 +10,7 @@ from pathlib import Path
 from exporter import __version__, logs
 from exporter.cli.auto_reload import AutoReload
 from exporter.cli.options import DemoOptions, OnceOptions, ServeOptions
-from exporter.cli.parser import UsageError
+from exporter.cli.parser import UsageError, unknown_variables
 from exporter.cli.signals import Signals, handle_signals
 from exporter.config.settings import read_config
 from exporter.model.shard import Shard, chosen_shard
@@ -82,6 +82,8 @@ def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, proces
     """
     telemetry = Telemetry(process=process)
     logs.configure(options.log_level, options.log_format, logs.STDERR, telemetry.count_log_message)
+    for variable, advice in unknown_variables(os.environ).items():
+        log.warning("unknown environment variable", variable=variable, advice=advice)
     return telemetry
 
 
@@ -98,7 +100,8 @@ def run_until_stopped(
     server.start()
     service.start()
     signals.attach(stop=server.stop, reload=service.reload)
-    log.info("listening", version=__version__, addresses=", ".join(server.addresses))
+    log.info("monitoring", **service.scope)
+    log.info("listening", version=__version__, addresses=", ".join(server.addresses), url=server.url)
     on_start()
     server.run()
     service.stop()

@@ -290,8 +290,13 @@ def load_scenario(source: str | Path | Mapping[str, Any] | Scenario = BUILT_IN) 
         return read_scenario(path.read_text(encoding="utf-8"), source=f"built-in {source}")
     try:
         text = Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{source}: cannot be read: {error}") from error
+    except FileNotFoundError as error:
+        names = ", ".join(built_in_scenarios())
+        raise ScenarioError(f"{source}: does not exist; expected a file or a built-in scenario ({names})") from error
+    except OSError as error:
+        raise ScenarioError(f"{source}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{source}: is not UTF-8 at byte {error.start}") from error
     return read_scenario(text, source=str(source))
 
 

@@ -165,7 +165,8 @@ class Routes:
 
     async def _reload(self, _: Request) -> Response:
         if not self._enable_lifecycle:
-            return text_response(403, "Lifecycle API is not enabled.")  # the words of Prometheus
+            # The first sentence is that of Prometheus.
+            return text_response(403, "Lifecycle API is not enabled. Start the exporter with --web.enable-lifecycle.")
         error = await self._reload_workers.run(self._backend.reload)
         return text_response(200, "Reloaded") if error is None else text_response(500, f"Not reloaded: {error}")
 

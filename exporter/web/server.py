@@ -28,6 +28,8 @@ _REFRESH_TICKS = 10
 """Number of ticks between two checks of the web configuration. uvicorn calls `on_tick` ten times a second, so ten ticks
 are one second."""
 
+_ALL_ADDRESSES = ("[::]", "0.0.0.0")  # noqa: S104 - only compared with
+
 
 class WebServer:
     """Serves a backend over HTTP until it is stopped.
@@ -64,6 +66,7 @@ class WebServer:
         connections = Connections(_affordable(limits.connections), clock)
         self._configured = tuple(addresses)
         self._environ = environ
+        self._settings: Callable[[], WebSettings] = settings
         self._listeners: list[socket.socket] = []
         self._uvicorn = _UvicornServer(_uvicorn_config(application, limits), settings, limits, connections, web_config)
 
@@ -78,6 +81,15 @@ class WebServer:
     def addresses(self) -> tuple[str, ...]:
         """The bound addresses, with the ports that the system chose for port 0."""
         return tuple(address_of(listener) for listener in self._listeners)
+
+    @property
+    def url(self) -> str:
+        """The URL of the front page at the first address, for a browser on this host; the path of a Unix socket."""
+        if self.addresses[0].startswith("/"):
+            return self.addresses[0]
+        scheme = "http" if self._settings().tls is None else "https"
+        host, _, port = self.addresses[0].rpartition(":")
+        return f"{scheme}://{'localhost' if host in _ALL_ADDRESSES else host}:{port}/"
 
     def run(self) -> None:
         """Serve in this thread until `stop` is called. This method does not install signal handlers.

@@ -19,7 +19,7 @@ from exporter.cli.options import (
     ServeOptions,
     SimulateOptions,
 )
-from exporter.cli.parser import UsageError, parse
+from exporter.cli.parser import UsageError, parse, unknown_variables
 from exporter.config.parsing import parse_address
 from exporter.config.timestamps import PointInTime
 
@@ -183,6 +183,33 @@ def test_service_links_of_kubernetes_are_not_flags() -> None:
     environ = variables(SERVICE_HOST="10.0.0.1", PORT="tcp://10.0.0.1:80", PORT_80_TCP_ADDR="10.0.0.1")
     assert options("", **environ) == options("")
     assert not {flag.variable for flag in FLAGS} & environ.keys()
+
+
+def test_a_misspelt_variable_gets_a_suggestion() -> None:
+    """A variable with the prefix of the program that no flag has is found; links of Kubernetes services are not."""
+    links = variables(SERVICE_HOST="10.0.0.1", PORT="tcp://10.0.0.1:80", PORT_80_TCP_ADDR="10.0.0.1", REVISION="1")
+    links |= variables(METRICS_SERVICE_PORT_HTTP="80", METRICS_PORT_80_TCP="tcp://10.0.0.1:80")
+    known = {flag.variable: "x" for flag in FLAGS}
+    unknown = variables(LOG_LEVLE="info", WEB_LISTENADDRESS=":1", OUTPUT="json", ZZZ="1")
+    assert unknown_variables({"PATH": "/", **links, **known}) == {}
+    assert unknown_variables({**links, **known, **unknown}) == {
+        "GLUE_ML_EXPORTER_LOG_LEVLE": "did you mean GLUE_ML_EXPORTER_LOG_LEVEL?",
+        "GLUE_ML_EXPORTER_OUTPUT": "did you mean GLUE_ML_EXPORTER_RUNS_OUTPUT?",
+        "GLUE_ML_EXPORTER_WEB_LISTENADDRESS": "did you mean GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS?",
+        "GLUE_ML_EXPORTER_ZZZ": "see --help",
+    }
+
+
+def test_a_variable_has_one_meaning() -> None:
+    """Flags with the same name share a variable only if they take the same values."""
+    environ = variables(RUNS_OUTPUT="csv", ONCE_OUTPUT="glue_ml.prom")
+    once, runs = options("once", **environ), options("runs tfm-a", **environ)
+    assert isinstance(once, OnceOptions)
+    assert isinstance(runs, RunsOptions)
+    assert (once.output, runs.output) == ("glue_ml.prom", "csv")
+    for flag in FLAGS:
+        same = [other for other in FLAGS if other.variable == flag.variable]
+        assert {(other.name, other.metavar) for other in same} == {(flag.name, flag.metavar)}
 
 
 @pytest.mark.parametrize(

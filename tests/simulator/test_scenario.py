@@ -84,13 +84,13 @@ def test_a_scenario_can_be_a_file_a_name_or_data(tmp_path):
     assert load_scenario(path).transforms == ()
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_scenario_file_that_cannot_be_read_is_an_error_with_its_path(tmp_path, content):
+@pytest.mark.parametrize(("content", "problem"), [(None, "does not exist; expected "), (b"\xff", "is not UTF-8")])
+def test_a_scenario_file_that_cannot_be_read_is_an_error_with_its_path(tmp_path, content, problem):
     """A missing file and a file that is not UTF-8 are scenario errors with the path."""
     path = tmp_path / "none.yaml"
     if content:
         path.write_bytes(content)
-    with pytest.raises(ScenarioError, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(ScenarioError, match=rf"none\.yaml: {problem}"):
         load_scenario(path)
 
 

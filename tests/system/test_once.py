@@ -96,12 +96,12 @@ def test_once_writes_a_file_for_node_exporter(simulator, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_one_line(simulator, tmp_path):
-    """If the folder does not exist, `once` exits 1 with one line."""
+    """If the folder does not exist, `once` exits 1 with one line, and polls nothing."""
     done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a"]), "--output=nowhere/glue_ml.prom")
     assert done.exit_code == 1
     [line] = done.stderr.splitlines()
-    assert "No such file or directory" in line
-    assert "nowhere" in line
+    assert line == "--output: nowhere/glue_ml.prom: the folder does not exist; create it or name another file"
+    assert not simulator.requests.all()
 
 
 def test_the_output_file_is_replaced_atomically(tmp_path):
@@ -162,7 +162,7 @@ def test_a_missing_configuration_file_is_one_line(command, tmp_path):
     done = run(*EXPORTER, command, "--config.file=missing.yaml", folder=tmp_path, environ=CREDENTIALS)
     assert done.exit_code == 1
     [line] = done.stderr.splitlines()
-    assert line.startswith("missing.yaml: ")
+    assert line.startswith("missing.yaml: does not exist; name the configuration file with --config.file, or run ")
     assert done.stdout == ""
 
 

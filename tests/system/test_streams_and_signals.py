@@ -193,13 +193,17 @@ def test_a_stop_at_the_start_of_a_server_is_silent(command, number, tmp_path):
 
 def test_signals_at_the_first_and_at_the_last_moment(tmp_path):
     """SIGHUP right after the start reloads the configuration, and further SIGTERMs do not change the exit code."""
-    with Exporter(tmp_path, None) as exporter:
+    with Exporter(tmp_path, None, "--log.format=json") as exporter:
         wait_for_blocked_signals(exporter)
         exporter.send(signal.SIGHUP)
         exporter.wait_for_output("configuration reloaded", timeout=60)
         while exporter.exit_code is None:
             exporter.send(signal.SIGTERM)
         assert exporter.exit_code == 0, exporter.stderr
+    [monitoring] = [line for line in exporter.log() if line["msg"] == "monitoring"]
+    assert (monitoring["transforms"], monitoring["accounts_and_regions"], monitoring["discovery_queries"]) == (1, 1, 0)
+    [listening] = [line for line in exporter.log() if line["msg"] == "listening"]
+    assert listening["url"] == f"http://{exporter.address}/"
 
 
 def test_an_ascii_locale_changes_no_page(tmp_path):

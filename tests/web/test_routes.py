@@ -92,7 +92,10 @@ def test_reload_needs_the_lifecycle_flag() -> None:
     """Without --web.enable-lifecycle, reload is forbidden as in Prometheus."""
     with serving() as served:
         answer = served.ask("/-/reload", method="POST")
-    assert (answer.status, answer.content) == (403, b"Lifecycle API is not enabled.\n")
+    assert (answer.status, answer.content) == (
+        403,
+        b"Lifecycle API is not enabled. Start the exporter with --web.enable-lifecycle.\n",
+    )
     assert served.backend.reloads == 0
 
 
