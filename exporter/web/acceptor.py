@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from exporter.logs import get_logger
+from exporter.web.addresses import address_group
 from exporter.web.config import ServerTls
 from exporter.web.connections import Connections, HttpConnection, OpenConnection
 from exporter.web.limits import Limits
@@ -73,7 +74,7 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             try:
-                accepted, _ = self._listener.accept()
+                accepted, peer = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:  # out of file descriptors or memory
@@ -83,11 +84,11 @@ class Acceptor:
             if accepted.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
                 with suppress(OSError):  # the client has disconnected already
                     accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT_IN_KERNEL)
-            self._start_handshake(accepted)
+            self._start_handshake(accepted, address_group(peer))
 
-    def _start_handshake(self, accepted: socket.socket) -> None:
-        self._connections.make_room()
-        handshake = _Handshake(accepted, self._connections, self._limits.handshake)
+    def _start_handshake(self, accepted: socket.socket, group: str) -> None:
+        self._connections.make_room(group)
+        handshake = _Handshake(accepted, group, self._connections, self._limits.handshake)
         self._connections.add(handshake)
         task = self._loop.create_task(self._shake_hands(handshake))
         self._handshakes[task] = handshake
@@ -119,8 +120,10 @@ class Acceptor:
 class _Handshake:
     """An accepted socket whose HTTP connection does not exist yet. It counts as a connection and can be closed."""
 
-    def __init__(self, accepted: socket.socket, connections: Connections, timeout: float) -> None:
+    def __init__(self, accepted: socket.socket, group: str, connections: Connections, timeout: float) -> None:
         now = connections.clock()
+        self.group = group
+        self.answered = 0
         self.waiting_since: float | None = now
         self.accepted = accepted
         self._connections = connections

@@ -103,7 +103,8 @@ def _request(scope: MutableMapping[str, Any]) -> Request:
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Request(scope["method"], scope["path"], headers, scope["query_string"].decode("latin-1"))
+    client = scope["state"]["connection"].group
+    return Request(scope["method"], scope["path"], headers, scope["query_string"].decode("latin-1"), client)
 
 
 def _pieces(chunks: Sequence[bytes]) -> Iterator[bytes | memoryview]:

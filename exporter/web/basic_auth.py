@@ -14,6 +14,7 @@ from functools import partial
 import bcrypt
 from cachetools import LRUCache
 
+from exporter.web.fair_lock import FairLock
 from exporter.web.workers import Workers
 
 _FAKE_SALT_AND_DIGEST = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
@@ -38,7 +39,7 @@ class Verdict(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     BUSY = "busy"
-    """Too many passwords wait to be checked, so these credentials were not checked."""
+    """Too many passwords of the client wait to be checked, so these credentials were not checked."""
 
 
 class BasicAuth:
@@ -47,9 +48,10 @@ class BasicAuth:
     bcrypt is slow by design, so every result is cached. The cache key is a keyed digest of user, hash and password,
     because the password itself must not stay in memory.
 
-    If a result is not cached, a thread computes it. Only one computation runs at a time, and at most `queue` requests
-    wait for a result. Many wrong passwords can therefore use at most one core. Accepted and refused results have
-    separate caches, so wrong passwords cannot delay a user whose password was accepted before.
+    If a result is not cached, a thread computes it. Only one computation runs at a time, so many wrong passwords can
+    use at most one core. At most `queue` requests of each address wait for a result, and the addresses take turns. So
+    wrong passwords from one address delay a new user at another address by one computation only. Accepted and refused
+    results have separate caches, so wrong passwords cannot delay a user whose password was accepted before.
 
     The time of a refusal must not reveal which users exist, so every refusal takes as long as a comparison at the
     highest cost among the users. The password of an unknown user is compared with a fixed hash of this cost. After a
@@ -65,26 +67,30 @@ class BasicAuth:
         self._workers = Workers("bcrypt", limit=1)
         self._queue = queue
         self._matches = matches
-        self._waiting = 0
+        self._turns = FairLock()
 
-    async def check(self, authorization: str | None, users: Mapping[str, str]) -> Verdict:
-        """Return the verdict on an Authorization header (None if absent). `users` maps names to bcrypt hashes."""
+    async def check(self, authorization: str | None, users: Mapping[str, str], client: str) -> Verdict:
+        """Return the verdict on an Authorization header (None if absent).
+
+        `users` maps names to bcrypt hashes. `client` is the group of the client, from `address_group`.
+        """
         credentials = _credentials(authorization or "")
         if credentials is None:
             return Verdict.REFUSED
         user, password = credentials
         expected = users.get(user) or _fake_hash(_highest_cost(users))
         key = self._digest(user, expected, password)
-        if key not in self._accepted and key not in self._refused:
-            if self._waiting >= self._queue:
+        if not self._is_known(key):
+            if self._turns.waiting[client] >= self._queue:
                 return Verdict.BUSY
-            self._waiting += 1
-            try:
-                is_match = await self._workers.run(partial(self._compare, password, expected, _highest_cost(users)))
-            finally:
-                self._waiting -= 1
-            (self._accepted if is_match and user in users else self._refused)[key] = True
+            async with self._turns.hold(client):
+                if not self._is_known(key):  # another request with the same password may have been first
+                    is_match = await self._workers.run(partial(self._compare, password, expected, _highest_cost(users)))
+                    (self._accepted if is_match and user in users else self._refused)[key] = True
         return Verdict.ACCEPTED if self._accepted.get(key) else Verdict.REFUSED
+
+    def _is_known(self, key: bytes) -> bool:
+        return key in self._accepted or key in self._refused
 
     def _compare(self, password: bytes, expected: str, highest: int) -> bool:
         """Return whether the password has the hash `expected`. If not, take as long as at the cost `highest`.

@@ -16,6 +16,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from exporter.web.addresses import Holdings
 from exporter.web.config import ServerTls
 from exporter.web.limits import Limits
 from exporter.web.responses import Response, text_response
@@ -32,6 +33,12 @@ _CHUNK_OVERHEAD = 16 * 1024
 
 class OpenConnection(Protocol):
     """A connection as `Connections` sees it: a TLS handshake or an HTTP connection."""
+
+    group: str
+    """The group of its client, from `address_group`."""
+
+    answered: int
+    """Number of complete responses on this connection."""
 
     waiting_since: float | None
     """Time at which the server began to wait for the client; None while the server answers a request."""
@@ -52,43 +59,43 @@ class Connections:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._limit = limit
-        self._open: dict[OpenConnection, None] = {}  # the oldest first
+        self._open: Holdings[OpenConnection] = Holdings()
 
     def add(self, connection: OpenConnection) -> None:
         """Count a new connection. Call `make_room` first, because this method does not check the limit."""
-        self._open[connection] = None
+        self._open.add(connection, connection.group)
 
     def remove(self, connection: OpenConnection) -> None:
         """Stop counting a connection that has ended. A connection that is not counted is ignored."""
-        self._open.pop(connection, None)
+        self._open.discard(connection)
 
     def replace(self, handshake: OpenConnection, connection: OpenConnection) -> bool:
         """Count `connection` instead of `handshake`, so that a client never counts twice.
 
         Return False and count nothing if the handshake was closed to make room.
         """
-        if handshake not in self._open:
+        if not self._open.discard(handshake):
             return False
-        del self._open[handshake]
-        self._open[connection] = None
+        self._open.add(connection, connection.group)
         return True
 
     def close(self, connection: OpenConnection) -> None:
         """Stop counting a connection and drop it. A connection that is not counted is ignored."""
-        if connection in self._open:
-            del self._open[connection]
+        if self._open.discard(connection):
             connection.drop()
 
-    def make_room(self) -> None:
-        """If the limit is reached, close the connection that has waited longest for its client.
+    def make_room(self, newcomer: str) -> None:
+        """If the limit is reached, close a connection of the group of clients that would hold most connections.
 
-        If no connection waits for its client, close the oldest connection.
+        `newcomer` is the group of the client that wants to connect. Close the connection that has waited longest for
+        the next request of its client. If there is none, close the one that has waited longest for a first request, so
+        that a new client, such as a probe, has time to send its request. If there is none either, close the oldest.
         """
         if len(self._open) < self._limit:
             return
-        waiting = (connection for connection in self._open if connection.waiting_since is not None)
-        oldest = next(iter(self._open))
-        self.close(min(waiting, key=lambda connection: connection.waiting_since or 0.0, default=oldest))
+        candidates = self._open.held_by(self._open.largest_groups(newcomer))
+        waiting = [connection for connection in candidates if connection.waiting_since is not None]
+        self.close(min(waiting, key=_eviction_order, default=candidates[0]))
 
     def check(self) -> None:
         """Close the connections that have passed their deadlines."""
@@ -100,6 +107,10 @@ class Connections:
         """Close every connection at once."""
         for connection in list(self._open):
             connection.drop()
+
+
+def _eviction_order(connection: OpenConnection) -> tuple[bool, float]:
+    return not connection.answered, connection.waiting_since or 0.0
 
 
 class _Phase(Enum):
@@ -141,7 +152,7 @@ class HttpConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={"connection": self})
         self.answered = 0
-        """Number of complete responses on this connection."""
+        self.group = handshake.group
         self._connections = connections
         self._handshake = handshake
         self._limits = limits

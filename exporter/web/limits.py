@@ -12,8 +12,8 @@ class Limits:
     """
 
     connections: int = 512
-    """Maximum number of open connections. Above the limit, a new connection closes the connection that has waited
-    longest for its client."""
+    """Maximum number of open connections. Above the limit, a new connection closes a connection of the address that
+    holds most (see `Connections.make_room`)."""
 
     handshake: float = 10
     """Longest time from the accepted connection to the end of the TLS handshake."""

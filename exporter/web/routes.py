@@ -99,6 +99,8 @@ class Request:
     path: str
     headers: Mapping[str, str]
     query: str = ""
+    client: str = ""
+    """The group of the client, from `address_group`."""
 
 
 class Routes:

@@ -132,8 +132,9 @@ class Served:
         finally:
             connection.close()
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        """Connect from the address `source`; all addresses 127.0.0.0/8 belong to the machine."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE, source_address=(source, 0))
 
     def send(self, request: bytes) -> bytes:
         """Send raw bytes and return all that comes until the server closes the connection."""

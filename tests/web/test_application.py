@@ -15,6 +15,7 @@ class FakeConnection:
     def __init__(self, takes: int, closes_after: int = 100) -> None:
         self.transport = self
         self.answered = 0
+        self.group = "192.0.2.1"
         self.messages: list[MutableMapping[str, Any]] = []
         self._takes = takes
         self._closes_after = closes_after

@@ -15,6 +15,7 @@ from tests.web.serving import DEADLINE, serving
 from tests.web.test_config import HASH, OTHER_HASH, write
 
 T = TypeVar("T")
+CLIENT, OTHER = "192.0.2.1", "192.0.2.2"
 USERS = {"alice": HASH, "jürgen": OTHER_HASH}
 
 
@@ -50,10 +51,10 @@ def test_right_and_wrong_passwords_are_computed_once() -> None:
 
     async def use(auth: BasicAuth, comparison: Comparison) -> None:
         for _ in range(3):
-            assert await auth.check(header("alice", "secret"), USERS) is Verdict.ACCEPTED
-            assert await auth.check(header("alice", "wrong"), USERS) is Verdict.REFUSED
-            assert await auth.check(header("jürgen", "other"), USERS) is Verdict.ACCEPTED
-            assert await auth.check(header("jürgen", "secret"), USERS) is Verdict.REFUSED
+            assert await auth.check(header("alice", "secret"), USERS, CLIENT) is Verdict.ACCEPTED
+            assert await auth.check(header("alice", "wrong"), USERS, CLIENT) is Verdict.REFUSED
+            assert await auth.check(header("jürgen", "other"), USERS, CLIENT) is Verdict.ACCEPTED
+            assert await auth.check(header("jürgen", "secret"), USERS, CLIENT) is Verdict.REFUSED
         assert len(comparison.compared) == 4
 
     run(use)
@@ -64,8 +65,8 @@ def test_an_unknown_user_costs_a_comparison_of_the_same_cost() -> None:
 
     async def use(auth: BasicAuth, comparison: Comparison) -> None:
         expensive = {"alice": "$2y$05" + HASH[6:], "bob": HASH}
-        assert await auth.check(header("mallory", "secret"), expensive) is Verdict.REFUSED
-        assert await auth.check(header("mallory", "secret"), expensive) is Verdict.REFUSED
+        assert await auth.check(header("mallory", "secret"), expensive, CLIENT) is Verdict.REFUSED
+        assert await auth.check(header("mallory", "secret"), expensive, CLIENT) is Verdict.REFUSED
         assert [hash_[4:6] for hash_ in comparison.compared] == ["05"]
         assert comparison.compared[0] not in expensive.values()
 
@@ -79,10 +80,10 @@ def test_each_refusal_takes_as_long_as_the_highest_cost() -> None:
         users = {f"user{cost}": f"$2y${cost:02}" + HASH[6:] for cost in (4, 5, 7)}
         for name in (*users, "mallory"):
             comparison.compared.clear()
-            assert await auth.check(header(name, "wrong"), users) is Verdict.REFUSED
+            assert await auth.check(header(name, "wrong"), users, CLIENT) is Verdict.REFUSED
             assert sum(2 ** int(hash_[4:6]) for hash_ in comparison.compared) == 2**7
         comparison.compared.clear()
-        assert await auth.check(header("user4", "secret"), users) is Verdict.ACCEPTED
+        assert await auth.check(header("user4", "secret"), users, CLIENT) is Verdict.ACCEPTED
         assert len(comparison.compared) == 1
 
     run(use)
@@ -93,7 +94,7 @@ def test_the_fake_hash_accepts_no_password() -> None:
 
     async def use(auth: BasicAuth, _: Comparison) -> None:
         users = {"alice": "$2y$10" + HASH[6:]}
-        assert await auth.check(header("mallory", "fakepassword"), users) is Verdict.REFUSED
+        assert await auth.check(header("mallory", "fakepassword"), users, CLIENT) is Verdict.REFUSED
 
     run(use)
 
@@ -102,9 +103,9 @@ def test_a_changed_hash_is_checked_again() -> None:
     """After a password was changed, the old one is refused although it was cached."""
 
     async def use(auth: BasicAuth, _: Comparison) -> None:
-        assert await auth.check(header("alice", "secret"), {"alice": HASH}) is Verdict.ACCEPTED
-        assert await auth.check(header("alice", "secret"), {"alice": OTHER_HASH}) is Verdict.REFUSED
-        assert await auth.check(header("alice", "secret"), {}) is Verdict.REFUSED
+        assert await auth.check(header("alice", "secret"), {"alice": HASH}, CLIENT) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "secret"), {"alice": OTHER_HASH}, CLIENT) is Verdict.REFUSED
+        assert await auth.check(header("alice", "secret"), {}, CLIENT) is Verdict.REFUSED
 
     run(use)
 
@@ -114,9 +115,9 @@ def test_a_password_counts_up_to_72_bytes() -> None:
 
     async def use(auth: BasicAuth, _: Comparison) -> None:
         users = {"alice": bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()}
-        assert await auth.check(header("alice", "x" * 100), users) is Verdict.ACCEPTED
-        assert await auth.check(header("alice", "x" * 71), users) is Verdict.REFUSED
-        assert await auth.check(header("alice", b"x\0y\xff"), users) is Verdict.REFUSED
+        assert await auth.check(header("alice", "x" * 100), users, CLIENT) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "x" * 71), users, CLIENT) is Verdict.REFUSED
+        assert await auth.check(header("alice", b"x\0y\xff"), users, CLIENT) is Verdict.REFUSED
 
     run(use)
 
@@ -129,7 +130,7 @@ def test_malformed_credentials_are_refused_without_bcrypt(authorization: str | N
     """A header without user and password is refused before a comparison."""
 
     async def use(auth: BasicAuth, comparison: Comparison) -> None:
-        assert await auth.check(authorization, USERS) is Verdict.REFUSED
+        assert await auth.check(authorization, USERS, CLIENT) is Verdict.REFUSED
         assert not comparison.compared
 
     run(use)
@@ -139,7 +140,7 @@ def test_the_scheme_is_case_insensitive() -> None:
     """`basic` means the same as `Basic`."""
 
     async def use(auth: BasicAuth, _: Comparison) -> None:
-        assert await auth.check(header("alice", "secret").replace("Basic", "basic"), USERS) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "secret").replace("Basic", "basic"), USERS, CLIENT) is Verdict.ACCEPTED
 
     run(use)
 
@@ -148,17 +149,47 @@ def test_a_flood_of_wrong_passwords_delays_no_known_user() -> None:
     """While bcrypt checks five passwords, a cached password is accepted at once, and a sixth unknown one gets BUSY."""
 
     async def use(auth: BasicAuth, comparison: Comparison) -> None:
-        assert await auth.check(header("alice", "secret"), USERS) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "secret"), USERS, CLIENT) is Verdict.ACCEPTED
         comparison.go_on.clear()
-        guesses = [asyncio.create_task(auth.check(header("alice", f"guess {n}"), USERS)) for n in range(5)]
+        guesses = [asyncio.create_task(auth.check(header("alice", f"guess {n}"), USERS, CLIENT)) for n in range(5)]
         await asyncio.sleep(0)
-        assert await auth.check(header("alice", "guess"), USERS) is Verdict.BUSY
-        assert await auth.check(header("alice", "secret"), USERS) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "guess"), USERS, CLIENT) is Verdict.BUSY
+        assert await auth.check(header("alice", "secret"), USERS, CLIENT) is Verdict.ACCEPTED
         assert not any(guess.done() for guess in guesses)
         comparison.go_on.set()
         assert set(await asyncio.gather(*guesses)) == {Verdict.REFUSED}
 
     run(use, queue=5)
+
+
+def test_a_flood_of_wrong_passwords_from_one_address_delays_another_by_one_check() -> None:
+    """Of 16 guesses from one address and then one new password from another, the new password is checked second."""
+
+    async def use(auth: BasicAuth, comparison: Comparison) -> None:
+        comparison.go_on.clear()
+        guesses = [asyncio.create_task(auth.check(header("alice", f"guess {n}"), USERS, CLIENT)) for n in range(16)]
+        await asyncio.sleep(0)
+        assert await auth.check(header("alice", "guess"), USERS, CLIENT) is Verdict.BUSY
+        newcomer = asyncio.create_task(auth.check(header("jürgen", "other"), USERS, OTHER))
+        await asyncio.sleep(0)
+        comparison.go_on.set()
+        assert await newcomer is Verdict.ACCEPTED
+        assert comparison.compared[:2] == [HASH, OTHER_HASH]
+        assert set(await asyncio.gather(*guesses)) == {Verdict.REFUSED}
+        assert not auth._turns.waiting
+
+    run(use)
+
+
+def test_the_same_new_password_is_checked_once() -> None:
+    """Ten requests that arrive at once with the same new password cost one comparison."""
+
+    async def use(auth: BasicAuth, comparison: Comparison) -> None:
+        checks = (auth.check(header("alice", "secret"), USERS, CLIENT) for _ in range(10))
+        assert set(await asyncio.gather(*checks)) == {Verdict.ACCEPTED}
+        assert len(comparison.compared) == 1
+
+    run(use)
 
 
 @pytest.mark.slow
@@ -167,11 +198,11 @@ def test_wrong_passwords_do_not_evict_accepted_ones() -> None:
 
     async def use(auth: BasicAuth, comparison: Comparison) -> None:
         users = {"alice": HASH}
-        assert await auth.check(header("alice", "secret"), users) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "secret"), users, CLIENT) is Verdict.ACCEPTED
         for number in range(1030):
-            await auth.check(header("alice", str(number)), users)
+            await auth.check(header("alice", str(number)), users, CLIENT)
         before = len(comparison.compared)
-        assert await auth.check(header("alice", "secret"), users) is Verdict.ACCEPTED
+        assert await auth.check(header("alice", "secret"), users, CLIENT) is Verdict.ACCEPTED
         assert len(comparison.compared) == before
         assert len(auth._refused) <= 1024
 
@@ -182,7 +213,7 @@ def test_no_password_is_kept_in_memory() -> None:
     """The cache holds keyed digests only."""
 
     async def use(auth: BasicAuth, _: Comparison) -> None:
-        await auth.check(header("alice", "secret"), USERS)
+        await auth.check(header("alice", "secret"), USERS, CLIENT)
         assert all(len(key) == 32 and b"secret" not in key for key in auth._accepted)
 
     run(use)

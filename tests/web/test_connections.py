@@ -4,7 +4,7 @@ import math
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import httptools
 import pytest
@@ -299,6 +299,50 @@ def test_the_number_of_connections_is_limited() -> None:
         wait_for(lambda: len(open_connections(served)) <= 20)
         for connection in old + new:
             connection.close()
+
+
+def test_a_crowd_at_one_address_takes_no_connection_from_another() -> None:
+    """Above the limit, a new connection closes one of the address that holds most, also if that one is busier."""
+    with serving(limits=Limits(connections=20)) as served, served.connect("127.0.0.2") as scraper:
+        scraper.sendall(GET)
+        assert status_of(answer_of(scraper)) == 200
+        crowd = [served.connect() for _ in range(60)]
+        wait_for(lambda: len(open_connections(served)) == 20, timeout=DEADLINE)
+        assert sum(wait_until_closed(connection, 0.01) for connection in crowd) == 41
+        scraper.sendall(GET)
+        assert status_of(answer_of(scraper)) == 200
+        for connection in crowd:
+            connection.close()
+
+
+def test_a_new_connection_is_closed_after_those_that_had_an_answer() -> None:
+    """Among the connections of an address, one that was answered is closed before one that waits for its first."""
+    with serving(limits=Limits(connections=10)) as served, ExitStack() as stack:
+        new = stack.enter_context(served.connect())
+        wait_for(lambda: len(open_connections(served)) == 1, timeout=DEADLINE)
+        answered = stack.enter_context(served.connect())
+        answered.sendall(GET)
+        answer_of(answered)
+        for _ in range(9):
+            stack.enter_context(served.connect())
+        assert wait_until_closed(answered)
+        new.sendall(GET)
+        assert status_of(answer_of(new)) == 200
+
+
+def test_a_crowd_at_one_address_leaves_requests_to_another() -> None:
+    """If one address has all of --web.max-requests in flight, it gets 503, but another address is answered."""
+    limits = Limits(patience=3600)
+    with serving(FakeBackend(LARGE), max_requests=2, limits=limits) as served, ExitStack() as stack:
+        crowd = [stack.enter_context(served.connect()) for _ in range(3)]
+        for connection in crowd[:2]:
+            connection.sendall(GET)
+            assert connection.recv(1) == b"H"
+        crowd[2].sendall(GET)
+        assert status_of(answer_of(crowd[2])) == 503
+        other = stack.enter_context(served.connect("127.0.0.2"))
+        other.sendall(GET)
+        assert other.recv(13) == b"HTTP/1.1 200 "
 
 
 async def turns(number: int) -> None:
