@@ -41,8 +41,9 @@ class Application:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Answer one request. The request body is ignored, because no path needs it."""
-        request = _request(scope)
-        sender = _ResponseSender(scope["state"]["connection"], request, self._settings(), send)
+        settings = self._settings()
+        request = _request(scope, settings)
+        sender = _ResponseSender(scope["state"]["connection"], request, settings, send)
         try:
             await self._answer(request, sender)
         except Exception:  # an internal error ends only this request; the client does not see the details
@@ -98,13 +99,19 @@ class _ResponseSender:
             response.sent()
 
 
-def _request(scope: MutableMapping[str, Any]) -> Request:
+def _request(scope: MutableMapping[str, Any], settings: WebSettings) -> Request:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    client = scope["state"]["connection"].group
-    return Request(scope["method"], scope["path"], headers, scope["query_string"].decode("latin-1"), client)
+    return Request(
+        scope["method"],
+        scope["path"],
+        headers,
+        scope["query_string"].decode("latin-1"),
+        client=scope["state"]["connection"].group,
+        may_be_rebound=settings.tls is None and not settings.users,
+    )
 
 
 def _pieces(chunks: Sequence[bytes]) -> Iterator[bytes | memoryview]:

@@ -11,6 +11,7 @@ from isal import igzip
 
 from exporter import __version__
 from exporter.exposition.formats import Encoding, TextFormat
+from exporter.web.browsers import HostCheck, is_foreign
 from exporter.web.negotiation import choose_encoding, choose_format
 from exporter.web.responses import HTML, TEXT, Response, ok_response, text_response
 from exporter.web.workers import Workers
@@ -20,6 +21,12 @@ HEALTH_PATHS = frozenset({"/-/healthy", "/-/ready"})
 
 TRANSFORMS = "/transforms/"
 """Prefix of the paths of transform pages. The transform id follows it."""
+
+_UNKNOWN_HOST = (
+    "The server does not know the host name of this request, which may belong to a foreign page (DNS rebinding); "
+    "expected an IP address, a name in a private domain, or a name in --web.listen-address. "
+    "With TLS or passwords in --web.config.file, every name works"
+)
 
 _READ = ("GET", "HEAD")
 _RELOAD = ("POST", "PUT")
@@ -101,6 +108,8 @@ class Request:
     query: str = ""
     client: str = ""
     """The group of the client, from `address_group`."""
+    may_be_rebound: bool = False
+    """Whether a browser needs neither a certificate of this server nor a password to send this request."""
 
 
 class Routes:
@@ -109,8 +118,9 @@ class Routes:
     Raises `ValueError` if `telemetry_path` is not a path, or if another page already has this path.
     """
 
-    def __init__(self, backend: Backend, telemetry_path: str, *, enable_lifecycle: bool) -> None:
+    def __init__(self, backend: Backend, telemetry_path: str, *, enable_lifecycle: bool, host_check: HostCheck) -> None:
         self._backend = backend
+        self._host_check = host_check
         self._telemetry_path = telemetry_path
         self._enable_lifecycle = enable_lifecycle
         self._scrape_workers = Workers("scrape", limit=2)
@@ -128,6 +138,7 @@ class Routes:
         if not telemetry_path.startswith("/") or telemetry_path in taken or telemetry_path.startswith(TRANSFORMS):
             raise ValueError(f"{telemetry_path!r} is not a path or is that of another page; expected e.g. /metrics")
         self._routes[telemetry_path] = (_READ, self._metrics)
+        self._paths_for_programs = HEALTH_PATHS | {telemetry_path}
 
     async def answer(self, request: Request) -> Response:
         """Return the response to a request. Exceptions of the backend reach the caller."""
@@ -137,6 +148,9 @@ class Routes:
         methods, handler = self._routes[path]
         if request.method not in methods:
             return text_response(405, Allow=", ".join(methods))
+        is_checked = request.may_be_rebound and path not in self._paths_for_programs
+        if is_checked and not self._host_check.accepts(request.headers):
+            return text_response(403, _UNKNOWN_HOST)
         return await handler(request)
 
     async def _metrics(self, request: Request) -> Response:
@@ -165,10 +179,12 @@ class Routes:
             return text_response(200, "Ready")
         return text_response(503, "Not ready: the first poll cycle has not ended yet")
 
-    async def _reload(self, _: Request) -> Response:
+    async def _reload(self, request: Request) -> Response:
         if not self._enable_lifecycle:
             # The first sentence is that of Prometheus.
             return text_response(403, "Lifecycle API is not enabled. Start the exporter with --web.enable-lifecycle.")
+        if is_foreign(request.headers):
+            return text_response(403, "A page of another origin must not reload the configuration")
         error = await self._reload_workers.run(self._backend.reload)
         return text_response(200, "Reloaded") if error is None else text_response(500, f"Not reloaded: {error}")
 

@@ -15,6 +15,7 @@ from exporter.config.parsing import Address
 from exporter.web.acceptor import Acceptor
 from exporter.web.admission import Admission
 from exporter.web.application import Application
+from exporter.web.browsers import host_check
 from exporter.web.config import PLAIN, ServerTls, WebConfig, WebSettings
 from exporter.web.connections import Connections, HttpConnection, OpenConnection
 from exporter.web.limits import Limits
@@ -61,7 +62,7 @@ class WebServer:
     ) -> None:
         limits = limits or Limits()
         settings = (lambda: PLAIN) if web_config is None else (lambda: web_config.current)
-        routes = Routes(backend, telemetry_path, enable_lifecycle=enable_lifecycle)
+        routes = Routes(backend, telemetry_path, enable_lifecycle=enable_lifecycle, host_check=host_check(addresses))
         application = Application(routes, Admission(max_requests), settings, limits.patience)
         connections = Connections(_affordable(limits.connections), clock)
         self._configured = tuple(addresses)

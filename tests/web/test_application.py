@@ -4,6 +4,7 @@ from typing import Any
 
 from exporter.web.admission import Admission
 from exporter.web.application import Application
+from exporter.web.browsers import HostCheck
 from exporter.web.config import PLAIN
 from exporter.web.routes import Routes
 from tests.web.serving import Body, FakeBackend
@@ -34,7 +35,10 @@ class FakeConnection:
 
 def scrape(connection: FakeConnection, body: Body) -> None:
     application = Application(
-        Routes(FakeBackend(body), "/metrics", enable_lifecycle=False), Admission(1), lambda: PLAIN, patience=1
+        Routes(FakeBackend(body), "/metrics", enable_lifecycle=False, host_check=HostCheck([], [])),
+        Admission(1),
+        lambda: PLAIN,
+        patience=1,
     )
     scope = {
         "method": "GET",
