@@ -24,6 +24,7 @@ NAMES = (
     "ledger",
     "state",
     "clients",
+    "crowd",
     "page",
     "resize",
     "startup",

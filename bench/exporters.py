@@ -87,6 +87,7 @@ class Exporter:
 
     def __init__(self, company: Company, port: int, pid: int) -> None:
         self.company = company
+        self.port, self.pid = port, pid
         self._server = Server(port, pid)
         self._scraper = Scraper(port, OPENMETRICS)
         self._scraping = threading.Lock()
@@ -123,15 +124,15 @@ class Exporter:
 
 
 @contextmanager
-def exporting(company: Company, glue_port: int, interval: float, folder: Path) -> Iterator[Exporter]:
-    """Run an exporter for a company until the `with` block ends."""
+def exporting(company: Company, glue_port: int, interval: float, folder: Path, *options: str) -> Iterator[Exporter]:
+    """Run an exporter for a company until the `with` block ends; `options` are more options for its command line."""
     url = f"http://{HOST}:{glue_port}"
     config, output = folder / f"{company.transforms}.yaml", folder / f"{company.transforms}.log"
     config.write_text(json.dumps(company.config(url, interval, folder)), encoding="utf-8")
     command = [sys.executable, "-m", "exporter", "serve", "--config.file", str(config)]
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [*command, f"--web.listen-address={HOST}:0"],
+            [*command, *options, f"--web.listen-address={HOST}:0"],
             env={**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL_STS": url},
             stdout=log,
             stderr=log,

@@ -19,6 +19,7 @@ TITLES = {
     "ledger": "Ledger: a million finished runs",
     "state": "State file: a million finished runs",
     "clients": "Clients: accounts with an assumed role",
+    "crowd": "Crowds: scrapes, probes and polls",
     "page": "The status page: rendering against sending",
     "resize": "Shards: the transforms that a resize moves",
     "startup": "Start: commands that print a text",
