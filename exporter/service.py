@@ -106,15 +106,19 @@ class Service:
 
     def start(self) -> None:
         """Begin to discover, poll and publish. Each has a daemon thread, so the process can end at any time."""
-        for name, work in (
+        threads = [
             ("schedule", self._poller.run),
             ("publish", self._exposition.run),
             ("discovery", self._discovery.run),
-        ):
+        ]
+        if self._state is not None:
+            threads.append(("state", self._poller.keep_state))
+        for name, work in threads:
             threading.Thread(target=work, name=name, daemon=True).start()
 
     def stop(self) -> None:
         """End each poll after its present call and close the state file; does not wait for a call that hangs."""
+        self._poller.record_polls()
         self._stop.set()
         self._exposition.stop()
         self._clients.close()

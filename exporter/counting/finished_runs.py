@@ -23,13 +23,15 @@ class FinishedRuns:
     dict.
     """
 
-    __slots__ = ("_deleted_slots", "_late", "_newest", "counts", "entries")
+    __slots__ = ("_deleted_slots", "_late", "_newest", "checksum", "counts", "entries")
 
     def __init__(self) -> None:
         self.entries: dict[int, int] = {}
         """Fingerprint -> packed start and code. Other modules may read this dict, but only the methods change it."""
         self.counts: dict[int, int] = {}
         """Number of runs by code. Missing runs are not included."""
+        self.checksum = 0
+        """The sum of the products of fingerprint and packed entry. The state file compares it to detect damage."""
         self._late: list[tuple[int, int]] = []
         """Heap of (packed entry, fingerprint) of the late runs."""
         self._newest = 0
@@ -56,8 +58,9 @@ class FinishedRuns:
         else:
             # The first poll of a long history can insert a million runs. A copy would need their memory twice.
             self.entries = upserts
-        counts = self.counts
+        counts, checksum = self.counts, self.checksum
         for fingerprint, packed in upserts.items():
+            checksum += fingerprint * packed
             if packed >= self._newest:
                 self._newest = packed
             else:
@@ -65,10 +68,13 @@ class FinishedRuns:
             code = packed & CODE_MASK
             if code != MISSING:
                 counts[code] = counts.get(code, 0) + 1
+        self.checksum = checksum
 
     def remove(self, fingerprint: int) -> int | None:
         """Remove one run. Return its packed entry, or None if the run was not stored."""
         packed = self.entries.pop(fingerprint, None)
+        if packed is not None:
+            self.checksum -= fingerprint * packed
         if packed is not None and packed & CODE_MASK != MISSING:
             self.counts[packed & CODE_MASK] -= 1
         return packed

@@ -185,6 +185,12 @@ def _expected(value: Callable[[Target], float | None]) -> Callable[[TransformSna
     return samples
 
 
+def _last_successful_poll(snapshot: TransformSnapshot) -> Iterable[Sample]:
+    succeeded = snapshot.poll.succeeded if snapshot.poll else snapshot.restored_success
+    if succeeded is not None:
+        yield Sample("", (), succeeded)
+
+
 def _poll_fact(fact: Callable[[PollResult], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
     def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
         value = fact(snapshot.poll) if snapshot.poll else None
@@ -411,7 +417,7 @@ METRICS: tuple[Metric, ...] = (
         "Time of the last successful poll of this transform: its data is from then.",
         (),
         "poll",
-        _poll_fact(lambda poll: poll.succeeded),
+        _last_successful_poll,
     ),
     Metric(
         "glue_ml_transform_poll_duration_seconds",

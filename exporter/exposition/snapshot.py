@@ -62,6 +62,8 @@ class TransformSnapshot:
     details: Details | None
     failure_reasons: FailureReasons
     """The table that gives the last failures their reasons."""
+    restored_success: float | None = None
+    """The last successful poll of an earlier process (UTC seconds). It is shown until this process has polled."""
 
     @property
     def name(self) -> str:

@@ -54,6 +54,8 @@ class MonitoredTransform:
     watched_from: float | None = None
     """When the exporter began to look at it (monotonic seconds): the first attempted poll, or the end of the last
     search that did not find it; None before both."""
+    restored_success: float | None = None
+    """The last successful poll of an earlier process (UTC seconds), from the state file."""
     last_full_read: float | None = None
     """When a poll last read the whole lookback (UTC seconds); after a restart, a time chosen by the offset."""
     recent: RecentRuns = field(default_factory=RecentRuns)
@@ -181,6 +183,11 @@ class MonitoredTransform:
             sighting.add(page)
 
     @property
+    def succeeded(self) -> float | None:
+        """When a poll last succeeded, in this process or in an earlier one (UTC seconds); None if none did."""
+        return self.poll.succeeded if self.poll else self.restored_success
+
+    @property
     def next_poll(self) -> float | None:
         """When the next poll is due (monotonic seconds); None while a poll is running or waits for a thread."""
         return None if self.job is None or self.job.pending else self.job.due
@@ -193,8 +200,7 @@ class MonitoredTransform:
         The gauges are left out if the last successful poll is older than ``stale_after``. ``created`` adds the _created
         lines of OpenMetrics.
         """
-        succeeded = self.poll.succeeded if self.poll else None
-        fresh = succeeded is not None and now - succeeded <= polling.stale_after
+        fresh = self.succeeded is not None and now - self.succeeded <= polling.stale_after
         return TransformSnapshot(
             target=self.target,
             account_id=self.account_id,
@@ -208,4 +214,5 @@ class MonitoredTransform:
             created=created,
             details=self.details,
             failure_reasons=failure_reasons,
+            restored_success=self.restored_success,
         )

@@ -33,6 +33,9 @@ A transform without new runs is not written otherwise. The next process deletes 
 lookback. At that time it does not know yet which transforms discovery will find.
 """
 
+STATE_INTERVAL = 30.0
+"""Time after which the state file is checked and the times of successful polls are stored again, in seconds."""
+
 MAX_ERROR_LENGTH = 1000
 """Longest error text of a failed poll on the status page, in characters."""
 
@@ -71,6 +74,8 @@ class Poller:
         """By id: the monitored transforms, and the transforms that were removed less than the lookback ago."""
         self.restored = False
         """Whether the state file had a transform that is monitored."""
+        self._recorded_polls: dict[str, float] = {}
+        """By transform id: the time of the last successful poll that is in the state file."""
         self._cleaned_up = now()
         self._is_complete = False
         """Whether every discovery query has succeeded in this process, so that all targets are known."""
@@ -156,7 +161,9 @@ class Poller:
             created_at=restored.created_at, recorded=restored.served, series_created_at=restored.created
         )
         details = Details(name=restored.name) if config.transform_details else None
-        return MonitoredTransform(target, restored.ledger, initial_values, details=details)
+        return MonitoredTransform(
+            target, restored.ledger, initial_values, details=details, restored_success=restored.succeeded
+        )
 
     def _restart_initial_values(self) -> None:
         """Serve the initial values of all series again, because no scrape has shown the series that were left out."""
@@ -205,6 +212,25 @@ class Poller:
                     is_complete=self._is_complete,
                 )
 
+    def keep_state(self) -> None:
+        """Look after the state file until the exporter stops; needs a thread of its own."""
+        while not self._stop.wait(STATE_INTERVAL):
+            self.record_polls()
+
+    def record_polls(self) -> None:
+        """Store when each transform was last polled with success, and check that the state file is in its place."""
+        if self._state is None:
+            return
+        succeeded = {one.target.id: one.succeeded for one in self.monitored if one.succeeded is not None}
+        changed = {name: time for name, time in succeeded.items() if self._recorded_polls.get(name) != time}
+        with self._storing():
+            if not changed:
+                self._state.check()
+                return
+            self._state.record_polls(changed)
+            self._recorded_polls = succeeded
+            self._telemetry.state_last_write.set(self._now())
+
     # -- the poll loop ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -249,8 +275,7 @@ class Poller:
         with self._lock:
             for transform in self.monitored:
                 hangs = transform.job is not None and transform.job.pending
-                succeeded = transform.poll.succeeded if transform.poll else None
-                if hangs and succeeded is not None and now - succeeded > stale_after:
+                if hangs and transform.succeeded is not None and now - transform.succeeded > stale_after:
                     self._remove_gauges(transform)
 
     def _remove_gauges(self, transform: MonitoredTransform) -> None:
@@ -297,7 +322,7 @@ class Poller:
                 # never get them.
                 self._store(transform, changes, now)
         transform.account_id = glue.account_id
-        succeeded = now if up else (transform.poll.succeeded if transform.poll else None)
+        succeeded = now if up else transform.succeeded
         if transform.job is not None:
             transform.job.idle = up and transform.idle(self._config.polling, now)
         transform.poll = PollResult(

@@ -1,9 +1,13 @@
 """The state file: stored values are restored, unusable files are refused or renamed, and no file is overwritten."""
 
+import os
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,10 @@ from exporter.counting.latest import LatestRun
 from exporter.counting.run_kinds import KNOWN_KINDS
 from exporter.model.errors import StateError
 from exporter.model.task_run import TaskRun
+from exporter.state.checksum import seal
 from exporter.state.database import APPLICATION_ID, MIGRATIONS
 from exporter.state.store import open_state
-from tests.counting.world import BOUNDS, DAY, Exporter, Prometheus, Run, World, configuration
+from tests.counting.world import BOUNDS, DAY, Exporter, Prometheus, Run, World, configuration, copy_state
 
 NOW = 1_790_000_000.0
 FAILED = Series("finished", "FIND_MATCHES", "FAILED")
@@ -52,6 +57,19 @@ def write_state_file(path: Path, world: World, failures: int = 2) -> None:
         exporter.scrape()
     exporter.scrape()
     exporter.close()
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file of this process grow, so SQLite can neither create nor migrate a state file."""
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 # -- versions ---------------------------------------------------------------------------------------------------------
@@ -100,6 +118,7 @@ def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
     """After a downgrade, the exporter refuses the file of the newer version and does not change it."""
     open_state(path, NOW)[0].close()
     newer = sqlite3.connect(path)
+    newer.execute("ALTER TABLE transform ADD COLUMN later REAL")
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     newer.close()
     before = path.read_bytes()
@@ -122,12 +141,24 @@ def test_the_database_of_another_program_is_refused(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
-    """If the configured path is a file of another format, it is refused and not changed."""
+def test_a_file_that_is_not_a_database_is_renamed(path: Path) -> None:
+    """A file of another format is kept under another name, because it may be a state file with a damaged beginning."""
     path.write_text("plain text")
-    with pytest.raises(StateError, match="not a state file"):
-        open_state(path, NOW)
-    assert path.read_text() == "plain text"
+    state, damaged = open_state(path, NOW)
+    state.close()
+    assert damaged == path.with_name(f"state.db.damaged-{int(NOW)}")
+    assert damaged.read_text() == "plain text"
+
+
+@pytest.mark.parametrize("pragma", ["application_id = 7", f"user_version = {len(MIGRATIONS) + 1}", "user_version = 0"])
+def test_a_damaged_number_in_the_header_does_not_refuse_the_start(path: Path, pragma: str) -> None:
+    """A file with the tables of a state file and a wrong number in its header is damaged, not newer or foreign."""
+    open_state(path, NOW)[0].close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA {pragma}")
+    state, damaged = open_state(path, NOW)
+    state.close()
+    assert damaged is not None
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut"])
@@ -166,30 +197,47 @@ def test_a_second_damaged_file_does_not_replace_the_first(path: Path, world: Wor
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE series SET total = '[\"count\", 7'",
-        "UPDATE series SET total = '[\"count\"]'",
-        "UPDATE series SET served = '[]' WHERE served IS NOT NULL",
-        'UPDATE transform SET latest = \'{"FIND_MATCHES": {"strat": 1}}\'',
-        "UPDATE transform SET bounds = '[60.0'",
-        "UPDATE transform SET foreign_cells = '[[]]'",
-        "INSERT INTO open_run (transform, run_id, run, gone) SELECT key, 'tsk-x', 'damaged', 0 FROM transform",
-        "UPDATE finished_run SET packed = 'damaged'",
+        "UPDATE series SET total = '[\"count\", 7' WHERE transform = 1",
+        "UPDATE series SET total = '[\"count\", 7, null]' WHERE transform = 1",
+        "UPDATE series SET served = NULL WHERE transform = 1",
+        "UPDATE series SET served = X'ff' WHERE transform = 1 AND served IS NOT NULL",
+        "DELETE FROM series WHERE transform = 1 AND family = 'finished'",
+        'UPDATE transform SET latest = \'{"FIND_MATCHES": {"strat": 1}}\' WHERE key = 1',
+        "UPDATE transform SET bounds = '[60.0' WHERE key = 1",
+        "UPDATE transform SET foreign_cells = '[[]]' WHERE key = 1",
+        "UPDATE transform SET watermark = watermark + 1 WHERE key = 1",
+        "UPDATE transform SET name = CAST(X'ff' AS TEXT) WHERE key = 1",
+        "INSERT INTO open_run (transform, run_id, run, gone) VALUES (1, 'tsk-x', 'damaged', 0)",
+        "UPDATE finished_run SET packed = 'damaged' WHERE transform = 1",
+        "UPDATE finished_run SET packed = packed + 1 WHERE transform = 1",
+        "UPDATE OR IGNORE finished_run SET fingerprint = X'00112233445566778899aabbccddeeff' WHERE transform = 1",
+        "DELETE FROM finished_run WHERE transform = 1",
     ],
 )
-def test_a_row_that_cannot_be_parsed_is_an_error(path: Path, world: World, damage: str) -> None:
-    """SQLite does not detect a damaged value in a row. Loading it raises `StateError`, and the file is not changed."""
+def test_a_damaged_row_costs_only_its_transform(
+    path: Path, world: World, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite does not notice a damaged value in a row. Its transform begins anew, and the damaged file is kept."""
     write_state_file(path, world)
-    database = sqlite3.connect(path)
-    database.execute(damage)
-    database.commit()
-    database.close()
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TEMP TABLE other AS SELECT * FROM transform; UPDATE other SET key = 2, id = 'tfm-b';"
+            "INSERT INTO transform SELECT * FROM other;"
+            "INSERT INTO finished_run SELECT 2, fingerprint, packed FROM finished_run;"
+        )
+        database.commit()
+        seal(database, 2)
+        database.execute(damage)
+        database.commit()
     before = path.read_bytes()
     state, damaged = open_state(path, NOW)
-    with pytest.raises(StateError, match=r"state\.db: cannot read the state"):
-        state.load("tfm-a", BOUNDS)
-    state.close()
     assert damaged is None
-    assert path.read_bytes() == before
+    assert state.load("tfm-a", BOUNDS) is None
+    assert state.load("tfm-b", BOUNDS) is not None
+    state.close()
+    (kept,) = path.parent.glob("state.db.damaged-*[0-9]")
+    assert kept.read_bytes() == before
+    assert sum("state file is damaged" in message for message in caplog.messages) == 1
 
 
 def test_a_second_process_is_refused(path: Path) -> None:
@@ -325,26 +373,131 @@ def test_a_write_after_the_file_is_closed_is_not_logged_as_an_error(
     assert "cannot be written" not in caplog.text
 
 
-def test_a_file_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
-    """If there is no space for a new file, the start fails with `StateError`."""
+def test_a_full_disk_at_the_start_lets_counters_wait(
+    path: Path, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If there is no space for a new file, gauges are served and counters stay at 0 until the file can be created."""
+    caplog.set_level("INFO")
+    with full_disk():
+        exporter = Exporter(world, configuration("tfm-a"), path)
+        exporter.poll()
+        fail_once(world, exporter)
+        exporter.scrape()
+        samples = exporter.scrape()
+        assert samples.finished() == {}
+        assert samples.of("glue_ml_task_runs")["FAILED", "FIND_MATCHES"] == 2
+    assert sum("counters wait until it can" in message for message in caplog.messages) == 1
+    exporter.poll()
+    exporter.scrape()
+    assert exporter.scrape().finished() == {("FIND_MATCHES", "FAILED"): 1}
+    assert sum("written again" in message for message in caplog.messages) == 1
+    exporter.close()
+    assert Exporter(world, configuration("tfm-a"), path).totals() == {("FIND_MATCHES", "FAILED"): 1}
 
-    def limit_file_size() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
-    program = (
-        "import signal, sys, pathlib\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from exporter.state.store import open_state\n"
-        "open_state(pathlib.Path(sys.argv[1]), 0)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", program, tmp_path / "state.db"],
-        preexec_fn=limit_file_size,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "StateError" in done.stderr, done.stderr
+def test_a_full_disk_at_an_upgrade_lets_counters_wait(path: Path) -> None:
+    """If a file of the first version cannot be migrated, its values are served and stay unchanged until it can."""
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_1.read_text(encoding="utf-8"))
+    before = path.read_bytes()
+    with full_disk():
+        state, _ = open_state(path, NOW)
+        restored = state.load("tfm-a", BOUNDS)
+        assert restored is not None
+        assert restored.served == {FAILED: Count(5)}
+        with pytest.raises(StateError, match="cannot open the state file"):
+            state.record_served({"tfm-a": ({FAILED: Count(6)}, {})})
+        assert path.read_bytes() == before
+    state.record_served({"tfm-a": ({FAILED: Count(6)}, {})})
+    state.close()
+    again, _ = open_state(path, NOW)
+    restored = again.load("tfm-a", BOUNDS)
+    again.close()
+    assert restored is not None
+    assert restored.served == {FAILED: Count(6)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+def test_the_message_names_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On a file system without free space, the message at the start says that the disk is full."""
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", tmp_path], check=False)
+    if mounted.returncode:
+        pytest.skip("this container may not mount file systems")
+    try:
+        with suppress(OSError):
+            (tmp_path / "ballast").write_bytes(bytes(1 << 20))
+        state, _ = open_state(tmp_path / "state.db", NOW)
+        state.close()
+        assert f"the disk of {tmp_path} is full" in caplog.text
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+# -- a file that is deleted or replaced -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffixes", [("", "-wal"), ("",), ("-wal",)])
+def test_a_deleted_file_is_written_again(
+    path: Path, world: World, suffixes: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the file or its WAL is deleted while the exporter runs, the next check writes the whole file again."""
+    exporter = Exporter(world, configuration("tfm-a"), path)
+    exporter.poll()
+    fail_once(world, exporter)
+    exporter.scrape()
+    for suffix in suffixes:
+        path.with_name(path.name + suffix).unlink()
+    exporter.poller.record_polls()
+    assert sum("deleted or replaced" in message for message in caplog.messages) == 1
+    exporter.kill()
+    restarted = Exporter(world, configuration("tfm-a"), path)
+    assert restarted.totals() == {("FIND_MATCHES", "FAILED"): 1}
+    fail_once(world, restarted)
+    restarted.scrape()
+    assert restarted.scrape().finished() == {("FIND_MATCHES", "FAILED"): 2}
+    restarted.close()
+
+
+def test_an_older_copy_that_is_put_in_place_while_the_exporter_runs_is_set_aside(path: Path, world: World) -> None:
+    """A file that replaces the state file of a running exporter is kept under another name and never used."""
+    exporter = Exporter(world, configuration("tfm-a"), path)
+    exporter.poll()
+    older = copy_state(path, path.with_name("older")).read_bytes()
+    fail_once(world, exporter)
+    exporter.scrape()
+    path.unlink()
+    path.write_bytes(older)
+    fail_once(world, exporter)
+    exporter.scrape()
+    exporter.scrape()
+    exporter.kill()
+    (replaced,) = path.parent.glob("state.db.replaced-*[0-9]")
+    assert replaced.read_bytes() == older
+    restarted = Exporter(world, configuration("tfm-a"), path)
+    assert restarted.totals() == {("FIND_MATCHES", "FAILED"): 2}
+    restarted.close()
+
+
+# -- the last successful poll -----------------------------------------------------------------------------------------
+
+
+def test_the_last_successful_poll_survives_a_restart(path: Path, world: World) -> None:
+    """A transform whose polls fail after a restart shows when it was last polled with success, from the start on."""
+    succeeded = "glue_ml_transform_last_successful_poll_timestamp_seconds"
+    exporter = Exporter(world, configuration("tfm-a"), path)
+    exporter.poll()
+    at = world.now
+    exporter.poller.record_polls()
+    exporter.kill()
+    world.now += 3600
+    world.fails_after = 0
+    restarted = Exporter(world, configuration("tfm-a"), path)
+    assert list(restarted.scrape().of(succeeded).values()) == [at]
+    restarted.poll()
+    samples = restarted.scrape()
+    assert list(samples.of(succeeded).values()) == [at]
+    assert samples.of("glue_ml_task_runs") == {}
+    restarted.close()
 
 
 # -- transforms that change -------------------------------------------------------------------------------------------
