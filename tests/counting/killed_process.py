@@ -17,7 +17,7 @@ from tests.counting.world import HOUR, MINUTE, NOW, Exporter, Run, World, config
 CONFIG = configuration("tfm-a")
 
 RUNS = (
-    Run("old", NOW, NOW, status="FAILED"),
+    Run("old", NOW - MINUTE, NOW - 1, status="FAILED"),
     Run("first", NOW + 3 * MINUTE, NOW + 3 * MINUTE, status="FAILED", visible=NOW + 3 * MINUTE),
     Run("long", NOW + 3 * MINUTE, NOW + 2 * HOUR, status="TIMEOUT", visible=NOW + 3 * MINUTE),
     Run("second", NOW + HOUR, NOW + HOUR + 1, status="FAILED", execution=1.0, visible=NOW + HOUR),
