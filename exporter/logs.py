@@ -60,8 +60,10 @@ _SECRET = re.compile("secret|token|password|authorization", re.IGNORECASE)
 
 _STANDARD_FIELDS = ("ts", "level", "msg", "logger")
 
-# The debug output of these libraries contains whole requests and responses of STS, with credentials.
-_NEVER_BELOW_WARNING = ("botocore", "boto3", "urllib3", "s3transfer")
+_SILENT = ("botocore", "boto3", "urllib3", "s3transfer")
+"""Libraries whose messages never reach the log. Their debug messages contain whole requests and responses of STS, with
+credentials. botocore logs a warning with a traceback each time it cannot refresh credentials, so a session of AWS SSO
+that has ended was a traceback for each poll. The exporter logs each failure of a call itself, once."""
 
 
 def get_logger(name: str) -> "BoundLogger":
@@ -134,8 +136,8 @@ def configure(
     handler.setFormatter(_structlog().stdlib.ProcessorFormatter(processors=processors))
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
-    for name in _NEVER_BELOW_WARNING:
-        logging.getLogger(name).setLevel(max(logging.WARNING, LEVELS[level]))
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 @cache

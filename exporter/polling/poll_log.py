@@ -4,10 +4,12 @@ Run ids, error texts and log groups are logged, because they must not be metric 
 series for each run.
 """
 
+import math
 import threading
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 from exporter.counting.ledger import Changes
@@ -57,8 +59,14 @@ class _Ongoing:
 
     affected: set[Hashable] = field(default_factory=set)
     """The transforms or queries that have failed and have not succeeded since."""
-    logged: set[str] = field(default_factory=set)
-    """The reasons that were logged already."""
+    failed: dict[str, set[Hashable]] = field(default_factory=dict)
+    """The affected transforms or queries by each reason that was logged."""
+    tried: set[Hashable] = field(default_factory=set)
+    """Every one that was tried since the failure began, with or without success."""
+    counted: set[str] = field(default_factory=set)
+    """The reasons for which the number of affected ones was logged."""
+    most: int = 0
+    """The highest number that was affected at the same time."""
 
 
 class PollLog:
@@ -70,16 +78,35 @@ class PollLog:
 
     # -- failures ---------------------------------------------------------------------------------------------------
 
-    def begin(self, failure: Failure, scope: Scope, who: Hashable, error: GlueError, **fields: str) -> None:
+    def begin(
+        self,
+        failure: Failure,
+        scope: Scope,
+        who: Hashable,
+        error: GlueError,
+        monitored: Callable[[], float] = lambda: math.inf,
+        **fields: str,
+    ) -> int:
         """Log that ``who`` fails with this error; at debug level if this was logged for the scope before.
 
         The failure lasts until `end` or `forget` is called for each ``who`` of the scope.
+
+        Return how many fail for this reason, as soon as each of the ``monitored()`` members of the scope has been tried
+        since the failure began. Return 0 before this moment, and after the number was returned once.
         """
         with self._lock:
             ongoing = self._ongoing.setdefault((failure, scope), _Ongoing())
             ongoing.affected.add(who)
-            is_new = error.reason not in ongoing.logged
-            ongoing.logged.add(error.reason)
+            ongoing.most = max(ongoing.most, len(ongoing.affected))
+            is_new = error.reason not in ongoing.failed
+            failed = ongoing.failed.setdefault(error.reason, set())
+            failed.add(who)
+            is_repeated = who in ongoing.tried
+            ongoing.tried.add(who)
+            is_complete = is_repeated and error.reason not in ongoing.counted and len(ongoing.tried) >= monitored()
+            if is_complete:
+                ongoing.counted.add(error.reason)
+            number = len(failed) if is_complete else 0
         fields = {
             **_fields_of(scope),
             **fields,
@@ -88,23 +115,35 @@ class PollLog:
             "advice": error.advice,
         }
         getattr(log, failure.level if is_new else "debug")(failure.begins, **fields)
+        return number
 
     def end(self, failure: Failure, scope: Scope, who: Hashable, **fields: str) -> None:
         """End the failure for ``who``. If nothing else in the scope is affected, log that the failure has ended."""
-        if reasons := self.forget(failure, scope, who):
-            log.info(failure.ends, reason=", ".join(sorted(reasons)), **_fields_of(scope), **fields)
+        if ended := self.forget(failure, scope, who):
+            log.info(
+                failure.ends,
+                reason=", ".join(sorted(ended.failed)),
+                **_fields_of(scope),
+                **fields,
+                **({"failed": ended.most} if ended.most > 1 else {}),
+            )
 
-    def forget(self, failure: Failure, scope: Scope, who: Hashable) -> set[str]:
-        """End the failure for ``who`` without a log line; return its reasons if the scope has no other one."""
+    def forget(self, failure: Failure, scope: Scope, who: Hashable) -> _Ongoing | None:
+        """End the failure for ``who`` without a log line; return the failure if the scope has no other ``who``."""
         with self._lock:
             ongoing = self._ongoing.get((failure, scope))
-            if ongoing is None or who not in ongoing.affected:
-                return set()
+            if ongoing is None:
+                return None
+            ongoing.tried.add(who)
+            if who not in ongoing.affected:
+                return None
             ongoing.affected.discard(who)
+            for failed in ongoing.failed.values():
+                failed.discard(who)
             if ongoing.affected:
-                return set()
+                return None
             del self._ongoing[failure, scope]
-        return ongoing.logged
+        return ongoing
 
     # -- polls of one transform -------------------------------------------------------------------------------------
 
@@ -125,13 +164,26 @@ class PollLog:
         for run in changes.missing:
             log.warning("an open run is no longer known to Glue", transform_id=target.id, run_id=run.run_id)
 
-    def poll_failed(self, target: Target, error: GlueError) -> bool:
-        """Log that a poll has failed; return whether the failure concerns the whole account and region."""
+    def poll_failed(self, target: Target, error: GlueError, count_monitored: Callable[[Lane], int]) -> bool:
+        """Log that a poll has failed; return whether the failure concerns the whole account and region.
+
+        When each transform of the account and region has had its turn, a second line says how many of how many fail.
+        ``count_monitored`` returns the number of all transforms that are monitored there.
+        """
         if error.reason in TRANSFORM_REASONS:
             lane = target.lane
             self.begin(POLLS_OF_TRANSFORM, target.id, target.id, error, account=lane.account, region=lane.region)
             return False
-        self.begin(POLLS_OF_LANE, target.lane, target.id, error, transform_id=target.id)
+        lane, monitored = target.lane, partial(count_monitored, target.lane)
+        failing = self.begin(POLLS_OF_LANE, lane, target.id, error, monitored, transform_id=target.id)
+        if failing and monitored() > 1:
+            log.error(
+                "polls of the account and region fail",
+                **_fields_of(lane),
+                failing=failing,
+                transforms=monitored(),
+                reason=error.reason,
+            )
         return True
 
     def forget_transform(self, target: Target) -> None:

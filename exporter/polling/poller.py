@@ -18,7 +18,7 @@ from exporter.glue.error_table import REASONS
 from exporter.glue.rate_limit import Stopped
 from exporter.model.errors import GlueError, StateError
 from exporter.model.failure_reasons import FailureReasons
-from exporter.model.transform import Details, Target
+from exporter.model.transform import Details, Lane, Target
 from exporter.polling.monitored_transform import MonitoredTransform
 from exporter.polling.poll_log import DETAILS, PollLog, log_rebucketed
 from exporter.polling.scheduler import Scheduler, threads_of_a_lane
@@ -257,6 +257,9 @@ class Poller:
         """The monitored transforms. Takes no lock, because a reload may hold the lock for long."""
         return [transform for transform in list(self._transforms.values()) if transform.active]
 
+    def _count_monitored(self, lane: Lane) -> int:
+        return sum(transform.target.lane == lane for transform in self.monitored)
+
     def _end_cycle(self, delay: float, overrun: bool) -> None:
         self._telemetry.poll_cycle_duration.set(delay)
         if overrun:
@@ -306,7 +309,7 @@ class Poller:
         except GlueError as error:
             up, error_text = False, error.full_text[:MAX_ERROR_LENGTH]
             reason, operation = error.reason, error.operation
-            lane_works = not self._poll_log.poll_failed(transform.target, error)
+            lane_works = not self._poll_log.poll_failed(transform.target, error, self._count_monitored)
             self._telemetry.poll_errors.labels(*transform.target.lane, error.reason).inc()
             if not transform.ledger.has_baseline and transform.date(glue):
                 # After a restart the transform must still be watched since its first attempted poll.

@@ -1,5 +1,7 @@
 """The log of a running exporter: one line for each finished run and each failure, and no forged lines."""
 
+import hashlib
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -26,15 +28,15 @@ def rfc3339(seconds):
 
 def test_each_finished_run_is_one_line_with_run_id_error_and_log_group(simulator, tmp_path):
     """A finished run is one line with transform, run id, type, status, times, error and log group."""
-    now = simulator.world.now()
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
         exporter.wait_for_polls("tfm-a", 1)
+        now = simulator.world.now()
         failed = simulator.world.add_run(
             "tfm-a",
             "EVALUATION",
             status="FAILED",
             started=now - 90,
-            completed=now - 30,
+            completed=now,
             fields={"ErrorString": "no labels", "LogGroupName": "/glue/x", "ExecutionTime": 42},
         )
         simulator.world.add_run("tfm-a", "FIND_MATCHES", status="SUCCEEDED")
@@ -52,7 +54,7 @@ def test_each_finished_run_is_one_line_with_run_id_error_and_log_group(simulator
             "task_type": "EVALUATION",
             "status": "FAILED",
             "started": rfc3339(now - 90),
-            "completed": rfc3339(now - 30),
+            "completed": rfc3339(now),
             "execution_seconds": 42,
             "error": "no labels",
             "log_group": "/glue/x",
@@ -110,6 +112,27 @@ def wait_for_failures(exporter, reason, count):
     wait_for(lambda: failures() >= count, describe=lambda: f"{count} polls fail for {reason}: {exporter.stderr}")
 
 
+def test_an_sso_session_that_has_ended_is_one_line(simulator, tmp_path):
+    """Botocore logs a traceback whenever it cannot refresh credentials. It does not reach the log of the exporter."""
+    aws = tmp_path / ".aws"
+    (aws / "sso" / "cache").mkdir(parents=True)
+    url = "https://example.awsapps.com/start"
+    (aws / "config").write_text(
+        f"[profile sso]\nsso_start_url = {url}\nsso_region = eu-west-1\nsso_account_id = 123456789012\n"
+        "sso_role_name = reader\n"
+    )
+    token = {"startUrl": url, "region": "eu-west-1", "accessToken": "x", "expiresAt": "2020-01-01T00:00:00Z"}
+    name = hashlib.sha1(url.encode()).hexdigest()  # noqa: S324 - botocore's name of the file
+    (aws / "sso" / "cache" / f"{name}.json").write_text(json.dumps(token))
+    transforms = [{"id": one, "account": "sso"} for one in ("tfm-a", "tfm-b")]
+    config = configuration(simulator.url, transforms, accounts=[{"name": "sso", "profile": "sso"}])
+    with Exporter(tmp_path, config, JSON, "--log.level=debug") as exporter:
+        wait_for_failures(exporter, "credentials", 6)
+        assert "Traceback" not in exporter.stderr
+        assert [line["level"] for line in lines(exporter, "polls fail")].count("error") == 1
+        assert not [line for line in exporter.log() if line["logger"].startswith(("boto", "urllib3"))]
+
+
 def test_a_new_reason_for_failing_polls_is_logged(simulator, tmp_path):
     """When the reason of failing polls changes, the log has one more line."""
     with Exporter(tmp_path, configuration(simulator.url, ["tfm-a"]), JSON) as exporter:
@@ -125,7 +148,7 @@ def test_a_new_reason_for_failing_polls_is_logged(simulator, tmp_path):
 
 
 def test_a_failing_account_is_one_line_for_any_number_of_transforms(simulator, tmp_path):
-    """The start and the end of a failure of an account and region are logged once, not once per transform."""
+    """A failure of an account and region is logged at its start, when its extent is known, and at its end."""
     ids = ["tfm-a", *simulator.world.add_transform({"name": "more", "count": 30})]
     simulator.faults.set({"kind": "access_denied"})
     with Exporter(tmp_path, configuration(simulator.url, ids), JSON) as exporter:
@@ -136,10 +159,14 @@ def test_a_failing_account_is_one_line_for_any_number_of_transforms(simulator, t
             ),
         )
         assert len(lines(exporter, "polls fail")) == 1
+        wait_for(lambda: lines(exporter, "polls of the account and region fail"), describe=lambda: exporter.stderr)
         simulator.faults.clear()
         wait_for(lambda: set(exporter.metrics().select("glue_ml_transform_up").values()) == {1})
         assert len(lines(exporter, "polls fail")) == 1
-        assert len(lines(exporter, "polls succeed again")) == 1
+        [outage] = lines(exporter, "polls of the account and region fail")
+        assert (outage["failing"], outage["transforms"], outage["region"]) == (31, 31, "eu-west-1")
+        [end] = lines(exporter, "polls succeed again")
+        assert end["failed"] == 31
 
 
 HOSTILE = 'x\nts=2026-11-23T00:00:00Z level=error msg="disk full"\r\n\x1b[2J\x1b[31m\u2028{"level":"error"}\x00\x9b"'

@@ -200,9 +200,8 @@ def test_signals_at_the_first_and_at_the_last_moment(tmp_path):
         while exporter.exit_code is None:
             exporter.send(signal.SIGTERM)
         assert exporter.exit_code == 0, exporter.stderr
-    [monitoring] = [line for line in exporter.log() if line["msg"] == "monitoring"]
-    assert (monitoring["transforms"], monitoring["accounts_and_regions"], monitoring["discovery_queries"]) == (1, 1, 0)
     [listening] = [line for line in exporter.log() if line["msg"] == "listening"]
+    assert (listening["transforms"], listening["accounts_and_regions"], listening["discovery_queries"]) == (1, 1, 0)
     assert listening["url"] == f"http://{exporter.address}/"
 
 
