@@ -26,6 +26,7 @@ from itertools import islice
 from exporter.counting.counters import Count, Exemplar, Family, Histogram, Series, Total
 from exporter.counting.fingerprint import TICK, fingerprint_of, started_of
 from exporter.counting.finished_runs import FinishedRuns
+from exporter.counting.incomplete_runs import IncompleteRun, still_awaited
 from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.counting.reading import Reading
 from exporter.counting.run_kinds import KNOWN_KINDS, RunKind, RunKinds
@@ -70,6 +71,8 @@ class Ledger:
 
         Each poll looks them up. A run is removed when a poll of the whole lookback does not find it either.
         """
+        self.incomplete: dict[str, IncompleteRun] = {}
+        """Finished runs that lack CompletedOn or ExecutionTime, by id; each poll looks them up for a while."""
         self.finished = FinishedRuns()
         self.latest: dict[str, LatestRun] = {}
         self.floor = math.inf
@@ -95,6 +98,7 @@ class Ledger:
         latest: dict[str, LatestRun],
         open_runs: Iterable[TaskRun],
         missing: Iterable[TaskRun],
+        incomplete: Iterable[IncompleteRun],
         finished: Iterable[tuple[int, int]],
     ) -> "Ledger":
         """Return a ledger with the stored values; the caller adds the totals.
@@ -107,6 +111,7 @@ class Ledger:
         ledger.run_kinds, ledger.latest = RunKinds(foreign), latest
         ledger.open = {run.run_id: run for run in open_runs}
         ledger.missing = {run.run_id: run for run in missing}
+        ledger.incomplete = {one.run.run_id: one for one in incomplete}
         ledger.finished.update(dict(finished))
         return ledger
 
@@ -130,7 +135,8 @@ class Ledger:
         if self.watermark is None:
             return cutoff
         recent = max(self.watermark - overlap, cutoff)
-        starts = sorted((r.started for r in self.open.values() if r.started is not None), reverse=True)
+        to_look_up = [*self.open.values(), *(one.run for one in self.incomplete.values())]
+        starts = sorted((run.started for run in to_look_up if run.started is not None), reverse=True)
         older = [start for start in starts if cutoff <= start < recent]
         best, fewest = recent, math.inf
         pages = self._pages_since([recent, *older], page_size)
@@ -193,6 +199,8 @@ class Ledger:
             self._count(Series("started", run.task_type, ""), None)
         for run in reading.finished.values():
             self._count_finish(run)
+        for before, after in reading.observed:
+            self._observe_times(after, before)
         open_changed = self._update_open(reading)
         reopened = [fp for fp in map(fingerprint_of, reading.open) if self.finished.remove(fp) is not None]
         self.finished.update(reading.upserts)
@@ -209,18 +217,19 @@ class Ledger:
         )
 
     def _update_open(self, reading: Reading) -> bool:
-        """Update the open runs and the missing runs; return whether either of them changed."""
-        before = (dict(self.open), dict(self.missing))
+        """Update the open, the missing and the incomplete runs; return whether any of them changed."""
+        before = (dict(self.open), dict(self.missing), self.incomplete)
+        self.incomplete = still_awaited(reading.incomplete, reading.aws_now)
         for run_id in reading.missing:
             del self.open[run_id]
         self.missing |= reading.missing
-        for run in reading.finished.values():
-            self.open.pop(run.run_id, None)
-            self.missing.pop(run.run_id, None)
+        for run_id in reading.closed:
+            self.open.pop(run_id, None)
+            self.missing.pop(run_id, None)
         for run_id in (*reading.open, *(reading.still_missing if reading.covers_lookback else ())):
             self.missing.pop(run_id, None)
         self.open.update(reading.open)
-        return before != (self.open, self.missing)
+        return before != (self.open, self.missing, self.incomplete)
 
     def _update_progress(self, reading: Reading) -> bool:
         """Update the watermark, the floor and the latest runs; return whether any of them changed."""
@@ -258,8 +267,14 @@ class Ledger:
 
     def _count_finish(self, run: TaskRun) -> None:
         self._count(Series("finished", run.task_type, run.status), Exemplar(run.run_id, 1.0, run.completed))
-        self._observe("execution", run, run.execution)
-        self._observe("duration", run, run.duration)
+        self._observe_times(run)
+
+    def _observe_times(self, run: TaskRun, before: TaskRun | None = None) -> None:
+        """Observe the times of a run in the histograms, without the times that were observed ``before``."""
+        if before is None or before.execution is None:
+            self._observe("execution", run, run.execution)
+        if before is None or before.duration is None:
+            self._observe("duration", run, run.duration)
 
     def _observe(self, family: Family, run: TaskRun, seconds: float | None) -> None:
         if seconds is None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from exporter.counting.fingerprint import CODE_MASK, MISSING, fingerprint_of, pack, started_of
 from exporter.counting.finished_runs import FinishedRuns
+from exporter.counting.incomplete_runs import IncompleteRun
 from exporter.counting.latest import LatestRun
 from exporter.counting.run_kinds import CODES, FINAL_CODES, RunKinds
 from exporter.model.task_run import RunPage, TaskRun, sanitized
@@ -20,6 +21,7 @@ class KnownRuns(Protocol):
     """The part of a `Ledger` that a `Reading` uses."""
 
     open: dict[str, TaskRun]
+    incomplete: dict[str, IncompleteRun]
     missing: dict[str, TaskRun]
     finished: FinishedRuns
     latest: dict[str, LatestRun]
@@ -65,10 +67,18 @@ class Reading:
 
         The caller sets it before each page. The host's clock must not decide which runs are new.
         """
+        self.incomplete = dict(ledger.incomplete)
+        """The finished runs that lack a time, by id."""
+        self.observed: list[tuple[TaskRun, TaskRun]] = []
+        """Runs that were counted in an earlier poll and have got a time: before and after."""
+        self._seen_incomplete: set[str] = set()
+        """Ids of the incomplete runs that this poll has shown."""
         self.upserts: dict[int, int] = {}
         """Fingerprint -> packed entry of each finished run to insert or replace in the ledger."""
         self.open: dict[str, TaskRun] = {}
         """The open runs by id."""
+        self.closed: list[str] = []
+        """Ids of the runs that were open or missing and have ended, whether they are counted or history."""
         self.finished: dict[int, TaskRun] = {}
         """The runs whose finish will be counted, by fingerprint."""
         self.started: list[TaskRun] = []
@@ -104,8 +114,8 @@ class Reading:
         if not (all(codes) and len(starts) == len(ends) == len(page)):
             return False
         newest = max(starts)
-        is_history = max(ends) <= self.now and max(ends) < self._ledger.watched_since
-        if not is_history or min(starts) < max(self.cutoff, 0) or newest >= self.now or min(ends) < 0:
+        is_history = max(ends) <= self.aws_now and max(ends) < self._ledger.watched_since
+        if not is_history or min(starts) < max(self.cutoff, 0) or newest >= self.aws_now or min(ends) < 0:
             return False
         fingerprints = [*map(fingerprint_of, page.ids)]
         if len(set(fingerprints)) < len(page) or not self.upserts.keys().isdisjoint(fingerprints):
@@ -119,7 +129,7 @@ class Reading:
             oldest_first = sorted(range(len(page)), key=times.__getitem__)
             last_positions.update({codes[position]: position for position in oldest_first}.values())
         for position in sorted(last_positions):
-            run = sanitized(page.run_at(position), self.now)
+            run = sanitized(page.run_at(position), self.aws_now)
             self._latest_of(run.task_type).update(run, fingerprints[position], final=True)
         return True
 
@@ -128,7 +138,7 @@ class Reading:
         code = CODES.get((raw.task_type, raw.status))
         if code is None:
             raw, code = self._ledger.run_kinds.named(raw)
-        now = self.now
+        now = self.aws_now
         run = sanitized(raw, now)
         fingerprint = fingerprint_of(raw.run_id)
         final = raw.final
@@ -141,7 +151,7 @@ class Reading:
         self._latest_of(run.task_type).update(run, fingerprint, final=final)
         started = run.started
         if started is not None and (self.watermark is None or started > self.watermark):
-            # A start after ``now`` is not used as watermark, because the next poll would miss runs with earlier starts.
+            # A start in the future is not used as watermark, because the next poll would miss runs with earlier starts.
             self.watermark = started if started < now else max(self.watermark or 0.0, now)
 
     def _latest_of(self, task_type: str) -> LatestRun:
@@ -156,22 +166,47 @@ class Reading:
         seen_open = self.open.pop(run.run_id, None) if self.open else None
         known = self._finished.get(fingerprint)
         packed = self.upserts.get(fingerprint, known)
+        if (incomplete := self.incomplete.get(run.run_id)) is not None:
+            self._add_times(incomplete, run, fingerprint)
         if packed is not None and packed & CODE_MASK != MISSING:
             self._add_known(raw, fingerprint, code, packed)
             return
+        if incomplete is not None:
+            return  # The run has left the lookback. It is known only because a time is missing.
         was_open = known is not None or run.run_id in ledger.open or run.run_id in ledger.missing
         was_open = was_open or seen_open is not None
-        judged = sanitized(raw, self.aws_now)
-        is_new = ledger.is_new(judged, seen_open=was_open)
+        if was_open:
+            self.closed.append(run.run_id)
+        is_new = ledger.is_new(run, seen_open=was_open)
         if is_new:
-            if not was_open and ledger.is_new_start(judged):
+            if not was_open and ledger.is_new_start(run):
                 self.started.append(run)
             self.finished[fingerprint] = run
+        incomplete = IncompleteRun(run, self.aws_now, is_new)
+        if incomplete.lacks_times:
+            self.incomplete[run.run_id] = incomplete
+            self._seen_incomplete.add(run.run_id)
         effective_time = raw.effective_time
         if effective_time is None:
             effective_time = self.now
         if is_new or effective_time >= self.cutoff:
             self.upserts[fingerprint] = pack(effective_time, code)
+
+    def _add_times(self, before: IncompleteRun, run: TaskRun, fingerprint: int) -> None:
+        """Add the times of a run that lacked some. The finish is counted now if only CompletedOn shows that it is new.
+
+        Example: the exporter looks since 10:00. A run started at 09:50. At 10:05 it is FAILED without CompletedOn, and
+        looks like history. At 10:06 its CompletedOn is 10:04, so the finish is counted.
+        """
+        after = before.plus(run)
+        self._seen_incomplete.add(run.run_id)
+        if not before.counted and self._ledger.is_new(after.run, seen_open=False):
+            after = after._replace(counted=True)
+        if after.counted and (fingerprint in self.finished or not before.counted):
+            self.finished[fingerprint] = after.run
+        elif after.counted and after.run != before.run:
+            self.observed.append((before.run, after.run))
+        self.incomplete[run.run_id] = after
 
     def _add_known(self, raw: TaskRun, fingerprint: int, code: int, packed: int) -> None:
         """Replace the entry of a finished run if its status or its time has changed. The run is not counted again."""
@@ -192,26 +227,29 @@ class Reading:
             self._add_known(raw, fingerprint, code, packed)
             return
         known = packed is not None or any(run.run_id in runs for runs in (ledger.open, self.open, ledger.missing))
-        if not known and ledger.is_new_start(sanitized(raw, self.aws_now)):
+        if not known and ledger.is_new_start(run):
             self.started.append(run)
         self.open[run.run_id] = run
 
     # -- open runs that were not listed -----------------------------------------------------------------------------
 
     def unlisted(self) -> list[str]:
-        """Return the ids of the open and missing runs that were not listed; the caller looks up each of these ids."""
-        return [
+        """Return the ids of the open, missing and incomplete runs that were not listed; the caller looks up each id."""
+        not_ended = [
             run_id
             for run_id in (*self._ledger.open, *self._ledger.missing)
             if run_id not in self.open and fingerprint_of(run_id) not in self.upserts
         ]
+        return not_ended + [run_id for run_id in self.incomplete if run_id not in self._seen_incomplete]
 
     def record_missing(self, run_id: str) -> None:
-        """Record that Glue does not know an open run.
+        """Record that Glue does not know an open or incomplete run.
 
         The gauges no longer include the run. If Glue lists the run again later, its finish is counted.
         """
         run = self._ledger.open.get(run_id)
+        if self.incomplete.pop(run_id, None) is not None:
+            return
         if run is None:
             self.still_missing.append(run_id)
         else:

@@ -163,10 +163,10 @@ class MonitoredTransform:
     def idle(self, polling: Polling, now: float) -> bool:
         """Return whether the transform may be polled at the idle interval at ``now`` (UTC seconds).
 
-        It may if no run is open, and no run has started or finished within the last idle interval. After a recent run
-        the normal interval is used, because another run is likely.
+        It may if no run is open or incomplete, and no run has started or finished within the last idle interval. After
+        a recent run the normal interval is used, because another run is likely.
         """
-        if polling.idle_interval is None or self.ledger.open or self.ledger.missing:
+        if polling.idle_interval is None or self.ledger.open or self.ledger.missing or self.ledger.incomplete:
             return False
         times = (time for facts in self.ledger.latest.values() for time in (facts.start, facts.finish))
         return now - max((time for time in times if time is not None), default=-math.inf) > polling.idle_interval

@@ -18,7 +18,7 @@ APPLICATION_ID = 0x676D6C65
 
 # The names of tables, columns and JSON keys are a file format and must not change. Some names in the code are newer:
 # - ``born`` contains `created_at`.
-# - ``gone`` is 1 for a missing run.
+# - ``gone`` is 0 for an open run, 1 for a missing run, and 2 for an incomplete run.
 # - ``foreign_cells`` contains the undocumented run kinds.
 # - ``served`` contains the recorded values.
 # - ``latest`` contains JSON; its keys are the fields of `LatestRun`.

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.counting.counters import Count, Exemplar, Histogram, Series, Total
+from exporter.counting.incomplete_runs import IncompleteRun
 from exporter.counting.latest import LatestRun
 from exporter.counting.ledger import Changes, Ledger
 from exporter.logs import get_logger
@@ -51,6 +52,9 @@ from exporter.state.locks import lacks_locks
 
 BATCH = 1000
 """Maximum number of rows for one call of SQLite. During a long call, other threads could not run."""
+
+_INCOMPLETE = 2
+"""The value of the column ``gone`` for an incomplete run."""
 
 STAGE_SIZE = 20_000
 """Maximum number of rows of a transaction. A first poll with more runs is stored in several transactions."""
@@ -146,6 +150,11 @@ def _staged_id(transform_id: str) -> str:
 
 def _open_runs(rows: StoredRows, *, missing: bool) -> list[TaskRun]:
     return [TaskRun(*json.loads(run)) for _, run, is_missing in rows.open_runs if is_missing == missing]
+
+
+def _incomplete_runs(rows: StoredRows) -> list[IncompleteRun]:
+    stored = [json.loads(run) for _, run, kind in rows.open_runs if kind == _INCOMPLETE]
+    return [IncompleteRun(TaskRun(*run), since, counted) for run, since, counted in stored]
 
 
 def _is_damage(error: BaseException | None) -> bool:
@@ -248,6 +257,7 @@ class StateFile:
             latest={task_type: LatestRun(**fields) for task_type, fields in json.loads(row["latest"]).items()},
             open_runs=_open_runs(rows, missing=False),
             missing=_open_runs(rows, missing=True),
+            incomplete=_incomplete_runs(rows),
             finished=self._finished(key),
         )
         check_finished(rows, ledger.finished.checksum)
@@ -492,9 +502,9 @@ class StateFile:
         cursor.executemany(
             "INSERT INTO open_run VALUES (?, ?, ?, ?)",
             [
-                (key, run.run_id, json.dumps(run), missing)
-                for missing, runs in ((False, ledger.open), (True, ledger.missing))
-                for run in runs.values()
+                (key, run_id, json.dumps(run), kind)
+                for kind, runs in ((False, ledger.open), (True, ledger.missing), (_INCOMPLETE, ledger.incomplete))
+                for run_id, run in runs.items()
             ],
         )
 

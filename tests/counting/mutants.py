@@ -209,6 +209,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001 -
 _POLLS = "counting/test_poll_sequences.py"
 _RESTARTS = "counting/test_restarts_and_reloads.py"
 _HISTORY = "counting/test_history.py"
+_INCOMPLETE = "counting/test_incomplete_runs.py"
 _BASELINE = "counting/test_baseline_pages.py"
 _INITIAL = "exposition/test_initial_values.py"
 _SERVED = "exposition/test_served_record.py"
@@ -292,6 +293,60 @@ MUTANTS = (
         _HISTORY,
     ),
     Mutant(
+        "keep a run open that an old answer showed open",
+        "counting.reading:Reading._add_final",
+        drop("append", 0),
+        _HISTORY,
+    ),
+    Mutant(
+        "never look up a run that lacks a time",
+        "counting.reading:Reading.unlisted",
+        returns("not_ended"),
+        _INCOMPLETE,
+    ),
+    Mutant(
+        "look up a run that lacks a time for ever",
+        "counting.incomplete_runs:still_awaited",
+        read("AWAITED_FOR", "1e18"),
+        _INCOMPLETE,
+    ),
+    Mutant(
+        "never observe the times that come late",
+        "counting.ledger:Ledger.commit",
+        drop("_observe_times"),
+        _INCOMPLETE,
+    ),
+    Mutant(
+        "observe all times again when one comes late",
+        "counting.ledger:Ledger._observe_times",
+        read("before", "None"),
+        _INCOMPLETE,
+    ),
+    Mutant(
+        "count again a run whose times come late",
+        "counting.reading:Reading._add_times",
+        condition(1, "after.counted"),
+        _INCOMPLETE,
+    ),
+    Mutant(
+        "take a run without an end for history although it ended since",
+        "counting.reading:Reading._add_times",
+        condition(0, "False"),
+        _INCOMPLETE,
+    ),
+    Mutant(
+        "forget at a restart which runs lack a time",
+        "state.store:_incomplete_runs",
+        returns("[]"),
+        _INCOMPLETE,
+    ),
+    Mutant(
+        "forget a run that lacks a time when it leaves the lookback",
+        "counting.reading:Reading._add_final",
+        condition(2, "False"),
+        _INCOMPLETE,
+    ),
+    Mutant(
         "take a page as a whole that has a run which completed since",
         "counting.reading:Reading._add_baseline_page",
         assign("is_history", "max(ends) <= self.now"),
@@ -322,7 +377,7 @@ MUTANTS = (
     Mutant(
         "let the host's clock decide what is new",
         "counting.reading:Reading._add_final",
-        call("is_new", "ledger.is_new(run, seen_open=was_open)"),
+        call("is_new", "ledger.is_new(sanitized(raw, self.now), seen_open=was_open)"),
     ),
     Mutant(
         "take the host's clock as the start of known runs",

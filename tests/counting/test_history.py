@@ -67,6 +67,7 @@ def test_a_run_that_a_stale_answer_shows_open_is_history(world: World) -> None:
     world.now += 60
     exporter.poll()
     assert exporter.totals() == {}
+    assert not exporter.monitored_transform("tfm-a").ledger.open
 
 
 def test_a_run_that_was_seen_open_counts_if_its_end_is_cut_to_whole_seconds(world: World) -> None:

@@ -56,6 +56,7 @@ class Polls(RuleBasedStateMachine):
         initial_values = InitialValues(created_at=self.world.now)
         self.transform = MonitoredTransform(Target(ID, Lane("default", "eu-west-1")), Ledger(BOUNDS), initial_values)
         self.open_in_first_poll: set[str] = set()
+        self.seen_open: set[str] = set()
         self.watched_since: float | None = None
         self.last_poll = self.world.now
         self.clock_was_slow = False
@@ -68,7 +69,14 @@ class Polls(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _add_run(
-        self, *, started: float, lasts: float, status: str, task_type: str = TYPES[0], late: float = 0
+        self,
+        *,
+        started: float,
+        lasts: float,
+        status: str,
+        task_type: str = TYPES[0],
+        late: float = 0,
+        times_after: float = 0.0,
     ) -> None:
         number = len(self.world.runs[ID])
         self.world.add(
@@ -80,6 +88,7 @@ class Polls(RuleBasedStateMachine):
                 task_type,
                 status,
                 execution=None if number % 4 == 3 else round(lasts / 2, 3),
+                times_after=times_after,
                 visible=self.world.now + late,
                 shows_start=self.shows_start or number % 2 == 0,
             )
@@ -90,6 +99,10 @@ class Polls(RuleBasedStateMachine):
     @rule(lasts=seconds, status=ends, task_type=st.sampled_from(TYPES))
     def a_run_starts(self, lasts: float, status: str, task_type: str) -> None:
         self._add_run(started=self.world.now, lasts=lasts, status=status, task_type=task_type)
+
+    @rule(lasts=seconds, times_after=seconds)
+    def a_run_starts_whose_times_come_late(self, lasts: float, times_after: float) -> None:
+        self._add_run(started=self.world.now, lasts=lasts, status="FAILED", times_after=times_after)
 
     @rule(lasts=st.floats(HOUR, 6 * HOUR), status=ends)
     def a_long_run_starts(self, lasts: float, status: str) -> None:
@@ -134,8 +147,7 @@ class Polls(RuleBasedStateMachine):
     def _poll(self) -> bool:
         """Poll as `Poller` does; return whether the poll succeeded."""
         first = not self.transform.ledger.has_baseline
-        if first:
-            self.world.shown_open.clear()
+        self.world.shown_open.clear()
         if self.watched_since is None:
             self.watched_since = self.world.now
         self.world.calls.clear()
@@ -149,6 +161,7 @@ class Polls(RuleBasedStateMachine):
             self.state.save(ID, "", self.transform.ledger, changes, now, created_at=now)
             if not self.world.skew:
                 self.last_poll = self.world.now
+            self.seen_open |= self.world.shown_open
             if first:
                 self.open_in_first_poll = set(self.world.shown_open)
         self.transform.poll = PollResult(up=up, tried=now, succeeded=now if up else None, duration=0.0)
@@ -219,6 +232,12 @@ class Polls(RuleBasedStateMachine):
 
     # -- what must hold ---------------------------------------------------------------------------------------------
 
+    def is_new(self, run: Run) -> bool:
+        assert self.watched_since is not None
+        if self.world.now < run.ends + run.times_after:  # such a run is judged by its start
+            return run.started >= self.watched_since or run.id in self.seen_open
+        return run.ends >= self.watched_since
+
     def is_new_start(self, run: Run) -> bool:
         assert self.watched_since is not None
         if run.shows_start:
@@ -228,14 +247,15 @@ class Polls(RuleBasedStateMachine):
     def compare(self) -> None:
         ledger = self.transform.ledger
         assert ledger.watched_since == self.watched_since
-        new_runs = [run for run in self.world.ended(ID) if run.ends >= self.watched_since]
+        new_runs = [run for run in self.world.ended(ID) if self.is_new(run)]
+        complete = [run for run in new_runs if self.world.now >= run.ends + run.times_after]
         totals = ledger.totals
         assert of_family(totals, "finished") == run_kinds(new_runs)
         started = filter(self.is_new_start, self.world.visible(ID))
         assert of_family(totals, "started") == Counter((run.task_type, "") for run in started)
-        compare_histograms("execution", totals, {r: r.execution for r in new_runs})
+        compare_histograms("execution", totals, {r: r.execution for r in complete})
         if not self.clock_was_slow:
-            durations = {r: r.ends - r.started if r.shows_start else None for r in new_runs}
+            durations = {r: r.ends - r.started if r.shows_start else None for r in complete}
             compare_histograms("duration", totals, durations)
         cutoff = self.world.now - self.polling.lookback
         gauges = ledger.gauge_values(cutoff)
@@ -251,7 +271,7 @@ class Polls(RuleBasedStateMachine):
         ledger = self.transform.ledger
         restored = self.state.load(ID, BOUNDS)
         assert restored is not None
-        names = ["open", "missing", "totals", "floor", "watched_since", "forgotten_until"]
+        names = ["open", "missing", "incomplete", "totals", "floor", "watched_since", "forgotten_until"]
         names += ["watermark", "run_kinds", "latest"]
         assert {n: getattr(restored.ledger, n) for n in names} == {n: getattr(ledger, n) for n in names}
         assert restored.ledger.finished.entries == ledger.finished.entries

@@ -160,5 +160,6 @@ def restored(ledger: Ledger) -> Ledger:
         latest=ledger.latest,
         open_runs=[],
         missing=[],
+        incomplete=[],
         finished=sorted(ledger.finished.entries.items(), key=lambda item: item[1]),
     )

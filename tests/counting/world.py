@@ -78,6 +78,8 @@ class Run:
     status: str = "SUCCEEDED"
     """The status when it has ended."""
     execution: float | None = None
+    times_after: float = 0.0
+    """Seconds from the end until Glue shows CompletedOn and ExecutionTime."""
     visible: float = 0.0
     """Glue lists the run from this time on."""
     shows_start: bool = True
@@ -91,6 +93,8 @@ class Run:
         started = self.started if self.shows_start else None
         if now < self.ends:
             return TaskRun(self.id, self.task_type, "RUNNING", started)
+        if now < self.ends + self.times_after:
+            return TaskRun(self.id, self.task_type, self.status, started)
         return TaskRun(self.id, self.task_type, self.status, started, self.ends, self.execution)
 
 
