@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -225,3 +226,12 @@ def test_a_telemetry_path_of_another_page_is_one_line(path, tmp_path):
     assert done.exit_code == 2
     [line] = done.stderr.splitlines()
     assert f"--web.telemetry-path: {path!r} " in line
+
+
+def test_a_start_without_threads_is_one_line(tmp_path):
+    """If the system allows no threads, a start fails with one line that names the limits."""
+    program = "import threading; threading.stack_size(1 << 47); from exporter.__main__ import run; run()"
+    done = run(sys.executable, "-c", program, "serve", folder=tmp_path, environ=CREDENTIALS)
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("the system allows no more threads; ")

@@ -1,13 +1,17 @@
 import asyncio
+import threading
 from collections.abc import MutableMapping
 from typing import Any
+
+import pytest
 
 from exporter.web.admission import Admission
 from exporter.web.application import Application
 from exporter.web.browsers import HostCheck
 from exporter.web.config import PLAIN
 from exporter.web.routes import Routes
-from tests.web.serving import Body, FakeBackend
+from tests.running import no_threads
+from tests.web.serving import Body, FakeBackend, serving
 
 
 class FakeConnection:
@@ -69,3 +73,19 @@ def test_large_chunks_are_handed_over_piece_by_piece_without_a_copy() -> None:
     views = [piece for piece in pieces if isinstance(piece, memoryview)]
     assert all(view.obj is chunk and len(view) <= 128 * 1024 for view in views)
     assert sum(len(view) for view in views) == len(chunk)
+
+
+def test_without_threads_every_page_is_answered_and_one_line_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """If the system allows no more threads, every page is answered, with one line in the log per kind of work."""
+    backend = FakeBackend(hold=threading.Event())
+    assert backend.hold
+    backend.hold.set()
+    with serving(backend, enable_lifecycle=True) as served, no_threads():
+        for _ in range(20):
+            assert served.ask("/metrics").status == 200
+            assert served.ask("/config").status == 200
+        assert served.ask("/-/reload", method="POST").status == 200
+    assert backend.preparing == 20
+    logged = [record.getMessage() for record in caplog.records if "no more threads" in record.getMessage()]
+    assert len(logged) == 3
+    assert "Traceback" not in caplog.text
