@@ -187,7 +187,7 @@ class Service:
         self._discovery.apply(queries, config, clients)
         self._config, self._clients = config, clients
         if clients is not former:
-            former.close()
+            former.close_idle()
             del former
             # Clients are in reference cycles, so only the garbage collector frees them, and it seldom runs by itself.
             gc.collect()

@@ -5,13 +5,25 @@ Each change of botocore uses one of its extension points: a component registered
 """
 
 import logging
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import boto3
 import botocore
 from botocore.config import Config as BotoConfig
-from botocore.credentials import CredentialProvider, CredentialResolver, DeferredRefreshableCredentials
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    DeferredRefreshableCredentials,
+    ProcessProvider,
+    ProfileProviderBuilder,
+    create_credential_resolver,
+)
 from botocore.exceptions import CredentialRetrievalError
 from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError, ResponseParserFactory
@@ -19,7 +31,9 @@ from botocore.session import Session as BotocoreSession
 
 from exporter import __version__
 from exporter.config.schema import Account, Polling
+from exporter.glue.deadline import current_call, quietly
 from exporter.glue.error_table import error_from
+from exporter.glue.transport import SECRET_HEADERS, Transport
 from exporter.telemetry import GLUE_OPERATIONS
 
 SESSION_NAME = "glue-ml-exporter"
@@ -121,6 +135,44 @@ class _AssumedRole(CredentialProvider):  # type: ignore[misc] # botocore ships n
             raise CredentialRetrievalError(provider=self.METHOD, error_msg=f"AssumeRole without {error}") from error
 
 
+class _CredentialProcess(subprocess.Popen[bytes]):
+    """The process of ``credential_process``. It is killed with its children when the call that waits for it expires.
+
+    Its stderr is not passed on, because it may contain secrets.
+    """
+
+    def __init__(self, command: list[str], **streams: Any) -> None:
+        current_call().check()
+        # With a group of its own, the children can be killed too. On a terminal the process must stay in the group
+        # of the terminal. Otherwise it could not ask for a password, and Ctrl-C would not reach it.
+        self._own_group = not (sys.stdin and sys.stdin.isatty())
+        super().__init__(command, **streams, process_group=0 if self._own_group else None)
+
+    def communicate(self, *args: Any, **kwargs: Any) -> tuple[bytes, bytes]:
+        """Return stdout, and a text without secrets in place of stderr."""
+        call = current_call()
+        call.on_interrupt(lambda: quietly(self._kill_all))
+        try:
+            output, _ = super().communicate(*args, **kwargs)
+        finally:
+            call.on_interrupt(None)
+        how = f"ended with exit code {self.returncode}" if self.returncode >= 0 else "was killed"
+        return output, f"the process {how}; run the command of credential_process by hand to see why".encode()
+
+    def _kill_all(self) -> None:
+        if self._own_group:
+            os.killpg(self.pid, signal.SIGKILL)
+        else:
+            self.kill()
+
+
+class _ProfileProviders(ProfileProviderBuilder):  # type: ignore[misc] # botocore ships no types
+    """botocore's providers for a profile, with `_CredentialProcess`."""
+
+    def _create_process_provider(self, profile_name: str) -> ProcessProvider:
+        return ProcessProvider(profile_name, lambda: self._session.full_config, popen=_CredentialProcess)
+
+
 class Connection:
     """The boto3 session and clients of one account and region.
 
@@ -146,10 +198,11 @@ class Connection:
         self._polling = polling
         self._observe = observe
         self._clients: list[Any] = []
-        self._session = _session(account.profile)
+        self._transports: list[Transport] = []
+        self._session = self._new_session(account.profile)
         if account.role_arn:
             role = _AssumedRole(self.client("sts"), account)
-            self._session = _session(None, CredentialResolver([role]))
+            self._session = self._new_session(None, CredentialResolver([role]))
         self.glue = self.client("glue", account.endpoint_url or endpoint_url)
 
     def client(self, service: str, endpoint_url: str | None = None) -> Any:
@@ -157,8 +210,25 @@ class Connection:
         options = _client_options(self._polling)
         client = self._session.client(service, region_name=self._region, endpoint_url=endpoint_url, config=options)
         self._clients.append(client)
+        # The transport comes after the handlers that wait for the rate limit.
+        transport = self._transports[-1].send
+        client.meta.events.unregister("before-send", transport)
         self._observe(client)
+        client.meta.events.register_last("before-send", transport)
         return client
+
+    def secrets(self, sent_headers: Mapping[str, Any]) -> list[str]:
+        """Return the secrets of the present credentials and of the headers of a request that was sent with them.
+
+        Without headers nothing was sent, and it is not known whether there are credentials.
+        """
+        if not sent_headers:
+            return []
+        secrets = [sent_headers.get(name) for name in SECRET_HEADERS]
+        with suppress(Exception):  # a source of credentials that fails has already failed the call
+            credentials = self._session.get_credentials().get_frozen_credentials()
+            secrets += [credentials.secret_key, credentials.token]
+        return [one.decode("latin-1") if isinstance(one, bytes) else str(one) for one in secrets if one]
 
     def account_id(self) -> str:
         """Return the account id in the credentials, or an empty string if they contain no account id."""
@@ -166,9 +236,28 @@ class Connection:
         return (credentials and credentials.get_frozen_credentials().account_id) or ""
 
     def close(self) -> None:
-        """Close the connections of all clients."""
+        """Close the connections that no call uses."""
+        for transport in self._transports:
+            transport.close()
         for client in self._clients:
             client.close()
+
+    def _new_session(self, profile: str | None, credentials: CredentialResolver | None = None) -> boto3.Session:
+        session = BotocoreSession(profile=profile)
+        session.register_component("data_loader", _LOADER)
+        session.register_component("response_parser_factory", _BytesParserFactory())
+        transport = Transport(
+            session,
+            timeout=self._polling.request_timeout,
+            # There is a connection for each concurrent poll, one for the thread that polls transforms whose last poll
+            # failed, and one for discovery. urllib3 would close further connections after each call.
+            max_connections=self._polling.concurrency + 2,
+        )
+        # Sources of credentials make clients of their own, for SSO and STS.
+        session.register("before-send", transport.send)
+        self._transports.append(transport)
+        session.register_component("credential_provider", credentials or _credential_resolver(session, self._region))
+        return boto3.Session(botocore_session=session)
 
 
 def ambient_region() -> str | None:
@@ -183,27 +272,27 @@ def ambient_region() -> str | None:
     return str(region) if region else None
 
 
-def _session(profile: str | None, credentials: CredentialResolver | None = None) -> boto3.Session:
-    session = BotocoreSession(profile=profile)
-    session.register_component("data_loader", _LOADER)
-    session.register_component("response_parser_factory", _BytesParserFactory())
-    if credentials is not None:
-        session.register_component("credential_provider", credentials)
-    return boto3.Session(botocore_session=session)
+def _credential_resolver(session: BotocoreSession, region: str) -> CredentialResolver:
+    """Return botocore's sources of credentials. They start `_CredentialProcess` for a profile or a source profile.
+
+    ``region`` is the region of STS for a role in the AWS configuration file.
+    """
+    cache: dict[str, Any] = {}
+    resolver = create_credential_resolver(session, cache=cache, region_name=region)
+    builder = _ProfileProviders(session, cache=cache, region_name=region)
+    name = session.get_config_variable("profile") or "default"
+    place = next(i for i, one in enumerate(resolver.providers) if one.METHOD == ProcessProvider.METHOD)
+    resolver.providers[place] = builder._create_process_provider(name)  # noqa: SLF001 - of the class above
+    resolver.get_provider("assume-role")._profile_provider_builder = builder  # noqa: SLF001 - botocore has no way for it
+    return resolver
 
 
 def _client_options(polling: Polling) -> BotoConfig:
     return BotoConfig(
-        connect_timeout=polling.request_timeout,
-        read_timeout=polling.request_timeout,
-        # There is a connection for each concurrent poll, one for the thread that polls transforms whose last poll
-        # failed, and one for discovery. urllib3 would close further connections after each call.
-        max_pool_connections=polling.concurrency + 2,
         retries={"mode": "adaptive", "total_max_attempts": polling.max_attempts},
         # Validation against the model takes a third of the time of a call. It is off, because this package builds every
         # request itself.
         parameter_validation=False,
-        tcp_keepalive=True,
         # The complete header is set here. Otherwise botocore would build its usual header for every request, which
         # takes a sixth of the time of a call.
         user_agent=f"glue-ml-exporter/{__version__} Botocore/{botocore.__version__}",

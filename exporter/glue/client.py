@@ -13,14 +13,17 @@ from typing import Any, TypeVar
 
 from cachetools import TTLCache
 
+from exporter.config.schema import Polling
 from exporter.config.settings import Config
 from exporter.glue import decode
 from exporter.glue.aws_clock import AwsClock
 from exporter.glue.botocore_setup import BODY, Connection
+from exporter.glue.deadline import CREDENTIALS, Deadline, current_call
 from exporter.glue.error_table import CREDENTIAL_REASONS, error_from
 from exporter.glue.pagination import pages
 from exporter.glue.rate_limit import RateLimiter, Stopped
 from exporter.glue.request_metrics import RequestMetrics
+from exporter.glue.threads import ThreadPool
 from exporter.logs import get_logger
 from exporter.model.errors import GlueError
 from exporter.model.task_run import RunPage
@@ -36,11 +39,22 @@ same time."""
 
 MAX_TRANSFORMS = 1_000_000
 
+MIN_LIMIT = 3.0
+"""Shortest limit of a call, in seconds. On a busy host, the first call may need a second to load the model of Glue."""
+
 _OLDEST_FIRST = {"Column": "STARTED", "SortDirection": "ASCENDING"}
 
 T = TypeVar("T")
 
 log = get_logger(__name__)
+
+
+def limit_of_a_call(polling: Polling) -> float:
+    """Return the longest time of a call in seconds, without waiting for the rate limit and between two attempts.
+
+    It is enough for one attempt that is not answered, and for a second one.
+    """
+    return max(MIN_LIMIT, 2 * polling.request_timeout)
 
 
 class GlueClients:
@@ -65,6 +79,7 @@ class GlueClients:
         self._clock = clock
         self._lock = threading.Lock()
         self._clients: dict[Lane, GlueClient] = {}
+        self._threads = ThreadPool("call")
 
     def client_for(self, lane: Lane) -> "GlueClient":
         """Return the client for an account and region; it connects at its first call."""
@@ -73,12 +88,20 @@ class GlueClients:
                 self._clients[lane] = self._new_client(lane)
             return self._clients[lane]
 
-    def close(self) -> None:
-        """Close the connections without waiting for calls that are running. A later call would connect again."""
+    def close_idle(self) -> None:
+        """Close the connections that no call uses. Calls that are running go on, and a later call connects again."""
         with self._lock:
             clients = list(self._clients.values())
         for client in clients:
             client.disconnect()
+
+    def close(self) -> None:
+        """End the calls that are running and the processes that they wait for, and close all connections."""
+        with self._lock:
+            clients = list(self._clients.values())
+        for client in clients:
+            client.interrupt()
+        self.close_idle()
 
     def _new_client(self, lane: Lane) -> "GlueClient":
         polling, account = self._config.polling, self._accounts[lane.account]
@@ -95,7 +118,8 @@ class GlueClients:
             observe=requests.observe,
         )
         account_id = account.role_arn.split(":")[4] if account.role_arn else None
-        return GlueClient(lane, connect, requests, aws_clock, account_id, clock=self._clock)
+        deadline = Deadline(limit_of_a_call(polling), self._threads)
+        return GlueClient(lane, connect, requests, aws_clock, account_id, deadline=deadline, clock=self._clock)
 
 
 class GlueClient:
@@ -109,6 +133,7 @@ class GlueClient:
         aws_clock: AwsClock,
         account_id: str | None,
         *,
+        deadline: Deadline,
         clock: Callable[[], float],
     ) -> None:
         """Make no connection yet. ``account_id`` is None if it must be read from the credentials."""
@@ -118,6 +143,7 @@ class GlueClient:
         self.aws_clock = aws_clock
         """The clock of AWS, which the answers set."""
         self._account_id = account_id
+        self._deadline = deadline
         self._clock = clock
         self._connecting = threading.Lock()
         self._connection: Connection | None = None
@@ -232,20 +258,30 @@ class GlueClient:
             log.warning("botocore ignored the exporter's response parser: each answer is parsed twice")
         return decode.encode_answer({name: value for name, value in answer.items() if name != "ResponseMetadata"})
 
-    def _try(self, call: Callable[[Connection], Any]) -> Any:
+    def _try(self, work: Callable[[Connection], Any]) -> Any:
+        """Return the result of ``work``, which makes one call, within the limit for a call."""
+        try:
+            return self._deadline.run(partial(self._try_in_thread, work))
+        except GlueError as failure:
+            self._requests.check_stop()
+            self._disconnect_if_refused(failure)
+            raise
+
+    def _try_in_thread(self, work: Callable[[Connection], Any]) -> Any:
         self._requests.wait_for_turn()
+        connection = None
         try:
             connection = self._connected()
-            answer = call(connection)
+            answer = work(connection)
             if self._account_id is None:
+                current_call().resume(CREDENTIALS)
                 self._account_id = connection.account_id()
             return answer
         except GlueError:
             raise
         except Exception as error:  # sources of credentials raise many classes: OSError, ValueError, RuntimeError
-            failure = error_from(error)
+            failure = error_from(error, connection.secrets(current_call().sent_headers) if connection else ())
             self._requests.record_unparsed(failure.reason)
-            self._disconnect_if_refused(failure)
             raise failure from error
 
     def _connected(self) -> Connection:
@@ -254,6 +290,8 @@ class GlueClient:
             with self._connecting:
                 connection = self._connection
                 if connection is None:
+                    # The call may have expired while it waited for another thread that connects.
+                    current_call().check()
                     connection = self._connect()
                     self._connected_at = self._clock()
                     self._connection = connection
@@ -273,3 +311,7 @@ class GlueClient:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def interrupt(self) -> None:
+        """End the calls that are running."""
+        self._deadline.interrupt()

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from exporter.config.durations import format_duration
 from exporter.model.errors import GlueError
 from exporter.model.redaction import environment_secrets, redact
 
@@ -29,8 +30,9 @@ class FailureKind(NamedTuple):
 _CREDENTIALS = "check the credentials that the exporter runs with (environment, profile, role or service account)"
 _WEB_IDENTITY = "check the service account's token and the trust policy of its role"
 _PERMISSION = "allow the exporter's role the operation; `glue-ml-exporter iam-policy` prints the policy it needs"
+_LINE_BREAK = "look for a line break or a blank at the end of the access key, the secret key or the token"
 _NETWORK = "check the network, the region and endpoint_url"
-_PROXY = "check the proxy settings (HTTPS_PROXY, NO_PROXY)"
+_PROXY = "check the proxy settings (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
 _TRANSFORM = "check the transform id, its account and its region"
 _AWS = "nothing to do here unless it lasts: see the AWS Health Dashboard"
 _CLOCK = "check the clock of this host"
@@ -38,6 +40,7 @@ _CLOCK = "check the clock of this host"
 _TIMEOUT = FailureKind("timeout", True, _NETWORK)
 _CONNECTION = FailureKind("connection", True, _NETWORK)
 _NO_CREDENTIALS = FailureKind("credentials", False, _CREDENTIALS)
+_BAD_PROXY = FailureKind("proxy", False, _PROXY)
 _REGION = FailureKind("region", False, "check the region's name and endpoint_url")
 _CONFIGURATION = FailureKind(
     "configuration", False, "check the AWS configuration file and the AWS_* environment variables"
@@ -101,7 +104,9 @@ _SYNONYMS: dict[FailureKind, tuple[str, ...]] = {
     FailureKind("IncompleteSignature", False, _CREDENTIALS): (),
     FailureKind("InvalidClientTokenId", False, _CREDENTIALS): (),
     FailureKind("InvalidIdentityToken", False, _WEB_IDENTITY): ("IDPCommunicationError", "IDPRejectedClaim"),
-    FailureKind("InvalidSignatureException", False, f"{_CLOCK}, then the credentials"): ("SignatureDoesNotMatch",),
+    FailureKind("InvalidSignatureException", False, f"{_CLOCK}, then the credentials: {_LINE_BREAK}"): (
+        "SignatureDoesNotMatch",
+    ),
     FailureKind("MissingAuthenticationToken", False, _CREDENTIALS): ("MissingAuthenticationTokenException",),
     FailureKind("UnrecognizedClientException", False, _CREDENTIALS): (),
     FailureKind("RequestExpired", False, _CLOCK): ("RequestTimeTooSkewed",),
@@ -125,7 +130,7 @@ BY_EXCEPTION: Mapping[str, FailureKind] = {
     "ReadTimeoutError": _TIMEOUT,
     "SSLError": FailureKind("tls", True, "check endpoint_url, the CA bundle (AWS_CA_BUNDLE) and any proxy"),
     "ProxyConnectionError": FailureKind("proxy", True, _PROXY),
-    "InvalidProxiesConfigError": FailureKind("proxy", False, _PROXY),
+    "InvalidProxiesConfigError": _BAD_PROXY,
     "ConnectionError": _CONNECTION,
     "HTTPClientError": _CONNECTION,
     "ResponseStreamingError": _MALFORMED,
@@ -181,10 +186,15 @@ BY_EXCEPTION: Mapping[str, FailureKind] = {
     # An answer that is nested too deeply for a parser. Python's own class of it is a RuntimeError.
     "RecursionError": _MALFORMED,
     "RuntimeError": _NO_CREDENTIALS,
+    # The output of a credential process, or a file of SSO. botocore handles answers that are no JSON.
+    "JSONDecodeError": _NO_CREDENTIALS,
     "ValueError": _CONFIGURATION,
 }
 """Kinds of failure by the class name of the exception. A class that is not listed has the kind of its nearest listed
 ancestor."""
+
+_REFUSED_HEADER = "Auth token value is not a legal header value"
+"""botocore's message for a token of a container that has a line break. Its class is an ordinary ValueError."""
 
 _KINDS = frozenset({*BY_CODE.values(), *BY_EXCEPTION.values(), DNS, OTHER})
 
@@ -198,11 +208,14 @@ CREDENTIAL_REASONS = frozenset(kind.reason for kind in _KINDS if kind.advice in 
 def classify_code(code: str, http_status: int) -> FailureKind:
     """Return the kind of failure for an error code of AWS.
 
-    An unknown code is classified by its HTTP status: throttling for 429, a server error from 500 on, "other" for the
-    rest. The code itself does not become a label value, because an endpoint could then create any number of series.
+    An unknown code is classified by its HTTP status: a proxy that refuses the password for 407, throttling for 429, a
+    server error from 500 on, "other" for the rest. The code itself does not become a label value, because an endpoint
+    could then create any number of series.
     """
     if code in BY_CODE:
         return BY_CODE[code]
+    if http_status == 407:
+        return _BAD_PROXY
     if http_status == 429:
         return _THROTTLED
     return _SERVER_ERROR if http_status >= 500 else OTHER
@@ -216,7 +229,9 @@ def classify_answer(answer: Mapping[str, Any]) -> FailureKind:
 
 def classify_exception(error: BaseException) -> FailureKind:
     """Return the kind of failure for an exception that botocore has raised."""
-    if _is_name_resolution(error):
+    if isinstance(error, ValueError) and _REFUSED_HEADER in str(error):
+        return _NO_CREDENTIALS
+    if _is_name_resolution(error) and type(error).__name__ != "ProxyConnectionError":
         return DNS
     for ancestor in type(error).__mro__:
         if ancestor.__name__ in BY_EXCEPTION:
@@ -248,6 +263,40 @@ def error_from(error: BaseException, secrets: Iterable[str] = ()) -> GlueError:
         kind, text = classify_exception(error), f"{type(error).__name__}: {error}"
     message = _one_line(redact(text[: 10 * MAX_MESSAGE], (*environment_secrets(os.environ), *secrets)))
     return GlueError(kind.reason, message, advice=kind.advice, retryable=kind.retryable, operation=operation)
+
+
+def too_late(stage: str, seconds: float, *, hanging: int = 0) -> GlueError:
+    """Return the error of a call that has not ended after so many seconds.
+
+    ``stage`` is "credentials" if the call has waited for its credentials, otherwise "answer". ``hanging`` is the number
+    of earlier calls that hang, if the call was not begun because of them.
+    """
+    late = f"within {format_duration(seconds)} (set by polling.request_timeout)"
+    missing = "no credentials" if stage == "credentials" else "no complete answer"
+    text = f"{hanging} earlier calls still hang; they had {missing} {late}" if hanging else f"{missing} {late}"
+    reason, advice = ("credentials", _CREDENTIALS) if stage == "credentials" else ("timeout", _NETWORK)
+    return GlueError(reason, text, advice=advice, retryable=True)
+
+
+def too_large(limit: int) -> GlueError:
+    """Return the error of an answer with more than ``limit`` bytes."""
+    text = f"the answer is longer than {limit // 2**20} MiB"
+    return GlueError(_MALFORMED.reason, text, advice=_MALFORMED.advice, retryable=True)
+
+
+def bad_proxy(variable: str) -> GlueError:
+    """Return the error of an environment variable that is not the URL of a proxy. Its value may have a password."""
+    return GlueError(
+        _BAD_PROXY.reason,
+        f"{variable} is not the URL of an HTTP proxy; expected e.g. http://proxy.example:3128",
+        advice="write special characters of a password encoded, for example / as %2F and # as %23",
+    )
+
+
+def unusable_credentials() -> GlueError:
+    """Return the error of an access key or a token that cannot be sent."""
+    text = "the access key or the session token has a line break, or a character that is not allowed"
+    return GlueError(_NO_CREDENTIALS.reason, text, advice=_LINE_BREAK)
 
 
 def _one_line(text: str) -> str:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from exporter.glue.aws_clock import AwsClock
+from exporter.glue.deadline import ANSWER, CREDENTIALS, current_call
 from exporter.glue.error_table import classify_answer, classify_exception
 from exporter.glue.rate_limit import RateLimiter
+from exporter.model.errors import GlueError
 from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
 
@@ -43,6 +45,7 @@ class RequestMetrics:
         # After throttling, botocore's adaptive mode waits between the two handlers of "before-send". botocore always
         # calls the handlers of one service before the handlers of all services, even if register_first and
         # register_last ask for another order.
+        client.meta.events.register_first(f"request-created.{service}", self._before_signing)
         client.meta.events.register_first(f"before-send.{service}", self._before_delay)
         client.meta.events.register_last("before-send", self._before_send)
         client.meta.events.register(f"response-received.{service}", self._after_response)
@@ -50,6 +53,7 @@ class RequestMetrics:
     def wait_for_turn(self) -> None:
         """Wait until the rate limit allows the first attempt of a call; raises `Stopped` if the exporter stops."""
         self._rate_limiter.wait()
+        current_call().resume(CREDENTIALS)
         self._thread.turn_taken = True
         self._thread.sent_at = None
 
@@ -59,11 +63,19 @@ class RequestMetrics:
         botocore emits "response-received" only after it has parsed the answer, so an answer that cannot be parsed is
         counted here. Raises `Stopped` while the exporter stops, because failures are not counted then.
         """
-        self._rate_limiter.check_stop()
+        self.check_stop()
         if self._thread.sent_at is not None:
             self._record(self._thread.operation, reason)
 
+    def check_stop(self) -> None:
+        """Raise `Stopped` while the exporter stops, because its calls are interrupted then."""
+        self._rate_limiter.check_stop()
+
+    def _before_signing(self, **_: Any) -> None:
+        current_call().resume(CREDENTIALS)
+
     def _before_delay(self, **_: Any) -> None:
+        current_call().pause()
         self._thread.ready_at = self._clock()
 
     def _before_send(self, event_name: str, **_: Any) -> None:
@@ -73,6 +85,7 @@ class RequestMetrics:
         if not self._thread.turn_taken:
             self._rate_limiter.wait()
         self._rate_limiter.check_stop()
+        current_call().resume(ANSWER)
         self._thread.turn_taken = False
         self._thread.operation = event_name.rpartition(".")[2]
         self._thread.sent_at = self._clock()
@@ -83,8 +96,10 @@ class RequestMetrics:
                 self._aws_clock.observe(
                     event["response_dict"]["headers"].get("Date"), self._clock() - self._thread.sent_at
                 )
-            code = _code(event["parsed_response"], event["exception"])
+            code = "timeout" if current_call().expired else _code(event["parsed_response"], event["exception"])
             self._record(event_name.rpartition(".")[2], code)
+        # Next, botocore may wait before it tries again.
+        current_call().pause()
 
     def _record(self, operation: str, code: str) -> None:
         seconds = self._clock() - self._thread.sent_at
@@ -94,6 +109,8 @@ class RequestMetrics:
 
 
 def _code(parsed: Mapping[str, Any] | None, exception: BaseException | None) -> str:
+    if isinstance(exception, GlueError):
+        return exception.reason
     if exception is not None:
         return classify_exception(exception).reason
     return classify_answer(parsed).reason if parsed and parsed.get("Error") else "OK"

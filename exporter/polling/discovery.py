@@ -16,12 +16,12 @@ from exporter.config.schema import label_name
 from exporter.config.settings import Config, DiscoverySettings
 from exporter.glue.client import GlueClient, GlueClients
 from exporter.glue.rate_limit import Stopped
+from exporter.glue.threads import ThreadPool
 from exporter.logs import get_logger
 from exporter.model.errors import GlueError
 from exporter.model.shard import Shard
 from exporter.model.transform import Lane, Target
 from exporter.polling.poll_log import DISCOVERY, TAGS, PollLog, log_discovered
-from exporter.polling.threads import ThreadPool
 from exporter.telemetry import Telemetry
 
 log = get_logger(__name__)

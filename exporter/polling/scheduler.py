@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
+from exporter.glue.threads import ThreadPool
 from exporter.logs import get_logger
-from exporter.polling.threads import ThreadPool
 from exporter.polling.timetable import Job, Timetable
 
 HEARTBEAT = 1.0

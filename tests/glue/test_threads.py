@@ -5,7 +5,7 @@ import threading
 import weakref
 from functools import partial
 
-from exporter.polling.threads import ThreadPool
+from exporter.glue.threads import ThreadPool
 from tests.running import no_threads, wait_for
 
 
