@@ -33,6 +33,13 @@ class Telemetry:
             (*_LANE, "reason"),
             registry=registry,
         )
+        self.skipped_runs = Counter(
+            "glue_ml_exporter_skipped_runs",
+            "Number of runs that were left out of an answer because they do not have the documented shape. A run is"
+            " counted each time that Glue lists it.",
+            _LANE,
+            registry=registry,
+        )
         self.api_requests = Counter(
             "glue_ml_exporter_api_requests",
             "Number of requests that were sent to AWS, retries included, by the code of the answer.",
@@ -197,6 +204,7 @@ class Telemetry:
             for reason in reasons:
                 self.poll_errors.labels(*lane, reason)
             self.api_request_delay.labels(*lane)
+            self.skipped_runs.labels(*lane)
         for operation in OPERATIONS:
             self.api_request_duration.labels(operation)
 

@@ -23,6 +23,7 @@ from exporter.glue.error_table import CREDENTIAL_REASONS, error_from
 from exporter.glue.pagination import pages
 from exporter.glue.rate_limit import RateLimiter, Stopped
 from exporter.glue.request_metrics import RequestMetrics
+from exporter.glue.skipped_runs import SkippedRuns
 from exporter.glue.threads import ThreadPool
 from exporter.logs import get_logger
 from exporter.model.errors import GlueError
@@ -118,8 +119,8 @@ class GlueClients:
             observe=requests.observe,
         )
         account_id = account.role_arn.split(":")[4] if account.role_arn else None
-        deadline = Deadline(limit_of_a_call(polling), self._threads)
-        return GlueClient(lane, connect, requests, aws_clock, account_id, deadline=deadline, clock=self._clock)
+        deadline, skipped_runs = Deadline(limit_of_a_call(polling), self._threads), SkippedRuns(lane, self._telemetry)
+        return GlueClient(lane, connect, requests, skipped_runs, account_id, deadline=deadline, clock=self._clock)
 
 
 class GlueClient:
@@ -130,7 +131,7 @@ class GlueClient:
         lane: Lane,
         connect: Callable[[], Connection],
         requests: RequestMetrics,
-        aws_clock: AwsClock,
+        skipped_runs: SkippedRuns,
         account_id: str | None,
         *,
         deadline: Deadline,
@@ -140,8 +141,8 @@ class GlueClient:
         self.lane = lane
         self._connect = connect
         self._requests = requests
-        self.aws_clock = aws_clock
-        """The clock of AWS, which the answers set."""
+        self.aws_clock = requests.aws_clock
+        self._skipped_runs = skipped_runs
         self._account_id = account_id
         self._deadline = deadline
         self._clock = clock
@@ -158,7 +159,8 @@ class GlueClient:
         """Yield the pages of runs that started at or after ``since`` (UTC seconds), the oldest first.
 
         If the newest run came first, a run that starts between two requests would move the other runs between the
-        pages. Raises `GlueError` with reason "pagination" if a token comes twice or the pages do not end.
+        pages. Runs of another shape than documented are left out, counted and logged. Raises `GlueError` with reason
+        "pagination" if a token comes twice or the pages do not end.
         """
         request = {
             "TransformId": transform_id,
@@ -167,7 +169,9 @@ class GlueClient:
             # Times in requests are whole seconds, and "StartedAfter" may exclude the given second itself.
             "Filter": {"StartedAfter": datetime.fromtimestamp(max(int(since) - 1, 0), UTC)},
         }
-        return self._pages("get_ml_task_runs", decode.decode_page, request)
+        for page in self._pages("get_ml_task_runs", decode.decode_page, request):
+            self._skipped_runs.record(transform_id, page)
+            yield page
 
     def task_run_records(
         self, transform_id: str, *, criteria: Mapping[str, Any], sort: Mapping[str, str], page_size: int

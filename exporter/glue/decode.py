@@ -2,18 +2,20 @@
 
 The wire format is AWS JSON 1.1: times are epoch seconds as numbers, and a member without a value is left out. The
 members are those of the AWS Glue Web API Reference. Every function raises `GlueError` with reason "malformed_response"
-for a body of another shape. If such a body were read as an empty answer, runs or transforms would disappear.
+for a body of another shape; only a page of runs may have single runs of another shape. If such a body were read as an
+empty answer, runs or transforms would disappear.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from hashlib import blake2b
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from exporter.model.errors import GlueError
-from exporter.model.task_run import NO_PROPERTIES, UNKNOWN, Properties, RunPage, TaskRun
+from exporter.model.task_run import NO_PROPERTIES, UNKNOWN, Properties, RunPage, SkippedRun, TaskRun
 from exporter.model.transform import Details
 
 T = TypeVar("T")
@@ -112,6 +114,15 @@ class _Page(msgspec.Struct, rename="pascal"):
     next_token: _Token | None = None
 
 
+class _RawPage(msgspec.Struct, rename="pascal"):
+    task_runs: list[msgspec.Raw]
+    next_token: _Token | None = None
+
+
+class _RunId(msgspec.Struct, rename="pascal"):
+    task_run_id: str
+
+
 class _Listing(msgspec.Struct, rename="pascal"):
     transform_ids: list[_Id]
     next_token: _Token | None = None
@@ -123,6 +134,8 @@ class _RecordPage(msgspec.Struct, rename="pascal"):
 
 
 _PAGE = msgspec.json.Decoder(_Page)
+_RAW_PAGE = msgspec.json.Decoder(_RawPage)
+_RUN_ID = msgspec.json.Decoder(_RunId)
 _RECORD_PAGE = msgspec.json.Decoder(_RecordPage)
 _RUN = msgspec.json.Decoder(_Run)
 _LISTING = msgspec.json.Decoder(_Listing)
@@ -136,9 +149,37 @@ Record = dict[str, Any]
 
 
 def decode_page(body: bytes) -> tuple[RunPage, str | None]:
-    """Return the runs and the NextToken of a GetMLTaskRuns answer; each run has at least a ``TaskRunId``."""
-    page = _decode(_PAGE, body)
+    """Return the runs and the NextToken of a GetMLTaskRuns answer; each run has at least a ``TaskRunId``.
+
+    A run of another shape is left out, so that it does not cost the other runs of its page.
+    """
+    try:
+        page = _decode(_PAGE, body)
+    except GlueError:
+        return _decode_run_by_run(body)
     return _run_page(page.task_runs), page.next_token or None
+
+
+def _decode_run_by_run(body: bytes) -> tuple[RunPage, str | None]:
+    """Return the runs of a page that have the documented shape; raise `GlueError` if no run has it."""
+    page = _decode(_RAW_PAGE, body)
+    runs, skipped, last_error = [], [], None
+    for raw in page.task_runs:
+        try:
+            runs.append(_decode(_RUN, bytes(raw)))
+        except GlueError as error:
+            skipped.append(SkippedRun(_skipped_id(bytes(raw)), str(error)))
+            last_error = error
+    if last_error is not None and not runs:
+        raise last_error
+    return _run_page(runs, skipped), page.next_token or None
+
+
+def _skipped_id(raw: bytes) -> str:
+    try:
+        return str(_cut(_RUN_ID.decode(raw).task_run_id, MAX_NAME))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return f"unknown, hash {blake2b(raw, digest_size=8).hexdigest()}"
 
 
 def decode_records(body: bytes) -> tuple[list[Record], str | None]:
@@ -257,7 +298,7 @@ def _cut(text: str | None, limit: int = MAX_TEXT) -> str | None:
     return text if text is None or len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _run_page(runs: Sequence[_Run]) -> RunPage:
+def _run_page(runs: Sequence[_Run], skipped: Sequence[SkippedRun] = ()) -> RunPage:
     return RunPage(
         ids=[run.task_run_id for run in runs],
         kinds=[(_type_of(run.properties), run.status or UNKNOWN) for run in runs],
@@ -265,6 +306,7 @@ def _run_page(runs: Sequence[_Run]) -> RunPage:
         ends=[run.completed_on for run in runs],
         run_at=partial(_run_at, runs),
         properties_of=partial(_properties_of, runs),
+        skipped=skipped,
     )
 
 

@@ -36,7 +36,8 @@ class RequestMetrics:
         self._clock = clock
         self._rate_limiter = rate_limiter
         self._telemetry = telemetry
-        self._aws_clock = aws_clock
+        self.aws_clock = aws_clock
+        """The clock of AWS, which the answers set."""
         self._thread = threading.local()
 
     def observe(self, client: Any) -> None:
@@ -93,7 +94,7 @@ class RequestMetrics:
     def _after_response(self, event_name: str, **event: Any) -> None:
         if self._thread.sent_at is not None:
             if event["response_dict"] is not None:  # None if the attempt got no answer
-                self._aws_clock.observe(
+                self.aws_clock.observe(
                     event["response_dict"]["headers"].get("Date"), self._clock() - self._thread.sent_at
                 )
             code = "timeout" if current_call().expired else _code(event["parsed_response"], event["exception"])

@@ -105,6 +105,15 @@ class Properties(NamedTuple):
 NO_PROPERTIES = Properties()
 
 
+class SkippedRun(NamedTuple):
+    """A run of an answer that does not have the documented shape."""
+
+    run_id: str
+    """Its id; without an id, a text that is the same whenever Glue lists this run."""
+    error: str
+    """The member with another shape, and the expected shape."""
+
+
 @dataclass(slots=True, eq=False)
 class RunPage:
     """The runs of one answer, in the order of the answer.
@@ -124,6 +133,8 @@ class RunPage:
     """Returns the run at a position, counted from 0."""
     properties_of: Callable[[int], Properties]
     """Returns the properties of the run at a position."""
+    skipped: Sequence[SkippedRun] = ()
+    """The runs that are left out of this page."""
 
     @classmethod
     def of(

@@ -13,10 +13,14 @@ from exporter.counting.recent_runs import LIMIT, NewestRuns, RecentRuns
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.snapshot import PollResult, TransformSnapshot, shown_name
 from exporter.glue.client import GlueClient
+from exporter.glue.rate_limit import Stopped
 from exporter.model.errors import GlueError
 from exporter.model.failure_reasons import FailureReasons
 from exporter.model.transform import Details, Target
 from exporter.polling.timetable import Job
+
+MAX_POLLS_BEFORE_FULL_READ = 16
+"""Most ordinary polls between two tries to read the whole lookback. Their number doubles with each failed try."""
 
 CLOCK_TOLERANCE = 1.0
 """The whole lookback is read if it begins more than this many seconds before the floor of the ledger.
@@ -58,6 +62,12 @@ class MonitoredTransform:
     """The last successful poll of an earlier process (UTC seconds), from the state file."""
     last_full_read: float | None = None
     """When a poll last read the whole lookback (UTC seconds); after a restart, a time chosen by the offset."""
+    failed_look_ups: dict[str, GlueError] = field(default_factory=dict)
+    """The runs whose last look-up failed, by id; the run that was tried last comes last."""
+    failed_full_reads: int = 0
+    """Number of reads of the whole lookback that have failed since the last good one."""
+    polls_before_full_read: int = 0
+    """Number of ordinary polls before the next try to read the whole lookback."""
     recent: RecentRuns = field(default_factory=RecentRuns)
     """The newest runs, for the status page."""
     job: Job | None = None
@@ -108,16 +118,20 @@ class MonitoredTransform:
         since = cutoff if full_read else self._since(cutoff, polling, recent)
         reading = Reading(self.ledger, now=now, since=since, cutoff=cutoff)
         sighting = NewestRuns(now, recent)
-        for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
-            if not self.date(glue):
-                self.ledger.watched_since = now - (instant - self.watched_from)
-            reading.aws_now = glue.aws_clock.now() or now
-            reading.add_page(page)
-            sighting.add(page)
-            keep_going()
-        for run_id in reading.unlisted():
-            self._look_up(glue, reading, sighting, run_id)
-            keep_going()
+        try:
+            for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
+                if not self.date(glue):
+                    self.ledger.watched_since = now - (instant - self.watched_from)
+                reading.aws_now = glue.aws_clock.now() or now
+                reading.add_page(page)
+                sighting.add(page)
+                keep_going()
+            self._look_up(glue, reading, sighting, keep_going)
+        except GlueError:
+            if full_read and self.ledger.has_baseline:
+                self.polls_before_full_read = min(2**self.failed_full_reads, MAX_POLLS_BEFORE_FULL_READ)
+                self.failed_full_reads += 1
+            raise
         # The ledger comes last: if the recent runs cannot be committed, ledger and state file still agree.
         self.recent.commit(sighting, reading.missing.values())
         changes = self.ledger.commit(reading)
@@ -125,7 +139,7 @@ class MonitoredTransform:
             # The second full read is early by up to half the resync interval, depending on the offset. Otherwise all
             # transforms of a process would read their lookback at the same time.
             early = self.offset / 2 * polling.resync_interval if self.last_full_read is None else 0.0
-            self.last_full_read = now - early
+            self.last_full_read, self.failed_full_reads = now - early, 0
         return changes
 
     def date(self, glue: GlueClient) -> bool:
@@ -152,8 +166,12 @@ class MonitoredTransform:
         """Return whether to read all runs from ``cutoff`` on.
 
         A full read is due if the ledger does not know all of these runs yet, after each resync interval, and after the
-        clock was set back.
+        clock was set back. After a full read that failed, some ordinary polls come first. So new runs are counted even
+        if the lookback cannot be read.
         """
+        if self.polls_before_full_read:
+            self.polls_before_full_read -= 1
+            return False
         if cutoff < self.ledger.floor - CLOCK_TOLERANCE:
             return True
         if self.last_full_read is None:
@@ -171,16 +189,32 @@ class MonitoredTransform:
         times = (time for facts in self.ledger.latest.values() for time in (facts.start, facts.finish))
         return now - max((time for time in times if time is not None), default=-math.inf) > polling.idle_interval
 
-    def _look_up(self, glue: GlueClient, reading: Reading, sighting: NewestRuns, run_id: str) -> None:
-        try:
-            page = glue.task_run(self.target.id, run_id)
-        except GlueError as error:
-            if error.reason != "EntityNotFoundException":
+    def _look_up(
+        self, glue: GlueClient, reading: Reading, sighting: NewestRuns, keep_going: Callable[[], None]
+    ) -> None:
+        """Look up the runs that were not listed. After a failure the run and all later ones stay as they are.
+
+        The runs whose last look-up failed come last, so they do not keep the others from being looked up. Of these, the
+        run that failed last comes last.
+        """
+        unlisted = reading.unlisted()
+        failed = [run_id for run_id in self.failed_look_ups if run_id in set(unlisted)]
+        self.failed_look_ups = {run_id: self.failed_look_ups[run_id] for run_id in failed}
+        for run_id in [*(run_id for run_id in unlisted if run_id not in self.failed_look_ups), *failed]:
+            self.failed_look_ups.pop(run_id, None)
+            try:
+                page = glue.task_run(self.target.id, run_id)
+            except Stopped:
                 raise
-            reading.record_missing(run_id)
-        else:
-            reading.add_page(page)
-            sighting.add(page)
+            except GlueError as failure:
+                if failure.reason != "EntityNotFoundException":
+                    self.failed_look_ups[run_id] = failure.without_cause()
+                    return
+                reading.record_missing(run_id)
+            else:
+                reading.add_page(page)
+                sighting.add(page)
+            keep_going()
 
     @property
     def succeeded(self) -> float | None:

@@ -6,7 +6,7 @@ series for each run.
 
 import math
 import threading
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -39,6 +39,7 @@ POLLS_OF_TRANSFORM = Failure("poll failed", "polls of the transform succeed agai
 DETAILS = Failure(
     "transform details cannot be read; run metrics are not affected", "transform details can be read again", "warning"
 )
+LOOK_UPS = Failure("a run cannot be looked up and stays as it is", "all runs can be looked up again", "warning")
 DISCOVERY = Failure("discovery fails; the transforms found before are kept", "discovery succeeds again")
 TAGS = Failure("tags cannot be read; labels keep their last values", "tags can be read again", "warning")
 
@@ -164,6 +165,17 @@ class PollLog:
         for run in changes.missing:
             log.warning("an open run is no longer known to Glue", transform_id=target.id, run_id=run.run_id)
 
+    def look_ups_failed(self, target: Target, failures: Mapping[str, GlueError]) -> None:
+        """Log the runs that cannot be looked up at present, by id, and end the failures of all other runs."""
+        lane = target.lane
+        for run_id, error in failures.items():
+            self.begin(LOOK_UPS, target.id, run_id, error, run_id=run_id, account=lane.account, region=lane.region)
+        with self._lock:
+            ongoing = self._ongoing.get((LOOK_UPS, target.id))
+            ended = ongoing.affected - failures.keys() if ongoing is not None else ()
+        for run in ended:
+            self.end(LOOK_UPS, target.id, run)
+
     def poll_failed(self, target: Target, error: GlueError, count_monitored: Callable[[Lane], int]) -> bool:
         """Log that a poll has failed; return whether the failure concerns the whole account and region.
 
@@ -191,6 +203,8 @@ class PollLog:
         self.forget(POLLS_OF_TRANSFORM, target.id, target.id)
         self.forget(POLLS_OF_LANE, target.lane, target.id)
         self.forget(DETAILS, target.lane, target.id)
+        with self._lock:
+            self._ongoing.pop((LOOK_UPS, target.id), None)
 
 
 def log_rebucketed(target: Target) -> None:

@@ -320,6 +320,7 @@ class Poller:
                     # The name is a label. Without it, the first series would have the id as their name.
                     self._read_details(transform, glue)
                 self._poll_log.poll_succeeded(transform.target, transform.name, changes)
+                self._poll_log.look_ups_failed(transform.target, transform.failed_look_ups)
             finally:
                 # The ledger already has these changes. If a defect above prevented this call, the state file would
                 # never get them.

@@ -210,6 +210,7 @@ _POLLS = "counting/test_poll_sequences.py"
 _RESTARTS = "counting/test_restarts_and_reloads.py"
 _HISTORY = "counting/test_history.py"
 _INCOMPLETE = "counting/test_incomplete_runs.py"
+_BAD_ANSWERS = "counting/test_bad_answers.py"
 _BASELINE = "counting/test_baseline_pages.py"
 _INITIAL = "exposition/test_initial_values.py"
 _SERVED = "exposition/test_served_record.py"
@@ -345,6 +346,42 @@ MUTANTS = (
         "counting.reading:Reading._add_final",
         condition(2, "False"),
         _INCOMPLETE,
+    ),
+    Mutant(
+        "read the whole lookback again at once after it could not be read",
+        "polling.monitored_transform:MonitoredTransform.read",
+        assign("polls_before_full_read", "0"),
+        _BAD_ANSWERS,
+    ),
+    Mutant(
+        "wait ever longer after a good read of the lookback",
+        "polling.monitored_transform:MonitoredTransform.read",
+        assign("failed_full_reads", "self.failed_full_reads + 1"),
+        _BAD_ANSWERS,
+    ),
+    Mutant(
+        "call a run missing whose look-up is denied",
+        "polling.monitored_transform:MonitoredTransform._look_up",
+        condition(0, "False"),
+        _BAD_ANSWERS,
+    ),
+    Mutant(
+        "look up first the runs whose look-up failed",
+        "polling.monitored_transform:MonitoredTransform._look_up",
+        read("failed", "[]"),
+        _BAD_ANSWERS,
+    ),
+    Mutant(
+        "let one malformed run cost its page",
+        "glue.decode:_decode_run_by_run",
+        condition(0, "last_error is not None"),
+        "glue/test_decode.py",
+    ),
+    Mutant(
+        "take a page of malformed runs for an empty page",
+        "glue.decode:_decode_run_by_run",
+        condition(0, "False"),
+        "glue/test_decode.py",
     ),
     Mutant(
         "take a page as a whole that has a run which completed since",

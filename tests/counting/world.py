@@ -113,6 +113,10 @@ class World:
     """Seconds that pass with each call except the first."""
     fails_after: int | None = None
     """Number of calls that succeed before all later calls fail; None if all calls succeed."""
+    pages_before_expiry: int | None = None
+    """Number of pages of a listing before its token expires; None if tokens do not expire."""
+    denied: set[str] = field(default_factory=set)
+    """Ids of the runs whose look-up is denied."""
     calls: list[str] = field(default_factory=list)
     runs: dict[str, dict[str, Run]] = field(default_factory=lambda: defaultdict(dict))
     shown_open: set[str] = field(default_factory=set)
@@ -152,6 +156,8 @@ class World:
         offset, more = 0, True
         while more:
             self._call("GetMLTaskRuns")
+            if self.pages_before_expiry is not None and offset >= self.pages_before_expiry * page_size:
+                raise GlueError("InvalidInputException", "the token has expired", operation="GetMLTaskRuns")
             listed = self._listed(transform_id, int(since) - 1)
             page = listed[max(0, offset - self.duplicates) : offset + page_size]
             yield RunPage.of(self._show(run) for run in page)
@@ -161,6 +167,8 @@ class World:
     def task_run(self, transform_id: str, run_id: str) -> RunPage:
         """Return a page with one run."""
         self._call("GetMLTaskRun")
+        if run_id in self.denied:
+            raise GlueError("AccessDeniedException", "not allowed", operation="GetMLTaskRun")
         run = self.runs[transform_id][run_id]
         if run.hidden:
             raise GlueError("EntityNotFoundException", "there is no such run")

@@ -64,6 +64,44 @@ def test_an_answer_of_another_shape_is_malformed(decode, answer, as_sent):
     assert failure.value.reason == "malformed_response"
 
 
+BAD_RUNS = [
+    {"TaskRunId": "tsk-bad", "ExecutionTime": "n/a"},
+    {"TaskRunId": "tsk-bad", "Properties": []},
+    {"TaskRunId": "tsk-bad", "Status": "S" * 256},
+    {"TaskRunId": "t" * 256},
+    {"TaskRunId": 7},
+    {"Status": "FAILED"},
+    None,
+    "tsk-bad",
+    [],
+]
+
+
+@pytest.mark.parametrize("bad", BAD_RUNS, ids=lambda bad: str(bad)[:40])
+def test_a_run_of_another_shape_is_left_out_of_its_page(bad):
+    """The other runs and the token of the page are returned, and the skipped run has the same id at each listing."""
+    first, second = {"TaskRunId": "tsk-1", "StartedOn": 1.5}, {"TaskRunId": "tsk-2", "Status": "FAILED"}
+    pages = [
+        decode_page(json.dumps({"TaskRuns": runs, "NextToken": "next"}).encode())
+        for runs in ([first, bad, second], [bad, second])
+    ]
+    assert [run.run_id for run in pages[0][0]] == ["tsk-1", "tsk-2"]
+    assert [run.run_id for run in pages[1][0]] == ["tsk-2"]
+    assert [token for _, token in pages] == ["next", "next"]
+    [skipped] = pages[0][0].skipped
+    assert [run.run_id for run in pages[1][0].skipped] == [skipped.run_id]
+    assert 0 < len(skipped.run_id) <= 255
+    assert skipped.error
+
+
+@pytest.mark.parametrize("bad", BAD_RUNS, ids=lambda bad: str(bad)[:40])
+def test_a_page_of_which_no_run_can_be_read_is_malformed(bad):
+    """If no run of a page has the documented shape, the whole page is malformed."""
+    with pytest.raises(GlueError) as failure:
+        decode_page(json.dumps({"TaskRuns": [bad, bad]}).encode())
+    assert failure.value.reason == "malformed_response"
+
+
 @pytest.mark.parametrize(
     "decode", [decode_run, decode_details, decode_tags, decode_names, decode_listing, decode_page, decode_records]
 )
