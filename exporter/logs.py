@@ -169,6 +169,20 @@ def _structlog() -> ModuleType:
     return structlog
 
 
+def log_python_messages() -> None:
+    """Log the messages that Python prints on stderr: warnings, and exceptions that nothing has caught.
+
+    A print on a full pipe blocks the thread that prints, and holds the lock of `sys.stderr` (see `FileStream`).
+    """
+    logging.captureWarnings(True)
+    threading.excepthook = lambda hook: _log_uncaught("a thread has ended", hook.exc_value)
+    sys.unraisablehook = lambda hook: _log_uncaught("an exception was ignored", hook.exc_value)
+
+
+def _log_uncaught(consequence: str, error: BaseException | None) -> None:
+    get_logger(__name__).error(f"{consequence} because of a defect in this program; please report it", exc_info=error)
+
+
 def flush(timeout: float = FLUSH_TIMEOUT) -> None:
     """Wait until all messages so far are written, `timeout` seconds at most."""
     for handler in _handlers():
@@ -207,8 +221,8 @@ class _Handler(logging.Handler):
         """Queue the line; drop it if too many lines wait. `logging` calls this with `self.lock`."""
         try:
             line = f"{self.format(record)}\n"
-        except Exception:  # as in the handlers of the standard library, a log call never raises
-            self.handleError(record)
+        except Exception:  # a log call never raises; `handleError` of the standard library would write to stderr
+            self.dropped += 1
             return
         if self._waiting.qsize() < MAX_WAITING:
             self._waiting.put((_level(record), line))
@@ -255,7 +269,9 @@ class _Handler(logging.Handler):
         with self._own_lock():
             count, self._announced = self.dropped - self._announced, self.dropped
         if count:
-            get_logger(__name__).error("log messages were dropped, because nobody read the log in time", dropped=count)
+            get_logger(__name__).error(
+                "log messages were dropped, because they could not be written in time", dropped=count
+            )
         return count > 0
 
     def _own_lock(self) -> threading.RLock:

@@ -173,6 +173,10 @@ class Service:
                 self.telemetry.config_last_reload_successful.set(0)
                 log.error("configuration not reloaded; the old one stays in force", error=str(error))
                 return str(error)
+            except Exception:  # the thread that reloads on SIGHUP, or after a change of the file, must live on
+                self.telemetry.config_last_reload_successful.set(0)
+                log.exception("a reload failed because of a defect in this program; please report it")
+                return "a defect in this program; the log has the details"
             self._record_reload()
             log.info("configuration reloaded", transforms=len(self._config.transforms))
             return None

@@ -4,10 +4,12 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import logs
+from tests.support import ROOT, run
 
 EARLY = logs.get_logger("exporter.early")
 PAIR = re.compile(r'([A-Za-z0-9_.\-]+)=("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*"|[^\s"=\\]+)(?: |$)')
@@ -379,3 +382,53 @@ def test_a_pipe_gets_each_line_whole_although_it_is_not_blocking() -> None:
         assert read.read(len(text)) == text.encode()
     thread.join(60)
     os.close(writer)
+
+
+UNCAUGHT = """
+import threading, warnings
+from exporter import logs
+
+logs.configure("info", "logfmt", logs.STDERR)
+logs.log_python_messages()
+
+class Broken:
+    def __del__(self):
+        raise ValueError("in a destructor")
+
+def fail():
+    raise ValueError("in a thread")
+
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+Broken()
+warnings.warn("careful")
+logs.flush()
+"""
+
+
+def test_messages_of_python_are_log_lines(tmp_path: Path) -> None:
+    """A warning, an exception that ends a thread, and one that Python must ignore are lines of the log."""
+    done = run(sys.executable, "-c", UNCAUGHT, folder=tmp_path, environ={"PYTHONPATH": str(ROOT)})
+    assert done.exit_code == 0
+    ended, ignored, warning = [parse_logfmt(line) for line in done.stderr.splitlines()]
+    assert ended["msg"] == "a thread has ended because of a defect in this program; please report it"
+    assert ended["exception"].endswith("ValueError: in a thread")
+    assert ignored["msg"] == "an exception was ignored because of a defect in this program; please report it"
+    assert ignored["exception"].endswith("ValueError: in a destructor")
+    assert (warning["level"], warning["logger"]) == ("warn", "py.warnings")
+    assert "careful" in warning["msg"]
+
+
+def test_a_message_that_cannot_be_formatted_is_counted(output: Output) -> None:
+    """A defect in the text of a message costs this message and raises nothing."""
+    output.configure()
+
+    class Broken:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    logs.get_logger("x").info("lost", field=Broken())
+    logs.get_logger("x").info("m")
+    first, gap = [parse_logfmt(line) for line in output.lines()]
+    assert (first["msg"], gap["dropped"]) == ("m", "1")

@@ -82,6 +82,7 @@ def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, proces
     """
     telemetry = Telemetry(process=process)
     logs.configure(options.log_level, options.log_format, logs.STDERR, telemetry.count_log_message)
+    logs.log_python_messages()
     for variable, advice in unknown_variables(os.environ).items():
         log.warning("unknown environment variable", variable=variable, advice=advice)
     return telemetry

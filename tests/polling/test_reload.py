@@ -165,6 +165,16 @@ def test_a_bad_configuration_changes_nothing_and_gives_the_reason(simulator):
         wait_for(lambda: exporter.monitored_ids() == {"tfm-b"})
 
 
+def test_a_defect_during_a_reload_ends_nothing(simulator):
+    """An unexpected exception while the configuration is read fails this reload, and the next one works."""
+    with running(simulator, transforms=["tfm-a"]) as exporter:
+        exporter.wait_until_up("tfm-a")
+        refused = exporter.reload(transforms=[object()])  # cannot be dumped as YAML
+        assert refused == "a defect in this program; the log has the details"
+        wait_for(lambda: exporter.value(RELOADED) == 0)
+        assert exporter.reload(transforms=["tfm-a"]) is None
+
+
 @pytest.mark.slow
 def test_a_reload_does_not_wait_for_a_call_that_hangs(simulator):
     """A reload ends while a poll hangs, and the transform is polled again once its call has ended."""
