@@ -50,6 +50,7 @@ def configuration(simulator, rng):
         "transforms": listed,
         "discovery": [{"account": "one", "regions": list(REGIONS), "interval": rng.choice(["300ms", "500ms"])}],
         "transform_details": rng.choice(["true", "false"]),
+        "metrics": {"initial_hold": "1s"},
         "polling": {
             "interval": rng.choice(["50ms", "70ms"]),
             "lookback": "5m",
