@@ -8,16 +8,14 @@ and ``checksum`` itself.
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import closing
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from exporter.state.database import READ_ERRORS, DamageError, is_damage
+
 _LEFT_OUT = ("seen", "checksum")
-
-
-class DamageError(Exception):
-    """The stored data of a transform differ from the data that were written."""
 
 
 class StoredRows(NamedTuple):
@@ -86,6 +84,24 @@ def check_finished(rows: StoredRows, checksum: int) -> None:
         raise DamageError(f"the checksum of the finished runs of transform {rows.transform['id']} is wrong")
 
 
-def checksum_of_finished(entries: Iterable[tuple[int, int]]) -> int:
-    """Return the checksum of (fingerprint, packed entry) of finished runs; the order does not matter."""
-    return sum(fingerprint * packed for fingerprint, packed in entries)
+def finished_of(connection: sqlite3.Connection, key: int) -> Iterator[tuple[int, int]]:
+    """Yield (fingerprint, packed entry) of the finished runs, in ascending order of the packed entries.
+
+    Raises TypeError if a column has a value of a wrong type.
+    """
+    query = "SELECT fingerprint, packed FROM finished_run WHERE transform = ? ORDER BY packed"
+    with closing(connection.execute(query, (key,))) as rows:
+        for fingerprint, packed in rows:
+            yield int.from_bytes(fingerprint, "big"), packed | 0  # raises TypeError unless it is an integer
+
+
+def is_undamaged(connection: sqlite3.Connection, key: int) -> bool:
+    """Return whether everything that is stored about the transform has the right checksums."""
+    try:
+        rows = verified_rows(connection, key)
+        check_finished(rows, sum(fingerprint * packed for fingerprint, packed in finished_of(connection, key)))
+    except READ_ERRORS as error:
+        if not is_damage(error):
+            raise
+        return False
+    return True

@@ -82,6 +82,16 @@ Each script must change the tables, because `_refuse_foreign` and `_migrate` rec
 """
 
 
+class DamageError(Exception):
+    """The stored data of a transform differ from the data that were written."""
+
+
+READ_ERRORS = (DamageError, sqlite3.Error, sqlite3.Warning, ValueError, TypeError, LookupError)
+"""The exceptions when a file or the data in it cannot be read.
+
+A ValueError is also raised if the message of SQLite quotes a damaged text that is not UTF-8.
+"""
+
 NO_LOCKS = "the file system of the state file has no byte-range locks"
 
 
@@ -106,12 +116,12 @@ def open_database(path: Path, now: float) -> tuple[sqlite3.Connection, Path | No
     try:
         try:
             return connect(path), None
-        except (sqlite3.Error, sqlite3.Warning) as error:
+        except READ_ERRORS as error:
             if not is_damage(error):
                 raise
         damaged = set_aside(path, "damaged", now)
         return connect(path), damaged
-    except (sqlite3.Error, OSError) as error:
+    except (*READ_ERRORS, OSError) as error:
         kind = FullDiskError if is_unwritable(error, path) else StateError
         raise kind(f"{path}: cannot open the state file: {_explain(path, error)}") from error
 
@@ -216,7 +226,7 @@ def _refuse_foreign(path: Path) -> None:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             tables = _tables(connection)
-    except sqlite3.Error:
+    except READ_ERRORS:
         return  # in use or damaged; the caller notices which
     if tables in {_tables_of(known) for known in range(1, len(MIGRATIONS) + 1)}:
         return
@@ -248,8 +258,10 @@ _NO_DAMAGE = {
 """Primary result codes that say nothing about the content of the file (https://www.sqlite.org/rescode.html)."""
 
 
-def is_damage(error: Exception) -> bool:
+def is_damage(error: BaseException | None) -> bool:
     """Return whether reading failed because of the content of the file."""
+    if not isinstance(error, READ_ERRORS):
+        return False
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     return code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in _NO_DAMAGE
 

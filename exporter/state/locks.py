@@ -1,4 +1,4 @@
-"""Finds out whether a file system has byte-range locks, which keep a second exporter out of the state file."""
+"""Byte-range locks, which keep a second exporter out of the state file."""
 
 import errno
 import fcntl
@@ -34,3 +34,17 @@ def lacks_locks(folder: Path, lock: Callable[[int, int, bytes], object] = fcntl.
             return True
     except OSError as error:
         return error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def is_locked_by_sqlite(path: Path) -> bool:
+    """Return whether another process has a lock of SQLite on the file; False if this cannot be found out.
+
+    SQLite locks 512 bytes from the byte at 1 GiB on (https://www.sqlite.org/fileformat.html, "The Lock-Byte Page").
+    The file is not opened with SQLite, because SQLite would read a WAL beside it that belongs to another file.
+    """
+    if sys.platform != "linux":
+        return False
+    wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 1 << 30, 512, 0)
+    with path.open("rb") as file:
+        found = fcntl.fcntl(file.fileno(), fcntl.F_GETLK, wanted)
+    return bool(struct.unpack_from("h", found)[0] != fcntl.F_UNLCK)

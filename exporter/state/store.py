@@ -12,12 +12,8 @@ the code; `exporter.state.database` lists these names.
 """
 
 import json
-import os
 import sqlite3
-import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,25 +26,10 @@ from exporter.counting.ledger import Changes, Ledger
 from exporter.logs import get_logger
 from exporter.model.errors import StateError
 from exporter.model.task_run import TaskRun
-from exporter.state.checksum import (
-    DamageError,
-    StoredRows,
-    check_finished,
-    checksum_of_finished,
-    seal,
-    verified_rows,
-)
-from exporter.state.database import (
-    NO_LOCKS,
-    FullDiskError,
-    connect,
-    copy_in_memory,
-    is_damage,
-    is_full,
-    open_database,
-    set_aside,
-)
+from exporter.state.checksum import StoredRows, check_finished, finished_of, seal, verified_rows
+from exporter.state.database import NO_LOCKS, FullDiskError, copy_in_memory, is_damage, open_database
 from exporter.state.locks import lacks_locks
+from exporter.state.open_file import NO_COUNTERS, OpenFile
 
 BATCH = 1000
 """Maximum number of rows for one call of SQLite. During a long call, other threads could not run."""
@@ -60,18 +41,7 @@ STAGE_SIZE = 20_000
 """Maximum number of rows of a transaction. A first poll with more runs is stored in several transactions."""
 
 _SERVED = "served values"
-_CONFIGURED = "configured transforms"
 _POLLS = "last polls"
-_OPENING = "the file at the start"
-
-_TABLES = (
-    ("transform", "key"),
-    *((table, "transform") for table in ("open_run", "finished_run", "series", "last_poll")),
-)
-"""Each table with the column that has the key of the transform; the other tables refer to the first one."""
-
-_DAMAGE = (DamageError, ValueError, TypeError, LookupError, sqlite3.Error)
-"""The exceptions when stored data cannot be read."""
 
 log = get_logger(__name__)
 
@@ -157,35 +127,6 @@ def _incomplete_runs(rows: StoredRows) -> list[IncompleteRun]:
     return [IncompleteRun(TaskRun(*run), since, counted) for run, since, counted in stored]
 
 
-def _is_damage(error: BaseException | None) -> bool:
-    """Return whether an exception means that stored data are damaged."""
-    return isinstance(error, _DAMAGE) and (not isinstance(error, sqlite3.Error) or is_damage(error))
-
-
-def _open_files(path: Path) -> tuple[int, ...]:
-    """Return descriptors of the file and its WAL.
-
-    A descriptor keeps the inode, so no other file can get the same number. The descriptor of the file must stay open
-    until SQLite has closed the file, because closing it releases the locks of the whole process (POSIX, fcntl).
-    """
-    return tuple(os.open(name, os.O_RDONLY | os.O_CLOEXEC) for name in (path, _wal(path)) if name.exists())
-
-
-def _have_names(descriptors: Collection[int], path: Path) -> bool:
-    """Return whether the file and its WAL still have these names."""
-    try:
-        return all(
-            os.path.samestat(os.fstat(descriptor), os.stat(name))  # noqa: PTH116 - beside os.fstat
-            for descriptor, name in zip(descriptors, (path, _wal(path)), strict=False)
-        )
-    except FileNotFoundError:
-        return False
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
-
-
 class StateFile:
     """The open state file. Any thread may call its methods. Every failure raises `StateError`.
 
@@ -193,25 +134,11 @@ class StateFile:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, waits_for_disk: bool = False) -> None:
-        """Use a connection from `open_database`. Other packages call `open_state` instead.
-
-        If the object ``waits_for_disk``, the connection is a copy in memory, which is only read. Each write then tries
-        to open the file on the disk.
-        """
+        """Take the connection of an `OpenFile`. Other packages call `open_state` instead."""
         self.path = path
-        self._connection = connection
-        self._waits_for_disk = waits_for_disk
-        self._opened = () if waits_for_disk else _open_files(path)
-        """Descriptors of the file and its WAL, to find out whether their names still belong to them."""
-        self._lock = threading.Lock()
+        self._file = OpenFile(path, connection, waits_for_disk=waits_for_disk)
         self._unsaved: set[str] = set()
         """Ids of the transforms whose last poll could not be stored."""
-        self._failed_writes = {_OPENING} if waits_for_disk else set()
-        """What could not be written since it was last written: ids of transforms, and the names of other data.
-
-        No counter waits for `_CONFIGURED` and `_OPENING`, so any successful write ends these.
-        """
-        self._closed = False
         self._stored_settings: dict[str, tuple[str, tuple[float, ...]]] = {}
         """Name and buckets in the file, by transform id. If one of them has changed, the next poll is stored."""
         self._configured: frozenset[str] = frozenset()
@@ -225,15 +152,18 @@ class StateFile:
         ``bounds`` are the upper bounds of the configured buckets in seconds. Damaged data are no state: the file is set
         aside, and a new file continues with the other transforms.
         """
-        with self._lock:
-            try:
-                with self._as_state_error("read"):
-                    return self._load(transform_id, bounds)
-            except StateError as error:
-                if not _is_damage(error.__cause__):
-                    raise
-                self._set_damaged_aside(error)
-                return None
+        try:
+            with self._file.reading():
+                return self._load(transform_id, bounds)
+        except StateError as error:
+            if not is_damage(error.__cause__):
+                raise
+            self._file.set_damaged_aside(error, in_use=self._stored_settings)
+            return None
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._file.connection
 
     def _load(self, transform_id: str, bounds: tuple[float, ...]) -> Restored | None:
         found = self._connection.execute(
@@ -258,7 +188,7 @@ class StateFile:
             open_runs=_open_runs(rows, missing=False),
             missing=_open_runs(rows, missing=True),
             incomplete=_incomplete_runs(rows),
-            finished=self._finished(key),
+            finished=finished_of(self._connection, key),
         )
         check_finished(rows, ledger.finished.checksum)
         served: dict[Series, Total] = {}
@@ -275,117 +205,6 @@ class StateFile:
                 created[series] = series_created_at
         self._stored_settings[transform_id] = (row["name"], stored_bounds)
         return Restored(row["name"], ledger, row["born"], served, created, buckets_changed, succeeded)
-
-    def _finished(self, key: int) -> Iterator[tuple[int, int]]:
-        query = "SELECT fingerprint, packed FROM finished_run WHERE transform = ? ORDER BY packed"
-        with closing(self._connection.execute(query, (key,))) as rows:
-            for fingerprint, packed in rows:
-                yield int.from_bytes(fingerprint, "big"), packed | 0  # raises TypeError unless it is an integer
-
-    # -- a file that is damaged, deleted or replaced -----------------------------------------------------------------
-
-    def check(self) -> None:
-        """Find out whether the file was deleted or replaced; if so, write it again. Raises `StateError` if it cannot.
-
-        A write finds this out too, but an exporter whose transforms are idle does not write.
-        """
-        with self._lock:
-            if not self._closed:
-                self._ensure_file()
-
-    def _ensure_file(self) -> None:
-        """Make sure that the next write goes to the file that has the configured path."""
-        with self._as_state_error("write"):
-            if self._waits_for_disk:
-                connection, _ = open_database(self.path, time.time())
-                self._use(connection)
-            elif not _have_names(self._opened, self.path):
-                kept = self._write_anew("replaced", is_kept=lambda _key, _id: True)
-                log.error(
-                    "the state file was deleted or replaced while the exporter runs; it was written again",
-                    path=str(self.path),
-                    kept_as=str(kept) if kept else None,
-                )
-
-    def _set_damaged_aside(self, error: StateError) -> None:
-        """Continue with a new file that has the transforms in use and those of the others that are not damaged.
-
-        The transforms in use are not verified. They were right when they were loaded, and their polls store them.
-        """
-        begun_anew: list[str] = []
-
-        def is_kept(key: int, transform_id: str) -> bool:
-            kept = transform_id in self._stored_settings or self._is_undamaged(key)
-            if not kept:
-                begun_anew.append(transform_id)
-            return kept
-
-        try:
-            with self._as_state_error("write"):
-                kept_as = self._write_anew("damaged", is_kept=is_kept)
-        except StateError as failure:
-            if self._stored_settings or not _is_damage(failure.__cause__):
-                raise
-            # No table can be read, and nothing in the file is in use yet.
-            self._connection.close()
-            kept_as = set_aside(self.path, "damaged", time.time())
-            self._use(open_database(self.path, time.time())[0])
-        log.error(
-            "a part of the state file is damaged; the file was renamed and written again without it;"
-            " the counters of the damaged transforms start again at 0",
-            error=str(error),
-            transforms=len(begun_anew) or None,
-            kept_as=str(kept_as),
-        )
-
-    def _is_undamaged(self, key: int) -> bool:
-        try:
-            rows = verified_rows(self._connection, key)
-            check_finished(rows, checksum_of_finished(self._finished(key)))
-        except _DAMAGE as error:
-            if not _is_damage(error):
-                raise
-            return False
-        return True
-
-    def _write_anew(self, kind: str, *, is_kept: Callable[[int, str], bool]) -> Path | None:
-        """Copy the kept transforms to a new file at the configured path, and continue with this file.
-
-        A file that is at this path gets a new name with ``kind``. The new path is returned, None without such a file.
-        If the copy fails, everything stays as it was.
-        """
-        new = self.path.with_name(f"{self.path.name}.new")
-        for suffix in ("", "-wal"):
-            new.with_name(new.name + suffix).unlink(missing_ok=True)
-        connect(new).close()
-        self._connection.execute("ATTACH DATABASE ? AS new", (str(new),))
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for key, transform_id in self._connection.execute("SELECT key, id FROM main.transform").fetchall():
-                if is_kept(key, transform_id):
-                    for table, column in _TABLES:
-                        self._connection.execute(
-                            f"INSERT INTO new.{table} SELECT * FROM main.{table} WHERE {column} = ?",  # noqa: S608 - own names
-                            (key,),
-                        )
-            self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            self._connection.execute("DETACH DATABASE new")
-        kept = set_aside(self.path, kind, time.time())
-        self._connection.close()
-        new.rename(self.path)
-        self._use(connect(self.path))
-        return kept
-
-    def _use(self, connection: sqlite3.Connection) -> None:
-        """Replace the connection."""
-        self._connection.close()
-        for descriptor in self._opened:
-            os.close(descriptor)
-        self._connection, self._waits_for_disk = connection, False
-        self._opened = _open_files(self.path)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -421,7 +240,7 @@ class StateFile:
         staged = len(upserts) > STAGE_SIZE and self._stage(
             transform_id, name, ledger, upserts, now=now, created_at=created_at
         )
-        with self._transaction(transform_id) as cursor:
+        with self._file.transaction(transform_id) as cursor:
             if staged:
                 cursor.execute("UPDATE transform SET id = ? WHERE id = ?", (transform_id, _staged_id(transform_id)))
             key = self._save_transform(cursor, transform_id, name, ledger, now=now, created_at=created_at)
@@ -478,14 +297,14 @@ class StateFile:
         self, transform_id: str, name: str, ledger: Ledger, upserts: Mapping[int, int], *, now: float, created_at: float
     ) -> bool:
         """Store the finished runs under the temporary id. Return False if the transform is already stored."""
-        with self._transaction(transform_id) as cursor:
+        with self._file.transaction(transform_id) as cursor:
             if cursor.execute("SELECT 1 FROM transform WHERE id = ?", (transform_id,)).fetchone() is not None:
                 return False
             # A killed process may have stored a part of the runs under the temporary id.
             cursor.execute("DELETE FROM transform WHERE id = ?", (_staged_id(transform_id),))
             key = self._save_transform(cursor, _staged_id(transform_id), name, ledger, now=now, created_at=created_at)
         for rows in _batches(_finished_rows(key, ledger, upserts), STAGE_SIZE):
-            with self._transaction(transform_id) as cursor:
+            with self._file.transaction(transform_id) as cursor:
                 self._save_finished(cursor, rows)
         return True
 
@@ -513,7 +332,7 @@ class StateFile:
 
         The caller must call this before it serves the values. Otherwise a counter could be lower after a restart.
         """
-        with self._transaction(_SERVED) as cursor:
+        with self._file.transaction(_SERVED) as cursor:
             for transform_id, (served, created) in records.items():
                 key = self._key(cursor, transform_id)
                 cursor.executemany(
@@ -530,14 +349,12 @@ class StateFile:
         These times change with every poll, so they are stored together and apart from the ledgers. Transforms that are
         not stored yet are skipped.
         """
-        with self._transaction(_POLLS) as cursor:
+        with self._file.transaction(_POLLS) as cursor:
             cursor.executemany(
                 "INSERT OR REPLACE INTO last_poll SELECT key, ? FROM transform WHERE id = ?",
                 [(time, transform_id) for transform_id, time in succeeded.items()],
             )
-        # Damage in the WAL is not noticed, and some people copy the file without its WAL. So the WAL is kept short.
-        with self._lock, self._as_state_error("write"):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._file.checkpoint()
 
     def drop_unconfigured(self, configured: Iterable[str], now: float, lookback: float, *, is_complete: bool) -> int:
         """Delete the transforms that have not been configured for ``lookback`` seconds; return their number.
@@ -546,7 +363,7 @@ class StateFile:
         were configured until ``now``. Without ``is_complete`` more transforms may still be found, and none is deleted.
         """
         ids = frozenset(configured)
-        with self._transaction(_CONFIGURED) as cursor:
+        with self._file.transaction(NO_COUNTERS) as cursor:
             cursor.executemany(
                 "UPDATE transform SET seen = ? WHERE id = ?",
                 [(now, transform_id) for transform_id in self._configured | ids],
@@ -556,77 +373,35 @@ class StateFile:
                 dropped = cursor.execute("DELETE FROM transform WHERE seen < ?", (now - lookback,)).rowcount
         self._configured = ids
         # No poll will store the transforms that are no longer configured.
-        self._failed_writes &= ids | {_SERVED, _POLLS}
+        self._file.forget_failures_except(ids | {_SERVED, _POLLS})
         return dropped
 
     def drop_others(self, is_wanted: Callable[[str], bool]) -> int:
         """Delete the transforms with an id for which ``is_wanted`` returns False; return their number."""
-        with self._lock, self._as_state_error("read"):
+        with self._file.reading():
             stored = [transform_id for (transform_id,) in self._connection.execute("SELECT id FROM transform")]
         unwanted = [(transform_id,) for transform_id in stored if not is_wanted(transform_id)]
         if unwanted:
-            with self._transaction(_CONFIGURED) as cursor:
+            with self._file.transaction(NO_COUNTERS) as cursor:
                 cursor.executemany("DELETE FROM transform WHERE id = ?", unwanted)
         return len(unwanted)
 
+    def check(self) -> None:
+        """Find out whether the file was deleted or replaced; if so, write it again. Raises `StateError` if it cannot.
+
+        A write finds this out too, but an exporter whose transforms are idle does not write.
+        """
+        self._file.check()
+
     def close(self) -> None:
         """Write the WAL into the file, and release the lock of the file."""
-        with self._lock:
-            self._closed = True
-            self._connection.close()
-            for descriptor in self._opened:
-                os.close(descriptor)
-            self._opened = ()
+        self._file.close()
 
     def _key(self, cursor: sqlite3.Cursor, transform_id: str) -> int:
         row = cursor.execute("SELECT key FROM transform WHERE id = ?", (transform_id,)).fetchone()
         if row is None:
             raise StateError(f"{self.path}: transform {transform_id} is not stored yet")
         return int(row[0])
-
-    @contextmanager
-    def _transaction(self, what: str) -> Iterator[sqlite3.Cursor]:
-        """Commit after the block. If the block raises an exception, roll back instead.
-
-        ``what`` names the data that the block writes. The first failed write is logged. When everything that could not
-        be written has been written, this is logged too.
-        """
-        with self._lock:
-            try:
-                with self._as_state_error("write"):
-                    if not self._closed:
-                        self._ensure_file()
-                    cursor = self._connection.cursor()
-                    cursor.execute("BEGIN IMMEDIATE")
-                    try:
-                        yield cursor
-                        cursor.execute("COMMIT")
-                    except BaseException:
-                        if self._connection.in_transaction:
-                            cursor.execute("ROLLBACK")
-                        raise
-            except StateError as error:
-                self._note_failure(what, error)
-                raise
-            if self._failed_writes:
-                self._failed_writes -= {what, _CONFIGURED, _OPENING}
-                if not self._failed_writes:
-                    log.info("the state file is written again; counters catch up", path=str(self.path))
-
-    def _note_failure(self, what: str, error: StateError) -> None:
-        # After the file is closed, the last polls may still end. Their runs were never served, so nothing is lost.
-        if not (self._failed_writes or self._closed):
-            log.error("the state file cannot be written; counters wait until it can", error=str(error))
-        self._failed_writes.add(what)
-
-    @contextmanager
-    def _as_state_error(self, action: str) -> Iterator[None]:
-        """Raise `StateError` if SQLite fails or a stored value cannot be parsed."""
-        try:
-            yield
-        except (*_DAMAGE, OSError) as error:
-            reason = "the disk is full" if is_full(error) else str(error)
-            raise StateError(f"{self.path}: cannot {action} the state: {reason}") from error
 
 
 def open_state(path: Path, now: float) -> tuple[StateFile, Path | None]:

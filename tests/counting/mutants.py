@@ -214,6 +214,8 @@ _BAD_ANSWERS = "counting/test_bad_answers.py"
 _BASELINE = "counting/test_baseline_pages.py"
 _INITIAL = "exposition/test_initial_values.py"
 _SERVED = "exposition/test_served_record.py"
+_STATE = "state/test_store.py"
+_DAMAGED = f"{_STATE}::test_a_damaged_row_costs_only_its_transform"
 
 MUTANTS = (
     Mutant("skip the overlap", "counting.ledger:Ledger.since", read("overlap", "0.0")),
@@ -569,6 +571,42 @@ MUTANTS = (
         "state.store:StateFile.save",
         drop("add"),
         _SERVED,
+    ),
+    Mutant(
+        "do not compare the checksum of a transform",
+        "state.checksum:verified_rows",
+        condition(0, "False"),
+        _DAMAGED,
+    ),
+    Mutant(
+        "do not compare the checksum of the finished runs",
+        "state.checksum:check_finished",
+        condition(0, "False"),
+        _DAMAGED,
+    ),
+    Mutant(
+        "delete transforms before discovery has found all",
+        "state.store:StateFile.drop_unconfigured",
+        condition(0, "True"),
+        f"{_STATE}::test_no_transform_is_dropped_while_discovery_may_find_more",
+    ),
+    Mutant(
+        "take any successful write as the end of a full disk",
+        "state.open_file:OpenFile._note_success",
+        condition(-1, "True"),
+        f"{_STATE}::test_a_full_disk_is_logged_once_for_all_transforms",
+    ),
+    Mutant(
+        "go on with a file that was deleted",
+        "state.open_file:OpenFile._ensure_file",
+        condition(1, "False"),
+        f"{_STATE}::test_a_deleted_file_is_written_again",
+    ),
+    Mutant(
+        "forget the last successful poll of an earlier process",
+        "polling.monitored_transform:MonitoredTransform.succeeded",
+        read("restored_success", "None"),
+        f"{_STATE}::test_the_last_successful_poll_survives_a_restart",
     ),
     Mutant(
         "show a new name before it is stored",

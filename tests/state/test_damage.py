@@ -160,3 +160,14 @@ def test_a_damaged_wal_does_not_refuse_the_start(written: Path, path: Path, kind
         for transform_id, content in contents_of(state).items():
             assert content is None or len(content[-2]) <= truth[transform_id], number
         state.close()
+
+
+@pytest.mark.parametrize("text", [b"CREATE \xe4ABLE series (", b"CREATE TABLE series \xc5"])
+def test_a_damaged_definition_of_a_table_does_not_refuse_the_start(written: Path, path: Path, text: bytes) -> None:
+    """SQLite quotes the damaged text in its message, which is then no UTF-8; the file is renamed all the same."""
+    content = (written / "stopped.db").read_bytes()
+    assert content.count(b"CREATE TABLE series (") == 1
+    path.write_bytes(content.replace(b"CREATE TABLE series (", text))
+    state, damaged = open_state(path, NOW)
+    state.close()
+    assert damaged is not None

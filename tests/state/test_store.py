@@ -478,6 +478,31 @@ def test_an_older_copy_that_is_put_in_place_while_the_exporter_runs_is_set_aside
     restarted.close()
 
 
+def test_a_new_file_of_another_process_is_left_alone(path: Path, world: World) -> None:
+    """If the file is deleted and another exporter creates a new one, the first exporter's counters wait."""
+    exporter = Exporter(world, configuration("tfm-a"), path)
+    exporter.poll()
+    fail_once(world, exporter)
+    exporter.scrape()
+    for part in path.parent.iterdir():
+        part.unlink()
+    program = (
+        "import sys, pathlib; from exporter.state.store import open_state\n"
+        "state, _ = open_state(pathlib.Path(sys.argv[1]), 0); print('open', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(StateError, match="another process has a new one open"):
+            exporter.state.check()  # type: ignore[union-attr] # it has a state file
+        assert not list(path.parent.glob("*.replaced-*"))
+        other.communicate("")
+    exporter.state.check()  # type: ignore[union-attr] # as above
+    assert list(path.parent.glob("*.replaced-*[0-9]"))
+    exporter.close()
+
+
 # -- the last successful poll -----------------------------------------------------------------------------------------
 
 
