@@ -91,6 +91,16 @@ def test_malformed_and_oversized_requests_are_refused(running: Served, request_:
     assert b"connection: close" in answer.lower()
 
 
+def test_nothing_is_answered_after_a_malformed_request(running: Served) -> None:
+    """A request behind a malformed one on the same connection gets no answer (RFC 9112 section 11.2)."""
+    for malformed in (
+        b"garbage\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+    ):
+        assert running.send(malformed + GET).count(b"HTTP/1.1 ") == 1
+
+
 def test_a_request_body_is_discarded(running: Served) -> None:
     """A GET with a body is answered like a GET without a body, and the connection answers the next request too."""
     with running.connect() as connection:

@@ -19,12 +19,13 @@ pytestmark = pytest.mark.slow
 
 MB = 1_000_000
 BODY = 20 * MB
+CHUNK = 500_000
 SERVE = f"""
-import signal
+import signal, sys
 from exporter.web.server import WebServer
 from tests.web.serving import Body, FakeBackend
 
-server = WebServer(FakeBackend(Body(*[b"x" * 500_000] * {BODY // 500_000})), addresses=[("127.0.0.1", 0)])
+server = WebServer(FakeBackend(Body(*[b"x" * {CHUNK}] * int(sys.argv[1]))), addresses=[("127.0.0.1", 0)])
 signal.signal(signal.SIGTERM, lambda *_: server.stop())
 server.start()
 print(server.addresses[0].rpartition(":")[2], flush=True)
@@ -35,19 +36,21 @@ REQUEST = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @dataclass
 class ServerProcess:
-    """A server with a body of 20 MB in its own process."""
+    """A server with a body of `length` bytes in its own process."""
 
     port: int
     process: psutil.Process
+    length: int
 
-    def scrape(self) -> int:
-        """Scrape as an honest client does; return the status. A 200 has the whole body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+    def scrape(self, source: str = "127.0.0.1", path: str = "/metrics") -> int:
+        """Ask as an honest client does, from the address `source`; return the status. Metrics have the whole body."""
+        address = ("127.0.0.1", self.port)
+        connection = http.client.HTTPConnection(*address, timeout=DEADLINE, source_address=(source, 0))
         try:
-            connection.request("GET", "/metrics")
+            connection.request("GET", path)
             response = connection.getresponse()
             length = len(response.read())
-            assert response.status != 200 or length == BODY
+            assert response.status != 200 or path != "/metrics" or length == self.length
             return response.status
         finally:
             connection.close()
@@ -60,10 +63,18 @@ class ServerProcess:
 
 @pytest.fixture
 def server() -> Iterator[ServerProcess]:
-    with subprocess.Popen((sys.executable, "-c", SERVE), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with running(BODY // CHUNK) as server:
+        yield server
+
+
+@contextmanager
+def running(chunks: int) -> Iterator[ServerProcess]:
+    """Yield a server whose body has this number of chunks."""
+    command = (sys.executable, "-c", SERVE, str(chunks))
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            server = ServerProcess(int(process.stdout.readline()), psutil.Process(process.pid))
+            server = ServerProcess(int(process.stdout.readline()), psutil.Process(process.pid), chunks * CHUNK)
             server.scrape()
             yield server
         finally:
@@ -214,3 +225,45 @@ def test_a_flood_of_connections(server: ServerProcess) -> None:
                 await loop.sock_recv(connection, 4096)
 
     check_scrapes(server, flood, clients=50)
+
+
+def test_1000_busy_scrapers_at_one_address() -> None:
+    """While 1,000 clients at one address scrape without pause, probes and scrapes from any address are answered.
+
+    Probes come from the address of the crowd, scrapes from another one. Each uses a new connection.
+    """
+    answers = 0
+
+    async def scrape_without_pause(port: int) -> None:
+        nonlocal answers
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            while True:
+                writer.write(REQUEST)
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+                answers += 1
+        finally:
+            writer.close()
+
+    async def repeat_forever(port: int) -> None:
+        while True:
+            with suppress(OSError, EOFError):
+                await scrape_without_pause(port)
+            await asyncio.sleep(0.01)
+
+    async def main(server: ServerProcess) -> list[tuple[int, int]]:
+        tasks = [asyncio.create_task(repeat_forever(server.port)) for _ in range(1000)]
+        while answers < 1000:
+            await asyncio.sleep(0.01)
+        statuses = []
+        for _ in range(10):
+            probe = asyncio.to_thread(server.scrape, "127.0.0.1", "/-/healthy")
+            statuses.append(tuple(await asyncio.gather(probe, asyncio.to_thread(server.scrape, "127.0.0.2"))))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return statuses
+
+    with running(0) as server:
+        assert asyncio.run(main(server)) == [(200, 200)] * 10
