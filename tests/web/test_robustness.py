@@ -228,10 +228,7 @@ def test_a_flood_of_connections(server: ServerProcess) -> None:
 
 
 def test_1000_busy_scrapers_at_one_address() -> None:
-    """While 1,000 clients at one address scrape without pause, probes and scrapes from any address are answered.
-
-    Probes come from the address of the crowd, scrapes from another one. Each uses a new connection.
-    """
+    """While 1,000 clients at one address scrape without pause, its probes, and scrapes of another one, are answered."""
     answers = 0
 
     async def scrape_without_pause(port: int) -> None:
