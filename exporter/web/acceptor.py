@@ -13,7 +13,10 @@ from exporter.web.limits import Limits
 
 log = get_logger(__name__)
 
-_ACCEPTS_PER_TURN = 64
+_ACCEPTS_PER_TURN = 16
+"""Maximum number of connections that are accepted in one turn of the event loop. It is not more than the number of
+requests that are read in a turn. If it were, a crowd of new clients would close connections faster than these get their
+answers."""
 _RETRY_AFTER = 0.1
 _MAX_UNSENT_IN_KERNEL = 256 * 1024
 """Maximum number of bytes that the kernel buffers for a client that does not read. By default Linux buffers up to 4 MB.

@@ -14,7 +14,7 @@ from functools import partial
 import bcrypt
 from cachetools import LRUCache
 
-from exporter.web.fair_lock import FairLock
+from exporter.web.fairness import FairLock
 from exporter.web.workers import Workers
 
 _FAKE_SALT_AND_DIGEST = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import Protocol
 
 from uvicorn import Config
@@ -18,6 +19,7 @@ from uvicorn.server import ServerState
 
 from exporter.web.addresses import Holdings
 from exporter.web.config import ServerTls
+from exporter.web.fairness import FairTurns
 from exporter.web.limits import Limits
 from exporter.web.responses import Response, text_response
 from exporter.web.tls import is_allowed
@@ -26,6 +28,15 @@ _HEADER_OVERHEAD = 32
 """Number of bytes that are added to the length of each header, as in HTTP/2 (RFC 9113 section 6.5.2). They are added
 because an empty header uses memory too."""
 
+
+_READS_PER_TURN = 16
+"""Maximum number of connections whose data is parsed in one turn of the event loop. An answer takes about 1 ms."""
+
+_GRACE = 1.0
+"""Seconds that a new client has to send its first request, before its connection may be closed to make room."""
+
+_PROBES = (b"GET /-/", b"HEAD /-/")
+"""The first bytes of a probe. It is answered before other requests, because its answer costs almost nothing."""
 
 _CHUNK_OVERHEAD = 16 * 1024
 """Number of bytes that the sizes and extensions of chunks may add to a body."""
@@ -41,7 +52,7 @@ class OpenConnection(Protocol):
     """Number of complete responses on this connection."""
 
     waiting_since: float | None
-    """Time at which the server began to wait for the client; None while the server answers a request."""
+    """Time at which the server began to wait for the client; None while a request waits or is being answered."""
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -58,6 +69,7 @@ class Connections:
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
+        self.turns = FairTurns(_READS_PER_TURN)
         self._limit = limit
         self._open: Holdings[OpenConnection] = Holdings()
 
@@ -87,15 +99,19 @@ class Connections:
     def make_room(self, newcomer: str) -> None:
         """If the limit is reached, close a connection of the group of clients that would hold most connections.
 
-        `newcomer` is the group of the client that wants to connect. Close the connection that has waited longest for
-        the next request of its client. If there is none, close the one that has waited longest for a first request, so
-        that a new client, such as a probe, has time to send its request. If there is none either, close the oldest.
+        `newcomer` is the group of the client that wants to connect. The first of these is closed:
+
+        1. the connection that has waited longest for the next request of its client
+        2. the connection that has waited longest for its first request, if it has waited for more than `_GRACE`
+        3. the oldest connection with a request that waits or is being answered
+        4. the connection that has waited longest for its first request
+
+        So a new client, such as a probe, has time to send its request.
         """
         if len(self._open) < self._limit:
             return
         candidates = self._open.held_by(self._open.largest_groups(newcomer))
-        waiting = [connection for connection in candidates if connection.waiting_since is not None]
-        self.close(min(waiting, key=_eviction_order, default=candidates[0]))
+        self.close(min(candidates, key=partial(_eviction_order, now=self.clock())))
 
     def check(self) -> None:
         """Close the connections that have passed their deadlines."""
@@ -109,8 +125,13 @@ class Connections:
             connection.drop()
 
 
-def _eviction_order(connection: OpenConnection) -> tuple[bool, float]:
-    return not connection.answered, connection.waiting_since or 0.0
+def _eviction_order(connection: OpenConnection, now: float) -> tuple[int, float]:
+    since = connection.waiting_since
+    if since is None:
+        return 3, 0.0
+    if connection.answered:
+        return 1, since
+    return 2 if now - since > _GRACE else 4, since
 
 
 class _Phase(Enum):
@@ -168,6 +189,7 @@ class HttpConnection(HttpToolsProtocol):
         # The parser does not report an unfinished header or the extensions of a chunk, so their bytes are counted here.
         self._head_bytes_received = self._body_bytes_received = 0
         self._hosts = self._transfer_encodings = 0
+        self._queued = 0
         self._unsent = 0
         self._unsent_since = 0.0
 
@@ -187,12 +209,32 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the data in parts of at most `head_bytes`.
+        """Parse the data, in this turn of the event loop or in a later one.
 
-        A head above the limit is then refused after a few parts, even if one read has returned much more data.
+        It is parsed in parts of at most `head_bytes`. A head above the limit is then refused after a few parts, even if
+        one read has returned much more data.
         """
         if self._phase is _Phase.IDLE:
             self._enter(_Phase.READING)
+        is_probe = not (self._queued or self._in_message) and data.startswith(_PROBES)
+        if is_probe or self._connections.turns.has_room():
+            self._parse_all(data)
+            return
+        self._queued += 1
+        self.waiting_since = None
+        self.flow.pause_reading()
+        self._connections.turns.wait(partial(self._parse_queued, data), self.group)
+
+    def _parse_queued(self, data: bytes) -> None:
+        self._queued -= 1
+        if self._phase is not _Phase.ANSWERING:
+            self.waiting_since = self._phase_began
+        if not self.transport.is_closing():
+            if not self.pipeline:
+                self.flow.resume_reading()
+            self._parse_all(data)
+
+    def _parse_all(self, data: bytes) -> None:
         for start in range(0, len(data), self._limits.head_bytes):
             if self._phase is _Phase.CLOSING or self.transport.is_closing():
                 return
