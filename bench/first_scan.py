@@ -50,7 +50,7 @@ def scan(port: int, total: int) -> tuple[float, int, int]:
     idle = resident_bytes()
     # The models are loaded before the measurement, as for stock boto3.
     next(glue.task_run_pages(transform.target.id, since=now_after(total) - 1, page_size=1))
-    read = partial(transform.read, glue, CONFIG.polling, now_after(total), lambda: None)
+    read = partial(transform.read, glue, CONFIG.polling, now_after(total), 0.0, lambda: None)
     cpu = cpu_seconds(read)
     if transform.ledger.tracked != total:
         raise ValueError(f"{transform.ledger.tracked} runs instead of {total}")

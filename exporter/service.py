@@ -154,7 +154,7 @@ class Service:
         return self._exposition.prepare_scrape(format, encoding)
 
     def is_alive(self) -> bool:
-        """Whether the poll loop is alive, as `Scheduler.alive` defines it."""
+        """Whether the poll loop comes round and polls come to an end, as `Scheduler.alive` defines it."""
         return self._poller.alive
 
     def is_ready(self) -> bool:

@@ -89,6 +89,15 @@ class GlueClients:
                 self._clients[lane] = self._new_client(lane)
             return self._clients[lane]
 
+    @property
+    def longest_call(self) -> float:
+        """The longest time of a call in seconds, with waiting for the rate limit and between its attempts."""
+        polling = self._config.polling
+        callers = polling.concurrency + 2
+        # After throttling, botocore lowers the rate to 0.5 per second at least. It waits up to 20 s before a retry.
+        wait = callers / polling.requests_per_second + callers / 0.5 + 20.0
+        return limit_of_a_call(polling) + polling.max_attempts * wait
+
     def close_idle(self) -> None:
         """Close the connections that no call uses. Calls that are running go on, and a later call connects again."""
         with self._lock:

@@ -127,7 +127,9 @@ class Poller:
         self._telemetry.poll_interval.set(config.polling.interval)
         polling = config.polling
         threads = threads_of_a_lane(polling.concurrency, len(lanes))
-        self._scheduler.reconfigure(polling.interval, polling.idle_interval, threads)
+        # Between two calls to Glue a poll also writes the state file, which may take long on a busy disk.
+        silence = clients.longest_call + 60.0
+        self._scheduler.reconfigure(polling.interval, polling.idle_interval, threads, silence)
 
     def _add(self, transform: MonitoredTransform, target: Target) -> None:
         if not transform.active and transform.job is not None:
@@ -239,7 +241,7 @@ class Poller:
 
     @property
     def alive(self) -> bool:
-        """Whether the poll loop is alive, as `Scheduler.alive` defines it."""
+        """Whether the poll loop comes round and polls come to an end, as `Scheduler.alive` defines it."""
         return self._scheduler.alive
 
     @property
@@ -303,7 +305,7 @@ class Poller:
             transform.job.idle = False
         try:
             recent = LIMIT if self._config.web.status_page else 0
-            changes = transform.read(glue, self._config.polling, now, began, self._check_stop, recent=recent)
+            changes = transform.read(glue, self._config.polling, now, began, self._keep_going, recent=recent)
         except Stopped:
             return True
         except GlueError as error:
@@ -359,7 +361,8 @@ class Poller:
             ):
                 self._telemetry.state_last_write.set(self._now())
 
-    def _check_stop(self) -> None:
+    def _keep_going(self) -> None:
+        self._scheduler.made_progress()
         if self._stop.is_set():
             raise Stopped
 
@@ -395,6 +398,7 @@ class Poller:
         if not self._config.transform_details:
             transform.details = None
         else:
+            self._scheduler.made_progress()
             try:
                 transform.details = glue.details(target.id)
             except Stopped:

@@ -18,6 +18,9 @@ from exporter.polling.timetable import Job, Timetable
 HEARTBEAT = 1.0
 """Longest time between two rounds of the scheduler, in seconds."""
 
+LONGEST_SILENCE = 600.0
+"""Seconds without progress after which a turn counts as stuck, unless `reconfigure` sets another time."""
+
 DEAD_AFTER = 30.0
 """Seconds without a heartbeat after which the scheduler counts as dead."""
 
@@ -83,6 +86,10 @@ class Scheduler:
         """Number of threads that look for a ready job next, and end if no job is ready."""
         self._longest_delay = 0.0
         self._heartbeat = self._clock()
+        self._longest_silence = LONGEST_SILENCE
+        self._progress: dict[int, float] = {}
+        """When each turn that is running has made progress last (monotonic seconds), by the id of its thread."""
+        self._stuck_logged = False
 
     def add(self, job: Job) -> None:
         """Run the job now, and then once per interval at its offset."""
@@ -95,9 +102,19 @@ class Scheduler:
         with self._lock:
             self._timetable.remove(job)
 
-    def reconfigure(self, interval: float, idle_interval: float | None, threads_per_lane: int) -> None:
-        """Use other intervals and another share of threads from now on."""
+    def reconfigure(
+        self,
+        interval: float,
+        idle_interval: float | None,
+        threads_per_lane: int,
+        longest_silence: float = LONGEST_SILENCE,
+    ) -> None:
+        """Use other intervals and another share of threads from now on.
+
+        A turn is stuck if it does not call `made_progress` for ``longest_silence`` seconds.
+        """
         with self._lock:
+            self._longest_silence = longest_silence
             self._threads_per_lane = threads_per_lane
             self._timetable.change_intervals(interval, idle_interval, self._clock())
             for queue in self._queues.values():
@@ -112,14 +129,24 @@ class Scheduler:
 
     @property
     def alive(self) -> bool:
-        """Whether the loop has made a round in the last `DEAD_AFTER` seconds."""
-        return self._clock() - self._heartbeat < DEAD_AFTER
+        """Whether the loop has made a round in the last `DEAD_AFTER` seconds, and no turn is stuck."""
+        return self._clock() - self._heartbeat < DEAD_AFTER and not self._is_stuck()
+
+    def made_progress(self) -> None:
+        """Record that the turn of this thread goes on. A turn of thousands of calls to AWS is not stuck."""
+        if threading.get_ident() in self._progress:
+            self._progress[threading.get_ident()] = self._clock()
+
+    def _is_stuck(self) -> bool:
+        # `list` of a dict is one step for other threads.
+        return self._clock() - min(list(self._progress.values()), default=self._clock()) > self._longest_silence
 
     def run(self, stop: threading.Event) -> None:
         """Run the jobs until ``stop`` is set; needs a thread of its own."""
         cycle_began = self._clock()
         while not stop.is_set():
             self._heartbeat = now = self._clock()
+            self._log_stuck()
             interval = self._timetable.interval
             if now >= cycle_began + interval:
                 self._end_cycle(now, interval)
@@ -144,6 +171,12 @@ class Scheduler:
             else:
                 next_due = self._timetable.next_due
                 self._next_round = latest if next_due is None else min(latest, next_due)
+
+    def _log_stuck(self) -> None:
+        """Log when a turn becomes stuck, because the orchestrator will restart this process."""
+        if self._is_stuck() and not self._stuck_logged:
+            log.error("a poll does not come to an end, so /-/healthy fails; see whether the state file's disk hangs")
+        self._stuck_logged = self._is_stuck()
 
     def _wake_if_early(self) -> None:
         """Wake up the loop if a turn is due before its next round."""
@@ -173,7 +206,10 @@ class Scheduler:
                 if not self._ready:
                     return
                 queue, job = self._ready.popleft()
-            self._end_turn(queue, job, went_well=_run(job))
+            self._progress[threading.get_ident()] = self._clock()
+            went_well = _run(job)
+            del self._progress[threading.get_ident()]
+            self._end_turn(queue, job, went_well=went_well)
 
     def _end_turn(self, queue: _Queue, job: Job, *, went_well: bool) -> None:
         now = self._clock()

@@ -172,7 +172,7 @@ class Routes:
     async def _healthy(self, _: Request) -> Response:
         if self._backend.is_alive():
             return text_response(200, "Healthy")
-        return text_response(503, "Unhealthy: the poll loop makes no progress")
+        return text_response(503, "Unhealthy: the poll loop does not come round, or a poll does not come to an end")
 
     async def _ready(self, _: Request) -> Response:
         if self._backend.is_ready():

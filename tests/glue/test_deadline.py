@@ -225,6 +225,7 @@ def test_a_credential_process_that_hangs_fails_the_poll_and_is_killed(
     with running(simulator, **ACCOUNT_ONE, polling={"request_timeout": "300ms"}) as exporter:
         wait_for(lambda: exporter.errors().get("credentials"), describe=lambda: str(exporter.errors()))
         wait_for(lambda: exporter.up("tfm-one") == 0)
+        assert exporter.service.is_alive()
         first = [int(pid) for pid in pids.read_text().split()[:2]]
         wait_for(lambda: not any(map(alive, first)))
         process_profile(GOOD, source_profile)

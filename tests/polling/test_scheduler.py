@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from exporter.polling.scheduler import Scheduler, threads_of_a_lane
+from exporter.polling.scheduler import DEAD_AFTER, Scheduler, threads_of_a_lane
 from exporter.polling.timetable import Job
 from tests.running import no_threads, wait_for
 
@@ -247,3 +247,49 @@ def test_polls_without_a_thread_are_made_later(work, caplog):
             assert not work.turns
         wait_for(lambda: len(work.turns) == 3)
     assert caplog.text.count("no more threads") == 1
+
+
+def test_a_turn_without_progress_is_stuck_until_it_ends(caplog):
+    """A turn of any length is healthy while it makes progress; a turn without progress is not, and this is logged."""
+    rounds, begun, go_on, end = Rounds(), threading.Event(), threading.Event(), threading.Event()
+    scheduler = rounds.scheduler
+    scheduler.reconfigure(INTERVAL, None, 8, longest_silence=100.0)
+
+    def long_poll():
+        begun.set()
+        go_on.wait()
+        scheduler.made_progress()
+        go_on.clear()
+        end.wait()
+        return True
+
+    def passes(seconds):
+        """Let the time pass, with the heartbeats of the loop; return whether the scheduler is alive."""
+        rounds.now += seconds
+        scheduler._heartbeat = rounds.now
+        scheduler._log_stuck()
+        return scheduler.alive
+
+    scheduler.add(Job(long_poll, "lane", 0.5))
+    rounds.round()
+    assert begun.wait(10)
+    assert passes(99)
+    go_on.set()
+    wait_for(lambda: not go_on.is_set())
+    assert passes(99)
+    assert "does not come to an end" not in caplog.text
+    assert not passes(2)
+    assert not passes(2)
+    assert caplog.text.count("does not come to an end") == 1
+    scheduler.made_progress()  # of a thread that runs no turn
+    assert not passes(0)
+    end.set()
+    wait_for(lambda: passes(0))
+
+
+def test_a_loop_that_does_not_come_round_is_dead():
+    """Without a round for `DEAD_AFTER` seconds the scheduler is not alive."""
+    rounds = Rounds()
+    assert rounds.scheduler.alive
+    rounds.now += DEAD_AFTER
+    assert not rounds.scheduler.alive
