@@ -22,10 +22,26 @@ TESTS = {
     "Texts of any length in an answer of Glue are cut.": [
         "glue/test_decode.py::test_a_text_of_any_length_is_cut_to_its_limit"
     ],
+    "An answer of more than 16 MiB is not read further.": [
+        "glue/test_deadline.py::test_an_endless_answer_is_cut_and_not_tried_again"
+    ],
+    "A call that hangs ends within its limit, and its poll has failed.": [
+        "glue/test_deadline.py::test_an_answer_that_drips_fails_the_poll_until_the_upstream_is_sound",
+        "glue/test_deadline.py::test_a_credential_process_that_hangs_fails_the_poll_and_is_killed",
+    ],
+    "The process of `credential_process` is killed when its call or the exporter ends.": [
+        "glue/test_deadline.py::test_a_credential_process_that_hangs_fails_the_poll_and_is_killed",
+        "glue/test_deadline.py::test_a_credential_process_ends_with_the_exporter",
+    ],
     "Secrets of the environment, credentials and passwords in URLs reach neither the log nor messages of errors.": [
         "model/test_redaction.py::test_a_secret_of_the_environment_is_masked_in_every_form",
         "model/test_redaction.py::test_text_in_the_form_of_a_secret_is_masked",
         "test_logs.py::test_a_secret_of_the_environment_is_masked_in_every_text",
+        "glue/test_secrets.py::test_a_setting_with_a_secret_that_cannot_be_used_does_not_show_it",
+        "glue/test_secrets.py::test_an_upstream_that_returns_the_request_does_not_show_its_headers",
+    ],
+    "A message about the configuration shows the name of a variable and not its value.": [
+        "config/test_config.py::test_a_message_shows_a_variable_and_not_its_value"
     ],
     "Messages of the AWS libraries, which can contain credentials, never reach the log.": [
         "test_logs.py::test_aws_libraries_are_quiet"
