@@ -18,6 +18,8 @@ from exporter.counting.counters import FIRST_SERIES
 from exporter.counting.run_kinds import KNOWN_KINDS
 from exporter.exposition.metrics import LAST_POLL, METRICS, TRANSFORM_STATUSES, Metric
 from exporter.glue.error_table import REASONS
+from exporter.model.failure_reasons import BUILT_IN, LONGEST_ERROR, OTHER
+from exporter.model.failure_reasons import REASONS as FAILURE_REASONS
 from exporter.model.task_run import FAILURES, STATUSES, TASK_TYPES
 from exporter.model.transform import Lane
 from exporter.telemetry import Telemetry
@@ -125,6 +127,17 @@ def metrics_page() -> str:
         "",
         f'Each HELP text ends with "{LAST_POLL}"',
         "",
+        "### Reasons of failed runs",
+        "",
+        "The label `reason` of `glue_ml_task_run_last_failure_info` is the class of the ErrorString. It is the first",
+        f"of these reasons that has a text in the first {LONGEST_ERROR:,} characters, in upper or lower case:",
+        "",
+        *(f"- `{reason}`: {_texts(reason)}" for reason in FAILURE_REASONS if reason != OTHER),
+        "",
+        "A run that ended in TIMEOUT without such a text has the reason `timeout`, and a FAILED run `other`.",
+        "`exporter/model/failure_reasons.py` has all texts. `metrics.failure_reasons` adds reasons, which are tried",
+        "first.",
+        "",
         "## About the exporter",
         "",
         "| metric | type | labels | meaning |",
@@ -141,6 +154,12 @@ def metrics_page() -> str:
 def _row(metric: Metric) -> str:
     series = _series(metric.name, metric.labels)
     return f"| `{metric.name}` | {metric.kind} | {_names(metric.labels)} | {metric.documentation} | {series} |"
+
+
+def _texts(reason: str) -> str:
+    patterns = [pattern for found, pattern in BUILT_IN if found == reason]
+    shown = ", ".join(f'"{pattern}"' for pattern in patterns[:4])
+    return f"{shown}, and {len(patterns) - 4} more" if len(patterns) > 4 else shown
 
 
 def _names(labels: Iterable[str]) -> str:

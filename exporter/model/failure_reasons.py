@@ -253,7 +253,11 @@ _TABLE: dict[str, tuple[str, ...]] = {
     ),
     TIMEOUT: ("timed out", "timeout", "time out"),
     "internal": (
-        "internal",
+        "internal service",
+        "internal error",
+        "internal failure",
+        "internalservice",
+        "internalerror",
         "dependency failure",
         "service unavailable",
         "serviceunavailable",

@@ -191,6 +191,7 @@ TEXTS = {
         "Job aborted due to stage failure: Task 0 in stage 2.0 failed 4 times",
         "org.apache.spark.shuffle.MetadataFetchFailedException: Missing an output location for shuffle 3",
         "Job 4 cancelled because SparkContext was shut down",
+        "ExecutorLostFailure (executor 7 on ip-172-31-9-1.eu-west-1.compute.internal exited)",
         "ExecutorLostFailure (executor 4 exited unrelated to the running tasks) Reason: Executor heartbeat lost",
     ],
     "other": [
