@@ -4,11 +4,14 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from dashboards.parts import (
     BYTES,
+    DATA_AGES,
     NONE_IS_GOOD,
     PER_SECOND,
+    PLACE,
     SECONDS,
     SHORT,
     AnyPanel,
+    counted,
     fill,
     graph,
     new_dashboard,
@@ -19,8 +22,12 @@ from dashboards.parts import (
     variable,
 )
 
-THIS = 'job=~"$job",instance=~"$instance"'
+THIS = f'{PLACE},job=~"$job",instance=~"$instance"'
 LANE = f'{THIS},aws_account=~"$account",aws_region=~"$region"'
+
+
+NO_EXPORTER = "Prometheus scrapes no exporter with the selected job and instance."
+NO_POLL = "No poll has succeeded, or no exporter is selected."
 
 
 def exporter() -> Dashboard:
@@ -32,8 +39,8 @@ def exporter() -> Dashboard:
     )
     choices = (
         *place_variables(),
-        variable("job", "Job", "label_values(glue_ml_exporter_build_info, job)", everything=""),
-        variable("instance", "Instance", 'label_values(glue_ml_exporter_build_info{job=~"$job"}, instance)'),
+        variable("job", "Job", f"label_values(glue_ml_exporter_build_info{{{PLACE}}}, job)", everything=""),
+        variable("instance", "Instance", f'label_values(glue_ml_exporter_build_info{{{PLACE},job=~"$job"}}, instance)'),
     )
     for choice in choices:
         built = built.with_variable(choice)
@@ -47,6 +54,7 @@ def _now() -> tuple[AnyPanel, ...]:
             "Exporters that Prometheus can scrape.",
             f"sum(up{{{THIS}}})",
             SHORT,
+            empty=NO_EXPORTER,
             steps=((None, "red"), (1, "green")),
         ),
         number_panel(
@@ -54,13 +62,15 @@ def _now() -> tuple[AnyPanel, ...]:
             "Time since the last successful poll, for the transform with the oldest data.",
             f"time() - min(glue_ml_transform_last_successful_poll_timestamp_seconds{{{THIS}}})",
             SECONDS,
-            steps=((None, "green"), (300, "yellow"), (900, "red")),
+            empty=NO_POLL,
+            steps=DATA_AGES,
         ),
         number_panel(
             "Cannot be polled",
             "Transforms whose last poll failed.",
             f"count(glue_ml_transform_up{{{THIS}}} == 0) or vector(0)",
             SHORT,
+            empty=NO_EXPORTER,
             steps=NONE_IS_GOOD,
         ),
         number_panel(
@@ -68,27 +78,31 @@ def _now() -> tuple[AnyPanel, ...]:
             "Exporters whose last reload of the configuration failed.",
             f"count(glue_ml_exporter_config_last_reload_successful{{{THIS}}} == 0) or vector(0)",
             SHORT,
+            empty=NO_EXPORTER,
             steps=NONE_IS_GOOD,
         ),
         number_panel(
             "Failed writes",
             "Failed writes to the state file in the time range of the dashboard.",
-            f"round(sum(increase(glue_ml_exporter_state_write_errors_total{{{THIS}}}[$__range])))",
+            f"sum(\n{counted(f'glue_ml_exporter_state_write_errors_total{{{THIS}}}')}\n)",
             SHORT,
+            empty="No exporter has a state file (state.path).",
             steps=NONE_IS_GOOD,
+            total=True,
         ),
         number_panel(
             "Failing discovery",
             "Accounts and regions in which the last discovery failed.",
             f"count(glue_ml_exporter_discovery_up{{{THIS}}} == 0) or vector(0)",
             SHORT,
+            empty=NO_EXPORTER,
             steps=NONE_IS_GOOD,
         ),
     )
 
 
 def _aws() -> tuple[AnyPanel, ...]:
-    failed = f"sum by (reason) (increase(glue_ml_exporter_poll_errors_total{{{LANE}}}[$__rate_interval]))"
+    failed = f"sum by (reason) (\n{counted(f'glue_ml_exporter_poll_errors_total{{{LANE}}}')}\n)"
     latency = f"rate(glue_ml_exporter_api_request_duration_seconds_bucket{{{THIS}}}[$__rate_interval])"
     return (
         graph(
@@ -99,6 +113,7 @@ def _aws() -> tuple[AnyPanel, ...]:
                 f"sum by (operation, code) (rate(glue_ml_exporter_api_requests_total{{{LANE}}}[$__rate_interval]))",
                 "{{operation}} {{code}}",
             ),
+            empty=NO_EXPORTER,
         ),
         graph(
             "Failed polls",
@@ -108,6 +123,7 @@ def _aws() -> tuple[AnyPanel, ...]:
                 f'{failed} > 0\nor\nlabel_replace(sum({failed}) == 0, "reason", "none", "", "")',
                 "{{reason}}",
             ),
+            empty=NO_EXPORTER,
             bars=True,
         ),
         graph(
@@ -115,6 +131,7 @@ def _aws() -> tuple[AnyPanel, ...]:
             "95th percentile of the response time of AWS, by operation.",
             SECONDS,
             query(f"histogram_quantile(0.95, sum by (operation, le) ({latency}))", "{{operation}}"),
+            empty=NO_EXPORTER,
         ),
         graph(
             "Rate limit delay",
@@ -125,6 +142,7 @@ def _aws() -> tuple[AnyPanel, ...]:
                 f" (rate(glue_ml_exporter_api_request_delay_seconds_total{{{LANE}}}[$__rate_interval]))",
                 "{{aws_account}} {{aws_region}}",
             ),
+            empty=NO_EXPORTER,
         ),
     )
 
@@ -137,12 +155,17 @@ def _polls() -> tuple[AnyPanel, ...]:
             " than the polling interval.",
             SECONDS,
             query(f"glue_ml_exporter_poll_cycle_duration_seconds{{{THIS}}}", "{{instance}}"),
+            empty=NO_EXPORTER,
         ),
         graph(
             "Overruns",
             "Poll cycles that took longer than the polling interval.",
             SHORT,
-            query(f"increase(glue_ml_exporter_poll_cycle_overruns_total{{{THIS}}}[$__rate_interval])", "{{instance}}"),
+            query(
+                f"max by (instance) (\n{counted(f'glue_ml_exporter_poll_cycle_overruns_total{{{THIS}}}')}\n)",
+                "{{instance}}",
+            ),
+            empty=NO_EXPORTER,
             bars=True,
         ),
         graph(
@@ -155,6 +178,7 @@ def _polls() -> tuple[AnyPanel, ...]:
                 f"topk(10, max by (transform_id) (glue_ml_transform_poll_duration_seconds{{{THIS}}} @ end()))",
                 "{{transform_name}}",
             ),
+            empty=NO_EXPORTER,
         ),
         graph(
             "Found transforms",
@@ -164,6 +188,7 @@ def _polls() -> tuple[AnyPanel, ...]:
                 f"max by (aws_account, aws_region) (glue_ml_exporter_discovered_transforms{{{LANE}}})",
                 "{{aws_account}} {{aws_region}}",
             ),
+            empty=NO_EXPORTER,
         ),
     )
 
@@ -175,12 +200,14 @@ def _process() -> tuple[AnyPanel, ...]:
             "Resident memory of the process.",
             BYTES,
             query(f"process_resident_memory_bytes{{{THIS}}}", "{{instance}}"),
+            empty=NO_EXPORTER,
         ),
         graph(
             "Processor time",
             "Processors in use.",
             SHORT,
             query(f"rate(process_cpu_seconds_total{{{THIS}}}[$__rate_interval])", "{{instance}}"),
+            empty=NO_EXPORTER,
         ),
         graph(
             "Exposition",
@@ -189,21 +216,24 @@ def _process() -> tuple[AnyPanel, ...]:
             query(
                 f"max by (format, encoding) (glue_ml_exporter_exposition_bytes{{{THIS}}})", "{{format}} {{encoding}}"
             ),
+            empty=NO_EXPORTER,
         ),
         graph(
             "Runs in memory",
             "Task runs in the memory of the exporter, open and finished.",
             SHORT,
             query(f"glue_ml_exporter_tracked_runs{{{THIS}}}", "{{instance}}"),
+            empty=NO_EXPORTER,
         ),
         graph(
             "Log messages",
             "Messages logged, by level.",
             SHORT,
             query(
-                f"sum by (level) (increase(glue_ml_exporter_log_messages_total{{{THIS}}}[$__rate_interval]))",
+                f"sum by (level) (\n{counted(f'glue_ml_exporter_log_messages_total{{{THIS}}}')}\n)",
                 "{{level}}",
             ),
+            empty=NO_EXPORTER,
             bars=True,
         ),
         graph(
@@ -211,6 +241,7 @@ def _process() -> tuple[AnyPanel, ...]:
             "Time since the last write of the state file. The exporter writes it when a value changes.",
             SECONDS,
             query(f"time() - glue_ml_exporter_state_last_write_timestamp_seconds{{{THIS}}}", "{{instance}}"),
+            empty=NO_EXPORTER,
         ),
         rows(
             "Versions",
@@ -223,6 +254,7 @@ def _process() -> tuple[AnyPanel, ...]:
                 ),
                 ("Running for", SECONDS, _with_version("process_start_time_seconds")),
             ),
+            empty=NO_EXPORTER,
             labels=("instance", "job", "version"),
         ).height(6),
     )

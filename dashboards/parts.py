@@ -1,7 +1,7 @@
 """The parts of the dashboards: variables, queries, panels with a common look, and links.
 
 Panels are numbered from the first to the last, so that links to panels stay valid. Queries merge the replicas of the
-exporter with `max`, as the alerts do.
+exporter with `max`, as the alerts do. The colours change at the thresholds of the alerts.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from grafana_foundation_sdk.builders import (
     timeseries,
 )
 from grafana_foundation_sdk.models import common as kinds
+from grafana_foundation_sdk.models.dashboard import AnnotationQuery as Annotation
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
@@ -36,10 +37,15 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from alerts.generate import FOLDER as ALERTS
+from alerts.thresholds import read_thresholds
+from exporter.config.durations import parse_duration
+
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "glue-ml"
 
 SECONDS, SHORT, BYTES, RATIO, PER_SECOND = "s", "short", "bytes", "percentunit", "reqps"
+DOLLARS, AGO, HOURS = "currencyUSD", "dateTimeFromNow", "h"
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "text"
 
 STATUS_COLOURS = {
@@ -53,9 +59,11 @@ STATUS_COLOURS = {
 }
 """Colour of each status. `latest_status` gives the number 1 to the first status, and 0 to a status not in this list."""
 
-DAY = 86400
+MOST_STEPS = 120
+"""Points of the small graph behind a number, and bars of a graph that counts in steps.
 
-CONSOLE = "https://console.aws.amazon.com"
+More bars could not be told apart, and each costs Prometheus several values of each counter of each transform.
+"""
 
 AnyPanel = stat.Panel | timeseries.Panel | statetimeline.Panel | heatmap.Panel | table.Panel | bargauge.Panel
 
@@ -96,33 +104,143 @@ def variable(
     return built.regex(regex) if regex else built
 
 
-def place_variables() -> tuple[dashboard.QueryVariable, dashboard.QueryVariable]:
-    """Return the variables that select accounts and regions."""
+ANY = ".*"
+"""Selects all values of a label, and also the series without the label."""
+
+
+def text_variable(name: str, label: str, description: str, value: str) -> dashboard.TextBoxVariable:
+    """Return a variable into which a user types a text."""
     return (
-        variable("account", "Account", "label_values(glue_ml_transform_info, aws_account)"),
-        variable("region", "Region", 'label_values(glue_ml_transform_info{aws_account=~"$account"}, aws_region)'),
+        dashboard.TextBoxVariable(name)
+        .label(label)
+        .description(description)
+        .default_value(value)
+        .current(VariableOption(selected=True, text=value, value=value))
     )
 
 
-def transform_variable(*, several: bool) -> dashboard.QueryVariable:
-    """Return the variable that selects transforms. It shows names but selects ids, because names are not unique."""
-    return variable(
-        "transform",
-        "Transform",
-        'query_result(glue_ml_transform_info{aws_account=~"$account",aws_region=~"$region"})',
-        several=several,
-        regex='/transform_id="(?<value>[^"]+)".*transform_name="(?<text>[^"]+)"/',
+def place_variables() -> tuple[dashboard.QueryVariable, ...]:
+    """Return the variables that select clusters, namespaces, accounts and regions.
+
+    Cluster and namespace are labels that Prometheus adds. Series without them are selected by "All".
+    """
+    info = "glue_ml_transform_info"
+    return (
+        variable("cluster", "Cluster", f"label_values({info}, cluster)", everything=ANY),
+        variable("namespace", "Namespace", f'label_values({info}{{cluster=~"$cluster"}}, namespace)', everything=ANY),
+        variable("account", "Account", f"label_values({info}{{{PLACE}}}, aws_account)"),
+        variable("region", "Region", f'label_values({info}{{{PLACE},aws_account=~"$account"}}, aws_region)'),
+    )
+
+
+def transform_variables(*, several: bool) -> tuple[dashboard.QueryVariable, ...]:
+    """Return the variables that select teams and transforms.
+
+    The variable of transforms shows names but selects ids, because names are not unique. The team is a label from the
+    configuration or a tag, which a transform need not have.
+    """
+    accounts = f'{PLACE},aws_account=~"$account",aws_region=~"$region"'
+    return (
+        variable("team", "Team", f"label_values(glue_ml_transform_info{{{accounts}}}, team)", everything=ANY),
+        variable(
+            "transform",
+            "Transform",
+            f'query_result(glue_ml_transform_info{{{accounts},team=~"$team"}})',
+            several=several,
+            regex='/transform_id="(?<value>[^"]+)".*transform_name="(?<text>[^"]+)"/',
+        ),
+    )
+
+
+def status_page_variable() -> dashboard.TextBoxVariable:
+    """Return the variable with the address of the exporter's status page, which Prometheus does not know."""
+    return text_variable(
+        "status_page",
+        "Status page",
+        "Address of the exporter's status page, for the links to it; e.g. https://glue-ml.example.com",
+        "",
     )
 
 
 # -- queries ----------------------------------------------------------------------------------------------------------
 
-CHOSEN = 'glue_ml_transform_info{aws_account=~"$account",aws_region=~"$region",transform_id=~"$transform"}'
+PLACE = 'cluster=~"$cluster",namespace=~"$namespace"'
+CHOSEN = (
+    f'glue_ml_transform_info{{{PLACE},aws_account=~"$account",aws_region=~"$region",team=~"$team",'
+    'transform_id=~"$transform"}'
+)
+THESE = 'transform_id=~"$transform"'
 
 
 def chosen(expr: str) -> str:
     """Return the expression for the selected transforms only."""
     return f"{expr}\nand on (transform_id) {CHOSEN}"
+
+
+def counted(series: str) -> str:
+    """Return the increase of each counter in the step of a graph, so that all steps add up to the true number.
+
+    ``increase()`` over ``$__rate_interval`` counts a run in several steps if that window is longer than a step, and it
+    extrapolates. Here each step begins with the last sample before the step. A counter that is new or was reset begins
+    with its lowest sample in the step; the exporter shows each new counter at its base value first.
+
+    Example with a step of 1 minute: the samples are 3 at 10:00:50, 4 at 10:01:20 and 4 at 10:01:50. The step that ends
+    at 10:02:00 has the increase 4 - 3 = 1, and the next step begins with 4.
+    """
+    last = f"last_over_time({series}[$__interval])"
+    return f"({last} - {series} offset $__interval) >= 0\nor\n{last} - min_over_time({series}[$__interval])"
+
+
+def counted_once(by: str, series: str) -> str:
+    """Return the increase of the counters in the step of a graph by these labels, where replicas count the same runs.
+
+    It is the increase of the highest replica, among those that exist at both ends of the step. So a run that two
+    replicas see in different steps is counted once, and a replica that returns adds nothing. If no replica exists at
+    both ends, or the highest has started again at 0, it is the largest increase of one counter.
+    """
+    now = f"max by ({by}) ({series} and {series} offset $__interval)"
+    before = f"max by ({by}) ({series} offset $__interval and {series})"
+    return f"({now} - {before}) >= 0\nor\nmax by ({by}) (\n{counted(series)}\n)"
+
+
+def finished(by: str, matchers: str = "") -> str:
+    """Return the number of runs that finished in the step of a graph, by these labels of each counter.
+
+    ``matchers`` are further matchers of the counter.
+    """
+    own = f"{THESE},{matchers}" if matchers else THESE
+    return chosen(f"({counted_once(by, f'glue_ml_task_runs_finished_total{{{own}}}')})")
+
+
+def described() -> str:
+    """Return the expression for the selected transforms with team, account, region and the host of the AWS console.
+
+    It has the value 1 and one series for each transform, for a join with ``group_left``. China and GovCloud have
+    consoles of their own.
+    """
+    labels = f"max by (transform_id, team, aws_account, aws_region) ({CHOSEN})"
+    for domain, regions in (
+        ("console.aws.amazon.com", "(.+)"),
+        ("console.amazonaws.cn", "(cn-.+)"),
+        ("console.amazonaws-us-gov.com", "(us-gov-.+)"),
+    ):
+        labels = f'label_replace({labels}, "console", "$1.{domain}", "aws_region", "{regions}")'
+    return f"topk by (transform_id) (1, {labels})"
+
+
+_RUN = "transform_id, task_type, status"
+
+
+def reasons() -> str:
+    """Return the expression for the reason of each last failure: one series for transform, task type and status."""
+    info = f"max by ({_RUN}, reason) (glue_ml_task_run_last_failure_info{{{THESE}}})"
+    return f"topk by ({_RUN}) (1, {info})"
+
+
+def with_reason(expr: str) -> str:
+    """Return the expression with the label ``reason``. A failure without a reason keeps its series."""
+    joined = f"({expr})\n* on ({_RUN}) group_left (reason) {reasons()}"
+    return f"(\n{joined}\nor\n({expr})\nunless on ({_RUN}) {reasons()}\n)"
 
 
 def latest_status(by: str) -> str:
@@ -160,9 +278,20 @@ def thresholds(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
 
 
 LATEST = common.ReduceDataOptions().calcs(["lastNotNull"])
+SUM = common.ReduceDataOptions().calcs(["sum"])
 NEUTRAL = ((None, GREY),)
 NONE_IS_GOOD = ((None, GREEN), (1, RED))
-SUCCESS_AGES = ((None, GREEN), (2 * DAY, YELLOW), (7 * DAY, RED))
+_LIMITS = read_thresholds(ALERTS / "thresholds.toml")
+
+
+def _up_to(limit: str) -> tuple[tuple[float | None, str], ...]:
+    """Return the steps of a time that raises an alert at ``limit``: yellow from half of it, red from the limit on."""
+    return (None, GREEN), (parse_duration(limit) / 2, YELLOW), (parse_duration(limit), RED)
+
+
+SUCCESS_AGES = _up_to(_LIMITS.no_success_for)
+ACTIVE_TIMES = _up_to(_LIMITS.active_for)
+DATA_AGES = _up_to(_LIMITS.data_age)
 
 
 def number_panel(
@@ -171,17 +300,23 @@ def number_panel(
     expr: str,
     unit: str,
     *,
+    empty: str,
     legend: str = "",
     steps: Sequence[tuple[float | None, str]] = NEUTRAL,
+    total: bool = False,
 ) -> stat.Panel:
-    """Return a panel with one number, or with one number for each series. Thresholds colour the numbers."""
+    """Return a panel with one number before its trend, or with one number for each series.
+
+    The number is the last value, or with ``total`` the sum of all steps of the time range. ``empty`` is shown if there
+    is no value. Thresholds colour the number.
+    """
     return (
-        _panel(stat.Panel(), title, description, unit, (query(expr, legend or title, instant=True),))
+        _panel(stat.Panel(), title, description, unit, (query(expr, legend or title),), empty)
         .thresholds(thresholds(*steps))
         .color_mode(kinds.BigValueColorMode.VALUE)
-        .graph_mode(kinds.BigValueGraphMode.NONE)
-        .reduce_options(LATEST)
-        .no_value("none")
+        .graph_mode(kinds.BigValueGraphMode.AREA)
+        .reduce_options(SUM if total else LATEST)
+        .max_data_points(MOST_STEPS)
         .span(4)
         .height(4)
     )
@@ -192,12 +327,16 @@ def graph(
     description: str,
     unit: str,
     *queries: prometheus.Dataquery,
+    empty: str,
     steps: Sequence[tuple[float | None, str]] = NEUTRAL,
     bars: bool = False,
 ) -> timeseries.Panel:
-    """Return a panel with lines, or with stacked bars, over time. Thresholds are drawn as dashed lines."""
+    """Return a panel with lines, or with stacked bars, over time. Thresholds are drawn as dashed lines.
+
+    ``empty`` is shown if there is no value.
+    """
     panel = (
-        _panel(timeseries.Panel(), title, description, unit, queries)
+        _panel(timeseries.Panel(), title, description, unit, queries, empty)
         .thresholds(thresholds(*steps))
         .min(0)
         .legend(
@@ -219,6 +358,7 @@ def graph(
         return panel.fill_opacity(10).show_points(kinds.VisibilityMode.AUTO)
     return (
         panel.draw_style(kinds.GraphDrawStyle.BARS)
+        .max_data_points(MOST_STEPS)
         .fill_opacity(80)
         .stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"))
     )
@@ -240,10 +380,10 @@ def status_mapping() -> ValueMap:
     return ValueMap(options=names)
 
 
-def timeline(title: str, description: str, expr: str, legend: str) -> statetimeline.Panel:
+def timeline(title: str, description: str, expr: str, legend: str, *, empty: str) -> statetimeline.Panel:
     """Return a panel with the status of the latest run over time, with a line for each series."""
     return (
-        _panel(statetimeline.Panel(), title, description, SHORT, (query(expr, legend),))
+        _panel(statetimeline.Panel(), title, description, SHORT, (query(expr, legend),), empty)
         .mappings([status_mapping()])
         .thresholds(thresholds(*NEUTRAL))
         .merge_values(True)
@@ -255,11 +395,11 @@ def timeline(title: str, description: str, expr: str, legend: str) -> statetimel
     )
 
 
-def heat(title: str, description: str, expr: str) -> heatmap.Panel:
+def heat(title: str, description: str, expr: str, *, empty: str) -> heatmap.Panel:
     """Return a heat map of a histogram's buckets over time, with exemplars."""
     request = query(expr, "{{le}}", exemplars=True, form=PromQueryFormat.HEATMAP)
     return (
-        _panel(heatmap.Panel(), title, description, SHORT, (request,))
+        _panel(heatmap.Panel(), title, description, SHORT, (request,), empty)
         .thresholds(thresholds(*NEUTRAL))
         .y_axis(heatmap.YAxisConfig().unit(SECONDS))
         .color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64))
@@ -271,36 +411,76 @@ def heat(title: str, description: str, expr: str) -> heatmap.Panel:
 
 
 def bars(
-    title: str, description: str, unit: str, request: prometheus.Dataquery, *, steps: Sequence[tuple[float | None, str]]
+    title: str,
+    description: str,
+    unit: str,
+    request: prometheus.Dataquery,
+    *,
+    empty: str,
+    steps: Sequence[tuple[float | None, str]] = NEUTRAL,
+    total: bool = False,
 ) -> bargauge.Panel:
-    """Return a panel with a bar for each series, the longest first. Each bar links to its transform."""
-    return (
-        _panel(bargauge.Panel(), title, description, unit, (request,))
+    """Return a panel with a bar for each series, the longest first. Each bar links to its transform, if it has one.
+
+    A bar is the last value, or with ``total`` the sum of all steps of the time range.
+    """
+    panel = (
+        _panel(bargauge.Panel(), title, description, unit, (request,), empty)
         .thresholds(thresholds(*steps))
         .orientation(kinds.VizOrientation.HORIZONTAL)
         .display_mode(kinds.BarGaugeDisplayMode.BASIC)
-        .reduce_options(LATEST)
+        .reduce_options(SUM if total else LATEST)
+        .max_data_points(MOST_STEPS)
         .with_transformation(DataTransformerConfig("sortBy", options={"sort": [{"field": "Value", "desc": True}]}))
-        .no_value("none")
-        .data_links([to_transform("${__field.labels.transform_id}")])
         .span(12)
         .height(8)
     )
+    if "transform_id" in (request.build().expr or ""):
+        panel = panel.data_links([to_transform("${__field.labels.transform_id}")])
+    return panel
+
+
+HIDDEN = ("transform_id", "console")
+"""Columns that links need and nobody reads."""
 
 
 def rows(
-    title: str, description: str, columns: Sequence[tuple[str, str, str]], *, labels: Sequence[str]
+    title: str,
+    description: str,
+    columns: Sequence[tuple[str, str, str]],
+    *,
+    labels: Sequence[str],
+    empty: str,
+    newest_first: str = "",
 ) -> table.Panel:
-    """Return a table. The columns are `labels` and the queries (name, unit, expression); each series has a row."""
+    """Return a table. The columns are `labels` and the queries (name, unit, expression); each series has a row.
+
+    The column `newest_first` sorts the rows, the highest value first. Names of transforms link to their dashboard, and
+    to the consoles of AWS if `labels` has `console`.
+    """
     requests = [query(expr, name, instant=True, form=PromQueryFormat.TABLE) for name, _, expr in columns]
-    panel = _panel(table.Panel(), title, description, SHORT, requests).thresholds(thresholds(*NEUTRAL))
+    panel = _panel(table.Panel(), title, description, SHORT, requests, empty).thresholds(thresholds(*NEUTRAL))
     if "transform_id" in labels:
-        leads = [to_transform("${__data.fields.transform_id}").build()]
-        panel = panel.override_by_name("transform_name", [DynamicConfigValue(id_val="links", value=leads)])
+        leads = [to_transform("${__data.fields.transform_id}")]
+        if "console" in labels:
+            leads += [
+                status_page("${__data.fields.transform_id}"),
+                glue_console("${__data.fields.console}", "${__data.fields.aws_region}"),
+                log_console("${__data.fields.console}", "${__data.fields.aws_region}"),
+            ]
+        built = [lead.build() for lead in leads]
+        panel = panel.override_by_name("transform_name", [DynamicConfigValue(id_val="links", value=built)])
+    for name in HIDDEN:
+        if name in labels:
+            panel = panel.override_by_name(name, [DynamicConfigValue(id_val="custom.hidden", value=True)])
     for letter, (name, unit, _) in zip("ABCDEFGHIJ", columns, strict=False):
         unit_of = DynamicConfigValue(id_val="unit", value=unit)
         shown = DynamicConfigValue(id_val="displayName", value=name)
-        panel = panel.override_by_name(f"Value #{letter}", [unit_of, shown])
+        # The field of the only query has no letter.
+        field = "Value" if len(columns) == 1 else f"Value #{letter}"
+        panel = panel.override_by_name(field, [unit_of, shown])
+    if newest_first:
+        panel = panel.sort_by([common.TableSortByFieldState().display_name(newest_first).desc(True)])
     return (
         panel.with_transformation(DataTransformerConfig("merge", options={}))
         .with_transformation(
@@ -319,11 +499,38 @@ def rows(
     )
 
 
-def _panel(panel: P, title: str, description: str, unit: str, queries: Sequence[prometheus.Dataquery]) -> P:
-    panel.title(title).description(description).unit(unit).datasource(SOURCE)
+def _panel(  # noqa: PLR0917 - all callers pass the texts and queries in the order of the panel
+    panel: P, title: str, description: str, unit: str, queries: Sequence[prometheus.Dataquery], empty: str
+) -> P:
+    panel.title(title).description(description).unit(unit).datasource(SOURCE).no_value(empty)
     for letter, request in zip("ABCDEFGHIJ", queries, strict=False):
         panel.with_target(request.ref_id(letter).datasource(SOURCE))
     return panel
+
+
+class _FailureTimes(Annotation):
+    """A query of annotations whose values are times. The SDK lacks these members of the Prometheus data source."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the annotation as Grafana stores it."""
+        return {
+            **super().to_json(),
+            "useValueForTime": True,
+            "titleFormat": "{{transform_name}} {{task_type}} {{status}}",
+            "textFormat": "{{reason}}",
+            "tagKeys": "reason",
+        }
+
+
+class FailureAnnotations:
+    """The builder of the annotations that mark the end of each last failed run."""
+
+    def build(self) -> Annotation:
+        """Return the annotations of the selected transforms. The value of a series is its time in milliseconds."""
+        times = f"max by ({_RUN}, transform_name) (glue_ml_task_run_last_failure_timestamp_seconds{{{THESE}}})"
+        return _FailureTimes(
+            name="Failures", datasource=SOURCE, icon_color=RED, expr=f"1000 * {with_reason(chosen(times))}"
+        )
 
 
 # -- dashboards -------------------------------------------------------------------------------------------------------
@@ -345,6 +552,34 @@ def to_transform(transform_id: str) -> dashboard.DashboardLink:
     """Return the link from a panel to the dashboard of the transform with this id, which may be a variable."""
     url = f"/d/glue-ml-transform?${{datasource:queryparam}}&var-transform={transform_id}&${{__url_time_range}}"
     return dashboard.DashboardLink("Show the transform").type(DashboardLinkType.LINK).url(url)
+
+
+def status_page(transform_id: str) -> dashboard.DashboardLink:
+    """Return the link to the transform on the exporter's status page, the only place with the error strings."""
+    return link(
+        "Status page of the exporter",
+        f"${{status_page}}/transforms/{transform_id}",
+        "Shows the error strings. Set the address of the status page in the variable of this name.",
+    )
+
+
+def glue_console(host: str, region: str) -> dashboard.DashboardLink:
+    """Return the link to AWS Glue in the console on this host."""
+    return link(
+        "Glue console",
+        f"https://{host}/glue/home?region={region}",
+        "Opens AWS Glue in the region of the transform. See Data classification tools, Record matching.",
+    )
+
+
+def log_console(host: str, region: str) -> dashboard.DashboardLink:
+    """Return the link to the log groups of AWS Glue in the console on this host."""
+    groups = "logsV2:log-groups$3FlogGroupNameFilter$3Daws-glue"
+    return link(
+        "CloudWatch logs",
+        f"https://{host}/cloudwatch/home?region={region}#{groups}",
+        "Opens the log groups of AWS Glue in the region of the transform.",
+    )
 
 
 def siblings() -> dashboard.DashboardLink:

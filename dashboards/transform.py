@@ -1,33 +1,45 @@
 """The dashboard about one transform."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink
+from grafana_foundation_sdk.models.common import BigValueGraphMode, BigValueTextMode
 from grafana_foundation_sdk.models.dashboard import VariableHide
 
 from dashboards.parts import (
-    CONSOLE,
+    DATA_AGES,
     NONE_IS_GOOD,
     RATIO,
     SECONDS,
     SHORT,
     SUCCESS_AGES,
     AnyPanel,
+    FailureAnnotations,
     coloured_by_status,
+    counted_once,
+    described,
     fill,
+    glue_console,
     graph,
     heat,
     latest_status,
-    link,
+    log_console,
     new_dashboard,
     number_panel,
     place_variables,
     query,
     status_mapping,
+    status_page,
+    status_page_variable,
     timeline,
-    transform_variable,
+    transform_variables,
     variable,
 )
 
 THIS = 'transform_id=~"$transform"'
+
+NO_RUN = "The transform has had no such run."
+NOT_COUNTED = "No run has ended since the exporter counts."
+NO_POLL = "The transform is not polled, or Prometheus does not scrape the exporter."
+NO_DETAILS = "Glue has no such value for the transform, or the exporter may not read it (transform_details)."
 
 
 def transform() -> Dashboard:
@@ -35,36 +47,34 @@ def transform() -> Dashboard:
     built = new_dashboard(
         "glue-ml-transform", "Glue ML / Transform", "Task runs, durations and quality of one AWS Glue ML transform."
     )
-    own_region = variable(
-        "aws_region",
-        "Region of the transform",
-        'label_values(glue_ml_transform_info{transform_id=~"$transform"}, aws_region)',
-        several=False,
-    ).hide(VariableHide.HIDE_VARIABLE)
-    for choice in (*place_variables(), transform_variable(several=False), own_region):
+    hidden = (
+        variable(
+            name,
+            label,
+            f"query_result({described()})",
+            several=False,
+            regex=f'/{name}="(?<value>[^"]+)"/',
+        ).hide(VariableHide.HIDE_VARIABLE)
+        for name, label in (("aws_region", "Region of the transform"), ("console", "Host of its console"))
+    )
+    for choice in (*place_variables(), *transform_variables(several=False), *hidden, status_page_variable()):
         built = built.with_variable(choice)
     for page in _links():
         built = built.link(page)
+    built = built.annotation(FailureAnnotations())
     return fill(built, (("Now", _now()), ("Runs", _runs()), ("Duration", _durations()), ("Quality", _quality())))
 
 
 def _links() -> tuple[DashboardLink, ...]:
     return (
-        link(
-            "Glue console",
-            f"{CONSOLE}/glue/home?region=${{aws_region}}",
-            "Opens AWS Glue in the region of the transform. See Data classification tools, Record matching.",
-        ),
-        link(
-            "CloudWatch logs",
-            f"{CONSOLE}/cloudwatch/home?region=${{aws_region}}#logsV2:log-groups$3FlogGroupNameFilter$3Daws-glue",
-            "Opens the log groups of AWS Glue in the region of the transform.",
-        ),
+        status_page("${transform}"),
+        glue_console("${console}", "${aws_region}"),
+        log_console("${console}", "${aws_region}"),
     )
 
 
 def _now() -> tuple[AnyPanel, ...]:
-    failed = f'increase(glue_ml_task_runs_finished_total{{{THIS},status=~"FAILED|TIMEOUT"}}[$__range])'
+    failed = counted_once("task_type, status", f'glue_ml_task_runs_finished_total{{{THIS},status=~"FAILED|TIMEOUT"}}')
     return (
         number_panel(
             "Latest status",
@@ -72,14 +82,29 @@ def _now() -> tuple[AnyPanel, ...]:
             latest_status("task_type"),
             SHORT,
             legend="{{task_type}}",
+            empty=NO_RUN,
         )
         .mappings([status_mapping()])
+        .graph_mode(BigValueGraphMode.NONE)
         .span(8),
+        number_panel(
+            "Reason of the last failure",
+            "Reason of the last run that FAILED and of the last one that ended in TIMEOUT, by task type. The status"
+            " page shows the error string.",
+            f"max by (task_type, status, reason) (glue_ml_task_run_last_failure_info{{{THIS}}})",
+            SHORT,
+            legend="{{task_type}} {{status}}: {{reason}}",
+            empty="The transform has never failed.",
+        )
+        .text_mode(BigValueTextMode.NAME)
+        .graph_mode(BigValueGraphMode.NONE)
+        .span(16),
         number_panel(
             "Since last success",
             "Time since the last run of any type that SUCCEEDED.",
             f"time() - max(glue_ml_task_run_last_success_timestamp_seconds{{{THIS}}})",
             SECONDS,
+            empty="The transform has never succeeded.",
             steps=SUCCESS_AGES,
         ),
         number_panel(
@@ -87,39 +112,67 @@ def _now() -> tuple[AnyPanel, ...]:
             "Time since the last run of any type that FAILED or ended in TIMEOUT.",
             f"time() - max(glue_ml_task_run_last_failure_timestamp_seconds{{{THIS}}})",
             SECONDS,
+            empty="The transform has never failed.",
         ),
         number_panel(
             "Failed runs",
             "Runs that FAILED or ended in TIMEOUT in the time range of the dashboard.",
-            f"round(sum(max by (task_type, status) ({failed})))",
+            f"sum(\n{failed}\n)",
             SHORT,
+            empty=NO_POLL,
             steps=NONE_IS_GOOD,
+            total=True,
+        ),
+        number_panel(
+            "Expected",
+            "Time within which a run should succeed, and time for which no run should be active, as configured.",
+            _expected(),
+            SECONDS,
+            legend="{{expected}}",
+            empty="Nothing is configured for this transform; the alerts use their own thresholds.",
+        ).graph_mode(BigValueGraphMode.NONE),
+        number_panel(
+            "Capacity",
+            "DPUs that a run of the transform may use.",
+            f"max(glue_ml_transform_capacity_dpus{{{THIS}}})",
+            SHORT,
+            empty=NO_DETAILS,
         ),
         number_panel(
             "Age of the data",
             "Time since the last successful poll of the transform.",
             f"time() - max(glue_ml_transform_last_successful_poll_timestamp_seconds{{{THIS}}})",
             SECONDS,
-            steps=((None, "green"), (300, "yellow"), (900, "red")),
+            empty=NO_POLL,
+            steps=DATA_AGES,
         ),
     )
 
 
+def _expected() -> str:
+    return "\nor\n".join(
+        f'label_replace(max(glue_ml_transform_expected_{what}_seconds{{{THIS}}}), "expected", "{name}", "", "")'
+        for what, name in (("interval", "a success within"), ("duration", "no run longer than"))
+    )
+
+
 def _runs() -> tuple[AnyPanel, ...]:
-    increase = f"increase(glue_ml_task_runs_finished_total{{{THIS}}}[$__rate_interval])"
+    finished = counted_once("task_type, status", f"glue_ml_task_runs_finished_total{{{THIS}}}")
     return (
         timeline(
             "Latest status over time",
             "Status of the last started run, by task type.",
             latest_status("task_type"),
             "{{task_type}}",
+            empty=NO_RUN,
         ).height(7),
         coloured_by_status(
             graph(
                 "Finished runs",
-                "Runs that ended, by final status.",
+                "Runs that ended in each step of the graph, by final status. The steps add up to all runs.",
                 SHORT,
-                query(f"sum by (status) (max by (task_type, status) ({increase}))", "{{status}}", exemplars=True),
+                query(f"sum by (status) (\n{finished}\n)", "{{status}}", exemplars=True),
+                empty=NO_POLL,
                 bars=True,
             )
         ),
@@ -132,14 +185,14 @@ def _runs() -> tuple[AnyPanel, ...]:
                 f' (glue_ml_task_runs{{{THIS},status=~"STARTING|RUNNING|STOPPING"}}))',
                 "{{task_type}}",
             ),
+            empty=NO_POLL,
         ),
     )
 
 
 def _durations() -> tuple[AnyPanel, ...]:
     def buckets(metric: str) -> str:
-        inner = f"max by (task_type, status, le) (increase({metric}_bucket{{{THIS}}}[$__rate_interval]))"
-        return f"sum by (le) ({inner})"
+        return f"sum by (le) (\n{counted_once('task_type, status, le', f'{metric}_bucket{{{THIS}}}')}\n)"
 
     succeeded = f'glue_ml_task_run_duration_seconds_bucket{{{THIS},status="SUCCEEDED"}}'
     return (
@@ -147,11 +200,13 @@ def _durations() -> tuple[AnyPanel, ...]:
             "Duration of the runs",
             "Time from start to end of the runs that ended, queue included. Each dot is an exemplar with a run id.",
             buckets("glue_ml_task_run_duration_seconds"),
+            empty=NOT_COUNTED,
         ),
         heat(
             "Execution time of the runs",
             "Time in which the runs that ended consumed resources. Each dot is an exemplar with a run id.",
             buckets("glue_ml_task_run_execution_seconds"),
+            empty=NOT_COUNTED,
         ),
         graph(
             "Duration of successful runs",
@@ -165,6 +220,7 @@ def _durations() -> tuple[AnyPanel, ...]:
                 )
                 for share, name in ((0.5, "median"), (0.95, "95 %"))
             ),
+            empty="No run has succeeded since the exporter counts.",
         ),
         graph(
             "Latest run",
@@ -177,6 +233,7 @@ def _durations() -> tuple[AnyPanel, ...]:
                 f"time() - max by (task_type) (glue_ml_task_run_oldest_active_start_timestamp_seconds{{{THIS}}})",
                 "{{task_type}} active",
             ),
+            empty=NO_RUN,
         ),
     )
 
@@ -194,11 +251,13 @@ def _quality() -> tuple[AnyPanel, ...]:
             "Quality of the trained transform, as Glue estimates it.",
             RATIO,
             *(query(f"max(glue_ml_transform_{name}_ratio{{{THIS}}})", legend) for name, legend in names.items()),
+            empty=NO_DETAILS,
         ).max(1),
         graph(
             "Training labels",
             "Labels that the transform can be trained with.",
             SHORT,
             query(f"max(glue_ml_transform_training_labels{{{THIS}}})", "labels"),
+            empty=NO_DETAILS,
         ),
     )

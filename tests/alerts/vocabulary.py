@@ -16,8 +16,8 @@ from exporter.glue.error_table import REASONS
 from exporter.model.task_run import STATUSES, TASK_TYPES
 from exporter.telemetry import LOG_LEVELS, OPERATIONS, Telemetry
 
-TARGET_LABELS = frozenset({"job", "instance", "namespace", "service"})
-"""The labels that Prometheus adds to every sample. It adds the last two labels only in Kubernetes."""
+TARGET_LABELS = frozenset({"job", "instance", "namespace", "service", "cluster"})
+"""The labels that Prometheus adds to every sample. It adds the last three labels only if it is configured to."""
 
 VALUES: Mapping[str, frozenset[str]] = {
     "status": frozenset({*STATUSES, *TRANSFORM_STATUSES}),

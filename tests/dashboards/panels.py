@@ -46,5 +46,5 @@ def variables(dashboard: str) -> dict[str, dict[str, Any]]:
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """Replace `$name` and `${name}` in a query by values."""
-    return re.sub(r"\$\{?(\w+)\}?", lambda match: values[match[1]], text)
+    """Replace `$name` and `${name}` in a query by values. `$1` of `label_replace` stays, as in Grafana."""
+    return re.sub(r"\$\{?([A-Za-z_]\w*)\}?", lambda match: values[match[1]], text)
