@@ -162,7 +162,6 @@ class Reading:
         return latest
 
     def _add_final(self, raw: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
-        ledger = self._ledger
         seen_open = self.open.pop(run.run_id, None) if self.open else None
         known = self._finished.get(fingerprint)
         packed = self.upserts.get(fingerprint, known)
@@ -171,10 +170,20 @@ class Reading:
         if packed is not None and packed & CODE_MASK != MISSING:
             self._add_known(raw, fingerprint, code, packed)
             return
-        if incomplete is not None:
-            return  # The run has left the lookback. It is known only because a time is missing.
-        was_open = known is not None or run.run_id in ledger.open or run.run_id in ledger.missing
-        was_open = was_open or seen_open is not None
+        # An incomplete run that had left the lookback is not among the finished runs, and is not counted again.
+        is_new = incomplete is None and self._count_if_new(
+            run, fingerprint, was_open=known is not None or seen_open is not None
+        )
+        effective_time = raw.effective_time
+        if effective_time is None:
+            effective_time = self.now
+        if is_new or effective_time >= self.cutoff:
+            self.upserts[fingerprint] = pack(effective_time, code)
+
+    def _count_if_new(self, run: TaskRun, fingerprint: int, *, was_open: bool) -> bool:
+        """Select the finish and the start of a run that has ended, if they are new; return whether the finish is."""
+        ledger = self._ledger
+        was_open = was_open or run.run_id in ledger.open or run.run_id in ledger.missing
         if was_open:
             self.closed.append(run.run_id)
         is_new = ledger.is_new(run, seen_open=was_open)
@@ -186,11 +195,7 @@ class Reading:
         if incomplete.lacks_times:
             self.incomplete[run.run_id] = incomplete
             self._seen_incomplete.add(run.run_id)
-        effective_time = raw.effective_time
-        if effective_time is None:
-            effective_time = self.now
-        if is_new or effective_time >= self.cutoff:
-            self.upserts[fingerprint] = pack(effective_time, code)
+        return is_new
 
     def _add_times(self, before: IncompleteRun, run: TaskRun, fingerprint: int) -> None:
         """Add the times of a run that lacked some. The finish is counted now if only CompletedOn shows that it is new.

@@ -297,7 +297,7 @@ MUTANTS = (
     ),
     Mutant(
         "keep a run open that an old answer showed open",
-        "counting.reading:Reading._add_final",
+        "counting.reading:Reading._count_if_new",
         drop("append", 0),
         _HISTORY,
     ),
@@ -346,7 +346,7 @@ MUTANTS = (
     Mutant(
         "forget a run that lacks a time when it leaves the lookback",
         "counting.reading:Reading._add_final",
-        condition(2, "False"),
+        assign("is_new", "self._count_if_new(run, fingerprint, was_open=False)"),
         _INCOMPLETE,
     ),
     Mutant(
@@ -400,6 +400,7 @@ MUTANTS = (
         "treat every poll as the first",
         "counting.reading:Reading.__init__",
         assign("_has_baseline", "False"),
+        _BASELINE,
     ),
     Mutant(
         "add a page as a whole that has a run which was open before",
@@ -415,8 +416,9 @@ MUTANTS = (
     ),
     Mutant(
         "let the host's clock decide what is new",
-        "counting.reading:Reading._add_final",
-        call("is_new", "ledger.is_new(sanitized(raw, self.now), seen_open=was_open)"),
+        "counting.reading:Reading.add",
+        assign("now", "self.now"),
+        _HISTORY,
     ),
     Mutant(
         "take the host's clock as the start of known runs",
@@ -430,8 +432,8 @@ MUTANTS = (
     ),
     Mutant(
         "forget that an old open run was missing",
-        "counting.reading:Reading._add_final",
-        assign("was_open", "known is not None or run.run_id in ledger.open"),
+        "counting.reading:Reading._count_if_new",
+        assign("was_open", "was_open or run.run_id in ledger.open"),
         f"{_POLLS}::test_an_old_open_run_that_was_missing_once_counts_when_it_ends",
     ),
     Mutant(

@@ -168,6 +168,16 @@ def test_a_host_clock_that_is_days_wrong_makes_no_history_new(world: World, skew
     assert exporter.totals() == {FAILURE: 1}
 
 
+def test_history_that_is_listed_under_a_slow_host_clock_is_history(world: World) -> None:
+    """A run of the past that Glue lists late counts nothing, also if the host's clock is behind its times."""
+    exporter = Exporter(world, configuration("tfm-a"))
+    exporter.poll()
+    failed(world, "tsk-late", HOUR)
+    world.skew = -DAY
+    exporter.poll()
+    assert exporter.totals() == {}
+
+
 def test_a_host_clock_that_is_set_between_the_first_attempt_and_the_first_answer(world: World) -> None:
     """If the host's clock is a day slow at the first attempt, and right at the first answer, no history is counted."""
     failed(world, "tsk-history", HOUR)

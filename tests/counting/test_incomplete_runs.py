@@ -162,6 +162,20 @@ def test_times_are_observed_after_the_run_has_left_the_lookback(world: World) ->
     assert (exporter.totals(), observed(exporter)) == ({FAILURE: 1}, ([1, 20.0], [1, 2 * HOUR]))
 
 
+def test_a_run_that_lacks_a_time_returns_to_the_gauge_with_the_lookback(world: World) -> None:
+    """A run without ExecutionTime is forgotten under a clock that is a day fast, and is shown again, counted once."""
+    exporter = Exporter(world, configuration("tfm-a"))
+    exporter.poll()
+    world.now += 60
+    fails(world, HOUR)
+    exporter.poll()
+    for skew in (90 * 24 * HOUR, 0.0):
+        world.skew = skew
+        exporter.poll()
+    assert exporter.totals() == {FAILURE: 1}
+    assert exporter.scrape().of("glue_ml_task_runs")["FAILED", "FIND_MATCHES"] == 1
+
+
 def test_a_run_that_glue_no_longer_knows_is_not_awaited(world: World) -> None:
     """A finished run that lacks a time is dropped when Glue no longer knows it, and its finish stays counted."""
     exporter = Exporter(world, configuration("tfm-a"))

@@ -102,7 +102,7 @@ def test_a_run_on_two_pages_starts_and_ends_once(world: World) -> None:
     exporter = Exporter(world, configuration("tfm-a", page_size=2))
     exporter.poll()
     for number in range(3):
-        world.add(Run(f"tsk-{number}", world.now + number, world.now + number))
+        world.add(Run(f"tsk-{number}", world.now + number, world.now + number, execution=1.0))
     world.now += 10
     world.duplicates = 1
     exporter.poll()

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from exporter.counting.counters import Count, Histogram, Series
 from exporter.counting.latest import GaugeValues
-from exporter.counting.ledger import Ledger
+from exporter.counting.ledger import NO_CHANGES, Ledger
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.snapshot import PollResult
 from exporter.model.errors import GlueError
@@ -157,6 +157,8 @@ class Polls(RuleBasedStateMachine):
             changes = self.transform.read(self.world, self.polling, now, self.world.now, lambda: None)  # type: ignore[arg-type] # see World
         except GlueError:
             up = False
+            if first and self.transform.date(self.world):  # type: ignore[arg-type] # see World
+                self.state.save(ID, "", self.transform.ledger, NO_CHANGES, now, created_at=now)
         else:
             self.state.save(ID, "", self.transform.ledger, changes, now, created_at=now)
             if not self.world.skew:
@@ -214,13 +216,29 @@ class Polls(RuleBasedStateMachine):
         # ledger cannot distinguish it from a forgotten one. So wait before and after until no such run can appear.
         self.world.now += OVERLAP
 
-    @precondition(lambda self: self.transform.ledger.has_baseline)
+    @rule(listed=st.integers(0, 5))
+    def a_listing_lacks_the_newest_runs(self, listed: int) -> None:
+        self.world.listed = listed
+        self._poll()
+        self.world.listed = None
+
+    @rule()
+    def look_ups_are_denied_for_one_poll(self) -> None:
+        self.world.denied = set(self.world.runs[ID])
+        assert self._poll()
+        self.world.denied = set()
+
     @rule()
     def restart(self) -> None:
+        self.world.dated = False
         restored = self.state.load(ID, BOUNDS)
-        assert restored is not None
+        if restored is None:
+            assert not self.transform.ledger.has_baseline
+            ledger, self.watched_since = Ledger(BOUNDS), None
+        else:
+            ledger = restored.ledger
         initial_values = InitialValues(created_at=self.world.now)
-        self.transform = MonitoredTransform(self.transform.target, restored.ledger, initial_values)
+        self.transform = MonitoredTransform(self.transform.target, ledger, initial_values)
 
     @precondition(lambda self: self.transform.ledger.has_baseline)
     @rule(hours=st.integers(2, 5))
@@ -259,7 +277,7 @@ class Polls(RuleBasedStateMachine):
             compare_histograms("duration", totals, durations)
         cutoff = self.world.now - self.polling.lookback
         gauges = ledger.gauge_values(cutoff)
-        if self.shows_start:
+        if self.shows_start and not self.transform.failed_full_reads:
             assert +Counter(gauges.runs) == self.true_gauge(cutoff)
         self.compare_state(gauges, cutoff)
 

@@ -115,6 +115,8 @@ class World:
     """Number of calls that succeed before all later calls fail; None if all calls succeed."""
     pages_before_expiry: int | None = None
     """Number of pages of a listing before its token expires; None if tokens do not expire."""
+    listed: int | None = None
+    """Number of runs that listings show, the oldest ones; None if they show all."""
     denied: set[str] = field(default_factory=set)
     """Ids of the runs whose look-up is denied."""
     calls: list[str] = field(default_factory=list)
@@ -176,6 +178,7 @@ class World:
 
     def _listed(self, transform_id: str, after: float) -> list[Run]:
         runs = [run for run in self.visible(transform_id) if run.started > after]
+        runs = sorted(runs, key=lambda run: run.started)[: self.listed]
         if self.order == "by id":
             return sorted(runs, key=lambda run: run.id)
         return sorted(runs, key=lambda run: (run.started, run.id), reverse=self.order == "descending")
