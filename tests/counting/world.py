@@ -142,6 +142,9 @@ class World:
 
     # -- as GlueClients -------------------------------------------------------------------------------------------
 
+    longest_call = 0.0
+    """The longest time of a call in seconds."""
+
     def client_for(self, _lane: Lane) -> "World":
         """Return this world as the client for any account and region."""
         return self
