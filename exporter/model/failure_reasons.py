@@ -9,6 +9,7 @@ text can stop a poll. Example: ``status code: 403*s3`` matches "Status Code: 403
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 LONGEST_ERROR = 1000
 """Number of characters of an ErrorString that are read. Glue does not limit its length, and it can be a stack trace."""
@@ -308,7 +309,7 @@ class FailureReasons:
         The result is a built-in or a configured reason, for every text.
         """
         text = _comparable((error or "")[:LONGEST_ERROR])
-        found = (reason for reason, pattern in (*self.custom, *BUILT_IN) if _occurs(_comparable(pattern), text))
+        found = (reason for reason, pattern in (*self.custom, *BUILT_IN) if _occurs(_parts(pattern), text))
         return next(found, TIMEOUT if status == "TIMEOUT" else OTHER)
 
 
@@ -317,12 +318,18 @@ def _comparable(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _occurs(pattern: str, text: str) -> bool:
-    """Return whether the parts of the pattern between its ``*`` occur in the text, one after the other."""
+@lru_cache(maxsize=1024)
+def _parts(pattern: str) -> tuple[str, ...]:
+    """Return the texts between the ``*`` of a pattern. Without the cache they would take most of the time."""
+    return tuple(_comparable(part) for part in pattern.split("*"))
+
+
+def _occurs(parts: tuple[str, ...], text: str) -> bool:
+    """Return whether the parts of a pattern occur in the text, one after the other."""
     position = 0
-    for part in pattern.split("*"):
-        position = text.find(part.strip(), position)
+    for part in parts:
+        position = text.find(part, position)
         if position < 0:
             return False
-        position += len(part.strip())
+        position += len(part)
     return True

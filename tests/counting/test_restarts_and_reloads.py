@@ -89,6 +89,21 @@ def test_a_quiet_transform_that_leaves_is_stored_for_the_whole_lookback(world: W
     assert not prometheus.falls()
 
 
+def test_the_reason_of_the_last_failure_survives_a_restart(world: World, tmp_path: Path) -> None:
+    """With a state file, a scrape before the first poll after a restart shows the reason again."""
+    path, config, name = tmp_path / "state.db", configuration("tfm-a"), "glue_ml_task_run_last_failure_info"
+    world.add(Run("tsk-0", world.now, world.now, status="FAILED", error="No space left on device"))
+    exporter = Exporter(world, config, path)
+    exporter.poll()
+    shown = exporter.scrape().of(name)
+    assert shown == {("out_of_disk", "FAILED", "FIND_MATCHES"): 1}
+    exporter.kill()
+    world.fails_after = 0
+    again = Exporter(world, config, path)
+    assert again.scrape().of(name) == shown
+    again.close()
+
+
 @pytest.mark.parametrize("stored", [False, True])
 @pytest.mark.parametrize("scraped", [False, True])
 def test_counters_of_a_transform_that_is_removed_and_added_at_once_do_not_fall(

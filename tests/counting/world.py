@@ -87,6 +87,8 @@ class Run:
     """Whether Glue answers at present that it does not know the run."""
     first_final: str = ""
     """The first final status, if the status has changed after the end."""
+    error: str | None = None
+    """The ErrorString after the end."""
 
     def at(self, now: float) -> TaskRun:
         """Return the run as Glue shows it at ``now``."""
@@ -95,7 +97,7 @@ class Run:
             return TaskRun(self.id, self.task_type, "RUNNING", started)
         if now < self.ends + self.times_after:
             return TaskRun(self.id, self.task_type, self.status, started)
-        return TaskRun(self.id, self.task_type, self.status, started, self.ends, self.execution)
+        return TaskRun(self.id, self.task_type, self.status, started, self.ends, self.execution, self.error)
 
 
 @dataclass
