@@ -6,7 +6,9 @@ for a body of another shape; only a page of runs may have single runs of another
 empty answer, runs or transforms would disappear.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
@@ -115,7 +117,7 @@ class _Page(msgspec.Struct, rename="pascal"):
 
 
 class _RawPage(msgspec.Struct, rename="pascal"):
-    task_runs: list[msgspec.Raw]
+    task_runs: msgspec.Raw
     next_token: _Token | None = None
 
 
@@ -132,6 +134,15 @@ class _RecordPage(msgspec.Struct, rename="pascal"):
     task_runs: list[dict[str, Any]]
     next_token: _Token | None = None
 
+
+_MAX_RUNS = 10_000
+"""Largest number of runs in a page. Glue gives at most 1,000. An answer of 16 MB has room for a million small ones, and
+while they were counted, the threads of the web server would wait."""
+
+_BLANKS = re.compile(r"[ \t\n\r]*")
+_SCANNER = json.JSONDecoder(
+    parse_int=str, parse_float=str, strict=False
+)  # int refuses a number of more than 4,300 digits
 
 _PAGE = msgspec.json.Decoder(_Page)
 _RAW_PAGE = msgspec.json.Decoder(_RawPage)
@@ -151,28 +162,63 @@ Record = dict[str, Any]
 def decode_page(body: bytes) -> tuple[RunPage, str | None]:
     """Return the runs and the NextToken of a GetMLTaskRuns answer; each run has at least a ``TaskRunId``.
 
-    A run of another shape is left out, so that it does not cost the other runs of its page.
+    A run of another shape is left out, so that it does not cost the other runs of its page. A page of more than
+    `_MAX_RUNS` runs is malformed.
     """
     try:
         page = _decode(_PAGE, body)
     except GlueError:
         return _decode_run_by_run(body)
+    if len(page.task_runs) > _MAX_RUNS:
+        raise _too_many_runs()
     return _run_page(page.task_runs), page.next_token or None
 
 
 def _decode_run_by_run(body: bytes) -> tuple[RunPage, str | None]:
     """Return the runs of a page that have the documented shape; raise `GlueError` if no run has it."""
     page = _decode(_RAW_PAGE, body)
-    runs, skipped, last_error = [], [], None
-    for raw in page.task_runs:
+    runs: list[_Run] = []
+    skipped: list[SkippedRun] = []
+    last_error = None
+    for raw in _elements(bytes(page.task_runs)):
+        if len(runs) + len(skipped) == _MAX_RUNS:
+            raise _too_many_runs()
         try:
-            runs.append(_decode(_RUN, bytes(raw)))
+            runs.append(_decode(_RUN, raw))
         except GlueError as error:
-            skipped.append(SkippedRun(_skipped_id(bytes(raw)), str(error)))
+            skipped.append(SkippedRun(_skipped_id(raw), str(error)))
             last_error = error
     if last_error is not None and not runs:
         raise last_error
     return _run_page(runs, skipped), page.next_token or None
+
+
+def _elements(raw: bytes) -> Iterator[bytes]:
+    """Yield the elements of a JSON array one by one; raise `GlueError` if it is not an array.
+
+    A list of `msgspec.Raw` would hold all elements at once, and 16 MB have room for eight million.
+    """
+    try:
+        text = raw.decode(errors="surrogateescape")  # a run whose text is not UTF-8 costs only itself
+        if not text.startswith("["):
+            raise malformed("TaskRuns is not an array")
+        start = _skip_blanks(text, 1)
+        while text[start] != "]":
+            _, end = _SCANNER.raw_decode(text, start)
+            yield text[start:end].encode(errors="surrogateescape")
+            end = _skip_blanks(text, end)
+            start = end if text[end] == "]" else _skip_blanks(text, end + 1)
+    except (ValueError, RecursionError) as error:
+        raise malformed(str(error)) from error
+
+
+def _skip_blanks(text: str, start: int) -> int:
+    match = _BLANKS.match(text, start)
+    return match.end() if match else start
+
+
+def _too_many_runs() -> GlueError:
+    return malformed(f"the page has more than {_MAX_RUNS:,} runs")
 
 
 def _skipped_id(raw: bytes) -> str:

@@ -33,6 +33,9 @@ TESTS = {
         "glue/test_deadline.py::test_a_credential_process_that_hangs_fails_the_poll_and_is_killed",
         "glue/test_deadline.py::test_a_credential_process_ends_with_the_exporter",
     ],
+    "A page of more than 10,000 runs is refused.": [
+        "glue/test_decode.py::test_a_page_with_too_many_runs_is_malformed",
+    ],
     "Secrets of the environment, credentials and passwords in URLs reach neither the log nor messages of errors.": [
         "model/test_redaction.py::test_a_secret_of_the_environment_is_masked_in_every_form",
         "model/test_redaction.py::test_text_in_the_form_of_a_secret_is_masked",

@@ -77,6 +77,22 @@ BAD_RUNS = [
 ]
 
 
+@pytest.mark.parametrize("run", [b'{"TaskRunId":"tsk"}', b"{}", b"1", b"[]"])
+def test_a_page_with_too_many_runs_is_malformed(run):
+    """A page of 16 MB, which has room for a million runs, is refused before its runs are read one by one."""
+    body = b'{"TaskRuns":[' + b",".join([run] * (16 * 2**20 // (len(run) + 1))) + b"]}"
+    with pytest.raises(GlueError, match="more than 10,000 runs") as failure:
+        decode_page(body)
+    assert failure.value.reason == "malformed_response"
+
+
+def test_blanks_between_runs_and_text_that_is_not_utf_8_cost_no_other_run():
+    """In a page with a bad run, blanks separate runs, and each run is judged by its own bytes."""
+    runs = b'{ "TaskRunId" : "a" } ,\n\t{"TaskRunId":"\xff"},{"TaskRunId":"b","ErrorString":"],[{\\"\xc3\xa9"} '
+    page, token = decode_page(b'{"NextToken":"t", "TaskRuns" : [ ' + runs + b"]}")
+    assert (list(page.ids), len(page.skipped), token) == (["a", "b"], 1, "t")
+
+
 @pytest.mark.parametrize("bad", BAD_RUNS, ids=lambda bad: str(bad)[:40])
 def test_a_run_of_another_shape_is_left_out_of_its_page(bad):
     """The other runs and the token of the page are returned, and the skipped run has the same id at each listing."""
