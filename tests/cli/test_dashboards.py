@@ -23,10 +23,10 @@ def test_the_dashboards_are_written_to_a_new_folder(tmp_path: Path, capsys: pyte
     assert set(capsys.readouterr().out.split()) == {str(folder / name) for name in written}
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """If the folder is a file, the command prints one line with its path, and returns 1."""
     (tmp_path / "taken").write_text("")
     assert main(["dashboards", f"--output={tmp_path / 'taken'}"]) == 1
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert error.count("\n") == 1
     assert "taken" in error

@@ -21,7 +21,7 @@ def test_simulate_serves_until_sigterm(tmp_path, host):
 
 @pytest.mark.parametrize(
     ("flag", "reason"),
-    [("--scenario=none.yaml", "none.yaml: cannot be read"), ("--listen-address=192.0.2.1:1", "192.0.2.1")],
+    [("--scenario=none.yaml", "none.yaml: does not exist"), ("--listen-address=192.0.2.1:1", "192.0.2.1")],
 )
 def test_simulate_that_cannot_start_gives_the_reason_in_one_line(tmp_path, flag, reason):
     """With an unreadable scenario, or an address of another machine, `simulate` exits with 1 and one line on stderr."""
