@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporter import __version__
-from exporter.cli.dashboards import dashboard_files
+from exporter.cli.dashboards.files import dashboard_files
 from helm.readme import readme
 from helm.rules import rules_template
 from helm.valuesschema import values_schema

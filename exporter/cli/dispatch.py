@@ -125,7 +125,7 @@ def _load(options: Options) -> Callable[[], int]:  # noqa: PLR0911 - one return 
 
             return partial(print_policy, options)
         case DashboardsOptions():
-            from exporter.cli.dashboards import write_dashboards
+            from exporter.cli.dashboards.files import write_dashboards
 
             return partial(write_dashboards, options)
         case CompletionOptions():

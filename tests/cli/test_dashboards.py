@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.dashboards import dashboard_files
+from exporter.cli.dashboards.files import dashboard_files
 
 
 def test_the_dashboards_are_written_to_a_new_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,10 +23,12 @@ def test_the_dashboards_are_written_to_a_new_folder(tmp_path: Path, capsys: pyte
     assert set(capsys.readouterr().out.split()) == {str(folder / name) for name in written}
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """If the folder is a file, the command prints one line with its path, and returns 1."""
+@pytest.mark.parametrize("folder", ["taken", "taken/new"])
+def test_a_file_in_place_of_the_folder_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], folder: str
+) -> None:
+    """If the path belongs to a file, the command returns 1 and prints one line with the path and what was expected."""
     (tmp_path / "taken").write_text("")
-    assert main(["dashboards", f"--output={tmp_path / 'taken'}"]) == 1
-    error = capfd.readouterr().err
-    assert error.count("\n") == 1
-    assert "taken" in error
+    assert main(["dashboards", f"--output={tmp_path / folder}"]) == 1
+    expected = f"--output: {tmp_path / folder} is not a folder; expected a folder, which may be new\n"
+    assert capfd.readouterr().err == expected

@@ -50,6 +50,10 @@ FEATURES = {
         {"discovery": [{"labels_from_tags": ["team"]}], "transform_details": False},
         {"GetMLTaskRuns", "GetMLTaskRun", "ListMLTransforms", "GetTags"},
     ),
+    "expected times from tags": (
+        {"discovery": [{"expected_duration_tag": "longest"}], "transform_details": False},
+        {"GetMLTaskRuns", "GetMLTaskRun", "ListMLTransforms", "GetTags"},
+    ),
     "a role": (
         {"accounts": [{"name": "one", "role_arn": ROLE}], "transforms": ["tfm-one"], "transform_details": False},
         {"GetMLTaskRuns", "GetMLTaskRun", "AssumeRole"},

@@ -8,7 +8,7 @@ import yaml
 
 from alerts.generate import rule_files
 from alerts.thresholds import Thresholds, read_thresholds
-from exporter.cli.dashboards import dashboard_files
+from exporter.cli.dashboards.files import dashboard_files
 from helm.rules import THRESHOLDS, camel
 from tests.ship.chart import MINIMAL, Object, Rendered, scenario, template
 from tests.support import run, tool

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from exporter.cli.dashboards import dashboard_files
+from exporter.cli.dashboards.files import dashboard_files
 from tests.support import ROOT, Process, run, tool, wait_for_answer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
