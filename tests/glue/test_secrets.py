@@ -156,6 +156,16 @@ def test_an_answer_of_sts_that_breaks_off_does_not_show_the_credentials(environm
             assert "poll" in caplog.text
 
 
+def test_a_token_of_a_container_with_a_line_break_is_named(environment, caplog):
+    """A token for the endpoint of Pod Identity that has a line break is counted as "credentials" and not shown."""
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    environment.delenv("AWS_SECRET_ACCESS_KEY")
+    environment.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{free_port()}/")
+    environment.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", f"{TOKEN}\n")
+    with running(transforms=["tfm-a"], endpoint_url="http://127.0.0.1:1") as exporter:
+        fails_without_secrets(exporter, caplog, Case("credentials"), "http://127.0.0.1:1")
+
+
 def test_a_proxy_that_wants_a_password_is_named(environment, caplog):
     """An answer with the status 407 is counted as "proxy"."""
     with upstream(complete(b"<html>who are you</html>", b"407 Proxy Authentication Required")) as server:
