@@ -56,4 +56,4 @@ def scan_forever(port: int, total: int) -> None:
     """Read the history again and again. Each reading starts with an empty transform."""
     glue = our_client(port)
     while True:
-        new_transform().read(glue, CONFIG.polling, now_after(total), 0.0, lambda: None)
+        new_transform().read(glue, CONFIG.polling, now_after(total), time.monotonic(), lambda: None)

@@ -1,5 +1,6 @@
 """The first scan of a long history: CPU per run and memory, against stock boto3 with a dict per run."""
 
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -50,7 +51,7 @@ def scan(port: int, total: int) -> tuple[float, int, int]:
     idle = resident_bytes()
     # The models are loaded before the measurement, as for stock boto3.
     next(glue.task_run_pages(transform.target.id, since=now_after(total) - 1, page_size=1))
-    read = partial(transform.read, glue, CONFIG.polling, now_after(total), 0.0, lambda: None)
+    read = partial(transform.read, glue, CONFIG.polling, now_after(total), time.monotonic(), lambda: None)
     cpu = cpu_seconds(read)
     if transform.ledger.tracked != total:
         raise ValueError(f"{transform.ledger.tracked} runs instead of {total}")

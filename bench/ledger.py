@@ -29,6 +29,7 @@ def fill(total: int) -> tuple[int, float, float]:
     """Return the resident bytes of a ledger with ``total`` runs, and the CPU seconds of two readings of them."""
     before = resident_bytes()
     ledger = Ledger(CONFIG.metrics.execution_buckets)
+    ledger.watched_since = now_after(total)
     first = read(ledger, total)
     size = resident_bytes() - before
     return size, first, read(ledger, total)

@@ -22,7 +22,7 @@ def run(*, quick: bool) -> Iterator[Row]:
     """Yield rows for the first save, steady saves, and loading."""
     total, steady = (5000, 1) if quick else (1_000_000, 20)
     ledger, bounds = Ledger(CONFIG.metrics.execution_buckets), CONFIG.metrics.execution_buckets
-    now = now_after(total)
+    now = ledger.watched_since = now_after(total)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "state.db")
         state, _ = open_state(path, now)

@@ -1,5 +1,6 @@
 """A poll without changes for several lengths of the history, against a client that reads the whole history."""
 
+import time
 from collections.abc import Iterator
 
 from bench.glue import now_after, our_client, serve_glue, stock_client, stock_pages
@@ -25,7 +26,7 @@ def run(*, quick: bool) -> Iterator[Row]:
             monitored, now = new_transform(), now_after(total)
 
             def poll() -> None:
-                monitored.read(glue, CONFIG.polling, now, 0.0, lambda: None)  # noqa: B023 - called in this round
+                monitored.read(glue, CONFIG.polling, now, time.monotonic(), lambda: None)  # noqa: B023 - called in this round
 
             def page_everything() -> None:
                 for _ in stock_pages(stock):  # noqa: B023 - called in this round

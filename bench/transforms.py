@@ -45,6 +45,7 @@ def shown(number: int, *, runs: int = RUNS) -> Shown:
     """Return a transform with `runs` finished runs of two task types. Both histograms contain each run."""
     polling, bounds = CONFIG.polling, CONFIG.metrics.execution_buckets
     ledger = Ledger(bounds)
+    ledger.watched_since = 0.0
     for finished in ([], _runs(number, runs)):
         reading = Reading(ledger, now=NOW, since=NOW - polling.lookback, cutoff=NOW - polling.lookback)
         for run in finished:

@@ -114,7 +114,7 @@ class Reading:
         if not (all(codes) and len(starts) == len(ends) == len(page)):
             return False
         newest = max(starts)
-        is_history = max(ends) <= self.aws_now and max(ends) < self._ledger.watched_since
+        is_history = (last := max(ends)) <= self.aws_now and last < self._ledger.watched_since
         if not is_history or min(starts) < max(self.cutoff, 0) or newest >= self.aws_now or min(ends) < 0:
             return False
         fingerprints = [*map(fingerprint_of, page.ids)]
@@ -165,7 +165,8 @@ class Reading:
         seen_open = self.open.pop(run.run_id, None) if self.open else None
         known = self._finished.get(fingerprint)
         packed = self.upserts.get(fingerprint, known)
-        if (incomplete := self.incomplete.get(run.run_id)) is not None:
+        incomplete = self.incomplete.get(run.run_id) if self.incomplete else None
+        if incomplete is not None:
             self._add_times(incomplete, run, fingerprint)
         if packed is not None and packed & CODE_MASK != MISSING:
             self._add_known(raw, fingerprint, code, packed)

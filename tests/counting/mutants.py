@@ -388,7 +388,7 @@ MUTANTS = (
     Mutant(
         "take a page as a whole that has a run which completed since",
         "counting.reading:Reading._add_baseline_page",
-        assign("is_history", "max(ends) <= self.now"),
+        assign("is_history", "max(ends) <= self.aws_now"),
         _HISTORY,
     ),
     Mutant(
