@@ -49,7 +49,7 @@ format: $(VENV)/.dev ## format the code and apply the safe fixes
 
 .PHONY: generate
 generate: $(VENV)/.dev ## write the generated files: rules, dashboards, parts of the chart, references, licences
-	$(BIN)/python -m alerts.generate
+	$(BIN)/glue-ml-exporter rules --output=alerts > /dev/null
 	$(BIN)/python -m dashboards.generate
 	$(BIN)/python -m helm.generate
 	$(BIN)/python docs/generate.py

@@ -37,8 +37,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from alerts.generate import FOLDER as ALERTS
-from alerts.thresholds import read_thresholds
+from exporter.cli.rules.settings import read_thresholds
 from exporter.config.durations import parse_duration
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -281,7 +280,7 @@ LATEST = common.ReduceDataOptions().calcs(["lastNotNull"])
 SUM = common.ReduceDataOptions().calcs(["sum"])
 NEUTRAL = ((None, GREY),)
 NONE_IS_GOOD = ((None, GREEN), (1, RED))
-_LIMITS = read_thresholds(ALERTS / "thresholds.toml")
+_LIMITS = read_thresholds(None).alerts
 
 
 def _up_to(limit: str) -> tuple[tuple[float | None, str], ...]:
@@ -289,9 +288,9 @@ def _up_to(limit: str) -> tuple[tuple[float | None, str], ...]:
     return (None, GREEN), (parse_duration(limit) / 2, YELLOW), (parse_duration(limit), RED)
 
 
-SUCCESS_AGES = _up_to(_LIMITS.no_success_for)
-ACTIVE_TIMES = _up_to(_LIMITS.active_for)
-DATA_AGES = _up_to(_LIMITS.data_age)
+SUCCESS_AGES = _up_to(_LIMITS.GlueMLTaskRunNoSuccess.at_most)
+ACTIVE_TIMES = _up_to(_LIMITS.GlueMLTaskRunActiveTooLong.at_most)
+DATA_AGES = _up_to(_LIMITS.GlueMLDataStale.age)
 
 
 def number_panel(

@@ -41,9 +41,9 @@ def find(*names: str) -> str:
 
 
 def prometheus_config(exporter: str, alertmanager: str) -> dict[str, Any]:
-    """Return the demo's configuration of Prometheus, with these addresses and the rules of this repository."""
+    """Return the demo's configuration of Prometheus, with these addresses and the rules in its own folder."""
     config: dict[str, Any] = yaml.safe_load((HERE / "prometheus.yml").read_text(encoding="utf-8"))
-    config["rule_files"] = [str(ROOT / "alerts" / Path(pattern).name) for pattern in config["rule_files"]]
+    config["rule_files"] = [f"rules/{Path(pattern).name}" for pattern in config["rule_files"]]
     config["scrape_configs"][0]["static_configs"] = [{"targets": [exporter]}]
     config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
     return config
@@ -81,6 +81,8 @@ class Running:
 def run(folder: Path, addresses: Mapping[str, str]) -> int:
     """Run all three programs until one ends (return 1) or until Ctrl-C (return 0)."""
     config = prometheus_config(addresses["exporter"], addresses["alertmanager"])
+    rules = (sys.executable, "-m", "exporter", "rules", "--output=rules", f"--thresholds={HERE / 'thresholds.toml'}")
+    subprocess.run(rules, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - this package's own command
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     commands = {
         "exporter": (sys.executable, "-m", "exporter", "demo", f"--web.listen-address={addresses['exporter']}"),

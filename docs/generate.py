@@ -14,6 +14,9 @@ import yaml
 from prometheus_client import Metric as Family
 
 from exporter.cli.flags import COMMANDS, FLAGS, PROGRAM, Command
+from exporter.cli.rules.groups import groups
+from exporter.cli.rules.model import Alert
+from exporter.cli.rules.settings import DEFAULTS, read_thresholds
 from exporter.counting.counters import FIRST_SERIES
 from exporter.counting.run_kinds import KNOWN_KINDS
 from exporter.exposition.metrics import LAST_POLL, METRICS, TRANSFORM_STATUSES, Metric
@@ -26,6 +29,7 @@ from exporter.telemetry import Telemetry
 
 DOCS = Path(__file__).parent
 MAP = DOCS / "design" / "0001-the-datas-way.md"
+ALERTS = DOCS / "alerts.md"
 EXAMPLE = DOCS.parent / "config.example.yaml"
 
 CREATED_LATER = "with the first finished run"
@@ -49,6 +53,7 @@ def main(arguments: list[str]) -> int:
         DOCS / "metrics.md": metrics_page(),
         DOCS / "configuration.md": configuration_page(),
         DOCS / "command-line.md": command_line_page(),
+        ALERTS: alerts_page(),
         MAP: module_map(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
@@ -75,6 +80,30 @@ PACKAGES = (
     "simulator",
 )  # fmt: skip - one line, in the order of the data's way
 """The packages of the exporter, as 0001 lists them."""
+
+
+def alerts_page() -> str:
+    """Return alerts.md with the table of all alerts and the defaults of their settings."""
+    rows = [
+        f"| [{rule.name}](runbooks/{rule.name}.md) | {rule.settings.severity} | {rule.when} | {rule.soon}"
+        f" | {rule.suppressed_by} | {rule.action} |"
+        for group in groups(read_thresholds(None))
+        for rule in group.rules
+        if isinstance(rule, Alert)
+    ]
+    head = (
+        "| alert | severity | when | how soon | what suppresses it | what to do first |",
+        "|---|---|---|---|---|---|",
+    )
+    text = _between(ALERTS.read_text(encoding="utf-8"), "alerts", "\n".join((*head, *rows)))
+    return _between(text, "settings", f"```toml\n{DEFAULTS.read_text(encoding='utf-8')}```")
+
+
+def _between(text: str, name: str, content: str) -> str:
+    """Return the text of a page with the content between the two markers of this name."""
+    begin, end = f"<!-- {name}: python docs/generate.py -->\n", f"<!-- /{name} -->"
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}{content}\n{end}{rest.partition(end)[2]}"
 
 
 def module_map() -> str:

@@ -3,7 +3,7 @@
     python -m helm.generate [--check]
 
 - `Chart.yaml`: both versions, from `exporter/__init__.py`
-- `templates/_rules.tpl`: the rules of `alerts/`, with each threshold replaced by a value of the chart
+- `templates/_rules.tpl`: the rules of `exporter/cli/rules/`, with each setting replaced by a value of the chart
 - `dashboards/`: copies of the dashboards that the command `dashboards` writes
 - `values.schema.json`: the allowed values, from the defaults in `values.yaml` and from `exporter/config/schema.py`
 - `README.md`: the table of values, from the comments in `values.yaml`

@@ -17,6 +17,9 @@ DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d|w|y))+$"}
 COUNT = {"type": "integer", "minimum": 0}
 TASK_TYPES = ["EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES"]
 TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: "array"}
+LABEL = "^[a-zA-Z_][a-zA-Z0-9_]*$"
+LABELS = {"type": "object", "propertyNames": {"pattern": LABEL}, "additionalProperties": {"type": "string"}}
+URL = {"type": "string", "pattern": r"""^(https?://[^\s"'#{}]+)?$"""}
 SPECIAL: Mapping[str, Schema] = {
     "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
@@ -41,15 +44,21 @@ SPECIAL: Mapping[str, Schema] = {
     "serviceMonitor.labelNameLengthLimit": COUNT,
     "serviceMonitor.labelValueLengthLimit": COUNT,
     "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"]},
-    "prometheusRule.thresholds.job": {"type": "string", "pattern": r'^[^"\\\s]+$'},
-    "prometheusRule.thresholds.runbookUrl": {"type": "string", "pattern": r"^https?://[^\s\"'#]+$"},
-    "prometheusRule.thresholds.dashboardUrl": {"type": "string", "pattern": r"^https?://[^\s\"'#]+$"},
-    "prometheusRule.thresholds.joinedLabels": {
-        "type": "array",
-        "items": {"type": "string", "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$"},
+    "prometheusRule.runbookUrl": URL,
+    "prometheusRule.dashboardUrl": URL,
+    "prometheusRule.statusUrl": URL,
+    "prometheusRule.joinedLabels": {"type": "array", "items": {"type": "string", "pattern": LABEL}},
+    "prometheusRule.criticalTaskTypes": {"type": "array", "items": {"enum": TASK_TYPES}},
+    "prometheusRule.selector": {
+        "type": "object",
+        "propertyNames": {"pattern": LABEL},
+        "additionalProperties": {"type": "string", "pattern": r"""^[^"'\\\s{}]+$"""},
     },
-    "prometheusRule.thresholds.noSuccessTaskTypes": {"type": "array", "items": {"enum": TASK_TYPES}, "minItems": 1},
-    "prometheusRule.thresholds.slowFactor": {"type": "number", "exclusiveMinimum": 1},
+    "prometheusRule.window": DURATION,
+    "prometheusRule.unrecoveredAtMost": DURATION,
+    "prometheusRule.keepFiringFor": DURATION,
+    "prometheusRule.alertLabels": LABELS,
+    "prometheusRule.alerts.GlueMLTaskRunSlow.factor": {"type": "number", "exclusiveMinimum": 1},
 }
 OPEN = {
     "podSecurityContext",
@@ -72,6 +81,8 @@ def values_schema(values: str) -> Schema:
 def _of(value: object, path: str) -> Schema:
     if path in SPECIAL:
         return dict(SPECIAL[path])
+    if path.startswith("prometheusRule.alerts.") and path.count(".") == 3:
+        return _alert_setting(value, path.rpartition(".")[2])
     if path == "config":
         return _config(schema.File)
     if isinstance(value, dict):
@@ -79,9 +90,22 @@ def _of(value: object, path: str) -> Schema:
             return {"type": "object"}
         properties = {key: _of(inner, f"{path}.{key}".strip(".")) for key, inner in value.items()}
         return {"type": "object", "additionalProperties": False, "properties": properties}
-    if path.startswith("prometheusRule.thresholds."):
-        return dict(DURATION) if isinstance(value, str) else {"type": TYPES[type(value)], "minimum": 0}
     return {"type": TYPES[type(value)]}
+
+
+def _alert_setting(value: object, name: str) -> Schema:
+    """Return the schema of a setting of an alert, for example of `for` or of a threshold."""
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    if isinstance(value, dict):
+        return dict(LABELS)
+    if isinstance(value, list):
+        return {"type": "array", "items": {"enum": TASK_TYPES}}
+    if isinstance(value, str):
+        return {"type": "string", "pattern": "^[a-zA-Z0-9_-]+$"} if name == "severity" else dict(DURATION)
+    # A share is below 1, and may be given as a whole number in YAML only by mistake.
+    limits = {"exclusiveMinimum": 0, "exclusiveMaximum": 1} if isinstance(value, float) else {"minimum": 0}
+    return {"type": TYPES[type(value)], **limits}
 
 
 def _config(model: type[BaseModel]) -> Schema:

@@ -49,7 +49,7 @@ def _use_fake_credentials() -> None:
 def _demo_config(simulator: Simulator) -> str:
     """Return the YAML of a configuration that polls the simulator every two seconds.
 
-    The expected times of a transform are those of its tags.
+    The team and the expected times of a transform are those of its tags.
     """
     world = simulator.world
     config = {
@@ -60,6 +60,7 @@ def _demo_config(simulator: Simulator) -> str:
         "transforms": [
             {
                 "id": transform_id,
+                "labels": {"team": world.transform(transform_id).tags["team"]},
                 "expected_interval": world.transform(transform_id).tags.get("glue-ml/expected-interval"),
                 "expected_duration": world.transform(transform_id).tags.get("glue-ml/expected-duration"),
             }

@@ -18,6 +18,7 @@ from exporter.cli.options import (
     IamPolicyOptions,
     OnceOptions,
     Options,
+    RulesOptions,
     RunsOptions,
     ServeOptions,
     SimulateOptions,
@@ -124,6 +125,10 @@ def _load(options: Options) -> Callable[[], int]:  # noqa: PLR0911 - one return 
             from exporter.cli.iam_policy import print_policy
 
             return partial(print_policy, options)
+        case RulesOptions():
+            from exporter.cli.rules.files import write_rules
+
+            return partial(write_rules, options)
         case DashboardsOptions():
             from exporter.cli.dashboards.files import write_dashboards
 

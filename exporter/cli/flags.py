@@ -17,6 +17,7 @@ from exporter.cli.options import (
     IamPolicyOptions,
     OnceOptions,
     Options,
+    RulesOptions,
     RunsOptions,
     ServeOptions,
     SimulateOptions,
@@ -140,6 +141,11 @@ With --live it also tries every call to AWS that the exporter needs. A table sho
 IAM actions are denied, and which transforms do not exist.
 """
 
+_RULES_DETAILS = """
+The settings of the rules are thresholds, severities, labels, links and the alerts that are turned off. The page
+docs/alerts.md shows all of them with their defaults. A file of settings needs only those that differ.
+"""
+
 COMMANDS = (
     Command(
         "serve",
@@ -213,6 +219,16 @@ COMMANDS = (
         IamPolicyOptions,
         "print the least-privilege IAM policy for the configuration, as JSON",
         (f"{PROGRAM} iam-policy --config.file=config.yaml > policy.json",),
+    ),
+    Command(
+        "rules",
+        RulesOptions,
+        "write the recording and alerting rules for Prometheus to a folder",
+        (
+            f"{PROGRAM} rules --output=/etc/prometheus/rules",
+            f"{PROGRAM} rules --output=rules --thresholds=thresholds.toml",
+        ),
+        _RULES_DETAILS,
     ),
     Command(
         "dashboards",
@@ -383,11 +399,19 @@ FLAGS = (
     Flag(
         "output",
         "folder for the files; it is created if it is missing",
-        ("dashboards",),
+        ("rules", "dashboards"),
         str,
         ".",
         "FOLDER",
         means_other=True,
+    ),
+    Flag(
+        "thresholds",
+        "TOML file with settings of the rules; without the flag the defaults",
+        ("rules",),
+        OptionalValue(str),
+        "",
+        "FILE",
     ),
     Flag("follow", "print new and changed runs until Ctrl-C", ("runs",), parse_boolean, "false"),
     Flag("exit-code", "exit with 3 if a listed run is FAILED or TIMEOUT", ("runs",), parse_boolean, "false"),

@@ -102,6 +102,14 @@ class DashboardsOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RulesOptions:
+    """`rules`: write the rules for Prometheus."""
+
+    output: str
+    thresholds: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionOptions:
     """`completion`: print the completion script of a shell."""
 
@@ -116,6 +124,7 @@ Options = (
     | OnceOptions
     | CheckConfigOptions
     | IamPolicyOptions
+    | RulesOptions
     | DashboardsOptions
     | CompletionOptions
 )

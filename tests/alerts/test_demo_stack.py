@@ -11,9 +11,11 @@ import yaml
 
 from exporter.cli.options import ServeOptions, SimulateOptions
 from exporter.cli.parser import parse
+from exporter.cli.rules.files import rule_files
+from exporter.cli.rules.settings import read_thresholds
 from exporter.config.settings import load_config
 from exporter.simulator.scenario import load_scenario
-from tests.support import ROOT, Process, fetch, free_port, run, tool, wait_for
+from tests.support import ROOT, Process, free_port, run, tool, wait_for
 
 FOLDER = ROOT / "demo-stack"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
@@ -28,7 +30,7 @@ def mounted(service: str) -> dict[str, Path]:
 
 def test_every_file_and_service_of_the_stack_exists() -> None:
     """Every file and service that the compose file uses exists, and every image is pinned."""
-    assert set(SERVICES) == {"simulator", "exporter", "prometheus", "alertmanager", "grafana"}
+    assert set(SERVICES) == {"simulator", "exporter", "rules", "prometheus", "alertmanager", "grafana"}
     for name, service in SERVICES.items():
         assert all(path.exists() for path in mounted(name).values()), name
         assert set(service.get("depends_on", ())) <= set(SERVICES)
@@ -59,6 +61,7 @@ def test_the_commands_of_the_stack_start_the_exporter() -> None:
     assert config.endpoint_url == "http://simulator:10211"
     assert config.discovery[0].labels_from_tags == ("team",)
     assert "team" in load_scenario("demo").transforms[0].tags
+    assert SERVICES["exporter"]["environment"]["AWS_ENDPOINT_URL_STS"] == config.endpoint_url
     assert str(Path(str(config.state.path)).parent) in {
         volume.split(":")[1] for volume in SERVICES["exporter"]["volumes"]
     }
@@ -83,53 +86,67 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
 def test_prometheus_and_alertmanager_accept_their_configuration(version: str, tmp_path: Path) -> None:
     """Promtool accepts the stack's configuration of Prometheus and its rules. amtool accepts alertmanager.yml."""
     text = (FOLDER / "prometheus.yml").read_text()
-    assert "/etc/prometheus/rules" in mounted("prometheus")
-    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/rules", str(ROOT / "alerts")))
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/rules", str(tmp_path)))
+    for name, content in rule_files(read_thresholds(FOLDER / "thresholds.toml")).items():
+        (tmp_path / name).write_text(content)
     checked = run(tool("promtool", version=version), "check", "config", "prometheus.yml", folder=tmp_path)
     assert checked.exit_code == 0, checked.stderr
-    assert checked.stdout.count("rules found") == 2
+    assert checked.stdout.count("rules found") == 3
     checked = run(tool("amtool", version=version), "check-config", FOLDER / "alertmanager.yml", folder=tmp_path)
     assert checked.exit_code == 0, checked.stderr
-    routed = run(
-        tool("amtool", version=version),
-        "config",
-        "routes",
-        "test",
-        f"--config.file={FOLDER / 'alertmanager.yml'}",
-        "team=crm",
-        "alertname=GlueMLTaskRunFailed",
-        folder=tmp_path,
-    )
-    assert routed.stdout.strip() == "crm"
+
+
+ROUTES = {
+    "procurement": {"severity": "critical", "team": "procurement"},
+    "pager": {"severity": "critical", "team": "finance"},
+    "chat": {"severity": "warning", "team": "procurement"},
+    "nobody": {"severity": "info"},
+}
+"""The receivers of the demo, each with labels of an alert that goes to it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("receiver", ROUTES)
+def test_alerts_are_routed_by_severity_and_team(receiver: str, tmp_path: Path) -> None:
+    """Critical alerts go to the pager of the team or to the common one, warnings to the chat, and infos to nobody."""
+    labels = [f"{name}={value}" for name, value in ROUTES[receiver].items()]
+    file = f"--config.file={FOLDER / 'alertmanager.yml'}"
+    routed = run(tool("amtool"), "config", "routes", "test", file, *labels, folder=tmp_path)
+    assert routed.stdout.strip() == receiver
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_local_demo_raises_alerts(tmp_path: Path) -> None:
-    """`make demo-prometheus` sends alerts about the demo to Alertmanager, and SIGINT stops all its programs."""
+def test_the_local_demo_sends_an_alert_to_every_receiver_and_stays_on_loopback(tmp_path: Path) -> None:
+    """Where only the loopback interface exists, the demo sends an alert to each receiver. SIGINT stops all programs."""
     tool("prometheus")
-    addresses = {name: f"127.0.0.1:{free_port()}" for name in ("exporter", "prometheus", "alertmanager")}
-    flags = [f"--{name}={address}" for name, address in addresses.items()]
+    alone = 'ip link set lo up && exec "$@"'
+    if run("unshare", "--map-root-user", "--net", "sh", "-c", alone, "sh", "true", folder=tmp_path).exit_code:
+        pytest.skip("this machine allows no network namespaces")
     environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    with Process(sys.executable, FOLDER / "local.py", *flags, folder=tmp_path, environ=environ) as demo:
-        demo.wait_for_output(f"amtool alert query --alertmanager.url=http://{addresses['alertmanager']}")
+    command = ("unshare", "--map-root-user", "--net", "sh", "-c", alone, "sh", sys.executable, FOLDER / "local.py")
+    with Process(*command, folder=tmp_path, environ=environ) as demo:
+        demo.wait_for_output("amtool alert query --alertmanager.url=http://127.0.0.1:9093")
 
-        def raised() -> set[tuple[str, str]]:
+        def received() -> dict[str, set[str]]:
             assert demo.exit_code is None, demo.stderr
-            try:
-                alerts = json.loads(fetch(f"http://{addresses['alertmanager']}/api/v2/alerts").body)
-            except OSError:
-                return set()
-            return {(one["labels"]["alertname"], one["labels"].get("transform_name", "")) for one in alerts}
+            inside = ("nsenter", "--preserve-credentials", "--user", "--net", f"--target={demo.pid}")
+            fetched = run(*inside, "curl", "-s", "http://127.0.0.1:9093/api/v2/alerts", folder=tmp_path)
+            alerts = json.loads(fetched.stdout or "[]")
+            names = {name: set[str]() for name in ROUTES}
+            for alert in alerts:
+                for receiver in alert["receivers"]:
+                    names[receiver["name"]].add(alert["labels"]["alertname"])
+            return names
 
-        wanted = ("GlueMLTaskRunFailedSinceSuccess", "suppliers-always-failing")
-        wait_for(lambda: wanted in raised(), timeout=90, interval=0.5, describe=lambda: f"{raised()} {demo.stderr}")
-        assert ("GlueMLTaskRunActiveTooLong", "patients-hanging") in raised()
+        def every_receiver_has_one() -> bool:
+            names = received()
+            return all(names.values()) and "GlueMLTaskRunFailedSinceSuccess" in names["procurement"]
+
+        wait_for(every_receiver_has_one, timeout=150, interval=1, describe=lambda: f"{received()} {demo.stderr}")
+        assert "GlueMLTaskRunActiveTooLong" in received()["chat"]
         os.kill(demo.pid, signal.SIGINT)
         assert demo.wait(timeout=30) == 0
-    for address in addresses.values():
-        with pytest.raises(OSError, match="refused"):
-            fetch(f"http://{address}/")
     assert list(tmp_path.glob("glue-ml-exporter-demo-*")) == []
 
 

@@ -13,6 +13,8 @@ import pytest
 import trustme
 import yaml
 
+from exporter.cli.rules.files import rule_files
+from exporter.cli.rules.settings import read_thresholds
 from exporter.simulator import Simulator
 from tests.servers import START, Alertmanager, Prometheus, Webhook, run_webhook
 from tests.support import ROOT, fetch, wait_for
@@ -21,7 +23,12 @@ from tests.system.staging import Exporter, configuration, steady_port
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ID = "tfm-0123456789abcdef0123456789abcdef01234567"
-RULES = ROOT / "alerts" / "glue-ml-*.yaml"
+SETTINGS = """
+dashboard_url = "https://grafana.example.com/d"
+status_url = "https://glue-ml.example.com"
+[alerts]
+GlueMLTaskRunFailedSinceSuccess = { for = "1s" }
+"""
 RUNBOOKS = "https://github.com/glue-ml-exporter/glue-ml-exporter/blob/main/"
 BOTH_FORMS = ("GlueMLTaskRunFailed", "GlueMLTaskRunFailedSinceSuccess")
 
@@ -43,6 +50,15 @@ def alertmanager(webhook_server: Webhook, tmp_path: Path) -> Iterator[str]:
         yield one.address
 
 
+def write_rules(folder: Path) -> Path:
+    """Write rules with links, and without the time in which a retry may succeed; return the pattern of the files."""
+    (folder / "thresholds.toml").write_text(SETTINGS)
+    (folder / "rules").mkdir()
+    for name, content in rule_files(read_thresholds(folder / "thresholds.toml")).items():
+        (folder / "rules" / name).write_text(content)
+    return folder / "rules" / "*.yaml"
+
+
 def settings(simulator: Simulator, **sections: Any) -> dict[str, Any]:
     """Return a configuration that polls twice a second; the transform belongs to a team."""
     return configuration(simulator.url, [{"id": ID, "labels": {"team": "crm"}}], {"interval": "500ms"}, **sections)
@@ -55,7 +71,8 @@ def static(address: str) -> dict[str, Any]:
 def end_a_run(simulator: Simulator, status: str) -> float:
     """Start and end one run; return the time of its end in epoch seconds."""
     run = simulator.world.start_run(ID, "FIND_MATCHES")
-    simulator.world.finish_run(ID, run, status)
+    fields = {"ErrorString": "Access Denied (Service: Amazon S3; Status Code: 403)"} if status == "FAILED" else {}
+    simulator.world.finish_run(ID, run, status, fields=fields)
     return time.time()
 
 
@@ -82,9 +99,12 @@ def assert_names_the_transform(alert: Mapping[str, Any], exporter: str) -> None:
     assert exporter not in str(labels)
     assert "customers-dedup" in annotations["summary"]
     assert ID in annotations["description"]
-    assert annotations["dashboard_url"].endswith(
-        f"/d/glue-ml-transform?var-account=default&var-region=eu-west-1&var-transform={ID}"
+    assert annotations["dashboard_url"] == (
+        f"https://grafana.example.com/d/glue-ml-transform?var-account=default&var-region=eu-west-1&var-transform={ID}"
     )
+    assert annotations["status_url"] == f"https://glue-ml.example.com/transforms/{ID}"
+    assert labels["reason"] == "access_denied"
+    assert annotations["summary"].startswith("customers-dedup: FIND_MATCHES failed: access_denied")
     runbook = ROOT / annotations["runbook_url"].removeprefix(RUNBOOKS)
     assert runbook.read_text().startswith(f"# {labels['alertname']}\n")
 
@@ -93,6 +113,7 @@ def test_a_failed_run_sends_one_alert_and_a_later_success_resolves_it(
     simulator: Simulator, webhook_server: Webhook, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """If two Prometheus servers report a failure, one alert with names and links is sent. A success resolves it."""
+    rules = write_rules(tmp_path)
     with ExitStack() as stack:
         exporter = stack.enter_context(Exporter(tmp_path, settings(simulator, metrics={"initial_hold": "5s"})))
         pair = [
@@ -100,7 +121,7 @@ def test_a_failed_run_sends_one_alert_and_a_later_success_resolves_it(
                 Prometheus(
                     tmp_path / version,
                     scrape=static(exporter.address),
-                    rules=[RULES],
+                    rules=[rules],
                     version=version,
                     alertmanager=alertmanager,
                     replica=version,
@@ -140,6 +161,7 @@ def test_a_failed_run_sends_an_alert_with_tls_and_a_password(
     simulator: Simulator, webhook_server: Webhook, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Alerts also fire and resolve if scrapes use TLS and basic authentication."""
+    rules = write_rules(tmp_path)
     authority, password = trustme.CA(), "correct horse battery staple"
     certificate = authority.issue_cert("127.0.0.1")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -159,7 +181,7 @@ def test_a_failed_run_sends_an_alert_with_tls_and_a_password(
             "basic_auth": {"username": "prometheus", "password": password},
         }
         with Prometheus(
-            tmp_path / "prometheus", scrape=scrape, rules=[RULES], version="3", alertmanager=alertmanager
+            tmp_path / "prometheus", scrape=scrape, rules=[rules], version="3", alertmanager=alertmanager
         ) as prometheus:
             prometheus.wait_until_up()
             with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -179,10 +201,11 @@ def test_a_failure_during_an_outage_sends_alerts_after_the_restart(
     simulator: Simulator, webhook_server: Webhook, alertmanager: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A failure during an outage raises both alerts after the restart. A second kill does not change the alerts."""
+    rules = write_rules(tmp_path)
     port, config = steady_port(), settings(simulator, state={"path": "state.db"})
     scrape = static(f"127.0.0.1:{port}")
     with Prometheus(
-        tmp_path / "prometheus", scrape=scrape, rules=[RULES], version="3", alertmanager=alertmanager
+        tmp_path / "prometheus", scrape=scrape, rules=[rules], version="3", alertmanager=alertmanager
     ) as prometheus:
         with Exporter(tmp_path, config, port=port):
             prometheus.wait_until_up()

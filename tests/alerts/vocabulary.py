@@ -108,7 +108,7 @@ def uses(expression: str) -> Uses:
 @cache
 def exposed() -> Mapping[str, frozenset[str]]:
     """Return the labels of every series that the exporter exposes, by the series' name."""
-    series: dict[str, frozenset[str]] = {"up": TARGET_LABELS}
+    series: dict[str, frozenset[str]] = {"up": TARGET_LABELS, "process_start_time_seconds": TARGET_LABELS}
     for metric in METRICS:
         series |= _names(metric.name, metric.kind, {"transform_id", "transform_name", *metric.labels})
     telemetry = Telemetry()

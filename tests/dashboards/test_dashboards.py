@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts.generate import FOLDER as ALERTS
-from alerts.thresholds import read_thresholds
 from dashboards.generate import built_dashboards, main
 from dashboards.parts import STATUS_COLOURS
+from exporter.cli.rules.files import rule_files
+from exporter.cli.rules.settings import read_thresholds
 from exporter.config.durations import parse_duration
 from exporter.model.task_run import STATUSES
 from tests.alerts.vocabulary import exposed, problems
 from tests.dashboards.panels import DASHBOARDS, FOLDER, Target, filled, panels, targets, variables
-from tests.support import ROOT
 
 TIMES = {"__rate_interval": "1m", "__range": "1h", "__interval": "30s"}
 KNOWN_UNITS = {"s", "short", "bytes", "percentunit", "reqps", "currencyUSD", "dateTimeFromNow", "h"}
@@ -227,7 +226,8 @@ def test_the_overview_links_to_the_dashboard_of_each_transform() -> None:
 
 def test_the_link_of_every_alert_names_a_dashboard_and_its_variables() -> None:
     """An alert's link names the uid of a dashboard, and sets only variables of that dashboard."""
-    files = [yaml.safe_load(path.read_text()) for path in (ROOT / "alerts").glob("*.yaml")]
+    thresholds = read_thresholds(None).model_copy(update={"dashboard_url": "https://grafana.example.com/d"})
+    files = [yaml.safe_load(content) for content in rule_files(thresholds).values()]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule]
     assert len(rules) > 20
     for rule in rules:
@@ -276,7 +276,8 @@ def test_failures_are_annotations() -> None:
 
 def test_colours_change_at_the_thresholds_of_the_alerts() -> None:
     """Times are red from the threshold of their alert on."""
-    limits = read_thresholds(ALERTS / "thresholds.toml")
+    limits = read_thresholds(None).alerts
+    success = parse_duration(limits.GlueMLTaskRunNoSuccess.at_most)
     red = {
         panel["title"]: step["value"]
         for name in DASHBOARDS
@@ -284,9 +285,9 @@ def test_colours_change_at_the_thresholds_of_the_alerts() -> None:
         for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
         if step["color"] == "red"
     }
-    assert red["Longest in flight"] == parse_duration(limits.active_for)
-    assert red["Since last success"] == red["Longest without success"] == parse_duration(limits.no_success_for)
-    assert red["Age of the data"] == red["Oldest data"] == parse_duration(limits.data_age)
+    assert red["Longest in flight"] == parse_duration(limits.GlueMLTaskRunActiveTooLong.at_most)
+    assert red["Since last success"] == red["Longest without success"] == success
+    assert red["Age of the data"] == red["Oldest data"] == parse_duration(limits.GlueMLDataStale.age)
 
 
 @every_query

@@ -138,9 +138,17 @@ def test_the_command_line_accepts_commands_in_pages(page: Path) -> None:
 def commands(page: Path) -> Iterator[list[str]]:
     """Yield the words of every command in the shell examples of a page."""
     for block in blocks(page, "sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            for command in re.split(r"&&|[|;]", line.partition(" #")[0]):
-                yield shlex.split(command)
+        for line in block.replace("\\\n", " ").replace("$AWS_REGION", "eu-west-1").splitlines():
+            lexer = shlex.shlex(line.partition(" #")[0], posix=True, punctuation_chars="|;&<>")
+            lexer.whitespace_split, lexer.commenters = True, ""
+            command: list[str] = []
+            for word in lexer:
+                if set(word) <= set("|;&"):
+                    yield command
+                    command = []
+                else:
+                    command.append(word)
+            yield command
 
 
 def arguments(command: list[str]) -> list[str] | None:

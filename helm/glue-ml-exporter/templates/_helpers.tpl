@@ -121,9 +121,9 @@ relabelings:
   {{- end }}
   - action: labeldrop
     regex: pod
-  # The name that the rules in alerts/ look for.
+  # The name by which the rules find the exporter.
   - targetLabel: job
-    replacement: {{ .Values.prometheusRule.thresholds.job }}
+    replacement: {{ .Values.prometheusRule.selector.job }}
   {{- with $monitor.relabelings }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -1,0 +1,27 @@
+"""All groups of rules, in the order of their evaluation."""
+
+from exporter.cli.rules.exporter_alerts import exporter_alerts
+from exporter.cli.rules.model import Group
+from exporter.cli.rules.recordings import HOUR, hourly_recordings, transform_recordings
+from exporter.cli.rules.run_alerts import run_alerts
+from exporter.cli.rules.settings import Thresholds
+from exporter.cli.rules.transform_alerts import transform_alerts, watching_alerts
+
+_VARIABLES = "&".join(
+    f"var-{name}={{{{ $labels.{label} | urlquery }}}}"
+    for name, label in (("account", "aws_account"), ("region", "aws_region"), ("transform", "transform_id"))
+)
+
+
+def groups(thresholds: Thresholds) -> tuple[Group, ...]:
+    """Return all groups of rules."""
+    return (
+        Group(
+            "glue-ml-transforms",
+            (*transform_recordings(thresholds), *run_alerts(thresholds), *transform_alerts(thresholds)),
+            f"glue-ml-transform?{_VARIABLES}",
+            "transforms/{{ $labels.transform_id | urlquery }}",
+        ),
+        Group("glue-ml-exporter", (*watching_alerts(thresholds), *exporter_alerts(thresholds)), "glue-ml-exporter"),
+        Group("glue-ml-hourly", tuple(hourly_recordings(thresholds)), interval=HOUR),
+    )

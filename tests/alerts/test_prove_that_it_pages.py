@@ -1,0 +1,41 @@
+"""The commands of docs/prove-that-it-pages.md, up to the message in a webhook."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, Process, run, tool
+
+PAGE = (ROOT / "docs/prove-that-it-pages.md").read_text()
+COMMANDS = [
+    re.sub("^ {3}", "", block, flags=re.MULTILINE)
+    for block in re.findall(r"^   ```sh\n(.*?)^   ```", PAGE, re.MULTILINE | re.DOTALL)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_five_commands_of_the_page_send_a_message(tmp_path: Path) -> None:
+    """In a namespace with only the loopback interface, the commands of the page send a critical alert to a webhook."""
+    tool("prometheus")
+    assert len(COMMANDS) == 5
+    alone = 'ip link set lo up && exec "$@"'
+    if run("unshare", "--map-root-user", "--net", "sh", "-c", alone, "sh", "true", folder=tmp_path).exit_code:
+        pytest.skip("this machine allows no network namespaces")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "alertmanager").symlink_to(tool("prometheus-alertmanager"))
+    (programs / "prometheus").symlink_to(tool("prometheus"))
+    (receiver,) = re.findall(r"^```sh\n(python3 -c .*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    script = "\n".join(
+        ("set -eu", "WEBHOOK=http://127.0.0.1:9999/", f"{receiver.strip()} > received.log 2>&1 &", *COMMANDS)
+    )
+    script += "\nuntil grep -q 'no success since' received.log; do sleep 0.2; done; kill $(jobs -p); wait\n"
+    environ = {"PATH": f"{programs}:{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    command = ("unshare", "--map-root-user", "--net", "sh", "-c", alone, "sh", "bash", "-c", script)
+    with Process(*command, folder=tmp_path, environ=environ) as shell:
+        shell.wait_for_output(r'"summary":"suppliers-always-failing: FIND_MATCHES failed', timeout=150)
+        shell.wait(timeout=60)
+    assert "GlueMLTaskRunFailedSinceSuccess" in (tmp_path / "received.log").read_text()
