@@ -75,7 +75,7 @@ class TestRefused:
             ({**MINIMAL, "serviceMonitr": {"enabled": True}}, "Additional property serviceMonitr is not allowed"),
             ({**MINIMAL, "serviceMonitor": {"intervall": "30s"}}, "Additional property intervall is not allowed"),
             ({"config": {**MINIMAL["config"], "polling": {"intervall": "30s"}}}, "intervall is not allowed"),
-            ({**MINIMAL, "prometheusRule": {"thresholds": {"window": "5 minutes"}}}, "Does not match pattern"),
+            ({**MINIMAL, "prometheusRule": {"window": "5 minutes"}}, "Does not match pattern"),
             ({**MINIMAL, "logLevel": "loud"}, "logLevel must be one of"),
             ({}, "there is nothing to watch: set config.region"),
             ({**MINIMAL, "demo": {"enabled": True}}, "demo.enabled excludes config"),
