@@ -37,8 +37,8 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from exporter.cli.rules.settings import read_thresholds
 from exporter.config.durations import parse_duration
+from exporter.config.thresholds import read_thresholds
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "glue-ml"

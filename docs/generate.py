@@ -16,7 +16,7 @@ from prometheus_client import Metric as Family
 from exporter.cli.flags import COMMANDS, FLAGS, PROGRAM, Command
 from exporter.cli.rules.groups import groups
 from exporter.cli.rules.model import Alert
-from exporter.cli.rules.settings import DEFAULTS, read_thresholds
+from exporter.config.thresholds import DEFAULTS, read_thresholds
 from exporter.counting.counters import FIRST_SERIES
 from exporter.counting.run_kinds import KNOWN_KINDS
 from exporter.exposition.metrics import LAST_POLL, METRICS, TRANSFORM_STATUSES, Metric

@@ -12,8 +12,8 @@ import yaml
 from exporter.cli.options import ServeOptions, SimulateOptions
 from exporter.cli.parser import parse
 from exporter.cli.rules.files import rule_files
-from exporter.cli.rules.settings import read_thresholds
 from exporter.config.settings import load_config
+from exporter.config.thresholds import read_thresholds
 from exporter.simulator.scenario import load_scenario
 from tests.support import ROOT, Process, free_port, run, tool, wait_for
 

@@ -14,7 +14,7 @@ import trustme
 import yaml
 
 from exporter.cli.rules.files import rule_files
-from exporter.cli.rules.settings import read_thresholds
+from exporter.config.thresholds import read_thresholds
 from exporter.simulator import Simulator
 from tests.servers import START, Alertmanager, Prometheus, Webhook, run_webhook
 from tests.support import ROOT, fetch, wait_for

@@ -10,8 +10,8 @@ from exporter.cli.dispatch import main
 from exporter.cli.rules.exporter_alerts import THROTTLED
 from exporter.cli.rules.files import rule_files
 from exporter.cli.rules.recordings import REFUSED
-from exporter.cli.rules.settings import read_thresholds
 from exporter.config.durations import parse_duration
+from exporter.config.thresholds import read_thresholds
 from exporter.glue.error_table import classify_code
 from tests.alerts.vocabulary import TARGET_LABELS, exposed, problems, uses
 from tests.support import ROOT, run, tool

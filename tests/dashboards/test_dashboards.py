@@ -10,8 +10,8 @@ import yaml
 from dashboards.generate import built_dashboards, main
 from dashboards.parts import STATUS_COLOURS
 from exporter.cli.rules.files import rule_files
-from exporter.cli.rules.settings import read_thresholds
 from exporter.config.durations import parse_duration
+from exporter.config.thresholds import read_thresholds
 from exporter.model.task_run import STATUSES
 from tests.alerts.vocabulary import exposed, problems
 from tests.dashboards.panels import DASHBOARDS, FOLDER, Target, filled, panels, targets, variables

@@ -7,7 +7,7 @@ import yaml
 
 from exporter.cli.dashboards.files import dashboard_files
 from exporter.cli.rules.files import rule_files
-from exporter.cli.rules.settings import DEFAULTS, Thresholds, read_thresholds
+from exporter.config.thresholds import DEFAULTS, Thresholds, read_thresholds
 from helm.rules import camel
 from tests.ship.chart import MINIMAL, Object, Rendered, scenario, template
 from tests.support import ROOT, run, tool

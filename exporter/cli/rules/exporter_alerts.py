@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from exporter.cli.rules.model import Alert
 from exporter.cli.rules.recordings import LANE_REFUSED, lane_in_trouble, poll_interval, series
-from exporter.cli.rules.settings import Thresholds
 from exporter.cli.rules.texts import COUNT, INSTANCE, JOB, LANE, PERCENTAGE
+from exporter.config.thresholds import Thresholds
 
 THROTTLED = "ThrottlingException"
 

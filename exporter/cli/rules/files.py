@@ -9,7 +9,7 @@ from exporter.cli.options import RulesOptions
 from exporter.cli.output.folder import write_files
 from exporter.cli.rules.groups import groups
 from exporter.cli.rules.model import Alert, Group, Recording
-from exporter.cli.rules.settings import AlertSettings, Thresholds, read_thresholds
+from exporter.config.thresholds import AlertSettings, Thresholds, read_thresholds
 
 HEADER = "# Made by `glue-ml-exporter rules`. To change a rule, change its settings in a file for --thresholds.\n"
 

@@ -4,8 +4,8 @@ from exporter.cli.rules.exporter_alerts import exporter_alerts
 from exporter.cli.rules.model import Group
 from exporter.cli.rules.recordings import HOUR, hourly_recordings, transform_recordings
 from exporter.cli.rules.run_alerts import run_alerts
-from exporter.cli.rules.settings import Thresholds
 from exporter.cli.rules.transform_alerts import transform_alerts, watching_alerts
+from exporter.config.thresholds import Thresholds
 
 _VARIABLES = "&".join(
     f"var-{name}={{{{ $labels.{label} | urlquery }}}}"

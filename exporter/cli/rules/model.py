@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from exporter.cli.rules.settings import AlertSettings
+from exporter.config.thresholds import AlertSettings
 
 
 @dataclass(frozen=True, slots=True)

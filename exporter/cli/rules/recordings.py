@@ -15,8 +15,8 @@ The rules follow three principles (`docs/alerts.md` explains them to users):
 from collections.abc import Iterable
 
 from exporter.cli.rules.model import Recording
-from exporter.cli.rules.settings import Thresholds
 from exporter.config.durations import parse_duration
+from exporter.config.thresholds import Thresholds
 from exporter.glue.error_table import CREDENTIAL_REASONS
 
 IDENTITY = ("transform_name", "aws_account", "aws_region")

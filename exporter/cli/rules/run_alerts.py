@@ -18,8 +18,8 @@ from exporter.cli.rules.recordings import (
     seconds,
     series,
 )
-from exporter.cli.rules.settings import RunAlertSettings, Thresholds
 from exporter.cli.rules.texts import COUNT, DURATION, NAME, PERCENTAGE, TRANSFORM, TYPE
+from exporter.config.thresholds import RunAlertSettings, Thresholds
 
 _REASON = "{{ with $labels.reason }}: {{ . }}{{ end }}"
 _IN_GRACE = "a later success, also within 15 minutes of the failure"

@@ -18,8 +18,8 @@ from exporter.cli.rules.recordings import (
     named,
     series,
 )
-from exporter.cli.rules.settings import Thresholds
 from exporter.cli.rules.texts import DURATION, LANE, NAME, PERCENTAGE, TRANSFORM
+from exporter.config.thresholds import Thresholds
 
 _LANE_ALERTS = "GlueMLRegionDown, GlueMLExporterCredentialsFailing"
 

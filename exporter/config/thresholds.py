@@ -1,4 +1,4 @@
-"""The settings of the rules: the schema of `thresholds.toml`, and the reader of such a file."""
+"""The settings of the rules and of the status page: the schema of `thresholds.toml`, and the reader of such a file."""
 
 import tomllib
 from collections.abc import Mapping
