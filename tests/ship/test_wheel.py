@@ -9,9 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from exporter.cli.rules.settings import read_thresholds
 
 from exporter import __version__
 from exporter.cli.dashboards.files import dashboard_files
+from exporter.cli.rules.files import rule_files
 from tests.support import ROOT, Process, run, tool, wait_for_answer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -51,6 +53,7 @@ def test_environment(wheel: Path, tmp_path: Path) -> None:
     assert checked.exit_code == 0, checked.stdout
     check_demo(python.with_name("glue-ml-exporter"), tmp_path)
     check_dashboards(python.with_name("glue-ml-exporter"), tmp_path)
+    check_rules(python.with_name("glue-ml-exporter"), tmp_path)
     check_bill(python, tmp_path)
 
 
@@ -70,6 +73,15 @@ def check_dashboards(command: Path, folder: Path) -> None:
     assert written.exit_code == 0, written.stderr
     assert set(written.stdout.split()) == {f"new/grafana/{name}" for name in dashboard_files()}
     assert {path.name: path.read_text() for path in (folder / "new/grafana").iterdir()} == dashboard_files()
+
+
+def check_rules(command: Path, folder: Path) -> None:
+    """Check that the command writes the rules with the default settings, which are part of the package."""
+    written = run(command, "rules", "--output=new/rules", folder=folder)
+    assert written.exit_code == 0, written.stderr
+    assert {path.name: path.read_text() for path in (folder / "new/rules").iterdir()} == rule_files(
+        read_thresholds(None)
+    )
 
 
 def check_bill(python: Path, folder: Path) -> None:
