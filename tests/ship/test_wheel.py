@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from exporter.cli.rules.settings import read_thresholds
 
 from exporter import __version__
 from exporter.cli.dashboards.files import dashboard_files
 from exporter.cli.rules.files import rule_files
+from exporter.config.thresholds import read_thresholds
 from tests.support import ROOT, Process, run, tool, wait_for_answer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
