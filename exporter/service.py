@@ -253,6 +253,13 @@ class Service:
             report, self._config.polling.interval, telemetry_path, PageTime(time.time(), time.monotonic())
         )
 
+    def not_found_page(self, root: str, telemetry_path: str) -> "HtmlPage | None":
+        """Return the page for an unknown path; ``root`` leads from it to the front page. None if pages are off."""
+        pages = self._status_pages()
+        if pages is None:
+            return None
+        return pages.not_found(root, telemetry_path, PageTime(time.time(), time.monotonic()))
+
     def _reports(self) -> list[TransformReport]:
         return [
             TransformReport(one.target, one.shown[0] if one.shown else None, one.recent.runs, one.next_poll)

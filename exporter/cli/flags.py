@@ -29,6 +29,7 @@ from exporter.config.parsing import (
     OptionalValue,
     parse_address,
     parse_boolean,
+    parse_external_url,
     parse_path,
     parse_region,
     parse_url,
@@ -300,6 +301,14 @@ FLAGS = (
         repeatable=True,
     ),
     Flag("web.telemetry-path", "path of the metrics", ("serve",), parse_path, "/metrics", "PATH"),
+    Flag(
+        "web.external-url",
+        "URL of the pages behind a proxy; all paths then also work below its path",
+        ("serve",),
+        OptionalValue(parse_external_url),
+        "",
+        "URL",
+    ),
     Flag(
         "web.config.file",
         "YAML file with TLS, basic authentication, headers and rate limit",

@@ -18,6 +18,7 @@ class ServeOptions:
     config_auto_reload_interval: float
     web_listen_address: tuple[Address, ...]
     web_telemetry_path: str
+    web_external_url: str | None
     web_config_file: str | None
     web_max_requests: int
     web_enable_lifecycle: bool

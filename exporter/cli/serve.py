@@ -65,12 +65,13 @@ def _server(service: Service, options: ServeOptions, telemetry: Telemetry) -> We
             service,
             addresses=options.web_listen_address,
             telemetry_path=options.web_telemetry_path,
+            external_url=options.web_external_url,
             max_requests=options.web_max_requests,
             enable_lifecycle=options.web_enable_lifecycle,
             web_config=web_config,
         )
     except ValueError as error:
-        raise UsageError(f"--web.telemetry-path: {error}") from error
+        raise UsageError(str(error)) from error
 
 
 def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, process: bool) -> Telemetry:

@@ -122,7 +122,22 @@ def parse_region(text: str) -> str:
 
 def parse_url(text: str) -> str:
     """Return the http or https URL of an endpoint. It must not have a user, password, query or fragment."""
-    expected = "expected e.g. https://glue.eu-west-1.amazonaws.com"
+    return _parse_url(text, "expected e.g. https://glue.eu-west-1.amazonaws.com")
+
+
+def parse_external_url(text: str) -> str:
+    """Return the URL at which browsers reach the pages, with a "/" at its end.
+
+    Its path may have only characters that proxies do not change, because it is compared with the paths of requests.
+    """
+    expected = "expected e.g. https://monitoring.example.com/glue-ml/"
+    url = _parse_url(text, expected).rstrip("/") + "/"
+    if not re.fullmatch(r"(/(?!\.{1,2}/)[A-Za-z0-9._~-]+)*/", urlsplit(url).path):
+        raise ValueError(f"has a path with other characters than letters, digits and -._~; {expected}")
+    return url
+
+
+def _parse_url(text: str, expected: str) -> str:
     try:
         url = urlsplit(text)
         usable = url.scheme in ("http", "https") and url.hostname and url.port != 0

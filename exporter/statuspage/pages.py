@@ -1,4 +1,4 @@
-"""Renders the two pages from published snapshots. This module does not call AWS and does not wait for polls."""
+"""Renders the pages from published snapshots. This module does not call AWS and does not wait for polls."""
 
 import base64
 import hashlib
@@ -135,6 +135,13 @@ class StatusPages:
             types=[task_type for task_type in types if any(runs.get((task_type, status)) for status in statuses)],
             statuses=[status for status in statuses if any(runs.get((task_type, status)) for task_type in types)],
             recent=report.recent,
+        )
+        return HtmlPage(b"".join(page), self._policy)
+
+    def not_found(self, root: str, telemetry_path: str, page_time: PageTime) -> HtmlPage:
+        """Return the page for an address that no page has; `root` leads from there to the front page."""
+        page = self._render(
+            "not_found.html", root=root, page_time=page_time, period=10.0, metrics=telemetry_path.removeprefix("/")
         )
         return HtmlPage(b"".join(page), self._policy)
 

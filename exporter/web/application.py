@@ -29,20 +29,28 @@ class Application:
         admission: decides which requests are answered.
         settings: returns the web settings in force.
         patience: seconds of sending after which a request no longer counts towards `max_requests`.
+        prefix: path below which a proxy requests all paths, without "/" at its end. It is removed from the path of a
+            request. Paths without it work too, for probes, for scrapes, and for a proxy that has removed it.
     """
 
     def __init__(
-        self, routes: Routes, admission: Admission, settings: Callable[[], WebSettings], patience: float
+        self,
+        routes: Routes,
+        admission: Admission,
+        settings: Callable[[], WebSettings],
+        patience: float,
+        prefix: str = "",
     ) -> None:
         self._routes = routes
         self._admission = admission
         self._settings = settings
         self._patience = patience
+        self._prefix = prefix
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Answer one request. The request body is ignored, because no path needs it."""
         settings = self._settings()
-        request = _request(scope, settings)
+        request = _request(scope, settings, self._prefix)
         sender = _ResponseSender(scope["state"]["connection"], request, settings, send)
         try:
             await self._answer(request, sender)
@@ -99,17 +107,21 @@ class _ResponseSender:
             response.sent()
 
 
-def _request(scope: MutableMapping[str, Any], settings: WebSettings) -> Request:
+def _request(scope: MutableMapping[str, Any], settings: WebSettings, prefix: str) -> Request:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    path, depth = scope["path"], scope["raw_path"].count(b"/") - 1
+    if prefix and path.startswith(f"{prefix}/"):
+        path, depth = path.removeprefix(prefix), depth - prefix.count("/")
     return Request(
         scope["method"],
-        scope["path"],
+        path,
         headers,
         scope["query_string"].decode("latin-1"),
         client=scope["state"]["connection"].group,
+        depth=depth,
         may_be_rebound=settings.tls is None and not settings.users,
     )
 

@@ -14,11 +14,9 @@ cannot set headers with this prefix (W3C, Fetch Metadata Request Headers).
 
 import ipaddress
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from exporter.config.parsing import Address
 
 _PRIVATE_DOMAINS = (
     "corp",
@@ -54,10 +52,10 @@ class HostCheck:
         return _is_address(name) or name in self._names or name.endswith(self._domains)
 
 
-def host_check(addresses: Sequence[Address], resolver: Path = Path("/etc/resolv.conf")) -> HostCheck:
-    """Return the check for this machine.
+def host_check(names: Iterable[str], resolver: Path = Path("/etc/resolv.conf")) -> HostCheck:
+    """Return the check for this machine, which also accepts `names`.
 
-    Its names are the host name and the names in the listen `addresses`. Its domains are those that `resolver`
+    The host name is added to the names. Its domains are those that `resolver`
     (resolv.conf(5)) searches for names without a dot.
     """
     try:
@@ -66,7 +64,7 @@ def host_check(addresses: Sequence[Address], resolver: Path = Path("/etc/resolv.
         lines = []
     fields = [line.split() for line in lines]
     domains = [domain for key, *values in filter(None, fields) if key in {"domain", "search"} for domain in values]
-    return HostCheck([socket.gethostname(), *(host for host, _ in addresses)], [one for one in domains if one != "."])
+    return HostCheck([socket.gethostname(), *names], [one for one in domains if one != "."])
 
 
 def is_foreign(headers: Mapping[str, str]) -> bool:

@@ -43,9 +43,9 @@ def text_response(status: int, message: str = "", **headers: str) -> Response:
     return Response(status, TEXT, [body], len(body), {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def ok_response(body: bytes, content_type: str, headers: Mapping[str, str] | None = None, policy: str = "") -> Response:
+def ok_response(body: bytes, content_type: str) -> Response:
     """Return a response with status 200 and this body."""
-    return Response(HTTPStatus.OK, content_type, [body], len(body), headers or {}, policy=policy)
+    return Response(HTTPStatus.OK, content_type, [body], len(body), {})
 
 
 def header_lines(response: Response, configured: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

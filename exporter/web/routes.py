@@ -94,10 +94,16 @@ class Backend(Protocol):
     def transform_page(self, transform_id: str, telemetry_path: str) -> HtmlPage | None:
         """Return the page of one transform, or None if the transform is unknown or pages are turned off."""
 
+    def not_found_page(self, root: str, telemetry_path: str) -> HtmlPage | None:
+        """Return the page for an unknown path, or None if pages are turned off.
+
+        `root` is the address of the front page, relative to the unknown path.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The parts of a request that decide its response.
+    """The parts of a request that decide its response. The path is without the prefix of a proxy.
 
     Header names are in lower case. The values of headers with the same name are joined with commas.
     """
@@ -106,6 +112,8 @@ class Request:
     path: str
     headers: Mapping[str, str]
     query: str = ""
+    depth: int = 0
+    """Number of folders of the path below the front page."""
     client: str = ""
     """The group of the client, from `address_group`."""
     may_be_rebound: bool = False
@@ -115,10 +123,19 @@ class Request:
 class Routes:
     """Answers admitted requests.
 
-    Raises `ValueError` if `telemetry_path` is not a path, or if another page already has this path.
+    A proxy requests the paths below `prefix`. Raises `ValueError` if `telemetry_path` is not a path, or if another page
+    already has this path or this prefix.
     """
 
-    def __init__(self, backend: Backend, telemetry_path: str, *, enable_lifecycle: bool, host_check: HostCheck) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        telemetry_path: str,
+        prefix: str = "",
+        *,
+        enable_lifecycle: bool,
+        host_check: HostCheck,
+    ) -> None:
         self._backend = backend
         self._host_check = host_check
         self._telemetry_path = telemetry_path
@@ -136,15 +153,26 @@ class Routes:
         }
         taken = self._routes.keys() - {"/"}
         if not telemetry_path.startswith("/") or telemetry_path in taken or telemetry_path.startswith(TRANSFORMS):
-            raise ValueError(f"{telemetry_path!r} is not a path or is that of another page; expected e.g. /metrics")
+            raise ValueError(
+                f"--web.telemetry-path: {telemetry_path!r} is not a path or is that of another page;"
+                " expected e.g. /metrics"
+            )
         self._routes[telemetry_path] = (_READ, self._metrics)
+        if prefix and (
+            prefix.startswith(TRANSFORMS) or any(f"{path}/".startswith(f"{prefix}/") for path in self._routes)
+        ):
+            raise ValueError(
+                f"--web.external-url: its path {prefix} is that of a page of the exporter; expected another path"
+            )
+        if prefix:
+            self._routes[prefix] = (_READ, self._front_page_below_prefix)
         self._paths_for_programs = HEALTH_PATHS | {telemetry_path}
 
     async def answer(self, request: Request) -> Response:
         """Return the response to a request. Exceptions of the backend reach the caller."""
         path = TRANSFORMS if request.path.startswith(TRANSFORMS) else request.path
         if path not in self._routes:
-            return text_response(404)
+            return await self._not_found(request)
         methods, handler = self._routes[path]
         if request.method not in methods:
             return text_response(405, Allow=", ".join(methods))
@@ -198,9 +226,23 @@ class Routes:
     async def _transform(self, request: Request) -> Response:
         transform_id = request.path.removeprefix(TRANSFORMS)
         render = partial(self._backend.transform_page, transform_id)
-        return await self._html(request, render) or text_response(404)
+        return await self._html(request, render) or await self._not_found(request)
 
-    async def _html(self, request: Request, render: Callable[[str], HtmlPage | None]) -> Response | None:
+    async def _front_page_below_prefix(self, request: Request) -> Response:
+        # The links of the pages are relative, so the address of the front page must end with "/".
+        folder = request.path.rpartition("/")[2]
+        return text_response(302, Location=f"{folder}/{request.query and '?' + request.query}")
+
+    async def _not_found(self, request: Request) -> Response:
+        page = None
+        if "text/html" in request.headers.get("accept", "") and request.method in _READ:
+            render = partial(self._backend.not_found_page, "../" * request.depth or "./")
+            page = await self._html(request, render, status=404)
+        return page or text_response(404)
+
+    async def _html(
+        self, request: Request, render: Callable[[str], HtmlPage | None], status: int = 200
+    ) -> Response | None:
         is_gzip = choose_encoding(request.headers.get("accept-encoding")) is Encoding.GZIP
 
         def page_response() -> Response | None:
@@ -211,7 +253,7 @@ class Routes:
             if is_gzip:
                 headers["Content-Encoding"] = Encoding.GZIP.value
             body = igzip.compress(page.body, 1) if is_gzip else page.body
-            return ok_response(body, HTML, headers, page.policy)
+            return Response(status, HTML, [body], len(body), headers, policy=page.policy)
 
         return await self._page_workers.run(page_response)
 
@@ -226,7 +268,7 @@ def _parameters(query: str) -> dict[str, str]:
 
 def _landing_page(telemetry_path: str) -> bytes:
     links = {"Metrics": telemetry_path, "Configuration": "/config", "Health": "/-/healthy", "Readiness": "/-/ready"}
-    items = "\n".join(f'<li><a href="{html.escape(path)}">{name}</a></li>' for name, path in links.items())
+    items = "\n".join(f'<li><a href=".{html.escape(path)}">{name}</a></li>' for name, path in links.items())
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>glue-ml-exporter</title></head>

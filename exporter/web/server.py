@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -39,6 +40,8 @@ class WebServer:
         backend: the source of the responses.
         addresses: the hosts and ports to listen on (see `open_listeners`); ignored if systemd passed sockets.
         telemetry_path: the path of the metrics; ValueError if another page has this path.
+        external_url: the URL of the front page behind a proxy, with "/" at its end; ValueError if its path is that of
+            another page.
         max_requests: maximum number of requests in flight; a further request gets 503. 0 means no limit.
         enable_lifecycle: whether `/-/reload` works.
         web_config: the web configuration file, which is checked for changes every second.
@@ -53,6 +56,7 @@ class WebServer:
         *,
         addresses: Sequence[Address],
         telemetry_path: str = "/metrics",
+        external_url: str | None = None,
         max_requests: int = 40,
         enable_lifecycle: bool = False,
         web_config: WebConfig | None = None,
@@ -62,10 +66,19 @@ class WebServer:
     ) -> None:
         limits = limits or Limits()
         settings = (lambda: PLAIN) if web_config is None else (lambda: web_config.current)
-        routes = Routes(backend, telemetry_path, enable_lifecycle=enable_lifecycle, host_check=host_check(addresses))
-        application = Application(routes, Admission(max_requests), settings, limits.patience)
+        external = urlsplit(external_url or "")
+        prefix = external.path.rstrip("/")
+        routes = Routes(
+            backend,
+            telemetry_path,
+            prefix,
+            enable_lifecycle=enable_lifecycle,
+            host_check=host_check([*(host for host, _ in addresses), external.hostname or ""]),
+        )
+        application = Application(routes, Admission(max_requests), settings, limits.patience, prefix)
         connections = Connections(_affordable(limits.connections), clock)
         self._configured = tuple(addresses)
+        self._external_url = external_url
         self._environ = environ
         self._settings: Callable[[], WebSettings] = settings
         self._listeners: list[socket.socket] = []
@@ -85,7 +98,12 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """The URL of the front page at the first address, for a browser on this host; the path of a Unix socket."""
+        """The external URL of the front page, else its URL at the first address for a browser on this host.
+
+        For a Unix socket it is the path of the socket.
+        """
+        if self._external_url:
+            return self._external_url
         if self.addresses[0].startswith("/"):
             return self.addresses[0]
         scheme = "http" if self._settings().tls is None else "https"

@@ -52,6 +52,7 @@ def test_defaults() -> None:
         config_auto_reload_interval=30,
         web_listen_address=(("", DEFAULT_PORT),),
         web_telemetry_path="/metrics",
+        web_external_url=None,
         web_config_file=None,
         web_max_requests=40,
         web_enable_lifecycle=False,
@@ -383,3 +384,26 @@ def test_any_command_line_gives_options_or_one_line(argv: list[str]) -> None:
     else:
         message = "options"
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://a.example.com", "https://a.example.com/"),
+        ("http://a.example.com:8080/b/glue-ml//", "http://a.example.com:8080/b/glue-ml/"),
+    ],
+)
+def test_the_external_url_ends_with_a_slash(text: str, url: str) -> None:
+    """The links of the pages are relative to the external URL, so it is read with one slash at its end."""
+    found = parse([f"--web.external-url={text}"], {})
+    assert isinstance(found, ServeOptions)
+    assert found.web_external_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["/glue", "ftp://a/", "https://u:p@a/", "https://a/?x", "https://a/b c", "https://a/%41", "https://a/b/../c"]
+)
+def test_urls_that_cannot_be_the_external_url(url: str) -> None:
+    """The external URL must be an http or https URL with a plain path; the error shows the form."""
+    with pytest.raises(UsageError, match=r"--web\.external-url: .*; expected e\.g\. https://"):
+        parse([f"--web.external-url={url}"], {})

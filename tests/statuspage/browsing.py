@@ -1,6 +1,7 @@
 """A headless Chromium that opens the pages and records their messages and requests."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,14 +67,17 @@ class Watched:
 
 
 @contextmanager
-def looking(browser: Browser, address: str, **options: Any) -> Iterator[Watched]:
-    """Open a page; at the end assert that its log is empty and that it sent requests only to the exporter."""
+def looking(browser: Browser, address: str, *, ignore_complaints: str = "$^", **options: Any) -> Iterator[Watched]:
+    """Open a page; at the end assert that its log is empty and that it sent requests only to the exporter.
+
+    Messages that match `ignore_complaints` are expected.
+    """
     context = browser.new_context(**{"viewport": DESKTOP, **options})
     context.set_default_timeout(15_000)
     try:
         watched = Watched(context.new_page(), address)
         yield watched
-        assert watched.complaints == []
+        assert [one for one in watched.complaints if not re.search(ignore_complaints, one)] == []
         assert watched.hosts <= {address}
     finally:
         context.close()

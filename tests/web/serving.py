@@ -99,6 +99,10 @@ class FakeBackend:
         self.asked_pages.append((transform_id, telemetry_path))
         return self.page
 
+    def not_found_page(self, root: str, telemetry_path: str) -> Page | None:
+        self.asked_pages.append((root, telemetry_path))
+        return self.page
+
 
 @dataclass
 class Served:

@@ -129,7 +129,7 @@ def test_the_status_page_or_links() -> None:
         served.backend.page = Page(b"<p>hello</p>", "default-src 'none'")
         shown = served.ask("/?q=a+b&show=active&q=c")
         assert served.ask("/?" + "x&" * 1000).status == 200
-    assert b'href="/a&quot;&lt;b&gt;"' in links.content
+    assert b'href="./a&quot;&lt;b&gt;"' in links.content
     assert shown.content == b"<p>hello</p>"
     assert links.headers["Content-Type"] == shown.headers["Content-Type"] == "text/html; charset=utf-8"
     assert served.backend.asked_pages[1:] == [({"q": "c", "show": "active"}, '/a"<b>'), ({}, '/a"<b>')]
@@ -240,3 +240,34 @@ def test_metrics_may_be_the_root() -> None:
     """With --web.telemetry-path=/ the metrics replace the front page."""
     with serving(telemetry_path="/") as served:
         assert served.ask("/").content == b"up 1\n"
+
+
+def test_all_paths_also_work_below_the_path_of_the_external_url() -> None:
+    """A proxy may keep or remove the path. Without "/" at its end it leads to the front page."""
+    with serving(FakeBackend(page=Page(b"<p>hello</p>", "")), external_url="https://a.example.com/b/ml/") as served:
+        bare = served.ask("/b/ml?q=x")
+        assert (bare.status, bare.headers["Location"]) == (302, "ml/?q=x")
+        for prefix in ("", "/b/ml"):
+            assert served.ask(f"{prefix}/metrics").content == b"up 1\n"
+            assert served.ask(f"{prefix}/-/healthy").content == b"Healthy\n"
+            assert served.ask(f"{prefix}/").content == b"<p>hello</p>"
+        assert served.ask("/b/mlx/metrics").status == 404
+        assert served.ask("/b/metrics").status == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/config", "/-", "/transforms", "/transforms/a"])
+def test_the_path_of_the_external_url_must_be_free(path: str) -> None:
+    """An external URL whose path is that of a page raises ValueError at start."""
+    with pytest.raises(ValueError, match=r"--web\.external-url: its path .* is that of a page"):
+        WebServer(FakeBackend(), addresses=[], external_url=f"https://a.example.com{path}/")
+
+
+def test_an_unknown_path_leads_a_browser_back() -> None:
+    """A browser gets a page for an unknown path, which knows the way to the front page. A program gets one line."""
+    with serving(FakeBackend(), external_url="https://a.example.com/ml/") as served:
+        assert served.ask("/x", Accept="text/html").content == b"Not Found\n"
+        served.backend.page = Page(b"<p>back</p>", "")
+        pages = [served.ask(path, Accept="text/html,*/*") for path in ("/x", "/a/b%2Fc/", "/ml/a/b")]
+        assert {(page.status, page.content) for page in pages} == {(404, b"<p>back</p>")}
+        assert served.ask("/x", Accept="text/plain").content == b"Not Found\n"
+    assert [root for root, _ in served.backend.asked_pages] == ["./", "./", "../../", "../"]
