@@ -282,7 +282,7 @@ def test_undocumented_values_are_passed_through(other, tmp_path):
     other.runs.append(a_run("tsk-2", "PAUSED", "TRAINING", CompletedOn=None, ExecutionTime=None))
     with Exporter(tmp_path, configuration(other.url, [ID])) as exporter:
         exporter.wait_for_value(1, "glue_ml_task_runs", task_type="TRAINING", status="PAUSED")
-        other.runs[1] = a_run("tsk-2", "EXPLODED", "TRAINING")
+        other.runs[1] = a_run("tsk-2", "EXPLODED", "TRAINING", CompletedOn=time.time())
         samples = exporter.wait_for_value(1, FINISHED, task_type="TRAINING", status="EXPLODED")
         assert samples.value("glue_ml_task_runs", task_type="TRAINING", status="EXPLODED") == 1
         assert samples.value("glue_ml_task_runs", task_type="TRAINING", status="PAUSED") is None
