@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from exporter.cli.options import CheckConfigOptions
-from exporter.config.settings import read_config
+from exporter.config.settings import Config, read_config
 
 
 def check_config(options: CheckConfigOptions) -> int:
@@ -16,9 +16,20 @@ def check_config(options: CheckConfigOptions) -> int:
     """
     config = read_config(Path(options.config_file), environ=os.environ)
     print(f"{options.config_file}: ok", flush=True)
+    _note_missing_folder(config, options.config_file)
     if not options.live:
         return 0
     # This module loads botocore and rich, which takes longer than the check of a file.
     from exporter.cli.check_live import check_live  # noqa: PLC0415
 
     return check_live(config, sys.stdout, sys.stderr)
+
+
+def _note_missing_folder(config: Config, file: str) -> None:
+    """Print a note if the folder of the state file does not exist.
+
+    This is no mistake in the configuration, because the exporter may run on another host or in a container.
+    """
+    if config.state.path is not None and not (folder := Path(config.state.path).absolute().parent).is_dir():
+        note = f"{file}: state.path: the folder {folder} does not exist on this host; create it where the exporter runs"
+        print(note, file=sys.stderr)

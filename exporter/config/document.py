@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from exporter.config.problems import ConfigError, Loc, Problem, dotted, shown, shown_key
 from exporter.config.sections import Section
+from exporter.config.syntax import syntax_problem
 from exporter.model.redaction import MASK, redact
 
 M = TypeVar("M", bound=BaseModel)
@@ -30,12 +31,9 @@ _NO_CHARACTER = "contains an escape that is no character"
 _EMPTY = ("", "~", "null", "Null", "NULL")
 _IN_PROGRESS = object()  # marks a node during its conversion, to detect an alias inside its own anchor
 _UNUSABLE = object()  # stands for a value whose problem is already noted, so that pydantic does not report it again
+_MERGE = "tag:yaml.org,2002:merge"
 _MAX_DEPTH = 8  # deeper than all keys of the schemas; unlimited nesting would exhaust Python's stack
 _PREDICATES = {"model_type": "is not a mapping", "dict_type": "is not a mapping", "tuple_type": "is not a list"}
-_SYNTAX = {
-    "found character '\\t' that cannot start any token": "a tab cannot indent YAML; use spaces",
-    "but found another document": "a second YAML document begins here; expected only one",
-}
 
 
 def read_text(path: Path) -> str:
@@ -131,6 +129,7 @@ class Document:
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         values: dict[str, Any] = {}
         lines: dict[str, int] = {}
+        self._merge(node, loc)
         for key, child in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._refuse(loc, key, "a key is a list or a mapping; expected plain text")
@@ -142,6 +141,24 @@ class Document:
                 lines[key.value] = key.start_mark.line + 1
                 values[key.value] = self._value(child, (*loc, key.value))
         return values
+
+    def _merge(self, node: yaml.MappingNode, loc: Loc) -> None:
+        """Replace each merge key (`<<`, https://yaml.org/type/merge.html) of a mapping by the keys that it merges.
+
+        A key of the mapping itself has priority, then a key of the mapping that is merged first.
+        """
+        merged = [value for key, value in node.value if key.tag == _MERGE]
+        if not merged:
+            return
+        node.value = [(key, value) for key, value in node.value if key.tag != _MERGE]
+        for value in merged:
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode):
+                    self._refuse(loc, source, "the value of << is not a mapping; expected an alias, e.g. *defaults")
+                    continue
+                self._merge(source, loc)
+                known = [key.value for key, _ in node.value]
+                node.value += [pair for pair in source.value if pair[0].value not in known]
 
     def _expanded(self, node: yaml.Node, loc: Loc, environ: Mapping[str, str]) -> object:
         """Return the text of `node` with each `${NAME}` replaced. References in the replacement are not replaced."""
@@ -237,9 +254,7 @@ def _composed(text: str, source: str) -> yaml.MappingNode:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        message = _SYNTAX.get(error.problem or "", f"is not YAML: {error.problem or error.context}")
-        raise ConfigError(source, (_problem((), mark, message),)) from None
+        raise ConfigError(source, (syntax_problem(text, error),)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"is not YAML: the character U+{ord(text[error.position]):04X} is not allowed"
@@ -295,7 +310,7 @@ def _usable_item(model: type[BaseModel] | None, item: object, place: Loc) -> dic
     )
     for key, field in model.model_fields.items() if model is not None else ():
         if field.is_required():
-            usable.setdefault(key, f"unusable {place[0]}")
+            usable.setdefault(key, f"tfm-unusable-{place[0]}")
     return usable
 
 

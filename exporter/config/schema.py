@@ -8,9 +8,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from exporter.config import parsing
 from exporter.config.document import Contradiction
@@ -69,6 +70,10 @@ DROPPABLE_METRICS = (
     "glue_ml_transform_last_poll_error_info",
 )
 """The names that `metrics.drop` accepts. A test compares them with `exposition.metrics.METRICS`."""
+
+
+_TRANSFORM_ID = "tfm-[A-Za-z0-9_-]{1,251}"
+_EXAMPLE_ID = f"tfm-{'0123456789abcdef' * 2}01234567"
 
 
 def label_name(tag_key: str) -> str:
@@ -143,6 +148,28 @@ def _dropped_status(text: str) -> str:
     return text
 
 
+def _transform_id(text: str) -> str:
+    if text.startswith("arn:"):
+        own_id = text.rpartition("/")[2]
+        expected = own_id if re.fullmatch(_TRANSFORM_ID, own_id) else f"e.g. {_EXAMPLE_ID}"
+        raise ValueError(f"is an ARN; expected the id alone, {expected}")
+    if re.search(r"\s", text):
+        raise ValueError(f"has a blank; expected an id without blanks, e.g. {_EXAMPLE_ID}")
+    if not text.startswith("tfm-"):
+        raise ValueError(f"is not the id of a transform; expected e.g. {_EXAMPLE_ID}, and a name in the key name")
+    if not re.fullmatch(_TRANSFORM_ID, text):
+        raise ValueError(f"is not the id of a transform; expected tfm- and letters, digits or -, e.g. {_EXAMPLE_ID}")
+    return text
+
+
+def _file_path(text: str) -> str:
+    if text.startswith("~"):
+        raise ValueError("begins with ~, which is not replaced; expected the whole path")
+    if Path(text).is_dir():
+        raise ValueError("is a folder; expected a file in it, e.g. state.sqlite")
+    return text
+
+
 def _reason_pattern(text: str) -> str:
     if "\\" in text or ".*" in text:
         raise ValueError(
@@ -157,11 +184,11 @@ Interval = Annotated[float, read_by(parsing.Duration(at_least=0.05))]
 PageSize = Annotated[int, read_by(parsing.Integer(1, 1000))]
 Rate = Annotated[float, read_by(_rate)]
 Name = Annotated[str, _words(at_most=255)]
-TransformId = Annotated[str, _words(at_most=255)]
-FilePath = Annotated[str, _words(at_most=4096)]
+TransformId = Annotated[str, read_by(_transform_id)]
+FilePath = Annotated[str, read_by(_file_path), _words(at_most=4096)]
 TagKey = Annotated[str, _words(at_most=128)]
 TagValue = Annotated[str, _words(at_least=0, at_most=256)]
-LabelValue = Annotated[str, _words(at_least=0, at_most=1024)]
+LabelValue = Annotated[str, _words(at_most=1024)]
 LabelName = Annotated[str, read_by(_label)]
 LabelTag = Annotated[str, read_by(_label_tag)]
 DroppedMetric = Annotated[str, read_by(_dropped_metric)]
@@ -210,6 +237,13 @@ class TransformEntry(Section):
     @classmethod
     def _plain_id(cls, data: object) -> object:
         return {"id": data} if isinstance(data, str) else data
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _without_empty_labels(cls, data: object) -> object:
+        return (
+            {key: value for key, value in data.items() if value not in (None, "")} if isinstance(data, dict) else data
+        )
 
 
 class DiscoveryEntry(Section):

@@ -87,6 +87,8 @@ def load_config(text: str, *, source: str, environ: Mapping[str, str]) -> Config
         ConfigError: with all mistakes at once.
     """
     document = Document(text, source, environ=environ, secrets={"external_id"})
+    for key in [key for key in document.values if key.startswith("x-")]:
+        del document.values[key]  # a place for anchors, as in files of Docker Compose
     if not document.values.get("region"):
         document.values["region"] = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     file = document.validated(File, schema.contradictions)

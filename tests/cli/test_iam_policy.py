@@ -160,7 +160,7 @@ def test_profiles_have_policies_of_their_own():
 def test_an_account_without_transforms_gets_no_policy():
     """An identity that makes no call is not printed."""
     documents = policy_of(
-        accounts=[{"name": "a"}, {"name": "b", "profile": "b"}], transforms=[{"id": "t", "account": "a"}]
+        accounts=[{"name": "a"}, {"name": "b", "profile": "b"}], transforms=[{"id": "tfm-t", "account": "a"}]
     )
     assert set(documents) == {OWN_IDENTITY}
     assert printable(documents) == documents[OWN_IDENTITY]

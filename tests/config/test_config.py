@@ -75,8 +75,21 @@ def test_the_only_account_is_the_default() -> None:
 def test_scalars_are_read_as_written() -> None:
     """Ids, names and label values keep the text of the file, even if YAML would convert them to another type."""
     (transform,) = load_case("scalars_as_written").transforms
-    assert (transform.id, transform.name) == ("0042", "no")
-    assert transform.labels == {"team": "007", "on": "yes", "version": "1.10", "when": "2026-11-23", "empty": ""}
+    assert (transform.id, transform.name) == ("tfm-0042", "no")
+    assert transform.labels == {"team": "007", "on": "yes", "version": "1.10", "when": "2026-11-23"}
+
+
+def test_an_empty_label_is_left_out() -> None:
+    """A label without a value, or with an empty text, has the same effect as a missing label."""
+    (transform,) = load_case("label_value_missing").transforms
+    assert transform.labels == {"tier": "1"}
+
+
+def test_merge_keys_and_anchors() -> None:
+    """A merge key adds the keys that the mapping lacks, and top-level keys that begin with x- only contain anchors."""
+    one, two = load_case("merge_keys_and_anchors").transforms
+    assert (one.region, one.expected_interval, one.labels) == ("us-east-1", 86400, {"team": "data"})
+    assert (two.region, two.expected_duration, two.labels) == ("us-east-1", 8 * 3600, {"team": "other"})
 
 
 def test_empty_values_are_defaults() -> None:
@@ -160,7 +173,7 @@ def test_no_mistakes_that_follow_from_others() -> None:
 
 def test_a_variable_missing_in_two_places() -> None:
     """A value that is used twice through an anchor is reported once."""
-    text = "region: eu-west-1\ntransforms: [{id: a, labels: &x {t: '${NO}'}}, {id: b, labels: *x}]"
+    text = "region: eu-west-1\ntransforms: [{id: tfm-a, labels: &x {t: '${NO}'}}, {id: tfm-b, labels: *x}]"
     assert len(refusal(text)) == 1
 
 
@@ -274,17 +287,17 @@ def test_any_shape_is_a_configuration_or_an_error(text: str) -> None:
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).map(lambda name: f"l_{name}"),
-        st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=20),
+        st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20),
         max_size=4,
     ),
     st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20),
 )
-def test_effective_configuration_round_trips(labels: dict[str, str], transform_id: str) -> None:
+def test_effective_configuration_round_trips(labels: dict[str, str], transform_name: str) -> None:
     """The page with the effective configuration can be loaded again, even if values have dollars, quotes or numbers."""
-    base = load("region: eu-west-1\ntransforms: [{id: '${ID}'}]", ID=transform_id)
+    base = load("region: eu-west-1\ntransforms: [{id: tfm-1, name: '${NAME}'}]", NAME=transform_name)
     entries = "".join(f"      {key}: '${{{key.upper()}}}'\n" for key in labels)
-    text = f"region: eu-west-1\ntransforms:\n  - id: '${{ID}}'\n    labels:\n{entries}"
-    config = load(text, ID=transform_id, **{key.upper(): value for key, value in labels.items()})
+    text = f"region: eu-west-1\ntransforms:\n  - id: tfm-1\n    name: '${{NAME}}'\n    labels:\n{entries}"
+    config = load(text, NAME=transform_name, **{key.upper(): value for key, value in labels.items()})
     assert config.transforms[0].labels == labels
     assert load(masked_yaml(config)) == config
     assert load(masked_yaml(base)) == base
@@ -297,16 +310,16 @@ KEYS = [
     "region: eu-west-1\nendpoint_url: 'http://u:${S}@x'\ntransforms: [tfm-1]",
     "region: eu-west-1\ntransforms: ['${S}', '${S}']",
     "region: eu-west-1\ntransforms: ['x-${S}', '${S}${S}${S}${S}', 'x-${S}', '${S}${S}${S}${S}']",
-    "region: eu-west-1\ntransforms: [{id: a, account: '${S}'}]\naccounts: [{name: x}]",
-    "region: eu-west-1\ntransforms: [{id: a, account: b}]\naccounts: [{name: '${S}'}, {name: '${S}'}]",
-    "region: eu-west-1\ntransforms: [a]\naccounts: [{name: x, role_arn: '${S}'}]",
-    "region: eu-west-1\ntransforms: [a]\naccounts: [{name: x, external_id: '${S}!'}]",
-    "region: eu-west-1\ntransforms: [{id: a, labels: '${S}'}]",
+    "region: eu-west-1\ntransforms: [{id: tfm-a, account: '${S}'}]\naccounts: [{name: x}]",
+    "region: eu-west-1\ntransforms: [{id: tfm-a, account: b}]\naccounts: [{name: '${S}'}, {name: '${S}'}]",
+    "region: eu-west-1\ntransforms: [tfm-a]\naccounts: [{name: x, role_arn: '${S}'}]",
+    "region: eu-west-1\ntransforms: [tfm-a]\naccounts: [{name: x, external_id: '${S}!'}]",
+    "region: eu-west-1\ntransforms: [{id: tfm-a, labels: '${S}'}]",
     "region: eu-west-1\ndiscovery: [{regions: ['${S}'], interval: '${S}'}]",
     "region: eu-west-1\ndiscovery: [{labels_from_tags: ['${S}', '${S}', '${S}!', '${S}?']}]",
-    "region: eu-west-1\ntransforms: [a]\npolling: {interval: '${S}', page_size: '${S}', requests_per_second: '${S}'}",
-    "region: eu-west-1\ntransforms: [a]\nmetrics: {drop: ['${S}'], drop_statuses: ['${S}'], max_series: '${S}'}",
-    "region: eu-west-1\ntransforms: [a]\nweb: '${S}'\nstate: ['${S}']\ntransform_details: '${S}'",
+    "region: eu-west-1\ntransforms: [tfm-1]\npolling: {interval: '${S}', page_size: '${S}', overlap: '${S}'}",
+    "region: eu-west-1\ntransforms: [tfm-a]\nmetrics: {drop: ['${S}'], drop_statuses: ['${S}'], max_series: '${S}'}",
+    "region: eu-west-1\ntransforms: [tfm-a]\nweb: '${S}'\nstate: ['${S}']\ntransform_details: '${S}'",
 ]
 
 
@@ -320,6 +333,6 @@ def test_a_message_shows_a_variable_and_not_its_value(text: str) -> None:
 
 def test_a_password_in_a_url_is_masked_up_to_the_last_at_sign() -> None:
     """A password with `/` and `#` in an endpoint does not reach the message."""
-    (line,) = refusal("region: eu-west-1\nendpoint_url: 'http://u:p/a#ss@w@host'\ntransforms: [a]")
+    (line,) = refusal("region: eu-west-1\nendpoint_url: 'http://u:p/a#ss@w@host'\ntransforms: [tfm-a]")
     assert f"http://{MASK}@host" in line
     assert "p/a#ss" not in line

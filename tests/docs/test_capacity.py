@@ -21,7 +21,7 @@ def numbers(row: str) -> list[int]:
     return [int(number) for number in re.findall("[0-9]+", found)]
 
 
-SCENARIO = {"transforms": [{"id": name, "name": name} for name in ("none", "some", "all")]}
+SCENARIO = {"transforms": [{"id": name, "name": name} for name in ("tfm-none", "tfm-some", "tfm-all")]}
 """Transforms without runs, with two statuses of one task type, and with all final statuses of all task types."""
 
 
@@ -41,16 +41,16 @@ def test_a_transform_has_as_many_series_as_the_page_says(simulator):
     two, three, pair, buckets = numbers("for each type and status that has finished")
     assert (buckets, pair) == (BUCKETS, two * (BUCKETS + three))
     everything = len(TASK_TYPES) * (finished + while_open) + len(TASK_TYPES) * len(FINAL_STATUSES) * pair
-    expected = {"none": always, "some": always + finished - 2 + 2 * pair, "all": always + everything}
+    expected = {"tfm-none": always, "tfm-some": always + finished - 2 + 2 * pair, "tfm-all": always + everything}
 
-    with running(simulator, transforms=["none", "some", "all"]) as exporter:
-        exporter.wait_until_up("none", "some", "all")
+    with running(simulator, transforms=["tfm-none", "tfm-some", "tfm-all"]) as exporter:
+        exporter.wait_until_up("tfm-none", "tfm-some", "tfm-all")
         for status in ("FAILED", "SUCCEEDED"):
-            simulator.world.add_run("some", status=status, fields={"ExecutionTime": 5})
+            simulator.world.add_run("tfm-some", status=status, fields={"ExecutionTime": 5})
         for task_type in TASK_TYPES:
             for status in FINAL_STATUSES:
-                simulator.world.add_run("all", task_type, status=status, fields={"ExecutionTime": 5})
-            simulator.world.add_run("all", task_type)
+                simulator.world.add_run("tfm-all", task_type, status=status, fields={"ExecutionTime": 5})
+            simulator.world.add_run("tfm-all", task_type)
         duration = "glue_ml_task_run_duration_seconds_count"
         wait_for(lambda: exporter.value(duration) == 2 + len(TASK_TYPES) * len(FINAL_STATUSES))
         seen = series_by_transform(exporter)

@@ -156,6 +156,13 @@ def test_a_configuration_is_checked_without_polling(command, flags, tmp_path):
     assert places == ["config.yaml:2:21", "config.yaml:3:21", "config.yaml:3:32"]
 
 
+def test_a_missing_folder_of_the_state_is_a_note(tmp_path):
+    """check-config says that the folder of the state file is missing, and the configuration is nevertheless valid."""
+    done = call(tmp_path, "check-config", f"{GOOD}state: {{path: {tmp_path}/missing/state.db}}\n")
+    assert (done.exit_code, done.stdout) == (0, "config.yaml: ok\n")
+    assert done.stderr.startswith(f"config.yaml: state.path: the folder {tmp_path}/missing does not exist on this host")
+
+
 @pytest.mark.parametrize("command", ["serve", "once", "check-config"])
 def test_a_missing_configuration_file_is_one_line(command, tmp_path):
     """If the configuration file does not exist, every command exits 1 with one line that names it."""
