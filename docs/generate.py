@@ -323,7 +323,7 @@ def command_line_page() -> str:
 
 
 def _command_section(command: Command) -> list[str]:
-    operand = f" {command.operand.metavar}{'...' if command.operand.many else ''}" if command.operand else ""
+    operand = f" {command.operand.usage}" if command.operand else ""
     return [
         "",
         f"## {command.name}",

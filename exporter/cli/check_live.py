@@ -52,7 +52,7 @@ def check_live(config: Config, output: TextIO, errors: TextIO) -> int:
     # Each call has one attempt, because a retry would only delay the report of a failure.
     config = replace(config, polling=config.polling.model_copy(update={"max_attempts": 1}))
     clients = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
-    with closing(clients), Progress(errors) as progress:
+    with closing(clients), Progress(errors, output) as progress:
         checks = list(_LiveChecks(config, clients, progress).all())
     print_table(output, _HEADER, (check.row for check in checks))
     return 0 if all(check.result == "ok" for check in checks) else 1

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from exporter import logs
 from exporter.cli.flags import PROGRAM
+from exporter.cli.help import version
 from exporter.cli.options import (
     CheckConfigOptions,
     CompletionOptions,
     DashboardsOptions,
     DemoOptions,
+    HelpOptions,
     IamPolicyOptions,
     OnceOptions,
     Options,
@@ -22,8 +24,10 @@ from exporter.cli.options import (
     RunsOptions,
     ServeOptions,
     SimulateOptions,
+    TransformsOptions,
+    VersionOptions,
 )
-from exporter.cli.parser import UsageError, parse
+from exporter.cli.parser import UsageError, help_of, parse
 from exporter.cli.process import flush_stdout, prepare_streams, print_message, unblocked_signals
 from exporter.model.errors import ExporterError
 
@@ -94,7 +98,7 @@ def _run(options: Options) -> int:
         return command()
 
 
-def _load(options: Options) -> Callable[[], int]:  # noqa: PLR0911 - one return for each command
+def _load(options: Options) -> Callable[[], int]:  # noqa: PLR0911, PLR0912 - one branch for each command
     """Return the command to which the options belong. Each branch imports only what its command needs."""
     match options:
         case ServeOptions():
@@ -113,6 +117,14 @@ def _load(options: Options) -> Callable[[], int]:  # noqa: PLR0911 - one return 
             from exporter.cli.runs.command import show_runs
 
             return partial(show_runs, options, sys.stdout, sys.stderr)
+        case TransformsOptions():
+            from exporter.cli.transforms import show_transforms
+
+            return partial(show_transforms, options, sys.stdout, sys.stderr)
+        case HelpOptions():
+            return partial(_print, help_of(options.command).rstrip("\n"))
+        case VersionOptions():
+            return partial(_print, version())
         case OnceOptions():
             from exporter.cli.once import once
 
@@ -137,3 +149,8 @@ def _load(options: Options) -> Callable[[], int]:  # noqa: PLR0911 - one return 
             from exporter.cli.completion import print_script
 
             return partial(print_script, options)
+
+
+def _print(text: str) -> int:
+    print(text)
+    return 0

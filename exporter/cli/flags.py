@@ -14,6 +14,7 @@ from exporter.cli.options import (
     CompletionOptions,
     DashboardsOptions,
     DemoOptions,
+    HelpOptions,
     IamPolicyOptions,
     OnceOptions,
     Options,
@@ -21,6 +22,8 @@ from exporter.cli.options import (
     RunsOptions,
     ServeOptions,
     SimulateOptions,
+    TransformsOptions,
+    VersionOptions,
 )
 from exporter.config.parsing import (
     Choice,
@@ -54,9 +57,9 @@ SORT_COLUMNS = ("STARTED", "STATUS", "TASK_RUN_TYPE")
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """The positional argument of a command. Without `many`, exactly one argument is required.
+    """The positional argument of a command. Without `many` and `optional`, exactly one argument is required.
 
-    `field` is its field in the options.
+    `field` is its field in the options. A missing optional argument is None.
     """
 
     field: str
@@ -64,6 +67,12 @@ class Operand:
     help: str
     read: Callable[[str], object] = str
     many: bool = False
+    optional: bool = False
+
+    @property
+    def usage(self) -> str:
+        """The argument in the usage of the command."""
+        return f"[{self.metavar}]" if self.optional else f"{self.metavar}..." if self.many else self.metavar
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +142,21 @@ A table fits the terminal; in a pipe each run is one line. json prints each run 
 fields of GetMLTaskRuns. csv prints a column for each field. Set NO_COLOR to turn colours off.
 """
 
+_AS_CONFIGURATION = "jq -s '{transforms: map({id: .TransformId, name: .TransformName, region: .Region})}'"
+_TRANSFORMS_DETAILS = """
+Without --discover the list has the transforms of the configuration, and those that its discovery finds. With --discover
+it has every transform in the accounts and regions of the configuration, to choose from. Without a configuration file
+the credentials come from the environment, the profile or the role of the host, and the region from --region or the
+environment.
+
+The newest run shows which transforms are in use. json prints each transform as one line.
+"""
+
 _ONCE_DETAILS = """
+Without --with-state the command uses no state file, so that it can run beside an exporter, and all counters are 0. With
+--with-state it opens the file state.path of the configuration and counts the runs since the last call. Then nothing
+else may use this file.
+
 The output file is replaced atomically: a reader sees the complete old content or the complete new content.
 """
 
@@ -197,12 +220,24 @@ COMMANDS = (
         ),
     ),
     Command(
+        "transforms",
+        TransformsOptions,
+        "list the transforms that the configuration monitors, or all transforms of a region",
+        (
+            f"{PROGRAM} transforms",
+            f"{PROGRAM} transforms --discover --region=eu-west-1",
+            f"{PROGRAM} transforms --discover --output=json | {_AS_CONFIGURATION} > config.yaml",
+        ),
+        _TRANSFORMS_DETAILS,
+        ((0, "every transform was read"), (1, "a transform does not exist or could not be read; one line says why")),
+    ),
+    Command(
         "once",
         OnceOptions,
         "poll once and print the metrics, or write them to a file for node_exporter",
         (
             f"{PROGRAM} once --config.file=config.yaml",
-            f"{PROGRAM} once --output=/var/lib/node_exporter/glue_ml.prom",
+            f"{PROGRAM} once --with-state --output=/var/lib/node_exporter/glue_ml.prom",
         ),
         _ONCE_DETAILS,
         ((0, "every poll succeeded"), (1, "a poll failed; the metrics are written nevertheless")),
@@ -248,6 +283,14 @@ COMMANDS = (
         ),
         operand=Operand("shell", "SHELL", f"one of {', '.join(SHELLS)}", Choice(*SHELLS)),
     ),
+    Command(
+        "help",
+        HelpOptions,
+        "print the help of a command, as COMMAND --help does",
+        (f"{PROGRAM} help", f"{PROGRAM} help runs"),
+        operand=Operand("command", "COMMAND", "name of a command; left out for the list of commands", optional=True),
+    ),
+    Command("version", VersionOptions, "print the version, as --version does", (f"{PROGRAM} version",)),
 )
 
 _LOGGING = ("serve", "demo", "simulate", "once")
@@ -264,7 +307,7 @@ FLAGS = (
     Flag(
         "config.file",
         f"the configuration file; without the flag {CONFIG_FILE}, if this file exists",
-        ("runs",),
+        ("runs", "transforms"),
         OptionalValue(str),
         "",
         "FILE",
@@ -372,11 +415,18 @@ FLAGS = (
         parse_boolean,
         "false",
     ),
-    Flag("region", "look only in this region", ("runs",), OptionalValue(parse_region), "", "REGION"),
+    Flag(
+        "discover",
+        "list every transform in the accounts and regions, also those that are not monitored",
+        ("transforms",),
+        parse_boolean,
+        "false",
+    ),
+    Flag("region", "look only in this region", ("runs", "transforms"), OptionalValue(parse_region), "", "REGION"),
     Flag(
         "endpoint-url",
         "Glue endpoint for all accounts, instead of the endpoint of AWS",
-        ("runs",),
+        ("runs", "transforms"),
         OptionalValue(parse_url),
         "",
         "URL",
@@ -396,6 +446,7 @@ FLAGS = (
         "COUNT",
     ),
     Flag("output", "output format", ("runs",), Choice(*OUTPUTS), "table", "FORMAT", means_other=True),
+    Flag("output", "output format", ("transforms",), Choice(*OUTPUTS), "table", "FORMAT", means_other=True),
     Flag(
         "output",
         "write the metrics to this file instead of stdout, e.g. glue_ml.prom",
@@ -421,6 +472,13 @@ FLAGS = (
         OptionalValue(str),
         "",
         "FILE",
+    ),
+    Flag(
+        "with-state",
+        "use the state file of the configuration, and count the runs since the last call",
+        ("once",),
+        parse_boolean,
+        "false",
     ),
     Flag("follow", "print new and changed runs until Ctrl-C", ("runs",), parse_boolean, "false"),
     Flag("exit-code", "exit with 3 if a listed run is FAILED or TIMEOUT", ("runs",), parse_boolean, "false"),

@@ -1,15 +1,17 @@
 """Find the transforms that the user means: by id, by configured name, by the name in Glue, or all."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from functools import partial
 
+from exporter.cli.flags import PROGRAM
 from exporter.cli.output.fields import printable
 from exporter.cli.output.progress import Progress, error_text
-from exporter.config.settings import Config
-from exporter.glue.client import GlueClients
+from exporter.config.settings import Config, DiscoverySettings
+from exporter.glue.client import GlueClient, GlueClients
 from exporter.model.errors import GlueError
-from exporter.model.transform import Lane, Target
+from exporter.model.transform import Details, Lane, Target
 from exporter.polling.discovery import find
 from exporter.polling.targets import configured_targets, merge_targets
 
@@ -29,11 +31,27 @@ class TransformLookup:
         self._progress = progress
         self._region = region
         self._configured = [target for target in configured_targets(config) if region in (None, target.lane.region)]
-        self._names: dict[Lane, dict[str, str] | None] = {}
+        self._listed: dict[Lane, dict[str, Details] | None] = {}
 
     def all(self) -> tuple[Target, ...]:
         """Return every transform that is configured or discovered, each once."""
         return merge_targets(self._configured, self._discovered())
+
+    def everything(self) -> tuple[Target, ...]:
+        """Return every transform in the accounts and regions of the configuration, each once."""
+        found = [target for lane in self._lanes() for target in self._found(lane, _without_filters)]
+        ids = {target.id for target in found}
+        return merge_targets((target for target in self._configured if target.id in ids), found)
+
+    def details(self, target: Target) -> Details:
+        """Return at least name and status of a transform.
+
+        Raises:
+            GlueError: a call to AWS failed, or the transform does not exist.
+        """
+        listed = self._listed_in_glue(target.lane, required=False) or {}
+        # The permission for GetMLTransforms may be missing, or the transform may be missing in the answer.
+        return listed.get(target.id) or self._clients.client_for(target.lane).details(target.id)
 
     def named(self, words: Sequence[str]) -> tuple[Target, ...]:
         """Return all transforms that have one of these ids or names. A word that matches nothing is an error."""
@@ -47,22 +65,25 @@ class TransformLookup:
         unnamed = {target.lane for target in targets if not target.name} if len(targets) > 1 else set()
         known: dict[str, str] = {}
         for lane in unnamed:
-            known |= self._names_in_glue(lane, required=False) or {}
+            known |= self._names_in_glue(lane, required=False)
         return {target.id: printable(target.name or known.get(target.id) or target.id) for target in targets}
 
     def _discovered(self) -> Iterable[Target]:
-        lanes = ((wanted, Lane(wanted.account, name)) for wanted in self._config.discovery for name in wanted.regions)
-        for wanted, lane in lanes:
-            if self._region not in (None, lane.region):
-                continue
-            self._progress.show(f"searching for transforms in {lane.account} {lane.region}")
-            try:
-                ids = find(wanted, self._clients.client_for(lane), page_size=self._config.polling.page_size)
-            except GlueError as error:
-                self._progress.error(f"{lane.account} {lane.region}: {error_text(error)}")
-                continue
-            for transform_id in ids:
-                yield Target(transform_id, lane)
+        for wanted in self._config.discovery:
+            search = partial(_matching_filters, wanted)
+            for region in wanted.regions:
+                if self._region in (None, region):
+                    yield from self._found(Lane(wanted.account, region), search)
+
+    def _found(self, lane: Lane, search: Callable[[GlueClient, int], list[str]]) -> list[Target]:
+        """Return the transforms that `search` finds; it takes the client and the page size, and returns ids."""
+        self._progress.show(f"searching for transforms in {lane.account} {lane.region}")
+        try:
+            ids = search(self._clients.client_for(lane), self._config.polling.page_size)
+        except GlueError as error:
+            self._progress.error(f"{lane.account} {lane.region}: {error_text(error)}")
+            return []
+        return [Target(transform_id, lane) for transform_id in ids]
 
     def _matching(self, word: str) -> list[Target]:
         configured = [target for target in self._configured if word in (target.id, target.name)]
@@ -77,7 +98,7 @@ class TransformLookup:
         found = [
             Target(transform_id, lane, name)
             for lane in lanes
-            for transform_id, name in (self._names_in_glue(lane, required=True) or {}).items()
+            for transform_id, name in self._names_in_glue(lane, required=True).items()
             if word in (transform_id, name)
         ]
         # If the names of a lane could not be read, that error was reported already and is more useful than "no
@@ -96,27 +117,41 @@ class TransformLookup:
         lanes += [Lane(wanted.account, region) for wanted in config.discovery for region in wanted.regions]
         return list(dict.fromkeys(lanes))
 
-    def _names_in_glue(self, lane: Lane, *, required: bool) -> dict[str, str] | None:
-        """Return the names of the transforms of a lane by id, read once; None if the call failed.
+    def _names_in_glue(self, lane: Lane, *, required: bool) -> dict[str, str]:
+        """Return the names of the transforms of a lane by id; empty if the call failed."""
+        listed = self._listed_in_glue(lane, required=required) or {}
+        return {transform_id: details.name for transform_id, details in listed.items()}
+
+    def _listed_in_glue(self, lane: Lane, *, required: bool) -> dict[str, Details] | None:
+        """Return name and status of the transforms of a lane by id, read once; None if the call failed.
 
         The failure is reported only if the names are `required`.
         """
-        if lane not in self._names:
+        if lane not in self._listed:
             self._progress.show(f"reading the names of transforms in {lane.account} {lane.region}")
             try:
-                names = self._clients.client_for(lane).transform_names(page_size=self._config.polling.page_size)
+                listed = self._clients.client_for(lane).transforms(page_size=self._config.polling.page_size)
             except GlueError as error:
                 if required:
                     self._progress.error(f"names of transforms in {lane.account} {lane.region}: {error_text(error)}")
-                self._names[lane] = None
+                self._listed[lane] = None
             else:
-                self._names[lane] = names
-        return self._names[lane]
+                self._listed[lane] = listed
+        return self._listed[lane]
 
     def _no_such_transform(self, word: str, lanes: Sequence[Lane]) -> str:
-        known = {name for names in self._names.values() for item in (names or {}).items() for name in item}
+        listed = [item for transforms in self._listed.values() for item in (transforms or {}).items()]
+        known = {name for transform_id, details in listed for name in (transform_id, details.name)}
         known |= {name for target in self._configured for name in (target.id, target.name) if name}
         near = get_close_matches(word, sorted(known - {""}), n=1)
         places = ", ".join(f"{lane.account} {lane.region}" for lane in lanes)
-        hint = f"did you mean {near[0]}?" if near else "glue-ml-exporter runs --all shows all"
+        hint = f"did you mean {near[0]}?" if near else f"{PROGRAM} transforms shows all"
         return f"no transform {word!r} in {places or 'the configuration'}; {hint}"
+
+
+def _without_filters(glue: GlueClient, page_size: int) -> list[str]:
+    return glue.transform_ids({}, page_size=page_size)
+
+
+def _matching_filters(wanted: DiscoverySettings, glue: GlueClient, page_size: int) -> list[str]:
+    return find(wanted, glue, page_size=page_size)

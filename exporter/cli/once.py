@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from exporter.cli.options import OnceOptions
 from exporter.cli.serve import start_telemetry
+from exporter.config.schema import State
 from exporter.config.settings import Config, read_config
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.model.errors import ExporterError
@@ -29,12 +30,13 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
     Raises:
         ConfigError: the configuration cannot be used.
         StateError: the state file cannot be used.
-        ExporterError: the output file cannot be written. An existing file then keeps its old content.
+        ExporterError: the output file cannot be written, or `--with-state` is given and there is no `state.path`. An
+            existing output file then keeps its old content.
         OSError: stdout cannot be written.
     """
     if options.output is not None and not Path(options.output).absolute().parent.is_dir():
         raise ExporterError(f"--output: {options.output}: the folder does not exist; create it or name another file")
-    service = Service(lambda: _for_one_poll(options.config_file), start_telemetry(options, process=False))
+    service = Service(lambda: _for_one_poll(options), start_telemetry(options, process=False))
     service.start()
     while not service.polled_all:
         time.sleep(_CHECK_INTERVAL)
@@ -52,14 +54,20 @@ def once(options: OnceOptions, stdout: BinaryIO) -> int:
     return 1 if failing else 0
 
 
-def _for_one_poll(config_file: str) -> Config:
-    """Return the configuration with an infinite interval, and without a hold of new series.
+def _for_one_poll(options: OnceOptions) -> Config:
+    """Return the configuration with an infinite interval, without a hold of new series, and without a state file.
 
     So each transform is polled only once. A hold could never end, because this process writes the metrics only once.
+    With `--with-state` the state file stays. Otherwise the command could not run beside an exporter, which locks it.
     """
-    config = read_config(Path(config_file), environ=os.environ)
+    config = read_config(Path(options.config_file), environ=os.environ)
+    if options.with_state and config.state.path is None:
+        raise ExporterError(f"--with-state: {options.config_file} has no state.path; expected the path of a state file")
     polling = config.polling.model_copy(update={"interval": math.inf})
-    return replace(config, polling=polling, metrics=config.metrics.model_copy(update={"initial_hold": 0.0}))
+    state = config.state if options.with_state else State()
+    return replace(
+        config, polling=polling, state=state, metrics=config.metrics.model_copy(update={"initial_hold": 0.0})
+    )
 
 
 def replace_file(file: Path, chunks: Iterable[bytes]) -> None:

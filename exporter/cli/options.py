@@ -55,6 +55,7 @@ class OnceOptions:
 
     config_file: str
     output: str | None
+    with_state: bool
     log_level: str
     log_format: str
 
@@ -86,6 +87,29 @@ class RunsOptions:
     output: str
     follow: bool
     exit_code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransformsOptions:
+    """`transforms`: list transforms."""
+
+    config_file: str | None
+    discover: bool
+    region: str | None
+    endpoint_url: str | None
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class HelpOptions:
+    """`help`: print the help of a command; of the whole program if `command` is None."""
+
+    command: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionOptions:
+    """`version`: print the version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +146,13 @@ Options = (
     | DemoOptions
     | SimulateOptions
     | RunsOptions
+    | TransformsOptions
     | OnceOptions
     | CheckConfigOptions
     | IamPolicyOptions
     | RulesOptions
     | DashboardsOptions
     | CompletionOptions
+    | HelpOptions
+    | VersionOptions
 )

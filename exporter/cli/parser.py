@@ -54,6 +54,16 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
     return command.options(**values)
 
 
+def help_of(name: str | None) -> str:
+    """Return the help of the command with this name; for None that of the whole program.
+
+    Raises:
+        UsageError: there is no such command.
+    """
+    command = COMMANDS[0] if name is None else _command_named(name)
+    return _argparser(command, flags_of(command)).format_help()
+
+
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables with the prefix of this program that no flag has, each with a suggestion for the user.
 
@@ -77,7 +87,6 @@ def _split_command(argv: Sequence[str]) -> tuple[Command, list[str]]:
 
     Flags may come before the command. If a flag takes a value, the word after it is its value and not the command.
     """
-    names = [command.name for command in COMMANDS]
     known = {spelling: flag for flag in FLAGS for spelling in spellings(flag)}
     position = 0
     while position < len(argv) and argv[position].startswith("-"):
@@ -87,10 +96,15 @@ def _split_command(argv: Sequence[str]) -> tuple[Command, list[str]]:
         position += 2 if word in known and known[word].metavar and not has_value else 1
     if position >= len(argv):
         return COMMANDS[0], list(argv)
-    if argv[position] not in names:
-        nearest = _suggestion(argv[position], names, f"expected one of {', '.join(names)}")
-        raise UsageError(f"unknown command {argv[position]!r}; {nearest}")
-    return COMMANDS[names.index(argv[position])], [*argv[:position], *argv[position + 1 :]]
+    return _command_named(argv[position]), [*argv[:position], *argv[position + 1 :]]
+
+
+def _command_named(word: str) -> Command:
+    names = [command.name for command in COMMANDS]
+    if word not in names:
+        nearest = _suggestion(word, names, f"expected one of {', '.join(names)}")
+        raise UsageError(f"unknown command {word!r}; {nearest}")
+    return COMMANDS[names.index(word)]
 
 
 def _suggestion(word: str, known: Sequence[str], otherwise: str) -> str:
@@ -130,6 +144,8 @@ def _operand_value(command: Command, texts: Sequence[str]) -> dict[str, Any]:
     operand = command.operand
     if operand is None:
         return {}
+    if operand.optional and not texts:
+        return {operand.field: None}
     if not operand.many and len(texts) != 1:
         raise UsageError(f"{command.name} takes one {operand.metavar}: {operand.help}")
     try:
@@ -151,7 +167,7 @@ class _SwitchAction(argparse.Action):
 def _argparser(command: Command, flags: Sequence[Flag]) -> argparse.ArgumentParser:
     """Return a parser that stores, for each flag that is given, a list of its values as text."""
     serve = command is COMMANDS[0]
-    operand = f" {command.operand.metavar}{'...' if command.operand.many else ''}" if command.operand else ""
+    operand = f" {command.operand.usage}" if command.operand else ""
     parser = argparse.ArgumentParser(
         prog=PROGRAM if serve else f"{PROGRAM} {command.name}",
         usage="%(prog)s [COMMAND] [FLAGS]" if serve else f"%(prog)s [FLAGS]{operand}",

@@ -204,12 +204,12 @@ class GlueClient:
         listing = self._pages("list_ml_transforms", decode.decode_listing, request)
         return list(dict.fromkeys(transform_id for page in listing for transform_id in page))
 
-    def transform_names(self, *, page_size: int) -> dict[str, str]:
-        """Return the names of all transforms by id."""
-        names: dict[str, str] = {}
-        for page in self._pages("get_ml_transforms", decode.decode_names, {"MaxResults": page_size}):
-            names |= page
-        return names
+    def transforms(self, *, page_size: int) -> dict[str, Details]:
+        """Return name and status of all transforms by id; the other details are empty."""
+        transforms: dict[str, Details] = {}
+        for page in self._pages("get_ml_transforms", decode.decode_transforms, {"MaxResults": page_size}):
+            transforms |= page
+        return transforms
 
     def details(self, transform_id: str) -> Details:
         """Return the answer of GetMLTransform, which is at most `DETAILS_TTL` seconds old."""

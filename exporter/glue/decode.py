@@ -97,13 +97,14 @@ class _Transform(msgspec.Struct, rename="pascal"):
     evaluation_metrics: _Evaluation | None = None
 
 
-class _NamedTransform(msgspec.Struct, rename="pascal"):
+class _ListedTransform(msgspec.Struct, rename="pascal"):
     transform_id: str = ""
     name: str | None = None
+    status: str | None = None
 
 
 class _Transforms(msgspec.Struct, rename="pascal"):
-    transforms: list[_NamedTransform]
+    transforms: list[_ListedTransform]
     next_token: _Token | None = None
 
 
@@ -245,11 +246,14 @@ def decode_listing(body: bytes) -> tuple[list[str], str | None]:
     return listing.transform_ids, listing.next_token or None
 
 
-def decode_names(body: bytes) -> tuple[dict[str, str], str | None]:
-    """Return the transform names by id, and the NextToken, of a GetMLTransforms answer."""
+def decode_transforms(body: bytes) -> tuple[dict[str, Details], str | None]:
+    """Return name and status of the transforms by id, and the NextToken, of a GetMLTransforms answer."""
     page = _decode(_TRANSFORMS, body)
-    names = {transform.transform_id: _cut(transform.name, MAX_NAME) or "" for transform in page.transforms}
-    return names, page.next_token or None
+    transforms = {
+        one.transform_id: Details(name=_cut(one.name, MAX_NAME) or "", status=_cut(one.status, MAX_NAME) or "")
+        for one in page.transforms
+    }
+    return transforms, page.next_token or None
 
 
 def decode_details(body: bytes) -> Details:

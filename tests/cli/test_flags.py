@@ -64,7 +64,7 @@ def test_defaults() -> None:
     )
     assert options("demo") == DemoOptions((("", DEFAULT_PORT),), None, "info", "logfmt")
     assert options("simulate") == SimulateOptions(("127.0.0.1", 10211), None, "info", "logfmt")
-    assert options("once") == OnceOptions("config.yaml", None, "info", "logfmt")
+    assert options("once") == OnceOptions("config.yaml", None, False, "info", "logfmt")
     assert options("check-config") == CheckConfigOptions("config.yaml", live=False)
     assert options("dashboards") == DashboardsOptions(".")
     assert options("completion zsh") == CompletionOptions("zsh")
@@ -94,7 +94,7 @@ def test_defaults() -> None:
 )
 def test_flags_and_command_in_any_order(line: str) -> None:
     """A value follows its flag after = or a space, and flags can come before or after the command."""
-    assert options(line) == OnceOptions("x", None, "info", "logfmt")
+    assert options(line) == OnceOptions("x", None, False, "info", "logfmt")
 
 
 def test_a_value_is_not_a_command() -> None:
@@ -226,7 +226,10 @@ def test_a_variable_has_one_meaning() -> None:
         ("once --zzz", "unknown flag '--zzz'; see glue-ml-exporter once --help"),
         ("-x", "unknown flag '-x'; see --help"),
         ("--web.max=3", "unknown flag '--web.max'; did you mean --web.max-requests?"),
-        ("demo --config.file=x", "--config.file is a flag of serve, once, check-config, iam-policy, runs, not of demo"),
+        (
+            "demo --config.file=x",
+            "--config.file is a flag of serve, once, check-config, iam-policy, runs, transforms, not of demo",
+        ),
         ("demo --no-follow", "--no-follow is a flag of runs, not of demo"),
         ("once again", "unexpected argument 'again'; once takes only flags"),
         ("runs a --follw", "unknown flag '--follw'; did you mean --follow?"),

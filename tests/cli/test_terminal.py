@@ -92,14 +92,18 @@ def test_statuses_have_colours_without_no_color(tmp_path):
 
 @pytest.mark.usefixtures("glue")
 def test_progress_is_shown_during_the_calls_and_then_removed(tmp_path):
-    """During the calls the terminal shows which transform is being read; at the end that line is gone."""
+    """During the calls the terminal shows which transform is read, later no more, and never if stdout is a pipe."""
     written = tmp_path / "written"
     with terminal(tmp_path, columns=80) as screen:
         screen.call("pipe-pane", f"cat > {written}")
-        screen.type("glue-ml-exporter runs --all --limit=1 --output=csv > all.csv")
-        lines = shown(screen.wait_for_prompt())
-        wait_for(lambda: written.exists() and b"tfm-b (2 of 2)" in written.read_bytes(), describe=screen.screen)
-    assert [line for line in lines if line.strip()] == []
+        screen.type("glue-ml-exporter runs --all --limit=1 --output=csv | tee all.csv")
+        screen.wait_for_prompt()
+        wait_for(lambda: written.exists() and b"FIND_MATCHES" in written.read_bytes(), describe=screen.screen)
+        assert b"(2 of 2)" not in written.read_bytes()
+        screen.type("glue-ml-exporter runs --all --limit=1 --output=csv")
+        text = screen.wait_for_prompt(prompts=3)
+        wait_for(lambda: b"(2 of 2)" in written.read_bytes(), describe=screen.screen)
+    assert "(2 of 2)" not in text
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 3
 
 

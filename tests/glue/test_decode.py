@@ -7,11 +7,11 @@ from exporter.glue.decode import (
     MAX_TEXT,
     decode_details,
     decode_listing,
-    decode_names,
     decode_page,
     decode_records,
     decode_run,
     decode_tags,
+    decode_transforms,
     encode_answer,
 )
 from exporter.model.errors import GlueError
@@ -42,8 +42,8 @@ HALF = "half \ud800 a pair"
         (decode_tags, {"Tags": {"team": 7}}),
         (decode_tags, {"Tags": "none"}),
         (decode_tags, {}),
-        (decode_names, {}),
-        (decode_names, {"Transforms": ["tfm-a"]}),
+        (decode_transforms, {}),
+        (decode_transforms, {"Transforms": ["tfm-a"]}),
         (decode_listing, {"TransformIds": [HALF]}),
         (decode_listing, {"TransformIds": "none"}),
         (decode_listing, {"TransformIds": [""]}),
@@ -119,7 +119,7 @@ def test_a_page_of_which_no_run_can_be_read_is_malformed(bad):
 
 
 @pytest.mark.parametrize(
-    "decode", [decode_run, decode_details, decode_tags, decode_names, decode_listing, decode_page, decode_records]
+    "decode", [decode_run, decode_details, decode_tags, decode_transforms, decode_listing, decode_page, decode_records]
 )
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"<html>", b"\xff", pytest.param(NESTED, id="nested")])
 def test_a_body_that_is_not_a_json_object_is_malformed(decode, body):
@@ -172,7 +172,7 @@ def test_a_text_of_any_length_is_cut_to_its_limit():
     details = decode_details(json.dumps(transform).encode())
     assert {len(text) for text in (details.name, details.glue_version, details.worker_type, details.status)} == {255}
     assert len(decode_tags(json.dumps({"Tags": {"team": long}}).encode())["team"]) == 256
-    assert len(decode_names(json.dumps({"Transforms": [transform]}).encode())[0]["tfm-a"]) == 255
+    assert len(decode_transforms(json.dumps({"Transforms": [transform]}).encode())[0]["tfm-a"].name) == 255
 
 
 @pytest.mark.parametrize(

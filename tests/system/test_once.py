@@ -60,16 +60,36 @@ def test_once_polls_each_transform_once(simulator, tmp_path):
     assert sorted(asked) == ["tfm-a", "tfm-b"]
 
 
-def test_once_with_a_state_file_shows_the_runs_since_the_last_call(simulator, tmp_path):
-    """`once` holds no series at its initial value, because each of its processes writes the metrics only once."""
+def test_once_with_state_counts_the_runs_since_the_last_call(simulator, tmp_path):
+    """`once --with-state` holds no series at its initial value, because each process writes the metrics once."""
     config = configuration(simulator.url, ["tfm-a"], state={"path": "state.db"}, metrics={"initial_hold": "1h"})
     seen = []
     for _ in range(3):
-        done = call(tmp_path, "once", config)
+        done = call(tmp_path, "once", config, "--with-state")
         assert done.exit_code == 0, done.stderr
         seen.append(Samples(done.stdout).value(FINISHED, task_type="FIND_MATCHES", status="FAILED"))
         simulator.world.add_run("tfm-a", status="FAILED")
     assert seen == [0, 1, 2]
+
+
+def test_once_without_state_runs_beside_an_exporter(simulator, tmp_path):
+    """`once` does not touch the state file, which an exporter locks; --with-state reports the lock."""
+    config = configuration(simulator.url, ["tfm-a"], state={"path": "state.db"})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    serve = (*EXPORTER, "serve", "--web.listen-address=127.0.0.1:0")
+    with Process(*serve, folder=tmp_path, environ=CREDENTIALS) as exporter:
+        wait_for(lambda: "listening" in exporter.stderr, describe=lambda: exporter.stderr)
+        assert call(tmp_path, "once", config).exit_code == 0
+        done = call(tmp_path, "once", config, "--with-state")
+        assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+        assert "state.db" in done.stderr
+
+
+def test_once_with_state_needs_a_path(simulator, tmp_path):
+    """`once --with-state` exits 1 with one line if the configuration has no state file."""
+    done = call(tmp_path, "once", configuration(simulator.url, ["tfm-a"]), "--with-state")
+    line = "--with-state: config.yaml has no state.path; expected the path of a state file\n"
+    assert (done.exit_code, done.stderr) == (1, line)
 
 
 def test_once_exits_1_when_the_endpoint_does_not_answer(simulator, tmp_path):

@@ -5,14 +5,14 @@ Names and structure are those of the response of GetMLTaskRuns in the AWS Glue A
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from exporter.config.durations import format_duration
 from exporter.config.timestamps import format_age, format_time
 from exporter.glue.decode import Record
 
-TIME_FIELDS = ("StartedOn", "LastModifiedOn", "CompletedOn")
+TIME_FIELDS = ("StartedOn", "LastModifiedOn", "CompletedOn", "NewestRunStartedOn")
 
 CSV_COLUMNS = (
     "TransformId",
@@ -64,16 +64,20 @@ def one_line(text: str) -> str:
 
 def json_line(record: Record) -> str:
     """Return a run as one line of JSON in ASCII, with Glue's field names and times in ISO 8601, as in the AWS CLI."""
-    return json.dumps({**record, **dict(_iso_times(record))}, allow_nan=False)
+    return json.dumps(with_iso_times(record), allow_nan=False)
 
 
 def csv_row(record: Record) -> list[str]:
-    """Return the cells of a run in the order of `CSV_COLUMNS`, without line breaks.
+    """Return the cells of a run in the order of `CSV_COLUMNS`, without line breaks."""
+    return csv_cells(with_iso_times(_flatten(record)), CSV_COLUMNS)
+
+
+def csv_cells(values: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
+    """Return the values as cells in the order of the columns, without line breaks.
 
     An apostrophe is put before a cell that a spreadsheet would read as a formula.
     """
-    fields = {**_flatten(record), **dict(_iso_times(record))}
-    cells = [_text(fields.get(name)) for name in CSV_COLUMNS]
+    cells = [_text(values.get(name)) for name in columns]
     return [f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell for cell in map(printable, cells)]
 
 
@@ -119,10 +123,10 @@ def _time_and_age(value: Any, now: float) -> str:
     return f"{format_time(value).replace('T', ' ')} ({format_age(value, now)})" if abs(value) < 1e11 else str(value)
 
 
-def _iso_times(record: Record) -> Iterator[tuple[str, str]]:
-    for name in TIME_FIELDS:
-        if _is_number(value := record.get(name)):
-            yield name, format_time(value, "milliseconds")
+def with_iso_times(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with the times in ISO 8601 instead of UTC seconds."""
+    times = {name: values[name] for name in TIME_FIELDS if _is_number(values.get(name))}
+    return {**values, **{name: format_time(seconds, "milliseconds") for name, seconds in times.items()}}
 
 
 def _flatten(fields: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -17,12 +17,16 @@ not be cleared."""
 
 
 class Progress:
-    """Shows the progress in one line that is overwritten, on a terminal only. Notes and errors get new lines."""
+    """Shows the progress in one line that is overwritten. Notes and errors get new lines.
 
-    def __init__(self, stream: TextIO) -> None:
-        """`stream` is stderr."""
+    The progress is shown only if stderr and stdout are terminals. If stdout is a pipe to a pager, for example, the
+    pager draws on the same terminal.
+    """
+
+    def __init__(self, stream: TextIO, output: TextIO) -> None:
+        """Take stderr, and stdout."""
         self._stream = stream
-        self._is_terminal = stream.isatty()
+        self._is_terminal = stream.isatty() and output.isatty()
         self._line_shown = False
         self.errors = 0
         """Number of reported errors."""

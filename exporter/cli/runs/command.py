@@ -1,28 +1,22 @@
 """`runs`: read the runs of transforms from Glue, and print each page at once."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
-from pathlib import Path
 from typing import TextIO
 
-import yaml
-
 from exporter import logs
-from exporter.cli.flags import CONFIG_FILE, TABLE_LIMIT
+from exporter.cli.chosen_config import chosen_config
+from exporter.cli.flags import TABLE_LIMIT
+from exporter.cli.lookup import TransformLookup
 from exporter.cli.options import RunsOptions
 from exporter.cli.output.progress import Progress, affects_lane, error_text
 from exporter.cli.output.table import RunTable
 from exporter.cli.output.writers import CsvWriter, JsonWriter, LineWriter, RunWriter
 from exporter.cli.parser import UsageError
 from exporter.cli.runs.follow import Follower
-from exporter.cli.runs.lookup import TransformLookup
 from exporter.cli.runs.query import RunQuery
-from exporter.config.settings import Config, load_config, read_config
-from exporter.glue.botocore_setup import ambient_region
 from exporter.glue.client import GlueClients
 from exporter.glue.decode import Record
 from exporter.model.errors import GlueError
@@ -50,9 +44,9 @@ def show_runs(options: RunsOptions, output: TextIO, errors: TextIO) -> int:
     now = time.time()
     _reject_contradictions(options, now)
     logs.configure("error", "logfmt", logs.STDERR)
-    config = _configuration(options)
+    config = chosen_config(options)
     clients = GlueClients(config, telemetry=Telemetry(process=False), stop=threading.Event())
-    with closing(clients), Progress(errors) as progress:
+    with closing(clients), Progress(errors, output) as progress:
         lookup = TransformLookup(config, clients, progress, region=options.region)
         targets = lookup.all() if options.all else lookup.named(options.transforms)
         labels = lookup.labels(targets) if options.output == "table" else {target.id: target.id for target in targets}
@@ -68,34 +62,6 @@ def _reject_contradictions(options: RunsOptions, now: float) -> None:
     after, before = options.started_after, options.started_before
     if after and before and after.at(now) >= before.at(now):
         raise UsageError("--started-after: is not before --started-before")
-
-
-def _configuration(options: RunsOptions) -> Config:
-    """Return the configuration from the file that the user names, or from `config.yaml` in the working directory.
-
-    If no file is named and `config.yaml` does not exist, return a configuration for the whole region with the
-    credentials of the environment.
-    """
-    path = Path(options.config_file or CONFIG_FILE)
-    if options.config_file is None and not path.exists():
-        return _configuration_of_region(options)
-    config = read_config(path, environ=os.environ)
-    if options.endpoint_url is None:
-        return config
-    accounts = tuple(account.model_copy(update={"endpoint_url": None}) for account in config.accounts)
-    return replace(config, accounts=accounts, endpoint_url=options.endpoint_url)
-
-
-def _configuration_of_region(options: RunsOptions) -> Config:
-    region = options.region or os.environ.get("AWS_REGION") or ambient_region()
-    if region is None:
-        raise UsageError(
-            f"no region: set --region or AWS_REGION, or name a configuration file (there is no {CONFIG_FILE} here)"
-        )
-    # The configuration expands variables, so each $ is doubled.
-    endpoint_url = {"endpoint_url": options.endpoint_url.replace("$", "$$")} if options.endpoint_url else {}
-    text = yaml.safe_dump({"region": region.replace("$", "$$"), **endpoint_url, "discovery": [{}]})
-    return load_config(text, source="AWS settings", environ={})
 
 
 def _writer(options: RunsOptions, output: TextIO, labels: dict[str, str]) -> RunWriter:
