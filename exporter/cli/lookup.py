@@ -1,7 +1,9 @@
 """Find the transforms that the user means: by id, by configured name, by the name in Glue, or all."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 
@@ -57,16 +59,15 @@ class TransformLookup:
         """Return all transforms that have one of these ids or names. A word that matches nothing is an error."""
         return merge_targets((), (target for word in words for target in self._matching(word)))
 
-    def labels(self, targets: Sequence[Target]) -> dict[str, str]:
-        """Return a label for each id: the configured name, else the name in Glue, else the id.
+    def with_names(self, targets: Sequence[Target], *, read: bool) -> tuple[Target, ...]:
+        """Return the transforms with their names in Glue where no name is configured.
 
-        If there is only one transform, its name is not read from Glue, because the user has just typed it.
+        Unless `read`, only those names are used that are known without a further call.
         """
-        unnamed = {target.lane for target in targets if not target.name} if len(targets) > 1 else set()
-        known: dict[str, str] = {}
-        for lane in unnamed:
-            known |= self._names_in_glue(lane, required=False)
-        return {target.id: printable(target.name or known.get(target.id) or target.id) for target in targets}
+        lanes = {target.lane for target in targets if not target.name and (read or target.lane in self._listed)}
+        names = {lane: self._names_in_glue(lane, required=False) for lane in lanes}
+        named = ((target, target.name or names.get(target.lane, {}).get(target.id)) for target in targets)
+        return tuple(replace(target, name=name or None) for target, name in named)
 
     def _discovered(self) -> Iterable[Target]:
         for wanted in self._config.discovery:
@@ -155,3 +156,21 @@ def _without_filters(glue: GlueClient, page_size: int) -> list[str]:
 
 def _matching_filters(wanted: DiscoverySettings, glue: GlueClient, page_size: int) -> list[str]:
     return find(wanted, glue, page_size=page_size)
+
+
+def labels_of(targets: Sequence[Target]) -> dict[str, str]:
+    """Return a label for each id: the name, else the id. A name that several transforms have is followed by the id.
+
+    This id is cut in the middle, if the ids still differ.
+    """
+    shared = {name for name, count in Counter(target.name for target in targets).items() if name and count > 1}
+    short = _short_ids([target.id for target in targets if target.name in shared])
+    return {
+        target.id: printable(f"{target.name} ({short[target.id]})" if target.id in short else target.name or target.id)
+        for target in targets
+    }
+
+
+def _short_ids(ids: Sequence[str]) -> Mapping[str, str]:
+    short = {one: one if len(one) <= 20 else f"{one[:8]}...{one[-6:]}" for one in ids}
+    return short if len(set(short.values())) == len(short) else {one: one for one in ids}

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import socket
 from datetime import UTC, datetime
 
@@ -18,6 +19,7 @@ from tests.aws_environment import ONE, TWO
 from tests.cli.typed import QUICK, configure, runs
 
 JSON = "--output=json"
+OF_THE_TRANSFORM = ("TransformName", "Account", "Region")
 COMPLETE_ID = "tfm-0123456789abcdef0123456789abcdef01234567"
 
 
@@ -77,7 +79,7 @@ def test_without_a_configuration(glue):
     """With a region, an endpoint and ambient credentials, ids, names and --all work without a configuration."""
     given = ("--region=eu-west-1", f"--endpoint-url={glue.url}", "--limit=1", JSON)
     assert runs("tfm-b", *given).run_ids == runs("beta", *given).run_ids == ["tsk-b"]
-    assert runs("--all", *given).run_ids == ["tsk-timeout", "tsk-b"]
+    assert runs("--all", *given).run_ids == ["tsk-b", "tsk-timeout"]
 
 
 def test_the_region_of_the_environment_or_of_the_profile(glue, folder, environment):
@@ -107,6 +109,63 @@ def test_a_complete_id_needs_no_lookup(folder):
         configure(folder, glue.url, transforms=["tfm-a"])
         assert runs(COMPLETE_ID).exit_code == 0
         assert set(glue.requests.counts()) == {"GetMLTaskRuns"}
+
+
+def test_all_runs_are_in_one_order(glue, folder):
+    """The runs of several transforms come in one order, newest first, also if each transform needs several pages."""
+    starts = [glue.world.start - 10_000 * number for number in range(1, 13)]
+    for number, start in enumerate(starts):
+        glue.world.add_run("tfm-a" if number % 3 else "tfm-b", status="SUCCEEDED", started=start)
+    configure(folder, glue.url, transforms=["tfm-a", "tfm-b"], polling={**QUICK, "page_size": "2"})
+    assert order_of(runs("--all", JSON)) == sorted(order_of(runs("--all", JSON)), reverse=True)
+    assert len(order_of(runs("--all", JSON))) == len(STATUSES) + 1 + 12
+    ascending = order_of(runs("tfm-b", "tfm-a", "--no-descending", JSON))
+    assert ascending == order_of(runs("--all", JSON))[::-1]
+    by_status = [run["Status"] for run in runs("--all", "--sort=status", "--no-descending", JSON).objects]
+    assert by_status == sorted(by_status)
+
+
+def order_of(typed):
+    """Return the start times of the printed runs."""
+    return [run["StartedOn"] for run in typed.objects]
+
+
+def test_many_transforms_are_read_in_small_pages(folder):
+    """To merge the runs of many transforms, a page of each is in memory, so that their pages are smaller."""
+    with Simulator({"transforms": [{"name": "many", "count": 400}]}) as glue:
+        configure(folder, glue.url, discovery=[{}])
+        assert runs("--all", JSON).exit_code == 0
+        assert {one.params["MaxResults"] for one in glue.requests.all("GetMLTaskRuns")} == {50}
+
+
+@pytest.mark.parametrize("output", ["json", "csv"])
+def test_each_run_has_its_transform_account_and_region(output, glue, folder):
+    """JSON and CSV have id, name, account and region of the transform of each run."""
+    glue.world.add_run("tfm-one", status="FAILED")
+    accounts = [{"name": "default"}, {"name": "one", "profile": "one"}]
+    configure(
+        folder, glue.url, accounts=accounts, transforms=[{"id": "tfm-one", "account": "one", "region": "us-east-1"}]
+    )
+    typed = runs("--all", f"--output={output}")
+    (run,) = typed.objects if output == "json" else csv.DictReader(io.StringIO(typed.stdout))
+    assert [run[name] for name in ("TransformId", "TransformName", "Account", "Region")] == [
+        "tfm-one",
+        "same",
+        "one",
+        "us-east-1",
+    ]
+
+
+def test_names_that_are_not_unique_carry_the_id(folder):
+    """If two transforms have the same name, the id follows the name, cut in the middle."""
+    ids = [f"tfm-{'0' * 38}a1", f"tfm-{'0' * 38}b2", "tfm-short"]
+    with Simulator({"transforms": [{"id": one, "name": "same" if "0" in one else "other"} for one in ids]}) as glue:
+        for one in ids:
+            glue.world.add_run(one, status="FAILED")
+        configure(folder, glue.url, discovery=[{}])
+        text = runs("--all").stdout
+    for label in ("same (tfm-0000...0000a1)", "same (tfm-0000...0000b2)", " other "):
+        assert label in text
 
 
 def test_an_endpoint_for_all_accounts(glue, folder):
@@ -141,8 +200,8 @@ def test_json_lines_have_the_fields_of_the_api(glue, folder):
     shape = boto3.session.Session()._session.get_service_model("glue").shape_for("TaskRun")
     found = runs("tfm-a", JSON).objects
     for run in found:
-        check(shape, run)
-    assert {name for run in found for name in run} == shape.members.keys()
+        check(shape, {name: value for name, value in run.items() if name not in OF_THE_TRANSFORM})
+    assert {name for run in found for name in run} == {*shape.members, *OF_THE_TRANSFORM}
     assert {name for run in found for name in run["Properties"]} == shape.members["Properties"].members.keys()
 
 
@@ -166,7 +225,7 @@ def test_csv_has_a_column_for_every_documented_field(glue, folder):
 
     configure(folder, glue.url, transforms=["tfm-a"])
     rows = list(csv.DictReader(io.StringIO(runs("tfm-a", "--output=csv").stdout)))
-    assert set(rows[0]) == set(paths(shape)) == set(CSV_COLUMNS)
+    assert set(rows[0]) == {*paths(shape), *OF_THE_TRANSFORM} == set(CSV_COLUMNS)
     for row, run in zip(rows, runs("tfm-a", JSON).objects, strict=True):
         assert {name: row[name] for name in ("TaskRunId", "Status", "StartedOn")}.items() <= run.items()
         assert row["ExecutionTime"] == str(run.get("ExecutionTime", ""))
@@ -177,8 +236,8 @@ def test_a_line_for_each_run_in_a_pipe(glue, folder):
     """In a pipe the table has a header and one line for each run, with all details and without colours."""
     configure(folder, glue.url, transforms=["tfm-a", "tfm-b"])
     header, *lines = runs("tfm-a", "tfm-b").stdout.splitlines()
-    assert header.split() == ["STATUS", "TYPE", "STARTED", "TOOK", "TRANSFORM", "RUN", "DETAILS"]
-    assert [line.split()[0] for line in lines] == [*STATUSES[::-1], "SUCCEEDED"]
+    assert header.split() == ["STATUS", "TYPE", "STARTED", "TOOK", "EXECUTING", "TRANSFORM", "RUN", "DETAILS"]
+    assert [line.split()[0] for line in lines] == ["SUCCEEDED", *STATUSES[::-1]]
     (failed,) = [line for line in lines if line.startswith("FAILED")]
     started = datetime.fromtimestamp(glue.world.start - 1000 + STATUSES.index("FAILED"), UTC)
     for text in (
@@ -190,7 +249,7 @@ def test_a_line_for_each_run_in_a_pipe(glue, folder):
         "Job id: job-",
     ):
         assert text in failed
-    assert "  beta " in lines[-1]
+    assert "  beta " in lines[0]
     assert "\x1b" not in "".join(lines)
 
 
@@ -233,7 +292,7 @@ def test_times_and_durations_of_the_wrong_type(glue, folder):
 def test_a_limit_applies_to_each_transform_and_each_request(glue, folder):
     """--limit shows the first runs of each transform, and a request asks for one more run than the limit."""
     configure(folder, glue.url, transforms=["tfm-a", "tfm-b"])
-    assert runs("--all", "--limit=2", JSON).run_ids == ["tsk-timeout", "tsk-failed", "tsk-b"]
+    assert runs("--all", "--limit=2", JSON).run_ids == ["tsk-b", "tsk-timeout", "tsk-failed"]
     assert [one.params["MaxResults"] for one in glue.requests.all("GetMLTaskRuns")] == [3, 3]
 
 
@@ -296,7 +355,7 @@ def test_a_transform_that_fails_does_not_stop_the_others(glue, folder):
     typed = runs("--all", JSON)
     assert (typed.exit_code, typed.run_ids) == (1, ["tsk-b"])
     denied, gone = typed.stderr.splitlines()
-    assert denied.startswith("tfm-a: GetMLTaskRuns: AccessDeniedException: ")
+    assert denied.startswith("alpha: GetMLTaskRuns: AccessDeniedException: ")
     assert "glue-ml-exporter iam-policy" in denied
     assert gone.startswith("tfm-gone: GetMLTaskRuns: EntityNotFoundException: ")
 
@@ -373,4 +432,23 @@ def test_no_matching_runs_is_a_note(glue, folder):
     """Without matching runs the output is empty, a note says so, and the exit code is 0."""
     configure(folder, glue.url, transforms=["tfm-b"])
     typed = runs("tfm-b", "--status=failed", "--exit-code")
-    assert (typed.exit_code, typed.stdout, typed.stderr) == (0, "", "no matching runs\n")
+    assert (typed.exit_code, typed.stdout, typed.stderr) == (0, "", "tfm-b has no matching runs\n")
+    assert runs("--all", "--status=failed").stderr == "no matching runs\n"
+
+
+def test_a_new_transform_has_no_runs(glue, folder):
+    """The note names each transform without runs; with --all only if no transform has runs."""
+    configure(folder, glue.url, transforms=[{"id": "tfm-new", "name": "my-brand-new"}, "tfm-b"])
+    glue.world.add_transform({"id": "tfm-new", "name": "my-brand-new"})
+    typed = runs("my-brand-new", "tfm-b", JSON)
+    assert (typed.exit_code, typed.run_ids, typed.stderr) == (0, ["tsk-b"], "my-brand-new has no runs\n")
+    assert runs("--all").stderr == ""
+
+
+def test_took_is_the_whole_time_and_executing_a_part_of_it(glue, folder):
+    """`took` is the time from start to end, as on the status page, and the time of execution stands beside it."""
+    fields = {"ExecutionTime": 60}
+    glue.world.add_run("tfm-b", status="FAILED", started=1_700_000_000, completed=1_700_003_660, fields=fields)
+    configure(folder, glue.url, transforms=["tfm-b"])
+    (line,) = [line for line in runs("tfm-b").stdout.splitlines() if line.startswith("FAILED")]
+    assert re.search(r" ago\) +1h1m +1m +tsk-", line)

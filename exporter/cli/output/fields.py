@@ -16,6 +16,9 @@ TIME_FIELDS = ("StartedOn", "LastModifiedOn", "CompletedOn", "NewestRunStartedOn
 
 CSV_COLUMNS = (
     "TransformId",
+    "TransformName",
+    "Account",
+    "Region",
     "TaskRunId",
     "Status",
     "Properties.TaskType",
@@ -33,7 +36,10 @@ CSV_COLUMNS = (
     "Properties.FindMatchesTaskRunProperties.JobName",
     "Properties.FindMatchesTaskRunProperties.JobRunId",
 )
-"""Every documented field of a run. A nested field is named by its path."""
+"""Every documented field of a run, and the name, account and region of its transform.
+
+A nested field is named by its path.
+"""
 
 _DETAILS = (
     ("Error", "ErrorString"),
@@ -101,10 +107,20 @@ def started(record: Record, now: float) -> str:
     return _time_and_age(record.get("StartedOn"), now)
 
 
+def duration(record: Record) -> str:
+    """Return the time from StartedOn to CompletedOn, with waiting, as 12m3s; `-` while the run is active."""
+    start, end = record.get("StartedOn"), record.get("CompletedOn")
+    return _seconds(end - start) if _is_number(start) and _is_number(end) else "-"
+
+
 def execution_time(record: Record) -> str:
     """Return the ExecutionTime of a run, as 12m3s; `-` if there is none."""
     seconds = record.get("ExecutionTime")
-    return format_duration(seconds) if _is_number(seconds) and 0 <= seconds < 1e12 else "-"
+    return _seconds(seconds) if _is_number(seconds) else "-"
+
+
+def _seconds(seconds: float) -> str:
+    return format_duration(float(round(seconds))) if 0 <= seconds < 1e12 else "-"
 
 
 def details(record: Record, now: float) -> Iterator[tuple[str, str]]:

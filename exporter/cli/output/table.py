@@ -12,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.cli.output import fields
+from exporter.cli.output.writers import ListedRun
 from exporter.glue.decode import Record
 
 WIDE = 140
 """Minimum width of a terminal for a table with a column for each field. In a narrower terminal, each run has several
 lines."""
 
-_WIDEST_LABEL = 32
+_WIDEST_LABEL = 40
 _PADDING = (0, 2, 0, 0)
 _STATUS_STYLES = {
     "SUCCEEDED": "green",
@@ -44,40 +45,42 @@ class RunTable:
     def __init__(self, stream: TextIO, *, label_width: int) -> None:
         """Take the terminal and the width of the column of transforms; 0 means no such column."""
         self._console = _console(stream)
-        self._widths = {"STATUS": 9, "TYPE": 23, "STARTED": 33, "TOOK": 9}
+        self._widths = {"STATUS": 9, "TYPE": 23, "STARTED": 33, "TOOK": 9, "EXECUTING": 9}
         if label_width:
             self._widths["TRANSFORM"] = min(label_width, _WIDEST_LABEL)
         self._wide = self._console.width >= WIDE
         self._header_shown = False
 
-    def write(self, label: str, page: Sequence[Record], now: float) -> None:
+    def write(self, runs: Sequence[ListedRun], now: float) -> None:
         """Write the runs; see `RunWriter`."""
-        if page:
+        if runs:
             arrange = self._side_by_side if self._wide else self._stacked
-            _print(self._console, arrange(label, page, now))
+            _print(self._console, arrange(runs, now))
 
-    def _side_by_side(self, label: str, page: Sequence[Record], now: float) -> Table:
+    def _side_by_side(self, runs: Sequence[ListedRun], now: float) -> Table:
         table = Table(box=None, padding=_PADDING, show_header=not self._header_shown, expand=True)
         self._header_shown = True
         for name, width in self._widths.items():
             table.add_column(name, width=width, overflow="fold")
         table.add_column("RUN", ratio=1, overflow="fold")
-        for record in page:
-            texts = [fields.task_type(record), fields.started(record, now), fields.execution_time(record), label]
-            cells = map(Text, texts[: len(self._widths) - 1])
+        for run in runs:
+            record = run.record
+            times = [fields.started(record, now), fields.duration(record), fields.execution_time(record)]
+            cells = map(Text, [fields.task_type(record), *times, run.label][: len(self._widths) - 1])
             table.add_row(_status(record), *cells, self._details(record, now, self._widths.values()))
         return table
 
-    def _stacked(self, label: str, page: Sequence[Record], now: float) -> Table:
+    def _stacked(self, runs: Sequence[ListedRun], now: float) -> Table:
         table = Table.grid(padding=_PADDING, expand=True)
         table.add_column(width=self._widths["STATUS"], overflow="fold")
         table.add_column(ratio=1, overflow="fold")
-        for record in page:
-            took = fields.execution_time(record)
-            headline = [fields.task_type(record), fields.started(record, now)]
-            headline += [f"took {took}"] if took != "-" else []
-            lines = [Text(label, style="bold")] if "TRANSFORM" in self._widths else []
-            lines.append(Text("  ".join(headline)))
+        for run in runs:
+            record = run.record
+            times = [f"took {fields.duration(record)}", f"{fields.execution_time(record)} executing"]
+            known = ", ".join(text for text in times if "-" not in text)
+            headline = [fields.task_type(record), fields.started(record, now), known]
+            lines = [Text(run.label, style="bold")] if "TRANSFORM" in self._widths else []
+            lines.append(Text("  ".join(filter(None, headline))))
             table.add_row(_status(record), Group(*lines, self._details(record, now, [self._widths["STATUS"]])))
         return table
 
