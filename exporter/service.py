@@ -59,6 +59,8 @@ class Service:
         self._discovery = Discovery(self.telemetry, self._shard, stop=self._stop, on_found=self._monitor_found)
         self._found: list[tuple[Target, ...]] = []
         self._is_complete = False
+        self._refused = ""
+        """Why the configuration on disk is not in use; empty if it is."""
         self._began = time.monotonic()
         self._ready = False
         self._pages: StatusPages | None = None
@@ -170,13 +172,16 @@ class Service:
             try:
                 self._apply(self._load())
             except (ConfigError, StateError) as error:
+                self._refused = str(error)
                 self.telemetry.config_last_reload_successful.set(0)
                 log.error("configuration not reloaded; the old one stays in force", error=str(error))
                 return str(error)
             except Exception:  # the thread that reloads on SIGHUP, or after a change of the file, must live on
+                self._refused = "a defect in this program; the log has the details"
                 self.telemetry.config_last_reload_successful.set(0)
                 log.exception("a reload failed because of a defect in this program; please report it")
-                return "a defect in this program; the log has the details"
+                return self._refused
+            self._refused = ""
             self._record_reload()
             log.info("configuration reloaded", transforms=len(self._config.transforms))
             return None
@@ -237,7 +242,10 @@ class Service:
             self.telemetry,
             reports,
             shard=self._shard,
+            config_error=self._refused,
             state_path=self._config.state.path,
+            state_error=self._state.failure if self._state else "",
+            discovery_errors={query.lane: query.error for query in self._discovery.queries if query.error},
             interval=self._config.polling.interval,
             lookback=self._config.polling.lookback,
         )

@@ -32,6 +32,8 @@ class PollResult:
     """Why it failed, as in the metric glue_ml_exporter_poll_errors_total; empty if the poll succeeded."""
     operation: str = ""
     """The operation that AWS answered with an error; empty if the poll succeeded or AWS did not answer."""
+    down_since: float | None = None
+    """The first failed poll after the last success in this process, for the status page; None if the poll succeeded."""
 
 
 def shown_name(target: Target, details: Details | None) -> str:
@@ -64,6 +66,8 @@ class TransformSnapshot:
     """The table that gives the last failures their reasons."""
     restored_success: float | None = None
     """The last successful poll of an earlier process (UTC seconds). It is shown until this process has polled."""
+    not_ready_since: float | None = None
+    """When this process first saw that Glue calls the transform not READY (UTC seconds), for the status page."""
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from exporter.model.errors import GlueError
 from exporter.model.shard import Shard
 from exporter.model.transform import Lane, Target
 from exporter.polling.poll_log import DISCOVERY, TAGS, PollLog, log_discovered
+from exporter.polling.poller import MAX_ERROR_LENGTH
 from exporter.telemetry import Telemetry
 
 log = get_logger(__name__)
@@ -44,6 +45,8 @@ class DiscoveryQuery:
     tried: bool = False
     """Whether it was made at least once, with or without success."""
     failing: bool = False
+    error: str = ""
+    """Why the last query failed, for the status page: the reason, and the message of AWS; empty if it succeeded."""
     succeeded: float | None = None
     """When it last succeeded (UTC seconds)."""
     ended: float | None = None
@@ -157,6 +160,7 @@ class Discovery:
         except Stopped:
             return
         except GlueError as error:
+            query.error = error.full_text[:MAX_ERROR_LENGTH]
             if self._record(query, None, due=began + min(query.settings.interval, self._retry_after)):
                 self._poll_log.begin(DISCOVERY, query.lane, query, error)
             return
@@ -172,6 +176,7 @@ class Discovery:
             query.failing = found is None
             query.due = max(due, time.monotonic())
             if found is not None:
+                query.error = ""
                 ids, before = _ids(found), set(_ids(query.found))
                 absent = {i: query.last_absent.get(i) if i in before else query.ended for i in ids}
                 query.last_absent = {i: ended for i, ended in absent.items() if ended is not None}

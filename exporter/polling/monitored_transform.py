@@ -53,6 +53,8 @@ class MonitoredTransform:
     """The twelve digits of the AWS account; empty until they are known."""
     details: Details | None = None
     """The last answer of GetMLTransform, or only the stored name after a restart; None if both are missing."""
+    not_ready_since: float | None = None
+    """When `details` first had another status than READY (UTC seconds); None if it is READY or unknown."""
     poll: PollResult | None = None
     """The result of the last poll; None before the first poll."""
     watched_from: float | None = None
@@ -249,4 +251,5 @@ class MonitoredTransform:
             details=self.details,
             failure_reasons=failure_reasons,
             restored_success=self.restored_success,
+            not_ready_since=self.not_ready_since,
         )

@@ -287,7 +287,10 @@ class Poller:
         """Publish the last snapshot again without gauges and as down. The hanging poll may use the ledger."""
         if transform.shown is not None and transform.shown[0].gauge_values is not None:
             snapshot, totals = transform.shown
-            snapshot = replace(snapshot, gauge_values=None, poll=snapshot.poll and replace(snapshot.poll, up=False))
+            poll = snapshot.poll and replace(
+                snapshot.poll, up=False, down_since=snapshot.poll.down_since or self._now()
+            )
+            snapshot = replace(snapshot, gauge_values=None, poll=poll)
             transform.shown = snapshot, totals
             self._exposition.update(snapshot, totals, offset=transform.offset)
 
@@ -331,6 +334,7 @@ class Poller:
         succeeded = now if up else transform.succeeded
         if transform.job is not None:
             transform.job.idle = up and transform.idle(self._config.polling, now)
+        down_since = now if transform.poll is None or transform.poll.up else transform.poll.down_since
         transform.poll = PollResult(
             up=up,
             tried=now,
@@ -339,6 +343,7 @@ class Poller:
             error=error_text,
             reason=reason,
             operation=operation,
+            down_since=None if up else down_since,
         )
         self._show(transform)
         if up and self._read_details(transform, glue):
@@ -407,6 +412,8 @@ class Poller:
                 self._poll_log.begin(DETAILS, target.lane, target.id, error, transform_id=target.id)
             else:
                 self._poll_log.end(DETAILS, target.lane, target.id)
+        is_ready = transform.details is None or transform.details.status in {"", "READY"}
+        transform.not_ready_since = None if is_ready else transform.not_ready_since or self._now()
         self._follow_name(transform, old_name)
         return transform.details != before
 

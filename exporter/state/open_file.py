@@ -47,6 +47,7 @@ class OpenFile:
         self._failed_writes = {NO_COUNTERS} if waits_for_disk else set()
         """The data that could not be written and were not written since, by the names that `transaction` was given."""
         self._closed = False
+        self._failure = "the file could not be opened at the start, because the disk is full"
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -85,6 +86,12 @@ class OpenFile:
         if not (self._failed_writes or self._closed):
             log.error("the state file cannot be written; counters wait until it can", error=str(error))
         self._failed_writes.add(what)
+        self._failure = str(error)
+
+    @property
+    def failure(self) -> str:
+        """The last reason why data are not in the file now; empty if all data could be written."""
+        return self._failure if self._failed_writes else ""
 
     def _note_success(self, what: str) -> None:
         if self._failed_writes:

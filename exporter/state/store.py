@@ -144,6 +144,11 @@ class StateFile:
         self._configured: frozenset[str] = frozenset()
         """The ids from the last call of `drop_unconfigured`."""
 
+    @property
+    def failure(self) -> str:
+        """Why counters wait for the file now; empty if the last writes have succeeded."""
+        return self._file.failure
+
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def load(self, transform_id: str, bounds: tuple[float, ...]) -> Restored | None:

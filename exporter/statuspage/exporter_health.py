@@ -1,7 +1,7 @@
 """Reads the health of the exporter from its own metrics, for the front page."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.metrics import MetricWrapperBase
@@ -11,6 +11,7 @@ from exporter.model.transform import Lane
 from exporter.statuspage.summary import TransformReport
 from exporter.telemetry import Telemetry
 
+NO_ERRORS: Mapping[Lane, str] = {}
 _THROTTLED = "ThrottlingException"
 
 
@@ -32,6 +33,8 @@ class LaneHealth:
     discovery_up: bool | None
     """Whether the last discovery succeeded; None if none is configured."""
     discovered: int
+    discovery_error: str
+    """Why the last discovery failed; empty if it succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,13 @@ class ExporterHealth:
 
     lanes: tuple[LaneHealth, ...]
     config_loaded: float
-    config_ok: bool
+    config_error: str
+    """Why the configuration on disk is not in use; empty if it is."""
     state_path: str | None
     state_written: float
     """Time of the last write of the state file; 0 before the first write."""
-    state_errors: int
+    state_error: str
+    """Why counters wait for the state file now; empty if they do not."""
     overruns: int
     interval: float
     lookback: float
@@ -63,17 +68,24 @@ def read_health(
     state_path: str | None,
     interval: float,
     lookback: float,
+    config_error: str = "",
+    state_error: str = "",
+    discovery_errors: Mapping[Lane, str] = NO_ERRORS,
 ) -> ExporterHealth:
-    """Return the health of the exporter from its own metrics and the reports of all watched transforms."""
+    """Return the health of the exporter from its own metrics and the reports of all watched transforms.
+
+    The errors are those that last now: of the configuration on disk, of the state file, and of discovery by account and
+    region.
+    """
     reports = list(reports)
     dues = [report.due for report in reports]
     return ExporterHealth(
-        lanes=tuple(_lanes(telemetry, reports)),
+        lanes=tuple(_lanes(telemetry, reports, discovery_errors)),
         config_loaded=_value(telemetry.config_last_reload_success),
-        config_ok=bool(_value(telemetry.config_last_reload_successful)),
+        config_error=config_error,
         state_path=state_path,
         state_written=_value(telemetry.state_last_write) if state_path else 0.0,
-        state_errors=int(_value(telemetry.state_write_errors)) if state_path else 0,
+        state_error=state_error,
         overruns=int(_value(telemetry.poll_cycle_overruns)),
         interval=interval,
         lookback=lookback,
@@ -83,7 +95,9 @@ def read_health(
     )
 
 
-def _lanes(telemetry: Telemetry, reports: Iterable[TransformReport]) -> Iterable[LaneHealth]:
+def _lanes(
+    telemetry: Telemetry, reports: Iterable[TransformReport], discovery_errors: Mapping[Lane, str]
+) -> Iterable[LaneHealth]:
     transforms: dict[Lane, list[TransformReport]] = {}
     for report in reports:
         transforms.setdefault(report.target.lane, []).append(report)
@@ -105,6 +119,7 @@ def _lanes(telemetry: Telemetry, reports: Iterable[TransformReport]) -> Iterable
             errors=tuple((reason, int(count)) for reason, count in errors.get(lane, Counter()).most_common() if count),
             discovery_up=bool(discovery_up[lane].total()) if lane in discovery_up else None,
             discovered=int(found.get(lane, Counter()).total()),
+            discovery_error=discovery_errors.get(lane, ""),
         )
 
 

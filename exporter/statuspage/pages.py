@@ -16,8 +16,9 @@ from exporter.model.task_run import STATUSES, TASK_TYPES
 from exporter.model.transform import Target
 from exporter.statuspage import console_links, run_strip
 from exporter.statuspage.exporter_health import ExporterHealth
+from exporter.statuspage.limits import default_limits
+from exporter.statuspage.outages import find_outages
 from exporter.statuspage.rows import (
-    PROBLEMS,
     TIME_PLACEHOLDER,
     RowFilter,
     Rows,
@@ -25,8 +26,11 @@ from exporter.statuspage.rows import (
     path_of,
     split_at_times,
 )
-from exporter.statuspage.summary import TransformReport, TransformSummary
+from exporter.statuspage.summary import PROBLEMS, Problem, TransformReport, TransformSummary
 from exporter.statuspage.times import PageTime
+
+_UNFOLDED = 8
+"""A phone shows up to this number of transforms without a problem of their own; more are folded."""
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -73,9 +77,12 @@ class StatusPages:
             run_strip=run_strip,
             limit=LIMIT,
             duration=lambda seconds: format_duration(float(round(seconds))),
+            short_id=short_id,
         )
+        self._limits = default_limits()
+        self._templates.globals.update(runbook=self._limits.runbook)
         self._row_template = self._templates.get_template("row.html")
-        self._rows = Rows(self._render_row)
+        self._rows = Rows(self._render_row, self._limits)
 
     def front(
         self,
@@ -85,10 +92,12 @@ class StatusPages:
         telemetry_path: str,
         page_time: PageTime,
     ) -> HtmlPage:
-        """Return the page of all transforms that the parameters `q` and `show` of the query select."""
+        """Return the page of all transforms that the parameters of the query select and sort (see `RowFilter`)."""
         row_filter = RowFilter.from_query(query)
-        rows = self._rows.update(reports)
-        selected = sorted((pair for pair in rows if row_filter.matches(pair[0])), key=lambda pair: pair[0].sort_key)
+        outages = find_outages(reports, self._limits)
+        rows = self._rows.update(reports, outages, page_time.utc)
+        selected = row_filter.sorted(pair for pair in rows if row_filter.matches(pair[0]))
+        plain = sum(not row.problems for row, _ in selected)
         head, *tail = self._render(
             "front.html",
             root="./",
@@ -100,14 +109,24 @@ class StatusPages:
             row_filter=row_filter,
             status_counts=StatusCounts.of([row.summary for row, _ in rows]),
             health=health,
+            outages=list(outages.values()),
+            discovery_failures=[one for one in health.lanes if one.discovery_error and one.lane not in outages],
+            folded=plain if plain > _UNFOLDED and not row_filter.words and row_filter.show == "all" else 0,
         )
         body = (piece for row, due in selected for piece in row.html(due, page_time))
         return HtmlPage(b"".join((head, *body, *tail)), self._policy)
 
-    def _render_row(self, target: Target, summary: TransformSummary, recent: Sequence[RecentRun]) -> str:
+    def _render_row(
+        self,
+        target: Target,
+        summary: TransformSummary,
+        problems: Sequence[Problem],
+        recent: Sequence[RecentRun],
+    ) -> str:
         return self._row_template.render(
             target=target,
             summary=summary,
+            problems=problems,
             path=path_of(target),
             strip=run_strip.render_strip(recent),
             time=TIME_PLACEHOLDER,
@@ -119,7 +138,8 @@ class StatusPages:
         runs = snapshot.gauge_values.runs if snapshot and snapshot.gauge_values else {}
         types = list(dict.fromkeys([*TASK_TYPES, *(task_type for task_type, _ in runs)]))
         statuses = list(dict.fromkeys([*STATUSES, *(status for _, status in runs)]))
-        summary = report.summary()
+        summary = report.summary(self._limits, page_time.utc)
+        active = [one for one in reversed(report.recent) if not one.run.final]
         page = self._render(
             "transform.html",
             root="../",
@@ -135,6 +155,8 @@ class StatusPages:
             types=[task_type for task_type in types if any(runs.get((task_type, status)) for status in statuses)],
             statuses=[status for status in statuses if any(runs.get((task_type, status)) for task_type in types)],
             recent=report.recent,
+            # The run that is most likely to hang stands first.
+            runs_in_order=[*active, *(one for one in report.recent if one.run.final)],
         )
         return HtmlPage(b"".join(page), self._policy)
 
@@ -147,6 +169,11 @@ class StatusPages:
 
     def _render(self, template: str, **values: Any) -> list[bytes]:
         return split_at_times(self._templates.get_template(template).render(**values))
+
+
+def short_id(transform_id: str) -> str:
+    """Return an id that is cut in its middle, because many ids differ only at the end."""
+    return transform_id if len(transform_id) <= 18 else f"{transform_id[:8]}…{transform_id[-8:]}"
 
 
 def _refresh_period(interval: float) -> float:

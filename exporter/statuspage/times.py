@@ -38,6 +38,11 @@ class PageTime:
         text = _stamp(seconds)
         return f'<time datetime="{text}" title="{text}">{self.ago(seconds)}</time>'
 
+    def lasting(self, seconds: float) -> str:
+        """Return the HTML for what began at UTC seconds and lasts, such as "for 5m"."""
+        text = _stamp(seconds)
+        return f'<time datetime="{text}" title="{text}">for {self.since(seconds)}</time>'
+
     @staticmethod
     def stamp(seconds: float) -> str:
         """Return UTC seconds in ISO 8601, to the second."""

@@ -335,11 +335,13 @@ def test_a_full_disk_is_logged_once_for_all_transforms(
     assert len(about_the_file) == 1
     assert "cannot be written" in about_the_file[0]
     assert "the disk is full" in about_the_file[0]
+    assert "the disk is full" in state.failure
     state._connection.execute("PRAGMA max_page_count = 1073741823")
     for transform_id in (idle, *ids):
         assert not any("written again" in message for message in caplog.messages)
         exporter.poll(transform_id)
     assert sum("written again" in message for message in caplog.messages) == 1
+    assert state.failure == ""
     exporter.close()
 
 

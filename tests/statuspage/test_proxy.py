@@ -14,7 +14,7 @@ from tests.web.serving import serving
 
 pytestmark = pytest.mark.slow
 
-TRANSFORMS = [{"id": "tfm-a", "name": "alpha"}, {"id": "tfm/b?", "name": "beta"}]
+TRANSFORMS = [{"id": "tfm-a", "name": "alpha"}, {"id": "tfm-b/c?", "name": "beta"}]
 
 
 def test_every_link_works_below_the_path_of_a_proxy(browser: Browser, tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_every_link_works_below_the_path_of_a_proxy(browser: Browser, tmp_path: 
         serving(exporter.service, external_url="http://glue.example.com/kept/") as served,  # type: ignore[arg-type] # the real backend
         nginx(tmp_path, f"127.0.0.1:{served.port}") as proxy,
     ):
-        exporter.wait_until_up("tfm-a", "tfm/b?")
+        exporter.wait_until_up("tfm-a", "tfm-b/c?")
         assert fetch(f"http://{proxy}/kept/-/healthy").status == 200
         assert fetch(f"http://127.0.0.1:{served.port}/-/healthy").status == 200
         assert b"glue_ml_transform_up" in fetch(f"http://{proxy}/kept/metrics").body
@@ -34,7 +34,7 @@ def test_every_link_works_below_the_path_of_a_proxy(browser: Browser, tmp_path: 
                 page = watched.go(f"{path}?show=all" if path == "/kept" else f"{path}/?show=all")
                 assert page.url == f"http://{proxy}{path}/?show=all"
                 page.get_by_role("link", name="beta").click()
-                page.wait_for_url(f"**{path}/transforms/tfm%2Fb%3F")
+                page.wait_for_url(f"**{path}/transforms/tfm-b%2Fc%3F")
                 expect(page.get_by_role("heading", level=1)).to_contain_text("beta")
                 page.get_by_role("link", name="All transforms").click()
                 page.get_by_label("Filter").fill("alp")

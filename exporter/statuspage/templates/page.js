@@ -62,7 +62,8 @@
       const { top, bottom } = row.getBoundingClientRect();
       return bottom > 0 && top < innerHeight;
     };
-    const anchor = [focused.closest("tr[id]"), ...main.querySelectorAll("tr[id]")].find((row) => row && isVisible(row));
+    const rows = "tbody[id], tr[id]";
+    const anchor = [focused.closest(rows), ...main.querySelectorAll(rows)].find((row) => row && isVisible(row));
     const top = anchor && scrollY > 0 ? anchor.getBoundingClientRect().top : null;
     change();
     if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
