@@ -315,7 +315,8 @@ def command_line_page() -> str:
     lines += [
         "",
         "Every command exits with 2 after a usage error, and with 130 after Ctrl-C. `serve` stops after Ctrl-C and",
-        "exits with 0.",
+        "exits with 0. `serve` also exits with 2 if a configuration file is missing or invalid, because a restart does",
+        "not help then.",
     ]
     for command in COMMANDS:
         lines += _command_section(command)

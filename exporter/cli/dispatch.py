@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments without the name of the program; None means the arguments of the process.
 
-    The exit code is 0 after success, 1 after a failure and 2 for a wrong command line. It is 130 (128 + SIGINT) after
+    The exit code is 0 after success, 1 after a failure and 2 for a wrong command line. `serve` also returns 2 for a
+    wrong configuration, because a service manager must not restart it then. The exit code is 130 (128 + SIGINT) after
     an interrupt, and 141 (128 + SIGPIPE) if the reader of the output has closed the pipe. A command can have further
     exit codes. Every error is one line on stderr.
     """
@@ -63,8 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _outcome(argv: Sequence[str]) -> tuple[int, str]:  # noqa: PLR0911 - one return for each way to end
     """Run a command; return its exit code, and the line for stderr if it has failed."""
+    options: Options | None = None
     try:
-        return _run(parse(argv, os.environ)), ""
+        options = parse(argv, os.environ)
+        return _run(options), ""
     except SystemExit as end:  # after --help and --version, and after SIGTERM during the start of a server
         return int(end.code or 0), ""
     except UsageError as error:
@@ -72,7 +75,7 @@ def _outcome(argv: Sequence[str]) -> tuple[int, str]:  # noqa: PLR0911 - one ret
     except BrokenPipeError:
         return 128 + signal.SIGPIPE, ""
     except ExporterError as error:
-        return 1, str(error)
+        return 2 if error.needs_correction and isinstance(options, ServeOptions) else 1, str(error)
     except OSError as error:
         where = error.filename or ("stdout" if error.errno in _FULL else None)
         return 1, f"{where}: {error.strerror}" if where else str(error)
@@ -87,10 +90,12 @@ def _outcome(argv: Sequence[str]) -> tuple[int, str]:  # noqa: PLR0911 - one ret
 def _run(options: Options) -> int:
     file = getattr(options, "config_file", None)
     if file is not None and not Path(file).exists():
-        raise ExporterError(
-            f"{file}: does not exist; name the configuration file with --config.file, or run {PROGRAM} demo, which"
-            " needs none"
+        from exporter.config.problems import ConfigError, Problem
+
+        message = (
+            f"does not exist; name the configuration file with --config.file, or run {PROGRAM} demo, which needs none"
         )
+        raise ConfigError(str(file), (Problem("", None, None, message),))
     command = _load(options)
     if isinstance(options, _SERVERS):
         return command()

@@ -55,7 +55,7 @@ def text_before_flags(command: Command) -> str:
 def text_after_flags(command: Command) -> str:
     """Return the examples and the exit codes of a command."""
     serve = command is COMMANDS[0]
-    exits = [*command.exits, (2, "wrong command line")]
+    exits = [*command.exits, (2, "wrong command line or configuration" if serve else "wrong command line")]
     if not serve:  # `serve` exits with 0 after an interrupt
         exits.append((130, "interrupted"))
     parts = [

@@ -11,6 +11,7 @@ from exporter import __version__, logs
 from exporter.cli.auto_reload import AutoReload
 from exporter.cli.options import DemoOptions, OnceOptions, ServeOptions
 from exporter.cli.parser import UsageError, unknown_variables
+from exporter.cli.service_manager import ServiceManager
 from exporter.cli.signals import Signals, handle_signals
 from exporter.config.settings import read_config
 from exporter.model.shard import Shard, chosen_shard
@@ -41,11 +42,12 @@ def serve(options: ServeOptions) -> int:
         # AutoReload reads the file before the service reads it, so that AutoReload notices a change between both.
         auto_reload = AutoReload(config_file) if options.config_enable_auto_reload else None
         service = Service(partial(read_config, config_file, environ=os.environ), telemetry, _shard(options))
-        server = _server(service, options, telemetry)
+        manager = ServiceManager(os.environ)
+        server = _server(service, options, telemetry, lambda: manager.feed_watchdog(service.is_alive))
         if auto_reload:
             auto_reload.start(service.reload, options.config_auto_reload_interval)
         try:
-            return run_until_stopped(signals, service, server)
+            return run_until_stopped(signals, service, server, manager.ready, manager.stopping)
         finally:
             if auto_reload:
                 auto_reload.stop()
@@ -58,7 +60,7 @@ def _shard(options: ServeOptions) -> Shard:
         raise UsageError(f"--shard.index: {error}") from error
 
 
-def _server(service: Service, options: ServeOptions, telemetry: Telemetry) -> WebServer:
+def _server(service: Service, options: ServeOptions, telemetry: Telemetry, on_second: Callable[[], None]) -> WebServer:
     web_config = _web_config(options, telemetry)
     try:
         return WebServer(
@@ -69,6 +71,7 @@ def _server(service: Service, options: ServeOptions, telemetry: Telemetry) -> We
             max_requests=options.web_max_requests,
             enable_lifecycle=options.web_enable_lifecycle,
             web_config=web_config,
+            on_second=on_second,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -90,9 +93,13 @@ def start_telemetry(options: ServeOptions | DemoOptions | OnceOptions, *, proces
 
 
 def run_until_stopped(
-    signals: Signals, service: Service, server: WebServer, on_start: Callable[[], None] = lambda: None
+    signals: Signals,
+    service: Service,
+    server: WebServer,
+    on_start: Callable[[], None] = lambda: None,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> int:
-    """Start service and server, call `on_start`, and serve until SIGTERM or SIGINT. Return 0.
+    """Start service and server, call `on_start`, serve until SIGTERM or SIGINT, and call `on_stop`. Return 0.
 
     SIGHUP reloads the configuration.
 
@@ -105,6 +112,7 @@ def run_until_stopped(
     log.info("listening", version=__version__, addresses=", ".join(server.addresses), url=server.url, **service.scope)
     on_start()
     server.run()
+    on_stop()
     service.stop()
     log.info("stopped")
     return 0

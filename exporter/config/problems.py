@@ -29,6 +29,8 @@ class Problem:
 class ConfigError(ExporterError):
     """All mistakes in one file, in the order of the file. `str()` returns one line for each mistake."""
 
+    needs_correction = True
+
     def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
         super().__init__(source, problems)
         self.source = source

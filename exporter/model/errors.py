@@ -16,6 +16,9 @@ The text of an exception names the mistake, its place and the expected value. Th
 class ExporterError(Exception):
     """The base class. The command line prints the text of the exception without a traceback."""
 
+    needs_correction = False
+    """Whether the same command fails again until a person corrects a file. A service manager must not restart it."""
+
 
 class StateError(ExporterError):
     """The state file cannot be opened, read or written."""

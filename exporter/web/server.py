@@ -26,9 +26,8 @@ from exporter.web.routes import Backend, Routes
 from exporter.web.workers import Workers
 
 _CHECK_TICKS = 5
-_REFRESH_TICKS = 10
-"""Number of ticks between two checks of the web configuration. uvicorn calls `on_tick` ten times a second, so ten ticks
-are one second."""
+_SECOND_TICKS = 10
+"""Number of ticks in a second, because uvicorn calls `on_tick` ten times a second."""
 
 _ALL_ADDRESSES = ("[::]", "0.0.0.0")  # noqa: S104 - only compared with
 
@@ -48,6 +47,7 @@ class WebServer:
         limits: the limits for clients.
         environ: the environment variables, with which systemd describes the sockets that it passed.
         clock: returns monotonic seconds, for the deadlines of connections.
+        on_second: called about once a second by the event loop, as long as it serves. It must not block.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class WebServer:
         limits: Limits | None = None,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
+        on_second: Callable[[], None] = lambda: None,
     ) -> None:
         limits = limits or Limits()
         settings = (lambda: PLAIN) if web_config is None else (lambda: web_config.current)
@@ -82,7 +83,14 @@ class WebServer:
         self._environ = environ
         self._settings: Callable[[], WebSettings] = settings
         self._listeners: list[socket.socket] = []
-        self._uvicorn = _UvicornServer(_uvicorn_config(application, limits), settings, limits, connections, web_config)
+        self._uvicorn = _UvicornServer(
+            _uvicorn_config(application, limits),
+            settings,
+            limits,
+            connections,
+            web_config=web_config,
+            on_second=on_second,
+        )
 
     def start(self) -> None:
         """Bind the addresses. Clients can connect from now on, but they get answers only from `run`.
@@ -149,13 +157,16 @@ class _UvicornServer(uvicorn.Server):
         settings: Callable[[], WebSettings],
         limits: Limits,
         connections: Connections,
+        *,
         web_config: WebConfig | None,
+        on_second: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._settings = settings
         self._limits = limits
         self._connections = connections
         self._web_config = web_config
+        self._on_second = on_second
         self._refreshing: asyncio.Task[None] | None = None
         self._workers = Workers("web-config", limit=1)
 
@@ -175,11 +186,13 @@ class _UvicornServer(uvicorn.Server):
         self.started = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Enforce the deadlines and check the web configuration for changes; return whether to stop."""
+        """Enforce the deadlines, and do what is due each second; return whether to stop."""
         if counter % _CHECK_TICKS == 0:
             self._connections.check()
-        if counter % _REFRESH_TICKS == 0 and self._web_config is not None:
-            self._refresh(self._web_config)
+        if counter % _SECOND_TICKS == 0:
+            self._on_second()
+            if self._web_config is not None:
+                self._refresh(self._web_config)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

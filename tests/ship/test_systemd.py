@@ -3,13 +3,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from exporter.cli.service_manager import ServiceManager
+from exporter.polling.scheduler import LONGEST_SILENCE, Scheduler
+from exporter.polling.timetable import Job
 from exporter.simulator import Simulator
 from tests.ship.programs import call, environment
-from tests.support import EXPORTER, ROOT, TOOLS, Process, free_port, run, tool, wait_for, wait_for_answer
+from tests.support import EXPORTER, ROOT, TOOLS, Process, fetch, free_port, run, tool, wait_for, wait_for_answer
+from tests.web.serving import Clock, serving
 
 pytestmark = pytest.mark.slow
 
@@ -145,3 +151,128 @@ class TestConfined:
             tried = run(*self.confined(tmp_path, sys.executable, "-c", code), folder=tmp_path)
             assert tried.exit_code == 1
             assert "PermissionError" in tried.stderr
+
+
+class TestNotify:
+    """The messages to a service manager, received at a real Unix socket."""
+
+    @pytest.fixture
+    def messages(self, tmp_path: Path) -> Iterator[socket.socket]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(str(tmp_path / "notify"))
+            receiver.settimeout(30)
+            yield receiver
+
+    def test_the_exporter_reports_that_it_listens_works_and_stops(
+        self, messages: socket.socket, tmp_path: Path
+    ) -> None:
+        """The first message says that the exporter listens, the next feed the watchdog, the last says that it stops."""
+        (tmp_path / "config.yaml").write_text("region: eu-west-1\ntransforms: [tfm-0123456789abcdef]\n")
+        serve = (*EXPORTER, "serve", "--config.file=config.yaml", "--web.listen-address=127.0.0.1:0")
+        environ = {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": "60000000",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "PYTHONPATH": str(ROOT),
+        }
+        with Process(*serve, folder=tmp_path, environ=environ) as exporter:
+            assert messages.recv(100) == b"READY=1"
+            address = exporter.wait_for_output(r"addresses=(\S+)", timeout=30)[1]
+            assert fetch(f"http://{address}/-/healthy").status == 200
+            assert [messages.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+            exporter.send(signal.SIGTERM)
+            assert exporter.wait() == 0
+            messages.settimeout(0)
+            rest = list(iter(lambda: _received(messages), b""))
+            assert rest[-1] == b"STOPPING=1"
+            assert set(rest[:-1]) <= {b"WATCHDOG=1"}
+
+    def test_the_watchdog_starves_when_polls_no_longer_end(self, messages: socket.socket, tmp_path: Path) -> None:
+        """A poll that is stuck lets /-/healthy fail, and then the watchdog gets no message from the web server."""
+        stop = threading.Event()
+        hanging, clock = threading.Event(), Clock()
+        scheduler = Scheduler(
+            interval=60, idle_interval=None, threads_per_lane=1, on_cycle=lambda *_: None, clock=clock
+        )
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1"})
+        seconds: list[bool] = []
+
+        def on_second() -> None:
+            manager.feed_watchdog(lambda: scheduler.alive)
+            seconds.append(scheduler.alive)
+
+        def work() -> bool:
+            hanging.set()
+            return stop.wait(60)
+
+        scheduler.add(Job(work, lane="lane", offset=0.0))
+        threading.Thread(target=scheduler.run, args=(stop,), daemon=True).start()
+        try:
+            assert hanging.wait(30)
+            with serving(on_second=on_second):
+                assert messages.recv(100) == b"WATCHDOG=1"
+                clock.now = LONGEST_SILENCE + 1
+                wait_for(lambda: seconds and not seconds[-1], timeout=30)
+                messages.settimeout(0)
+                list(iter(lambda: _received(messages), b""))
+                seen = len(seconds)
+                wait_for(lambda: len(seconds) > seen + 1, timeout=30)
+                assert _received(messages) == b""
+        finally:
+            stop.set()
+
+    @pytest.mark.parametrize(
+        "environ", [{}, {"NOTIFY_SOCKET": "/nowhere"}, {"NOTIFY_SOCKET": "@glue-ml-exporter-nobody"}]
+    )
+    def test_no_message_raises(self, environ: dict[str, str]) -> None:
+        """Without systemd, and with a socket that nobody reads, the exporter goes on."""
+        manager = ServiceManager({**environ, "WATCHDOG_USEC": "1"})
+        manager.ready()
+        manager.feed_watchdog(lambda: True)
+        manager.stopping()
+
+    def test_a_full_socket_does_not_block(self, messages: socket.socket, tmp_path: Path) -> None:
+        """If systemd does not read its socket, messages are lost and the event loop goes on."""
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        for _ in range(1000):
+            manager.ready()
+        messages.settimeout(0)
+        assert len(list(iter(lambda: _received(messages), b""))) < 1000
+
+    def test_the_watchdog_of_another_process_is_not_fed(self, messages: socket.socket, tmp_path: Path) -> None:
+        """With a WATCHDOG_PID of another process, nothing is sent (sd_watchdog_enabled(3))."""
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"})
+        manager.feed_watchdog(lambda: True)
+        manager.ready()
+        assert messages.recv(100) == b"READY=1"
+
+
+def _received(receiver: socket.socket) -> bytes:
+    """Return the next message; empty if there is none."""
+    try:
+        return receiver.recv(100)
+    except BlockingIOError:
+        return b""
+
+
+@pytest.mark.parametrize("config", [None, "region: [", "region: eu-west-1\ntransforms: [tfm-a]\nintervall: 1s\n"])
+def test_a_wrong_configuration_is_not_restarted(config: str | None, tmp_path: Path) -> None:
+    """`serve` exits with a code after which the unit does not restart it, if its configuration is missing or wrong."""
+    if config is not None:
+        (tmp_path / "config.yaml").write_text(config)
+    ended = run(*EXPORTER, "serve", folder=tmp_path, environ={"PYTHONPATH": str(ROOT)})
+    prevented = re.findall(
+        r"^RestartPreventExitStatus=(\d+)$", (UNITS / "glue-ml-exporter.service").read_text(), re.MULTILINE
+    )
+    assert prevented == [str(ended.exit_code)]
+    assert ended.stderr.startswith("config.yaml:")
+
+
+def test_memory_limit() -> None:
+    """The unit's memory is more than the largest exporter of docs/capacity.md needs, and the page states it."""
+    (limit,) = re.findall(r"^MemoryMax=(\d+)G$", (UNITS / "glue-ml-exporter.service").read_text(), re.MULTILINE)
+    page = (ROOT / "docs/capacity.md").read_text()
+    (company,) = re.findall(r"10,000 . 110 kB = ([\d.]+) GB", page)
+    (scan,) = re.findall(r"first scan of 1,000,000 runs took (\d+) MB more", page)
+    assert float(company) + int(scan) / 1000 < int(limit)
+    assert f"limits the memory to {limit} GB" in page
