@@ -139,7 +139,7 @@ def _load(options: Options) -> Callable[[], int]:  # noqa: PLR0911, PLR0912 - on
 
             return partial(check_config, options)
         case IamPolicyOptions():
-            from exporter.cli.iam_policy import print_policy
+            from exporter.cli.iam.command import print_policy
 
             return partial(print_policy, options)
         case RulesOptions():

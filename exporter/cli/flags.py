@@ -5,6 +5,7 @@ Each flag can also be set by an environment variable. Parser, help, completion a
 flags (`--config.file` is `config_file`), a row to `COMMANDS`, and the name of the command to the rows of its flags.
 """
 
+import keyword
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,8 +118,8 @@ class Flag:
 
     @property
     def field(self) -> str:
-        """The field of the options that holds the value."""
-        return re.sub("[.-]", "_", self.name)
+        """The field of the options that holds the value. `for` is a keyword of Python, so its field is `for_`."""
+        return re.sub("[.-]", "_", self.name) + ("_" if keyword.iskeyword(self.name) else "")
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -160,6 +161,15 @@ Without --with-state the command uses no state file, so that it can run beside a
 else may use this file.
 
 The output file is replaced atomically: a reader sees the complete old content or the complete new content.
+"""
+
+_IAM_POLICY_DETAILS = """
+With --for the output has the role too, with its trust policy. irsa and pod-identity are for the role that the exporter
+runs as in EKS. cross-account is for the roles that the exporter assumes in other accounts (role_arn). What the
+configuration does not contain, such as the OIDC provider of the cluster, is a variable in Terraform, a parameter in
+CloudFormation, and a word in capital letters in JSON.
+
+A role is made only in the account of its role_arn, so the same file can be applied in every account.
 """
 
 _CHECK_CONFIG_DETAILS = """
@@ -255,8 +265,13 @@ COMMANDS = (
     Command(
         "iam-policy",
         IamPolicyOptions,
-        "print the least-privilege IAM policy for the configuration, as JSON",
-        (f"{PROGRAM} iam-policy --config.file=config.yaml > policy.json",),
+        "print the least-privilege IAM policy for the configuration",
+        (
+            f"{PROGRAM} iam-policy --config.file=config.yaml > policy.json",
+            f"{PROGRAM} iam-policy --output=terraform --for=irsa > exporter.tf",
+            f"{PROGRAM} iam-policy --output=cloudformation --for=cross-account > roles.yaml",
+        ),
+        _IAM_POLICY_DETAILS,
     ),
     Command(
         "rules",
@@ -481,6 +496,23 @@ FLAGS = (
         ("once",),
         parse_boolean,
         "false",
+    ),
+    Flag(
+        "output",
+        "output format",
+        ("iam-policy",),
+        Choice("json", "terraform", "cloudformation"),
+        "json",
+        "FORMAT",
+        means_other=True,
+    ),
+    Flag(
+        "for",
+        "add the role and its trust policy, for this way to get credentials",
+        ("iam-policy",),
+        OptionalValue(Choice("irsa", "pod-identity", "cross-account")),
+        "",
+        "KIND",
     ),
     Flag("follow", "print new and changed runs until Ctrl-C", ("runs",), parse_boolean, "false"),
     Flag("exit-code", "exit with 3 if a listed run is FAILED or TIMEOUT", ("runs",), parse_boolean, "false"),

@@ -114,9 +114,11 @@ class VersionOptions:
 
 @dataclass(frozen=True, slots=True)
 class IamPolicyOptions:
-    """`iam-policy`: print the least-privilege IAM policy."""
+    """`iam-policy`: print the least-privilege IAM policy, and with `for_` the trust policy of the role."""
 
     config_file: str
+    output: str
+    for_: str | None
 
 
 @dataclass(frozen=True, slots=True)

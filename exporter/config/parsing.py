@@ -25,7 +25,11 @@ class Choice:
 
     def __call__(self, text: str) -> str:
         """Return the matching word."""
-        found = [word for word in self.words if word.lower() == text.lower().replace("-", "_")]
+
+        def folded(word: str) -> str:
+            return word.lower().replace("-", "_")
+
+        found = [word for word in self.words if folded(word) == folded(text)]
         if not found:
             near = get_close_matches(text.upper(), [word.upper() for word in self.words], n=1)
             hint = next((f"; did you mean {word}?" for word in self.words if [word.upper()] == near), "")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.cli.iam_policy import policies
+from exporter.cli.iam.policies import policies
 from exporter.config.settings import read_config
 from tests.aws_environment import ONE
 from tests.cli.typed import Typed, configure, live

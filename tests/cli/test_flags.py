@@ -85,7 +85,7 @@ def test_defaults() -> None:
         follow=False,
         exit_code=False,
     )
-    assert options("iam-policy") == IamPolicyOptions("config.yaml")
+    assert options("iam-policy") == IamPolicyOptions("config.yaml", "json", None)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from exporter.cli.iam_policy import policies
+from exporter.cli.iam.policies import policies
 from exporter.cli.options import ServeOptions
 from exporter.cli.parser import parse
 from exporter.config.settings import load_config

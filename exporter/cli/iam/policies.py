@@ -1,4 +1,4 @@
-"""`iam-policy`: makes the least-privilege IAM policy that a configuration needs.
+"""Makes the least-privilege IAM policy that a configuration needs.
 
 Source: "Actions, resources, and condition keys for AWS Glue" in the Service Authorization Reference. GetMLTaskRun,
 GetMLTaskRuns and GetMLTransform take an mlTransform as resource, and its tags as condition. For GetTags the reference
@@ -6,15 +6,11 @@ does not name mlTransform as a resource, and for ListMLTransforms only some edit
 the resource ``*``, which is always valid. GetCallerIdentity needs no permission.
 """
 
-import json
-import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from exporter.cli.options import IamPolicyOptions
 from exporter.config.schema import Account
-from exporter.config.settings import Config, DiscoverySettings, read_config
+from exporter.config.settings import Config, DiscoverySettings
 from exporter.model.transform import transform_arn
 
 OWN_IDENTITY = "the identity that the exporter runs as"
@@ -25,17 +21,6 @@ Policy = dict[str, Any]
 
 Statement = dict[str, Any]
 """A statement of a policy."""
-
-
-def print_policy(options: IamPolicyOptions) -> int:
-    """Print the policies of the configuration as JSON; return 0.
-
-    Raises:
-        ConfigError: the configuration cannot be used.
-    """
-    config = read_config(Path(options.config_file), environ=os.environ)
-    print(json.dumps(printable(policies(config)), indent=2))
-    return 0
 
 
 def policies(config: Config) -> dict[str, Policy]:
@@ -125,8 +110,3 @@ def _numbered(statements: Iterable[Statement]) -> list[Statement]:
         if seen[sid] > 1:
             statement["Sid"] = f"{sid}{seen[sid]}"
     return unique
-
-
-def printable(documents: Mapping[str, Policy]) -> Policy:
-    """Return the policy itself if there is only one, else all policies by identity."""
-    return next(iter(documents.values())) if len(documents) == 1 else dict(documents)
