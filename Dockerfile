@@ -1,4 +1,4 @@
-# The image of glue-ml-exporter for linux/amd64 and linux/arm64 (docs/install.md). docs/release.md explains how to renew
+# The image of glue-ml-exporter for linux/amd64 and linux/arm64 (docs/install.md). docs/contribute/release.md explains how to renew
 # the digest.
 #
 #   make image

@@ -1,4 +1,6 @@
-"""Write docs/licences.md, which lists the licence of each locked run-time dependency. Its metadata names the licence.
+"""Write docs/contribute/licences.md, which lists the licence of each locked run-time dependency.
+
+The metadata of a dependency names its licence.
 
     python packaging/licences.py [--check]
 
@@ -11,7 +13,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs/licences.md"
+PAGE = ROOT / "docs/contribute/licences.md"
 HEAD = """# Licences
 
 The exporter is under Apache-2.0 (`LICENSE`). These are its run-time dependencies, as locked in `locks/runtime.txt`:
@@ -48,7 +50,7 @@ def main() -> int:
         return 0
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
         return 0
-    print("docs/licences.md is out of date; run: make generate", file=sys.stderr)
+    print("docs/contribute/licences.md is out of date; run: make generate", file=sys.stderr)
     return 1
 
 

@@ -11,12 +11,20 @@ from exporter.config.settings import Config, read_config
 def check_config(options: CheckConfigOptions) -> int:
     """Print that the configuration is valid, and with `--live` also the answers of AWS. Return the exit code.
 
+    With `--web.config.file` this file is checked too, with the certificates and keys that it names.
+
     Raises:
-        ConfigError: the configuration is not valid; the error lists every problem with its place in the file.
+        ConfigError: a file is not valid; the error lists every problem of this file with its place.
     """
     config = read_config(Path(options.config_file), environ=os.environ)
     print(f"{options.config_file}: ok", flush=True)
     _note_missing_folder(config, options.config_file)
+    if options.web_config_file:
+        # This module loads ssl, which takes longer than the check of a file.
+        from exporter.web.config import WebConfig  # noqa: PLC0415
+
+        WebConfig(Path(options.web_config_file))
+        print(f"{options.web_config_file}: ok", flush=True)
     if not options.live:
         return 0
     # This module loads botocore and rich, which takes longer than the check of a file.

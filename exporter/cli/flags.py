@@ -173,6 +173,8 @@ A role is made only in the account of its role_arn, so the same file can be appl
 """
 
 _CHECK_CONFIG_DETAILS = """
+With --web.config.file it also checks that file, and the certificate, the key and the passwords in it.
+
 With --live it also tries every call to AWS that the exporter needs. A table shows which calls succeed, which
 IAM actions are denied, and which transforms do not exist.
 """
@@ -372,7 +374,7 @@ FLAGS = (
     Flag(
         "web.config.file",
         "YAML file with TLS, basic authentication, headers and rate limit",
-        ("serve",),
+        ("serve", "check-config"),
         OptionalValue(str),
         "",
         "FILE",

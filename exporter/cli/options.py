@@ -65,6 +65,7 @@ class CheckConfigOptions:
     """`check-config`: validate the configuration."""
 
     config_file: str
+    web_config_file: str | None
     live: bool
 
 

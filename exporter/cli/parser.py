@@ -50,7 +50,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
     values = {flag.field: _flag_value(flag, vars(given).get(flag.field), environ) for flag in flags}
     values |= _operand_value(command, [*operands, *literal])
     if values.pop("config_check", False):
-        return CheckConfigOptions(values["config_file"], live=False)
+        return CheckConfigOptions(values["config_file"], values["web_config_file"], live=False)
     return command.options(**values)
 
 

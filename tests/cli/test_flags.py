@@ -65,7 +65,7 @@ def test_defaults() -> None:
     assert options("demo") == DemoOptions((("", DEFAULT_PORT),), None, "info", "logfmt")
     assert options("simulate") == SimulateOptions(("127.0.0.1", 10211), None, "info", "logfmt")
     assert options("once") == OnceOptions("config.yaml", None, False, "info", "logfmt")
-    assert options("check-config") == CheckConfigOptions("config.yaml", live=False)
+    assert options("check-config") == CheckConfigOptions("config.yaml", None, live=False)
     assert options("dashboards") == DashboardsOptions(".")
     assert options("completion zsh") == CompletionOptions("zsh")
     assert options("runs a b") == RunsOptions(
@@ -106,7 +106,9 @@ def test_a_value_is_not_a_command() -> None:
 def test_config_check_is_check_config() -> None:
     """The flag --config.check does the same as the command check-config."""
     assert options("--config.check --config.file=x") == options("check-config --config.file=x")
-    assert options("", **variables(CONFIG_CHECK="1")) == CheckConfigOptions("config.yaml", live=False)
+    assert options("--web.config.file=web.yml", **variables(CONFIG_CHECK="1")) == CheckConfigOptions(
+        "config.yaml", "web.yml", live=False
+    )
     assert isinstance(options("--config.check --no-config.check"), ServeOptions)
 
 

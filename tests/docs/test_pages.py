@@ -26,11 +26,25 @@ from exporter.config.schema import (
     TransformEntry,
     Web,
 )
+from exporter.config.sections import Section
 from exporter.config.settings import load_config
 from exporter.exposition.metrics import METRICS
 from exporter.glue.error_table import REASONS
 from exporter.model.transform import Lane
+from exporter.simulator.quantities import Strict
+from exporter.simulator.scenario import (
+    Credentials,
+    ExplicitRun,
+    Fault,
+    Quality,
+    Role,
+    Scenario,
+    Task,
+    Transform,
+    build_scenario,
+)
 from exporter.telemetry import Telemetry
+from exporter.web.config_schema import HttpServerSection, RateLimitSection, TlsSection, WebFile
 from tests.support import ROOT, run, tool
 
 SECTIONS = {
@@ -208,6 +222,35 @@ def test_every_key_of_the_configuration_is_documented() -> None:
     plain = {"region", "endpoint_url", "transform_details", "accounts", "transforms", "discovery"}
     expected = plain | {f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields}
     assert documented == expected
+
+
+@pytest.mark.parametrize("section", [WebFile, TlsSection, HttpServerSection, RateLimitSection])
+def test_every_key_of_the_web_configuration_is_documented(section: type[Section]) -> None:
+    """The page about TLS and passwords names each key of the web configuration."""
+    text = (ROOT / "docs/web.md").read_text(encoding="utf-8")
+    assert not [key for key in section.model_fields if not re.search(rf"[`.]{key}[`.]", text)]
+
+
+@pytest.mark.parametrize("part", [Scenario, Transform, Task, ExplicitRun, Fault, Role, Credentials, Quality])
+def test_every_key_of_a_scenario_is_documented(part: type[Strict]) -> None:
+    """The page about the simulator names each key of a scenario."""
+    text = (ROOT / "docs/simulator.md").read_text(encoding="utf-8")
+    assert not [key for key in part.model_fields if f"`{key}`" not in text]
+
+
+def test_the_scenario_of_the_simulator_page_is_valid() -> None:
+    """The simulator accepts the scenario in the page about the simulator."""
+    (text,) = blocks(ROOT / "docs/simulator.md", "yaml")
+    assert len(build_scenario(yaml.safe_load(text)).transforms) == 2
+
+
+def test_every_endpoint_is_documented() -> None:
+    """The page about HTTP names exactly the paths that the server answers."""
+    text = (ROOT / "docs/web.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(/[^`]*)` \|", text, re.MULTILINE))
+    source = (ROOT / "exporter/web/routes.py").read_text(encoding="utf-8")
+    answered = set(re.findall(r'^            "(/[^"]*)": \(_', source, re.MULTILINE))
+    assert documented == answered | {"/metrics", "/transforms/ID"}
 
 
 def test_every_flag_and_command_is_documented() -> None:

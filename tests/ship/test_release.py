@@ -43,6 +43,8 @@ def test_licences(tmp_path: Path) -> None:
     """The list of licences has every locked dependency. Each licence is known and allows redistribution."""
     checked = run(sys.executable, ROOT / "packaging/licences.py", "--check", folder=tmp_path)
     assert checked.exit_code == 0, checked.stderr
-    stated = re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "docs/licences.md").read_text(), re.MULTILINE)[1:]
+    stated = re.findall(r"^\| ([\w.-]+) \| (.+) \|$", (ROOT / "docs/contribute/licences.md").read_text(), re.MULTILINE)[
+        1:
+    ]
     free = re.compile(r"MIT|BSD|Apache|ISC|PSF|Python Software Foundation|0BSD|Unlicense")
     assert [entry for entry in stated if not free.search(entry[1])] == []

@@ -116,6 +116,19 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         version="version 3.",
         relocated=ALERTMANAGERS_TEMPLATES,
     ),
+    "prometheus-pages": DebianTool(
+        suite="bookworm",
+        # Prometheus with its web pages, for `make pictures`. Later packages of Debian do not contain these pages.
+        packages=(
+            *("prometheus", "fonts-glyphicons-halflings", "libjs-bootstrap4", "libjs-d3", "libjs-jquery"),
+            *("libjs-eonasdan-bootstrap-datetimepicker", "libjs-jquery-hotkeys", "libjs-moment"),
+            *("libjs-moment-timezone", "libjs-mustache", "libjs-popper.js", "libjs-rickshaw"),
+        ),
+        program="usr/bin/prometheus",
+        version_flag="--version",
+        version="version 2.",
+        relocated={"usr/bin/prometheus": "/usr/share/prometheus"},
+    ),
     "nginx": DebianTool(
         suite="bookworm",
         packages=("nginx",),
