@@ -5,6 +5,7 @@ Runs have times by the clock of AWS. The host's clock may be a day wrong, and mu
 
 import time
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 
@@ -26,7 +27,10 @@ class AwsClock:
         or invalid date is ignored.
         """
         try:
-            earliest = parsedate_to_datetime(date or "").timestamp()
+            parsed = parsedate_to_datetime(date or "")
+            # A date without a zone is UTC (RFC 9110, section 5.6.7: asctime). Without a zone, `timestamp` takes it as
+            # local time of the host.
+            earliest = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             return
         now = min(max(self._host(), earliest), earliest + 1 + took)

@@ -1,5 +1,6 @@
 """The clock of AWS agrees with the Date of its answers, to the second if the host's clock is wrong."""
 
+import time
 from email.utils import formatdate
 
 import pytest
@@ -27,6 +28,20 @@ def test_without_a_valid_date_the_time_is_unknown(date: str | None) -> None:
     host = Host()
     host.receive(date)
     assert (host.clock.now(), host.clock.time_at(0.0)) == (None, None)
+
+
+@pytest.mark.parametrize("date", ["Mon Sep 21 14:13:20 2026", "Mon, 21 Sep 2026 14:13:20 -0000"])
+def test_a_date_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch, date: str) -> None:
+    """The time zone of the host does not change the meaning of a Date, also in the obsolete forms."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        host = Host()
+        host.receive(date)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert host.clock.now() == pytest.approx(TRUE, abs=1.1)
 
 
 def test_a_host_clock_that_agrees_with_the_date_gives_the_fraction() -> None:
