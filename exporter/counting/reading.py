@@ -202,11 +202,13 @@ class Reading:
         """Add the times of a run that lacked some. The finish is counted now if only CompletedOn shows that it is new.
 
         Example: the exporter looks since 10:00. A run started at 09:50. At 10:05 it is FAILED without CompletedOn, and
-        looks like history. At 10:06 its CompletedOn is 10:04, so the finish is counted.
+        looks like history. At 10:06 its CompletedOn is 10:04, so the finish is counted. While it has no CompletedOn, it
+        stays history: `Ledger.is_new` must not judge it again, because a run without any time is new to a later poll.
         """
         after = before.plus(run)
         self._seen_incomplete.add(run.run_id)
-        if not before.counted and self._ledger.is_new(after.run, seen_open=False):
+        has_end = after.run.completed is not None
+        if has_end and not before.counted and self._ledger.is_new(after.run, seen_open=False):
             after = after._replace(counted=True)
         if after.counted and (fingerprint in self.finished or not before.counted):
             self.finished[fingerprint] = after.run

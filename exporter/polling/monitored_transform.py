@@ -124,7 +124,9 @@ class MonitoredTransform:
             for page in glue.task_run_pages(self.target.id, since=since, page_size=polling.page_size):
                 if not self.date(glue):
                     self.ledger.watched_since = now - (instant - self.watched_from)
-                reading.aws_now = glue.aws_clock.now() or now
+                # A Date that is a day too early must not make the times of history impossible: a run without times
+                # looks new. By the clock of AWS the present cannot be before `watched_since`.
+                reading.aws_now = max(glue.aws_clock.now() or now, self.ledger.watched_since)
                 reading.add_page(page)
                 sighting.add(page)
                 keep_going()

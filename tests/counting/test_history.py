@@ -47,6 +47,34 @@ def test_an_incomplete_first_answer_makes_no_history_new(world: World, shown: in
     assert exporter.scrape().of("glue_ml_task_runs")["FAILED", "FIND_MATCHES"] == 30
 
 
+def test_history_that_is_listed_first_with_a_date_of_yesterday_is_history(world: World) -> None:
+    """A Date that is a day too early makes no run of the last day new, and real failures count meanwhile."""
+    for number in range(20):
+        failed(world, f"tsk-{number}", (number + 1) * HOUR).visible = world.now + 30
+    exporter = Exporter(world, configuration("tfm-a"))
+    exporter.poll()
+    world.now += 60
+    world.date_error = -DAY
+    exporter.poll()
+    assert exporter.totals() == {}
+    failed(world, "tsk-new", 1.0)
+    exporter.poll()
+    world.date_error = 0.0
+    exporter.poll()
+    assert exporter.totals() == {FAILURE: 1}
+
+
+@pytest.mark.parametrize("time", [None, NOW + 9999 * DAY], ids=["missing", "impossible"])
+def test_history_without_times_stays_history_while_it_is_looked_up(time: float | None) -> None:
+    """A run that the first poll shows as FAILED without a possible time is not counted by the later polls."""
+    ledger = Ledger(BOUNDS)
+    ledger.watched_since = NOW
+    for now in (NOW + 1, NOW + 61, NOW + 121):
+        reading = Reading(ledger, now=now, since=now - DAY, cutoff=now - DAY)
+        reading.add_page(RunPage.of([TaskRun("tsk-1", *FAILURE, time, time)]))
+        assert ledger.commit(reading).finished == ()
+
+
 def test_history_that_is_listed_first_after_days_is_history(world: World) -> None:
     """A run that completed before the first poll, and that Glue lists days later, is not counted."""
     exporter = Exporter(world, configuration("tfm-a"))

@@ -130,6 +130,8 @@ class World:
     """The answer of GetMLTransform for a transform id."""
     gives_dates: bool = True
     """Whether the answers have a ``Date``."""
+    date_error: float = 0.0
+    """Seconds by which the ``Date`` of the answers is too late."""
     dated: bool = False
     """Whether an answer with a ``Date`` was given."""
 
@@ -225,7 +227,7 @@ class WorldClock:
 
     def time_at(self, instant: float) -> float | None:
         """Return the time of a monotonic instant; None if no answer has had a ``Date`` yet."""
-        return instant if self.world.dated else None
+        return instant + self.world.date_error if self.world.dated else None
 
 
 @dataclass(frozen=True)
