@@ -206,7 +206,11 @@ COMMANDS = (
         "simulate",
         SimulateOptions,
         "run the Glue simulator alone, for any AWS SDK client",
-        (f"{PROGRAM} simulate", "aws glue get-ml-transforms --endpoint-url http://127.0.0.1:10211"),
+        (
+            f"{PROGRAM} simulate",
+            f"{PROGRAM} simulate --scenario=accounts",
+            "aws glue get-ml-transforms --endpoint-url http://127.0.0.1:10211",
+        ),
     ),
     Command(
         "runs",
@@ -421,7 +425,7 @@ FLAGS = (
     ),
     Flag(
         "scenario",
-        "YAML file with the transforms and runs to simulate; without the flag a built-in scenario",
+        "YAML file with the transforms and runs to simulate, or a built-in scenario: demo (the default) or accounts",
         ("demo", "simulate"),
         OptionalValue(str),
         "",

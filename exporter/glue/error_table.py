@@ -33,6 +33,7 @@ _PERMISSION = "allow the exporter's role the operation; `glue-ml-exporter iam-po
 _LINE_BREAK = "look for a line break or a blank at the end of the access key, the secret key or the token"
 _NETWORK = "check the network, the region and endpoint_url"
 _PROXY = "check the proxy settings (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
+_STS = "endpoint_url is the endpoint of Glue, and AWS_ENDPOINT_URL_STS is the endpoint of STS"
 _TRANSFORM = "check the transform id, its account and its region"
 _AWS = "nothing to do here unless it lasts: see the AWS Health Dashboard"
 _CLOCK = "check the clock of this host"
@@ -193,6 +194,8 @@ BY_EXCEPTION: Mapping[str, FailureKind] = {
 """Kinds of failure by the class name of the exception. A class that is not listed has the kind of its nearest listed
 ancestor."""
 
+_STS_OPERATIONS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetCallerIdentity")
+
 _REFUSED_HEADER = "Auth token value is not a legal header value"
 """botocore's message for a token of a container that has a line break. Its class is an ordinary ValueError."""
 
@@ -262,7 +265,14 @@ def error_from(error: BaseException, secrets: Iterable[str] = ()) -> GlueError:
     else:
         kind, text = classify_exception(error), f"{type(error).__name__}: {error}"
     message = _one_line(redact(text[: 10 * MAX_MESSAGE], (*environment_secrets(os.environ), *secrets)))
-    return GlueError(kind.reason, message, advice=kind.advice, retryable=kind.retryable, operation=operation)
+    advice = f"{kind.advice}; {_STS}" if _is_from_sts(error, operation) else kind.advice
+    return GlueError(kind.reason, message, advice=advice, retryable=kind.retryable, operation=operation)
+
+
+def _is_from_sts(error: BaseException, operation: str) -> bool:
+    """Return whether STS has refused a request, or does not answer."""
+    url = str(getattr(error, "kwargs", {}).get("endpoint_url", ""))
+    return operation in _STS_OPERATIONS or "//sts." in url
 
 
 def too_late(stage: str, seconds: float, *, hanging: int = 0) -> GlueError:

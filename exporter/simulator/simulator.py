@@ -7,12 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+import yaml
+
 from exporter.simulator.control import PREFIX, Control
 from exporter.simulator.gateway import Gateway
 from exporter.simulator.injected_faults import InjectedFaults
 from exporter.simulator.messages import HttpRequest, HttpResponse, ServerAction
 from exporter.simulator.request_log import RequestLog
-from exporter.simulator.scenario import BUILT_IN, Scenario, load_scenario
+from exporter.simulator.scenario import BUILT_IN, Role, Scenario, load_scenario
 from exporter.simulator.server import HttpServer
 from exporter.simulator.world import World
 
@@ -99,13 +101,38 @@ class Simulator:
                 "",
                 "Any credentials will do:",
                 "  export AWS_ACCESS_KEY_ID=simulated AWS_SECRET_ACCESS_KEY=simulated",
+                f"  export AWS_ENDPOINT_URL_STS={self.url}",
                 f"  {command} glue list-ml-transforms",
                 f"  {command} glue get-ml-task-runs --transform-id {shown}",
                 f"  {command} glue start-ml-evaluation-task-run --transform-id {shown}",
-                f"  {command} sts get-caller-identity",
+                "  aws --region eu-west-1 sts get-caller-identity",
                 "",
             ]
         )
+
+    def configuration(self) -> str:
+        """Return a configuration of the exporter, in YAML, that discovers the transforms of all accounts.
+
+        The exporter assumes a role in each account. For an account without a role in the scenario any role will do.
+        """
+        scenario = self.scenario
+        accounts = dict.fromkeys(one.account or scenario.default_account for one in scenario.transforms)
+        roles = {role.arn.split(":")[4]: role for role in scenario.roles}
+        regions = list(dict.fromkeys(one.region or "eu-west-1" for one in scenario.transforms)) or ["eu-west-1"]
+        content: dict[str, Any] = {"region": regions[0], "endpoint_url": self.url}
+        if accounts.keys() <= {scenario.default_account}:
+            content["discovery"] = [{"regions": regions}]
+            return yaml.safe_dump(content, sort_keys=False)
+        content["accounts"] = [_account(one, roles.get(one)) for one in accounts]
+        content["discovery"] = [{"account": one, "regions": regions} for one in accounts]
+        return yaml.safe_dump(content, sort_keys=False)
+
+
+def _account(account_id: str, role: Role | None) -> dict[str, str]:
+    """Return an item of `accounts` in the exporter's configuration."""
+    arn = role.arn if role else f"arn:aws:iam::{account_id}:role/simulated"
+    external_id = {"external_id": role.external_id} if role and role.external_id else {}
+    return {"name": account_id, "role_arn": arn, **external_id}
 
 
 def serve(
@@ -123,5 +150,10 @@ def serve(
         OSError: the address cannot be listened on.
     """
     with Simulator(scenario, host=host, port=port) as simulator:
-        print(simulator.usage(), file=output, flush=True)
+        print(simulator.usage(), file=output)
+        print(
+            f"A configuration for the exporter, which needs these variables too:\n\n{simulator.configuration()}",
+            file=output,
+        )
+        output.flush()
         stop.wait()
