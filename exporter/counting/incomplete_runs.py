@@ -39,7 +39,8 @@ class IncompleteRun(NamedTuple):
         before = self.run
         completed = run.completed if before.completed is None else before.completed
         execution = run.execution if before.execution is None else before.execution
-        return self._replace(run=before._replace(completed=completed, execution=execution))
+        started = run.started if before.started is None else before.started
+        return self._replace(run=before._replace(started=started, completed=completed, execution=execution))
 
 
 def still_awaited(runs: Mapping[str, IncompleteRun], now: float) -> dict[str, IncompleteRun]:

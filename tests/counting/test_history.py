@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.counting.counters import Histogram, Series
 from exporter.counting.ledger import Ledger
 from exporter.counting.reading import Reading
 from exporter.model.task_run import RunPage, TaskRun
@@ -57,11 +58,15 @@ def test_history_that_is_listed_first_with_a_date_of_yesterday_is_history(world:
     world.date_error = -DAY
     exporter.poll()
     assert exporter.totals() == {}
+    world.now += HOUR
     failed(world, "tsk-new", 1.0)
     exporter.poll()
     world.date_error = 0.0
     exporter.poll()
     assert exporter.totals() == {FAILURE: 1}
+    durations = exporter.monitored_transform("tfm-a").ledger.totals[Series("duration", *FAILURE)]
+    assert isinstance(durations, Histogram)
+    assert sum(durations.counts) == 1
 
 
 @pytest.mark.parametrize("time", [None, NOW + 9999 * DAY], ids=["missing", "impossible"])
