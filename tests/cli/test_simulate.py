@@ -25,7 +25,7 @@ def test_a_scenario_that_cannot_be_used_is_one_line(command, tmp_path):
 
 @pytest.mark.slow
 def test_the_lines_of_the_banner_make_an_exporter_of_two_accounts(tmp_path):
-    """With the variables and the configuration that `simulate` prints, `once` polls both accounts through their roles."""
+    """With the variables and the configuration of the banner, `transforms` finds both accounts through their roles."""
     serve = (*EXPORTER, "simulate", "--scenario=accounts", f"--listen-address=127.0.0.1:{free_port()}")
     with Process(*serve, folder=tmp_path, environ={"PYTHONPATH": str(ROOT)}) as simulator:
         wait_for(lambda: "discovery:" in simulator.stdout, describe=lambda: simulator.stderr)

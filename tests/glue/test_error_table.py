@@ -151,6 +151,20 @@ def test_the_message_of_a_failure_names_the_operation_and_the_code():
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "InvalidClientTokenId", "Message": "no"}}, "AssumeRole"),
+        botocore.exceptions.EndpointConnectionError(endpoint_url="https://sts.eu-west-1.amazonaws.com/", error="x"),
+    ],
+    ids=["refused", "not reached"],
+)
+def test_a_refusal_of_sts_names_the_variable_of_its_endpoint(error):
+    """The advice for a failure of STS names the variable that sets its endpoint, because endpoint_url does not."""
+    assert error_from(error).advice.endswith("AWS_ENDPOINT_URL_STS is the endpoint of STS")
+    assert "STS" not in error_from(ClientError({"Error": {"Code": "AccessDenied"}}, "GetMLTaskRuns")).advice
+
+
+@pytest.mark.parametrize(
     "error", [OSError("no token file"), RuntimeError("still expired"), FileNotFoundError("no such process")]
 )
 def test_an_exception_of_a_credential_source_is_counted_as_credentials(error):
