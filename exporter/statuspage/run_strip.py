@@ -7,6 +7,7 @@ is an outline. The height of a bar is the duration of its run.
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from markupsafe import Markup, escape
 
@@ -33,7 +34,7 @@ def duration_text(run: TaskRun) -> str:
     This time includes waiting.
     """
     duration = run.duration
-    return "" if duration is None else format_duration(float(round(duration)))
+    return "" if duration is None else _in_seconds(round(duration))
 
 
 def render_strip(recent: Sequence[RecentRun]) -> Markup:
@@ -60,6 +61,17 @@ def _bar(run: TaskRun, longest: float) -> str:
     duration = run.duration
     height = LEVELS if duration is None or not longest else max(1, round(duration / longest * LEVELS))
     started = "" if run.started is None else f" · {format_time(run.started, 'minutes')}"
-    took = "" if duration is None else f" · {duration_text(run)}"
-    status_and_type = escape(f"{run.status} · {run.task_type}")
-    return f'<i class="{status_class(run)} h{height}" title="{status_and_type}{started}{took}"></i>'
+    took = "" if duration is None else f" · {_in_seconds(round(duration))}"
+    kind = _kind(run.status, run.task_type)
+    return f'<i class="{status_class(run)} h{height}" title="{kind}{started}{took}"></i>'
+
+
+@lru_cache(4096)
+def _in_seconds(duration: int) -> str:
+    return format_duration(float(duration))
+
+
+@lru_cache(256)
+def _kind(status: str, task_type: str) -> str:
+    # Markup would make each text around it Markup too, which is slower.
+    return str(escape(f"{status} · {task_type}"))

@@ -8,12 +8,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from exporter.config.durations import format_duration
 from exporter.counting.latest import LatestRun
 from exporter.counting.recent_runs import RecentRun
 from exporter.exposition.snapshot import PollResult, TransformSnapshot
+from exporter.model.failure_reasons import FailureReasons
 from exporter.model.task_run import FAILURES, STATUSES
 from exporter.model.transform import Target
 from exporter.statuspage.limits import Limits
@@ -192,11 +194,17 @@ class TransformReport:
             (run and run.error) or error or "No error string.",
             "GlueMLTaskRunFailedSinceSuccess" if status == "FAILED" else "GlueMLTaskRunTimedOutSinceSuccess",
             ended,
-            snapshot.failure_reasons.reason_of(status, error),
+            _reason_of(snapshot.failure_reasons, status, error),
             "" if due is None else "success",
             due,
             run and run.log_group,
         )
+
+
+@lru_cache(256)
+def _reason_of(reasons: FailureReasons, status: str, error: str | None) -> str:
+    """Return `FailureReasons.reason_of`. A search for all patterns takes longer than the rest of a summary."""
+    return reasons.reason_of(status, error)
 
 
 def _poll_problem(poll: PollResult) -> Iterator[Problem]:

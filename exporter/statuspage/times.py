@@ -51,7 +51,13 @@ class PageTime:
     def ago(self, seconds: float) -> str:
         """Return the time since UTC seconds, such as "5m ago"."""
         distance = self.utc - seconds
-        return _ago(float(int(distance)) if abs(distance) < 1e12 else distance)
+        if abs(distance) >= 1e12:
+            return _ago(distance)
+        whole = int(distance)
+        if whole >= 3600:
+            # `format_age` leaves out the smaller units, so the ages of most runs share few entries of the cache.
+            whole -= whole % (3600 if whole >= 86_400 else 60)
+        return _ago(float(whole))
 
     def since(self, seconds: float) -> str:
         """Return the time since UTC seconds without the word "ago", such as "5m"."""
