@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.config.durations import parse_duration
 from exporter.config.thresholds import read_thresholds
+from exporter.config.timestamps import format_age
 from exporter.counting.latest import GaugeValues, LatestRun
 from exporter.counting.recent_runs import RecentRun
 from exporter.exposition.snapshot import PollResult, TransformSnapshot
@@ -483,3 +484,17 @@ def test_the_page_for_an_unknown_address_leads_back() -> None:
     page = Reader(PAGES.not_found("../../", "/metrics", PAGE_TIME).body)
     assert page.links["All transforms"] == "../../"
     assert page.links["Metrics"] == "../../metrics"
+
+
+def test_a_task_type_that_fails_is_not_overdue_too() -> None:
+    """A failure without a success for days is one problem: it says when the success was due."""
+    failed = {"FIND_MATCHES": LatestRun(success=NOW - 9 * DAY, failed=NOW - 300)}
+    (problem,) = report(latest=failed).summary(LIMITS, NOW).problems
+    assert (problem.health, problem.due) == (Health.FAILING, NOW - 2 * DAY)
+
+
+@given(st.floats(-1e13, 1e13) | st.floats(-1e5, 1e5))
+def test_the_age_on_the_page_is_that_of_the_log(distance: float) -> None:
+    """The page shows the same age as `format_age`, to the second."""
+    seconds = float(int(distance)) if abs(distance) < 1e12 else distance
+    assert PageTime(seconds, 0.0).ago(0.0) == format_age(0.0, seconds)
