@@ -1,11 +1,14 @@
 """`completion`: makes a completion script for bash, zsh or fish from the table of flags.
 
-The script contains all commands, flags and words, so that completion does not start Python while the user types.
+The script contains all commands, flags and words, so that completion does not start Python while the user types. Only
+for the transforms of `runs` it starts this program, which reads their names and ids from the configuration.
 """
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
-from exporter.cli.flags import COMMANDS, PROGRAM, Command, Flag, flags_of, spellings
+from exporter.cli.flags import COMMANDS, COMPLETED, CONFIG_FILE, PROGRAM, Command, Flag, flags_of, spellings
 from exporter.cli.options import CompletionOptions
 from exporter.config.parsing import Choice
 
@@ -17,9 +20,24 @@ _FLAGS_OF_ALL_COMMANDS = ("--help", "--version")
 
 
 def print_script(options: CompletionOptions) -> int:
-    """Print the script for the shell; return 0."""
-    print(completion_script(options.shell), end="")
+    """Print the script for the shell, or the names and ids of the configured transforms, one in each line; return 0.
+
+    Raises:
+        ConfigError: the configuration cannot be used. The scripts ignore the message.
+    """
+    if options.shell == COMPLETED:
+        print(*_transforms(Path(options.config_file or CONFIG_FILE)), sep="\n")
+    else:
+        print(completion_script(options.shell), end="")
     return 0
+
+
+def _transforms(file: Path) -> list[str]:
+    # pydantic is slow to load, and the scripts do not need it.
+    from exporter.config.settings import read_config  # noqa: PLC0415
+
+    transforms = read_config(file, environ=os.environ).transforms
+    return list(dict.fromkeys(word for one in transforms for word in (one.name, one.id) if word))
 
 
 def completion_script(shell: str) -> str:
@@ -31,6 +49,11 @@ def completion_script(shell: str) -> str:
 def _flag_words(command: Command) -> list[str]:
     """Return every form of every flag of a command."""
     return [*(word for flag in flags_of(command) for word in spellings(flag)), *_FLAGS_OF_ALL_COMMANDS]
+
+
+def _names_transforms(command: Command) -> bool:
+    """Return whether the operand of a command is a transform."""
+    return command.operand is not None and command.operand.field == COMPLETED
 
 
 def _operand_words(command: Command) -> tuple[str, ...]:
@@ -45,6 +68,17 @@ def _bash() -> Iterator[str]:
     names = " ".join(command.name for command in COMMANDS)
     yield from (
         f"# Completion of {PROGRAM} for bash.",
+        "_glue_ml_exporter_transforms() {",
+        "    local i name file=()",
+        "    for ((i = 1; i < COMP_CWORD; i++)); do",
+        "        [[ ${COMP_WORDS[i]} == --config.file ]] || continue",
+        "        [[ ${COMP_WORDS[i+1]} == = ]] && ((i++))",
+        '        file=("--config.file=${COMP_WORDS[i+1]}")',
+        "    done",
+        "    while IFS= read -r name; do",
+        '        [[ $name == "$1"* ]] && COMPREPLY+=("$(printf %q "$name")")',
+        f'    done < <("${{COMP_WORDS[0]}}" completion {COMPLETED} "${{file[@]}}" 2> /dev/null)',
+        "}",
         "_glue_ml_exporter() {",
         "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= flag= words= i",
         "    for ((i = 1; i < COMP_CWORD; i++)); do",
@@ -64,7 +98,9 @@ def _bash() -> Iterator[str]:
     yield '    case "$command" in'
     yield f'        "") words="{names} {" ".join(_flag_words(_SERVE))}" ;;'
     for command in COMMANDS:
-        yield f'        {command.name}) words="{" ".join((*_operand_words(command), *_flag_words(command)))}" ;;'
+        words = " ".join((*_operand_words(command), *_flag_words(command)))
+        names = '[[ $word == -* ]] || { _glue_ml_exporter_transforms "$word"; return; }; '
+        yield f'        {command.name}) {names if _names_transforms(command) else ""}words="{words}" ;;'
     yield from (
         "    esac",
         # There are many flags, so they are offered only after the user has typed a dash.
@@ -88,6 +124,15 @@ def _zsh() -> Iterator[str]:
     names = " ".join(command.name for command in COMMANDS)
     yield from (
         f"#compdef {PROGRAM}",
+        "_glue_ml_exporter_transforms() {",
+        "    local i; local -a file names",
+        "    for ((i = 2; i < CURRENT; i++)); do",
+        "        [[ $words[i] == --config.file=* ]] && file=($words[i])",
+        "        [[ $words[i] == --config.file ]] && file=(--config.file=$words[i+1])",
+        "    done",
+        f'    names=("${{(@f)$($words[1] completion {COMPLETED} $file 2> /dev/null)}}")',
+        "    compadd -a names",
+        "}",
         "_glue_ml_exporter() {",
         "    local -a commands",
         "    commands=(",
@@ -108,9 +153,11 @@ def _zsh() -> Iterator[str]:
         for flag in flags_of(command):
             yield from (f"                {_quoted(spec)} \\" for spec in _zsh_specs(flag))
         if command.operand:
-            words = " ".join(_operand_words(command))
+            action = f"({' '.join(_operand_words(command))})"
+            if _names_transforms(command):
+                action = "_glue_ml_exporter_transforms"
             position = "*" if command.operand.many else "1"
-            yield f"                {_quoted(f'{position}:{command.operand.metavar}:({words})')} \\"
+            yield f"                {_quoted(f'{position}:{command.operand.metavar}:{action}')} \\"
         yield "                '(- *)--help[print this help]' '(- *)--version[print the version]' ;;"
     yield from (
         "    esac",
@@ -138,7 +185,15 @@ def _zsh_specs(flag: Flag) -> Iterator[str]:
 
 def _fish() -> Iterator[str]:
     others = " ".join(command.name for command in _OTHERS)
-    yield f"# Completion of {PROGRAM} for fish."
+    yield from (
+        f"# Completion of {PROGRAM} for fish.",
+        "function __glue_ml_exporter_transforms",
+        "    set -l words (commandline -opc)",
+        "    set -l file (string match -r -- '^--config\\.file=.*' $words)",
+        "    set -l at (contains -i -- --config.file $words); and set file --config.file=$words[(math $at + 1)]",
+        f"    $words[1] completion {COMPLETED} $file 2> /dev/null",
+        "end",
+    )
     yield f"complete -c {PROGRAM} -f"
     for command in COMMANDS:
         yield f"complete -c {PROGRAM} -n __fish_use_subcommand -a {command.name} -d {_quoted(command.help)}"
@@ -147,6 +202,8 @@ def _fish() -> Iterator[str]:
         if command is not _SERVE:
             condition = f"__fish_seen_subcommand_from {command.name}"
         prefix = f"complete -c {PROGRAM} -n {_quoted(condition)}"
+        if _names_transforms(command):
+            yield f"{prefix} -a '(__glue_ml_exporter_transforms)'"
         if words := _operand_words(command):
             yield f"{prefix} -a {_quoted(' '.join(words))}"
         for flag in flags_of(command):

@@ -48,6 +48,9 @@ PROGRAM = "glue-ml-exporter"
 VARIABLE_PREFIX = "GLUE_ML_EXPORTER_"
 CONFIG_FILE = "config.yaml"
 SHELLS = ("bash", "zsh", "fish")
+COMPLETED = "transforms"
+"""The word with which a completion script asks for the transforms of the configuration."""
+
 OUTPUTS = ("table", "json", "csv")
 TABLE_LIMIT = 20
 """Runs of each transform that a table shows without `--limit`."""
@@ -304,7 +307,12 @@ COMMANDS = (
             f"{PROGRAM} completion zsh > ~/.zfunc/_{PROGRAM}",
             f"{PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish",
         ),
-        operand=Operand("shell", "SHELL", f"one of {', '.join(SHELLS)}", Choice(*SHELLS)),
+        operand=Operand(
+            "shell",
+            "SHELL",
+            f"one of {', '.join(SHELLS)}; or {COMPLETED}, for the configured names and ids",
+            Choice(*SHELLS, COMPLETED),
+        ),
     ),
     Command(
         "help",
@@ -330,7 +338,7 @@ FLAGS = (
     Flag(
         "config.file",
         f"the configuration file; without the flag {CONFIG_FILE}, if this file exists",
-        ("runs", "transforms"),
+        ("runs", "transforms", "completion"),
         OptionalValue(str),
         "",
         "FILE",

@@ -139,9 +139,10 @@ class RulesOptions:
 
 @dataclass(frozen=True, slots=True)
 class CompletionOptions:
-    """`completion`: print the completion script of a shell."""
+    """`completion`: print the completion script of a shell, or the words that the script asks for."""
 
     shell: str
+    config_file: str | None
 
 
 Options = (

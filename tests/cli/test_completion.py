@@ -1,7 +1,9 @@
 """`completion`: the scripts, loaded and used by bash, fish and zsh."""
 
+import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,12 @@ from exporter.cli.completion import completion_script
 from exporter.cli.flags import COMMANDS, SHELLS, flags_of, spellings
 from tests.cli.terminal import PROMPT, terminal
 from tests.ship.programs import environment
-from tests.support import run, tool, wait_for
+from tests.support import ROOT, run, tool, wait_for
 
 NAMES = {command.name for command in COMMANDS}
 STATUSES = {"STARTING", "RUNNING", "STOPPING", "STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT"}
+
+WITH_PROGRAM = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +34,12 @@ CASES = [
     ("runs --limit ", set()),
     ("once --output=glue", {"glue_ml.prom"}),
     ("serve --config.file con", {"config.yaml"}),
-    ("completion ", set(SHELLS)),
+    ("completion ", {*SHELLS, "transforms"}),
+    ("runs cust", {"customers"}),
+    ("runs customers tfm-", {"tfm-1", "tfm-2"}),
+    ("runs --config.file=other.yml tfm-", {"tfm-3"}),
+    ("runs --config.file other.yml tfm-", {"tfm-3"}),
+    ("runs --config.file=missing.yml tfm-", set()),
     ("check-config --li", {"--live"}),
 ]
 
@@ -40,8 +49,10 @@ def folder(tmp_path):
     """Return a folder with the scripts and two files whose names can be completed."""
     for shell in SHELLS:
         (tmp_path / f"completion.{shell}").write_text(completion_script(shell))
-    for name in ("config.yaml", "glue_ml.prom"):
-        (tmp_path / name).touch()
+    (tmp_path / "glue_ml.prom").touch()
+    transforms = "region: eu-west-1\ntransforms: [{id: tfm-1, name: customers}, {id: tfm-2}]\n"
+    (tmp_path / "config.yaml").write_text(transforms)
+    (tmp_path / "other.yml").write_text("region: eu-west-1\ntransforms: [tfm-3]\n")
     return tmp_path
 
 
@@ -65,7 +76,7 @@ def bash(folder: Path, line: str) -> set[str]:
         $(complete -p glue-ml-exporter | sed 's/.*-F \\([^ ]*\\).*/\\1/')
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = run("bash", "-c", script, folder=folder)
+    done = run("bash", "-c", script, folder=folder, environ=WITH_PROGRAM)
     assert (done.exit_code, done.stderr) == (0, "")
     return set(done.stdout.split())
 
@@ -82,7 +93,7 @@ def test_completion_in_fish(folder):
     functions = fish.parents[1] / "share/fish/functions"
     questions = [f"complete -C {shlex.quote(f'glue-ml-exporter {line}')}; echo =====" for line, _ in CASES]
     script = "\n".join((f"set fish_function_path {functions}", "source completion.fish", *questions))
-    done = run(fish, "--no-config", "-c", script, folder=folder, environ=environment(fish))
+    done = run(fish, "--no-config", "-c", script, folder=folder, environ={**environment(fish), **WITH_PROGRAM})
     assert (done.exit_code, done.stderr) == (0, "")
     answers = done.stdout.split("=====\n")
     for (line, offered), answer in zip(CASES, answers, strict=False):

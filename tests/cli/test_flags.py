@@ -67,7 +67,7 @@ def test_defaults() -> None:
     assert options("once") == OnceOptions("config.yaml", None, False, "info", "logfmt")
     assert options("check-config") == CheckConfigOptions("config.yaml", None, live=False)
     assert options("dashboards") == DashboardsOptions(".")
-    assert options("completion zsh") == CompletionOptions("zsh")
+    assert options("completion zsh") == CompletionOptions("zsh", None)
     assert options("runs a b") == RunsOptions(
         transforms=("a", "b"),
         config_file=None,
@@ -228,10 +228,7 @@ def test_a_variable_has_one_meaning() -> None:
         ("once --zzz", "unknown flag '--zzz'; see glue-ml-exporter once --help"),
         ("-x", "unknown flag '-x'; see --help"),
         ("--web.max=3", "unknown flag '--web.max'; did you mean --web.max-requests?"),
-        (
-            "demo --config.file=x",
-            "--config.file is a flag of serve, once, check-config, iam-policy, runs, transforms, not of demo",
-        ),
+        ("demo --region=eu-west-1", "--region is a flag of runs, transforms, not of demo"),
         ("demo --no-follow", "--no-follow is a flag of runs, not of demo"),
         ("once again", "unexpected argument 'again'; once takes only flags"),
         ("runs a --follw", "unknown flag '--follw'; did you mean --follow?"),
@@ -245,8 +242,11 @@ def test_a_variable_has_one_meaning() -> None:
             "--started-after: 'soon' is not a time; expected e.g. '2h ago', 2026-11-26 or 2026-11-26T09:00Z",
         ),
         ("runs a --region=Ireland", "--region: 'Ireland' is not an AWS region; expected e.g. eu-west-1"),
-        ("completion", "completion takes one SHELL: one of bash, zsh, fish"),
-        ("completion csh", "SHELL: 'csh' is not one of bash, zsh, fish; did you mean zsh?"),
+        (
+            "completion",
+            "completion takes one SHELL: one of bash, zsh, fish; or transforms, for the configured names and ids",
+        ),
+        ("completion csh", "SHELL: 'csh' is not one of bash, zsh, fish, transforms; did you mean zsh?"),
         ("--config.file", "--config.file: expected one argument"),
         ("--log.level=loud", "--log.level: 'loud' is not one of debug, info, warn, error"),
         ("--log.format=xml", "--log.format: 'xml' is not one of logfmt, json"),
