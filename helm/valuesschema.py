@@ -16,6 +16,14 @@ Schema = dict[str, Any]
 DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d|w|y))+$"}
 COUNT = {"type": "integer", "minimum": 0}
 TASK_TYPES = ["EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES"]
+NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}}
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+OBJECTS = {"type": "array", "items": {"type": "object"}}
+RESOURCES = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"cpu": {"type": ["string", "number"]}, "memory": {"type": ["string", "integer"]}},
+}
 TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: "array"}
 LABEL = "^[a-zA-Z_][a-zA-Z0-9_]*$"
 LABELS = {"type": "object", "propertyNames": {"pattern": LABEL}, "additionalProperties": {"type": "string"}}
@@ -36,6 +44,61 @@ SPECIAL: Mapping[str, Schema] = {
         "minItems": 1,
     },
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+    "service.ipFamilyPolicy": {"enum": ["", "SingleStack", "PreferDualStack", "RequireDualStack"]},
+    "service.ipFamilies": {"type": "array", "items": {"enum": ["IPv4", "IPv6"]}, "maxItems": 2, "uniqueItems": True},
+    "web.telemetryPath": {"type": "string", "pattern": r"^/[A-Za-z0-9._~/-]+$"},
+    "web.externalUrl": {"type": "string", "pattern": r"^(https?://[^\s/@?#{}]+(/[A-Za-z0-9._~-]+)*/?)?$"},
+    "ingress.hosts": NAMES,
+    "ingress.tls": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"hosts": NAMES, "secretName": {"type": "string"}},
+        },
+    },
+    "httpRoute.parentRefs": OBJECTS,
+    "httpRoute.hostnames": NAMES,
+    "hostAliases": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"ip": {"type": "string"}, "hostnames": NAMES},
+            "required": ["ip", "hostnames"],
+        },
+    },
+    "dnsPolicy": {"enum": ["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]},
+    "dnsConfig": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"nameservers": NAMES, "searches": NAMES, "options": OBJECTS},
+    },
+    "probes.startup": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": dict.fromkeys(
+            ("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"), COUNT
+        ),
+    },
+    "workloadAnnotations": TEXTS,
+    "testPod.annotations": TEXTS,
+    "testPod.labels": TEXTS,
+    "httpRoute.annotations": TEXTS,
+    "monitoringOperator": {"enum": ["prometheus", "victoriametrics"]},
+    "serviceMonitor.targetLabels": NAMES,
+    "serviceMonitor.scrapeProtocols": {
+        "type": "array",
+        "items": {
+            "enum": ["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"]
+        },
+        "uniqueItems": True,
+    },
+    "serviceMonitor.proxyUrl": {"type": "string", "pattern": r"^(https?://[^\s]+)?$"},
+    "podDisruptionBudget.unhealthyPodEvictionPolicy": {"enum": ["AlwaysAllow", "IfHealthyBudget"]},
+    "verticalPodAutoscaler.updateMode": {"enum": ["Off", "Initial", "Recreate", "InPlaceOrRecreate"]},
+    "verticalPodAutoscaler.minAllowed": RESOURCES,
+    "verticalPodAutoscaler.maxAllowed": RESOURCES,
     "webConfig.scheme": {"enum": ["", "http", "https"]},
     "serviceMonitor.interval": DURATION,
     "serviceMonitor.scrapeTimeout": DURATION,
@@ -60,6 +123,10 @@ SPECIAL: Mapping[str, Schema] = {
     "prometheusRule.alertLabels": LABELS,
     "prometheusRule.alerts.GlueMLTaskRunSlow.factor": {"type": "number", "exclusiveMinimum": 1},
 }
+FROM_HELM: Mapping[str, Schema] = {"enabled": {"type": "boolean"}, "exports": {"type": "object"}}
+"""Keys that a larger chart may have here for Helm: its `condition` and its `import-values`. Keys that begin with `x-`
+are for anchors of YAML.
+"""
 OPEN = {
     "podSecurityContext",
     "securityContext",
@@ -71,10 +138,13 @@ OPEN = {
 
 def values_schema(values: str) -> Schema:
     """Return the JSON schema (draft 7) for the content of a `values.yaml`."""
+    root = _of(yaml.safe_load(values), "")
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the chart glue-ml-exporter",
-        **_of(yaml.safe_load(values), ""),
+        **root,
+        "properties": {**root["properties"], **FROM_HELM},
+        "patternProperties": {"^x-": {}},
     }
 
 

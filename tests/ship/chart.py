@@ -36,9 +36,8 @@ class Rendered:
 
     @property
     def workload(self) -> Object:
-        """The Deployment or StatefulSet."""
-        (item,) = self.all("Deployment") + self.all("StatefulSet")
-        return item
+        """The StatefulSet."""
+        return self.one("StatefulSet")
 
     @property
     def container(self) -> Object:
@@ -62,9 +61,9 @@ def scenario(name: str) -> Path:
     return CHART / f"ci/{name}-values.yaml"
 
 
-def template(values: Path | Object) -> Rendered:
+def template(values: Path | Object, *flags: str) -> Rendered:
     """Render the chart as the release `shop` in the namespace `monitoring`; raise AssertionError if Helm fails."""
-    return _render(values) if isinstance(values, dict) else _render_once(values)
+    return _render(values, *flags) if isinstance(values, dict) else _render_once(values)
 
 
 @functools.cache
@@ -72,21 +71,21 @@ def _render_once(values: Path) -> Rendered:
     return _render(values)
 
 
-def _render(values: Path | Object) -> Rendered:
-    code, output, errors = run_template(values)
+def _render(values: Path | Object, *flags: str) -> Rendered:
+    code, output, errors = run_template(values, CHART, *flags)
     assert code == 0, errors
     return Rendered(output)
 
 
-def run_template(values: Path | Object, chart: Path = CHART) -> tuple[int, str, str]:
-    """Run `helm template`, and return its exit code, stdout and stderr."""
+def run_template(values: Path | Object, chart: Path = CHART, *flags: str) -> tuple[int, str, str]:
+    """Run `helm template` with further flags, and return its exit code, stdout and stderr."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if isinstance(values, dict):
             (folder / "values.yaml").write_text(yaml.safe_dump(values))
             values = folder / "values.yaml"
         arguments: Sequence[str | Path] = (
-            "template", "shop", chart, "--namespace=monitoring", "--kube-version=1.33.0", "--values", values
+            "template", "shop", chart, "--namespace=monitoring", "--kube-version=1.33.0", "--values", values, *flags
         )  # fmt: skip
         done = call("helm", *arguments, folder=folder, environ=private(folder))
     return done.returncode, done.stdout, done.stderr

@@ -15,8 +15,59 @@ from cloudcoil.models.prometheus_operator import v1
 from pydantic import ValidationError
 
 MONITORING = {"ServiceMonitor": v1.ServiceMonitor, "PodMonitor": v1.PodMonitor, "PrometheusRule": v1.PrometheusRule}
-GRAFANA = {"allowCrossNamespaceImport": bool, "instanceSelector": dict, "configMapRef": dict}
-"""The fields of a GrafanaDashboard that the chart uses. The operator publishes no schema in a Python package."""
+SPECS: dict[tuple[str, str], dict[str, Any]] = {
+    ("grafana.integreatly.org/v1beta1", "GrafanaDashboard"): {
+        "allowCrossNamespaceImport": bool,
+        "instanceSelector": {"matchLabels": dict},
+        "configMapRef": {"name": str, "key": str},
+    },
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"): {
+        "parentRefs": [{"name": str, "namespace": str, "sectionName": str}],
+        "hostnames": [str],
+        "rules": [
+            {"matches": [{"path": {"type": str, "value": str}}], "backendRefs": [{"name": str, "port": int}]},
+        ],
+    },
+    ("autoscaling.k8s.io/v1", "VerticalPodAutoscaler"): {
+        "targetRef": {"apiVersion": str, "kind": str, "name": str},
+        "updatePolicy": {"updateMode": str},
+        "resourcePolicy": {"containerPolicies": [{"containerName": str, "minAllowed": dict, "maxAllowed": dict}]},
+    },
+}
+"""The fields that the chart uses of kinds whose operators publish no schema in a Python package."""
+SCRAPE = {
+    "port": str,
+    "path": str,
+    "scheme": str,
+    "interval": str,
+    "scrapeTimeout": str,
+    "honorLabels": bool,
+    "proxyURL": str,
+    "relabelConfigs": [{"sourceLabels": [str], "targetLabel": str, "replacement": str, "action": str, "regex": str}],
+    "metricRelabelConfigs": [{"sourceLabels": [str], "action": str, "regex": str}],
+    "tlsConfig": {"serverName": str, "ca": {"secret": {"name": str, "key": str}}},
+    "authorization": {"credentials": {"name": str, "key": str}},
+}
+SELECTION = {
+    "namespaceSelector": {"matchNames": [str]},
+    "selector": {"matchLabels": dict},
+    "jobLabel": str,
+    "podTargetLabels": [str],
+    "sampleLimit": int,
+}
+RULE = {
+    "record": str,
+    "alert": str,
+    "expr": str,
+    "for": str,
+    "keep_firing_for": str,
+    "labels": dict,
+    "annotations": dict,
+}
+VICTORIA = "operator.victoriametrics.com/v1beta1"
+SPECS[VICTORIA, "VMServiceScrape"] = {**SELECTION, "targetLabels": [str], "endpoints": [SCRAPE]}
+SPECS[VICTORIA, "VMPodScrape"] = {**SELECTION, "podMetricsEndpoints": [SCRAPE]}
+SPECS[VICTORIA, "VMRule"] = {"groups": [{"name": str, "interval": str, "rules": [RULE]}]}
 
 
 def problems(document: dict[str, Any], version: str) -> Iterator[str]:
@@ -24,10 +75,8 @@ def problems(document: dict[str, Any], version: str) -> Iterator[str]:
     api, kind = document["apiVersion"], document["kind"]
     if api == "monitoring.coreos.com/v1":
         yield from _monitoring_problems(document)
-    elif (api, kind) == ("grafana.integreatly.org/v1beta1", "GrafanaDashboard"):
-        for key, value in document["spec"].items():
-            if not isinstance(value, GRAFANA.get(key, ())):
-                yield f"spec.{key}"
+    elif (api, kind) in SPECS:
+        yield from _unknown(document["spec"], SPECS[api, kind], "spec")
     else:
         try:
             kubernetes_validate.validate(document, version, strict=True)
@@ -35,6 +84,18 @@ def problems(document: dict[str, Any], version: str) -> Iterator[str]:
             yield f"{'.'.join(map(str, error.path))}: {error.message}"
         except kubernetes_validate.SchemaNotFoundError:
             yield "no schema for this kind"
+
+
+def _unknown(value: Any, allowed: Any, path: str) -> Iterator[str]:
+    """Yield the path of each field that is not in `allowed`, or has another type there."""
+    if isinstance(allowed, dict) and isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _unknown(inner, allowed.get(key), f"{path}.{key}")
+    elif isinstance(allowed, list) and isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unknown(inner, allowed[0], f"{path}[{index}]")
+    elif not isinstance(allowed, type) or not isinstance(value, allowed):
+        yield path
 
 
 def _monitoring_problems(document: dict[str, Any]) -> Iterator[str]:

@@ -68,6 +68,48 @@ def paths(value: object, path: str) -> list[str]:
     return [path]
 
 
+MISTYPED: list[tuple[Object, str]] = [
+    ({"enabled": "yes"}, "enabled: Invalid type"),
+    ({"exports": []}, "exports: Invalid type"),
+    ({"xanchors": {}}, "Additional property xanchors is not allowed"),
+    ({"web": {"telemetryPath": "metrics"}}, "web.telemetryPath: Does not match pattern"),
+    ({"web": {"externalUrl": "monitoring.example.com/glue"}}, "web.externalUrl: Does not match pattern"),
+    (
+        {"extraArgs": ["--web.telemetry-path=/m"]},
+        "extraArgs sets --web.telemetry-path, which the chart sets: use web.telem",
+    ),
+    ({"env": [{"name": "GLUE_ML_EXPORTER_WEB_TELEMETRY_PATH", "value": "/m"}]}, "which the chart sets: use web.telem"),
+    ({"env": [{"name": "GLUE_ML_EXPORTER_CONFIG_FILE", "value": "/m"}]}, "which the chart sets: use config"),
+    ({"aws": {"existingSecretName": "a"}}, "existingSecretName is not allowed"),
+    ({"persistence": {"existingClaim": "a"}}, "persistence.existingClaim needs persistence.enabled=true"),
+    ({"shards": 2, "persistence": {"enabled": True, "existingClaim": "a"}}, "existingClaim excludes shards"),
+    ({"workloadAnnotations": {"a": 1}}, "workloadAnnotations.a: Invalid type"),
+    ({"dnsPolicy": "Cluster"}, "dnsPolicy must be one of"),
+    ({"dnsConfig": {"nameserver": ["10.0.0.1"]}}, "nameserver is not allowed"),
+    ({"hostAliases": [{"ip": "10.0.0.1", "hostNames": ["a"]}]}, "hostNames is not allowed"),
+    ({"probes": {"startup": {"period": 5}}}, "period is not allowed"),
+    ({"service": {"ipFamilyPolicy": "DualStack"}}, "service.ipFamilyPolicy must be one of"),
+    ({"service": {"ipFamilies": ["ipv6"]}}, "service.ipFamilies.0 must be one of"),
+    ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.hosts"),
+    ({"ingress": {"host": "a.example.com"}}, "Additional property host is not allowed"),
+    ({"ingress": {"tls": [{"secret": "a"}]}}, "secret is not allowed"),
+    ({"httpRoute": {"enabled": True}}, "httpRoute.enabled needs httpRoute.parentRefs"),
+    ({"httpRoute": {"hostname": "a"}}, "hostname is not allowed"),
+    ({"monitoringOperator": "victoria"}, "monitoringOperator must be one of"),
+    ({"monitoringOperator": "victoriametrics", "serviceMonitor": {"labelLimit": 9}}, "labelLimit has no effect"),
+    ({"serviceMonitor": {"jobLabel": 1}}, "serviceMonitor.jobLabel: Invalid type"),
+    ({"serviceMonitor": {"targetLabels": "team"}}, "serviceMonitor.targetLabels: Invalid type"),
+    ({"serviceMonitor": {"scrapeProtocols": ["OpenMetrics"]}}, "serviceMonitor.scrapeProtocols.0 must be one of"),
+    ({"serviceMonitor": {"proxyUrl": "proxy:3128"}}, "serviceMonitor.proxyUrl: Does not match pattern"),
+    ({"serviceMonitor": {"authorization": "token"}}, "serviceMonitor.authorization: Invalid type"),
+    ({"podDisruptionBudget": {"unhealthyPodEvictionPolicy": "Always"}}, "unhealthyPodEvictionPolicy must be one of"),
+    ({"verticalPodAutoscaler": {"updateMode": "Auto"}}, "updateMode must be one of"),
+    ({"verticalPodAutoscaler": {"maxAllowed": {"ram": "1Gi"}}}, "ram is not allowed"),
+    ({"testPod": {"labels": {"a": True}}}, "testPod.labels.a: Invalid type"),
+]
+"""Values that are wrong when they are added to the smallest right ones, and a part of the error."""
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("values", "message"),
@@ -84,6 +126,7 @@ class TestRefused:
             ({**MINIMAL, "shards": 0}, "Must be greater than or equal to 1"),
             ({"demo": {"enabled": True}, "shards": 2}, "demo.enabled excludes config, existingConfig, persistence and"),
             ({**MINIMAL, "global": {"imageRegistry": 1}}, "global.imageRegistry: Invalid type"),
+            *(({**MINIMAL, **values}, message) for values, message in MISTYPED),
             ({**MINIMAL, "serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "scraped twice"),
         ],
     )
@@ -126,16 +169,11 @@ class TestEveryScenario:
 
     def test_one_writer(self, name: str) -> None:
         """Two pods never poll the same transforms or mount the same volume, even while a pod is replaced."""
-        workload = template(scenario(name)).workload
-        if workload["kind"] == "Deployment":
-            assert workload["spec"]["replicas"] == 1
-            assert workload["spec"]["strategy"] == {"type": "Recreate"}
-        else:
-            container = workload["spec"]["template"]["spec"]["containers"][0]
-            count = workload["spec"]["replicas"]
-            assert (f"--shard.count={count}" in container["args"]) == (count > 1)
-        for claim in workload["spec"].get("volumeClaimTemplates", []):
-            assert claim["spec"]["accessModes"] in (["ReadWriteOncePod"], ["ReadWriteOnce"])
+        rendered = template(scenario(name))
+        count = rendered.workload["spec"]["replicas"]
+        assert (f"--shard.count={count}" in rendered.container["args"]) == (count > 1)
+        claims = rendered.workload["spec"].get("volumeClaimTemplates", []) + rendered.all("PersistentVolumeClaim")
+        assert all(claim["spec"]["accessModes"] == ["ReadWriteOnce"] for claim in claims)
 
     def test_configuration_loads(self, name: str, tmp_path: Path) -> None:
         """`check-config` accepts the configuration in the chart's ConfigMap, and the state file is on the volume."""
@@ -154,16 +192,22 @@ class TestEveryScenario:
                 assert checked.exit_code == 0, checked.stderr
                 state = yaml.safe_load(text).get("state", {}).get("path")
                 assert state == (f"{mounts['state']}/state.db" if "state" in mounts else None)
-                assert f"--config.file={mounts['config']}/config.yaml" in rendered.container["args"]
+                variable = {"name": "GLUE_ML_EXPORTER_CONFIG_FILE", "value": f"{mounts['config']}/config.yaml"}
+                assert variable in rendered.container["env"]
 
     def test_command_line(self, name: str) -> None:
         """The exporter accepts every flag that the chart passes."""
         from exporter.cli.parser import parse  # noqa: PLC0415 - only this test needs the parser
 
-        parse(template(scenario(name)).container["args"], {})
+        container = template(scenario(name)).container
+        parse(container["args"], {item["name"]: str(item.get("value")) for item in container.get("env", [])})
 
 
-@pytest.mark.parametrize("page", [CHART / "README.md", ROOT / "docs/helm.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [CHART / "README.md", ROOT / "docs/helm.md", ROOT / "docs/kubernetes-platforms.md"],
+    ids=lambda page: page.name,
+)
 def test_examples_render(page: Path) -> None:
     """Every values file and every `--set` in the documentation is accepted by the chart."""
     text = page.read_text()
@@ -241,17 +285,19 @@ class TestReload:
 
 def test_stable_target() -> None:
     """The labels of the target are the same after a restart, and `job` has the value that the rules use."""
-    for name, kind, key in (
-        ("demo", "ServiceMonitor", "endpoints"),
-        ("production", "ServiceMonitor", "endpoints"),
-        ("mtls", "PodMonitor", "podMetricsEndpoints"),
+    for name, kind, key, relabelings in (
+        ("demo", "ServiceMonitor", "endpoints", "relabelings"),
+        ("production", "ServiceMonitor", "endpoints", "relabelings"),
+        ("mtls", "PodMonitor", "podMetricsEndpoints", "relabelings"),
+        ("victoriametrics", "VMServiceScrape", "endpoints", "relabelConfigs"),
+        ("vmpods", "VMPodScrape", "podMetricsEndpoints", "relabelConfigs"),
     ):
         (endpoint,) = template(scenario(name)).one(kind)["spec"][key]
-        by_pod = {"sourceLabels": ["__meta_kubernetes_pod_name"], "replacement": "monitoring/$1"}
-        instance = {"replacement": "monitoring/shop-glue-ml-exporter"} if name == "demo" else by_pod
-        assert {"targetLabel": "instance", **instance} in endpoint["relabelings"]
-        assert {"action": "labeldrop", "regex": "pod"} in endpoint["relabelings"]
-        assert {"targetLabel": "job", "replacement": "glue-ml-exporter"} in endpoint["relabelings"]
+        assert endpoint[relabelings][:3] == [
+            {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance", "replacement": "monitoring/$1"},
+            {"action": "labeldrop", "regex": "pod"},
+            {"targetLabel": "job", "replacement": "glue-ml-exporter"},
+        ]
         assert endpoint["honorLabels"] is False
 
 
@@ -295,14 +341,159 @@ class TestShards:
 
 
 def test_inside_another_chart(tmp_path: Path) -> None:
-    """The chart can be part of another chart, and ignores the global values of the other chart."""
+    """The chart can be part of another chart, under another name, with all that Helm itself puts into its values."""
     umbrella = tmp_path / "umbrella"
     shutil.copytree(CHART, umbrella / "charts/glue-ml-exporter")
-    (umbrella / "Chart.yaml").write_text("{apiVersion: v2, name: umbrella, version: 1.0.0}")
-    values = {"global": {"imageRegistry": "images.example.com", "stage": "prod"}, "glue-ml-exporter": MINIMAL}
+    dependency = {
+        "name": "glue-ml-exporter",
+        "version": ">=0.0.0",
+        "alias": "glue",
+        "condition": "glue.enabled",
+        "import-values": ["data"],
+    }
+    chart = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0", "dependencies": [dependency]}
+    (umbrella / "Chart.yaml").write_text(json.dumps(chart))
+    values: Object = {
+        "global": {"imageRegistry": "images.example.com", "stage": "prod"},
+        "glue": {**MINIMAL, "enabled": True, "exports": {"data": {"port": 10210}}, "x-labels": {"team": "data"}},
+    }
     code, output, errors = run_template(values, umbrella)
     assert code == 0, errors
     assert Rendered(output).container["image"].startswith("images.example.com/")
+    assert Rendered(output).workload["metadata"]["name"] == "shop-glue"
+    values["glue"]["enabled"] = False
+    code, output, errors = run_template(values, umbrella)
+    assert (code, output.strip(), errors) == (0, "", "")
+
+
+class TestScrape:
+    def test_openmetrics_first(self) -> None:
+        """Prometheus asks for OpenMetrics first, which has the exemplars, unless the values say otherwise."""
+        spec = template(scenario("demo")).one("ServiceMonitor")["spec"]
+        assert spec["scrapeProtocols"] == ["OpenMetricsText1.0.0", "PrometheusText0.0.4"]
+        assert template(scenario("everything")).one("ServiceMonitor")["spec"]["scrapeProtocols"] == [
+            "PrometheusText0.0.4"
+        ]
+        values = {**MINIMAL, "serviceMonitor": {"enabled": True, "scrapeProtocols": []}}
+        assert "scrapeProtocols" not in template(values).one("ServiceMonitor")["spec"]
+
+    def test_labels_of_the_target(self) -> None:
+        """With `jobLabel` the operator sets `job`, and the chart does not; `targetLabels` are copied."""
+        spec = template(scenario("everything")).one("ServiceMonitor")["spec"]
+        assert (spec["jobLabel"], spec["targetLabels"]) == ("app.kubernetes.io/name", ["team"])
+        assert not [item for item in spec["endpoints"][0]["relabelings"] if item.get("targetLabel") == "job"]
+        pods = template({**MINIMAL, "podMonitor": {"enabled": True}, "serviceMonitor": {"targetLabels": ["team"]}})
+        assert pods.one("PodMonitor")["spec"]["podTargetLabels"] == ["team"]
+
+    def test_telemetry_path(self) -> None:
+        """The exporter, the monitor and `helm test` use the same path of the metrics."""
+        rendered = template(scenario("everything"))
+        assert "--web.telemetry-path=/glue-metrics" in rendered.container["args"]
+        (endpoint,) = rendered.one("ServiceMonitor")["spec"]["endpoints"]
+        assert endpoint["path"] == rendered.one("Pod")["spec"]["containers"][0]["args"][-1] == "/glue-metrics"
+
+    def test_same_rules_for_both_operators(self) -> None:
+        """A VMRule has the groups of the PrometheusRule."""
+        values = {**MINIMAL, "prometheusRule": {"enabled": True}}
+        assert (
+            template(scenario("victoriametrics")).one("VMRule")["spec"]
+            == template(values).one("PrometheusRule")["spec"]
+        )
+
+
+class TestPages:
+    def test_hosts_of_an_ingress(self) -> None:
+        """An Ingress can have several hosts, each with the same path."""
+        spec = template(scenario("everything")).one("Ingress")["spec"]
+        assert [rule["host"] for rule in spec["rules"]] == ["glue.example.com", "monitoring.example.com"]
+        assert spec["tls"] == [{"hosts": ["glue.example.com"], "secretName": "glue-tls"}]
+        assert {rule["http"]["paths"][0]["path"] for rule in spec["rules"]} == {"/"}
+
+    def test_path(self) -> None:
+        """The path of the external URL is the path of the Ingress and of the HTTPRoute, and the exporter knows it."""
+        rendered = template(scenario("victoriametrics"))
+        assert "--web.external-url=https://monitoring.example.com/glue-ml/" in rendered.container["args"]
+        (rule,) = rendered.one("HTTPRoute")["spec"]["rules"]
+        assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/glue-ml"}}]
+        assert rule["backendRefs"] == [{"name": "shop-glue-ml-exporter", "port": 10210}]
+        ingress = {"enabled": True, "hosts": ["a.example.com"]}
+        rendered = template({**MINIMAL, "ingress": ingress, "web": {"externalUrl": "https://a.example.com/glue"}})
+        (rule,) = rendered.one("Ingress")["spec"]["rules"]
+        assert rule["http"]["paths"][0]["path"] == "/glue"
+
+
+class TestVolume:
+    def test_turning_persistence_on(self) -> None:
+        """Persistence of one pod changes only the template of the pod, so the old pod ends before the new starts."""
+        before, after = template(MINIMAL).workload, template(STATEFUL).workload
+        assert before.pop("spec").keys() == after["spec"].keys()
+        after.pop("spec")
+        assert before == after
+
+    def test_claim(self) -> None:
+        """The claim of one pod is an object of the release, which can be resized, and stays when the release goes."""
+        rendered = template({**MINIMAL, "persistence": {"enabled": True, "size": "2Gi", "annotations": {"a": "b"}}})
+        claim = rendered.one("PersistentVolumeClaim")
+        assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
+        assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep", "a": "b"}
+        volumes = rendered.workload["spec"]["template"]["spec"]["volumes"]
+        name = claim["metadata"]["name"]
+        assert {"name": "state", "persistentVolumeClaim": {"claimName": name}} in volumes
+        # The StatefulSet of several shards names the claim of its first pod so.
+        assert name == f"state-{rendered.workload['metadata']['name']}-0"
+        deleted = template(scenario("mtls")).one("PersistentVolumeClaim")
+        assert "annotations" not in deleted["metadata"]
+
+    def test_existing_claim(self) -> None:
+        """A claim that exists is mounted, and no other is created."""
+        rendered = template(scenario("victoriametrics"))
+        assert rendered.all("PersistentVolumeClaim") == []
+        volumes = rendered.workload["spec"]["template"]["spec"]["volumes"]
+        assert {"name": "state", "persistentVolumeClaim": {"claimName": "glue-state"}} in volumes
+
+
+def test_openshift() -> None:
+    """On OpenShift, and with `null`, no user is fixed, so that the namespace sets it. The rest stays hardened."""
+    hardened = {
+        "runAsNonRoot": True,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    without = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+    for rendered in (
+        template(MINIMAL, "--api-versions=security.openshift.io/v1"),
+        template({**MINIMAL, "podSecurityContext": without}),
+    ):
+        assert rendered.workload["spec"]["template"]["spec"]["securityContext"] == hardened
+        assert rendered.one("Pod")["spec"]["securityContext"] == hardened
+
+
+def test_mesh() -> None:
+    """Services say their protocol, and the test pod can leave the mesh or not exist."""
+    for name, protocol in (("minimal", "http"), ("tls", "https")):
+        ports = [port for service in template(scenario(name)).all("Service") for port in service["spec"]["ports"]]
+        assert [port["appProtocol"] for port in ports] == [protocol, protocol]
+    metadata = template(scenario("everything")).one("Pod")["metadata"]
+    assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
+    assert metadata["annotations"]["linkerd.io/inject"] == "disabled"
+    assert template(scenario("vmpods")).all("Pod") == []
+
+
+def test_ip_families() -> None:
+    """Both Services have the families of the values, and the exporter listens on all addresses of both families."""
+    rendered = template(scenario("everything"))
+    families = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]}
+    assert all(families.items() <= service["spec"].items() for service in rendered.all("Service"))
+    assert "--web.listen-address=:10210" in rendered.container["args"]
+
+
+def test_keys_in_a_secret() -> None:
+    """The Secret with AWS keys becomes the variables of AWS; a session token is optional."""
+    variables = {item["name"]: item.get("valueFrom") for item in template(scenario("everything")).container["env"]}
+    assert variables["AWS_ACCESS_KEY_ID"] == {"secretKeyRef": {"name": "aws-keys", "key": "access_key"}}
+    assert variables["AWS_SECRET_ACCESS_KEY"] == {"secretKeyRef": {"name": "aws-keys", "key": "secret_key"}}
+    token = {"secretKeyRef": {"name": "aws-keys", "key": "security_token", "optional": True}}
+    assert variables["AWS_SESSION_TOKEN"] == token
 
 
 def test_network_policy() -> None:
@@ -322,15 +513,15 @@ def test_helm_test(tmp_path: Path) -> None:
     """`helm test` succeeds with a running exporter, and fails if another server answers at the address."""
     (container,) = template(MINIMAL).one("Pod")["spec"]["containers"]
     assert container["command"][1:] == ["-c"]
-    script, url = container["args"]
+    script, url, path = container["args"]
     assert url == "http://shop-glue-ml-exporter:10210"
     with Process(*EXPORTER, "demo", "--web.listen-address=127.0.0.1:0", folder=tmp_path) as exporter:
         address = exporter.wait_for_output(r"addresses=(\S+)", timeout=30)[1]
-        tested = run(sys.executable, "-c", script, f"http://{address}", folder=tmp_path)
+        tested = run(sys.executable, "-c", script, f"http://{address}", path, folder=tmp_path)
         assert (tested.exit_code, tested.stderr) == (0, "")
         assert re.search(r"^ready; \d{3,} lines of metrics$", tested.stdout, re.MULTILINE)
     with serving() as other:
-        tested = run(sys.executable, "-c", script, f"http://127.0.0.1:{other.port}", folder=tmp_path)
+        tested = run(sys.executable, "-c", script, f"http://127.0.0.1:{other.port}", path, folder=tmp_path)
         assert (tested.exit_code, tested.stderr) == (1, "these are not our metrics: up 1\n\n")
 
 
@@ -345,5 +536,8 @@ def test_notes(name: str, tmp_path: Path) -> None:
     assert code == 0, errors
     text = Rendered(output).one("Notes")["text"]
     assert re.search(r"port-forward service/(shop-glue-ml-exporter|glue-metrics) \d+\n", text)
-    assert ("helm test --namespace monitoring shop" in text) == (name != "mtls")
-    assert ("This is the demo" in text) == (name == "demo")
+    assert ("helm test --namespace monitoring shop" in text) == (name not in ("mtls", "vmpods"))
+    assert ("This is the demo" in text) == (name in ("demo", "vmpods"))
+    assert ("The API server refuses later changes" in text) == (
+        name in ("mtls", "production", "shards", "victoriametrics")
+    )

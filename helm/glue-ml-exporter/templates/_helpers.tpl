@@ -66,9 +66,30 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toYaml $config -}}
 {{- end -}}
 
-{{- /* Whether pods need a name that stays: for a volume, or to know which shard they are. */ -}}
-{{- define "glue-ml-exporter.stateful" -}}
-{{- if or .Values.persistence.enabled (gt (int .Values.shards) 1) -}}true{{- end -}}
+{{- /* Whether the StatefulSet makes the volumes: it alone can give each shard its own. */ -}}
+{{- define "glue-ml-exporter.claimTemplates" -}}
+{{- if and .Values.persistence.enabled (gt (int .Values.shards) 1) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "glue-ml-exporter.claimName" -}}
+{{- default (printf "state-%s-0" (include "glue-ml-exporter.fullname" .)) .Values.persistence.existingClaim -}}
+{{- end -}}
+
+{{- define "glue-ml-exporter.claim" -}}
+accessModes:
+  {{- toYaml .Values.persistence.accessModes | nindent 2 }}
+{{- with .Values.persistence.storageClassName }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .Values.persistence.size }}
+{{- end -}}
+
+{{- /* The path of the pages at an ingress or a gateway. The exporter serves all paths below it too. */ -}}
+{{- define "glue-ml-exporter.path" -}}
+{{- $url := urlParse .Values.web.externalUrl -}}
+{{- default "/" (trimSuffix "/" $url.path) -}}
 {{- end -}}
 
 {{- define "glue-ml-exporter.hasWebConfig" -}}
@@ -100,54 +121,88 @@ http
 {{- if or .Values.probes.tcp (hasPrefix "Require" (default "" $tls.client_auth_type)) -}}true{{- end -}}
 {{- end -}}
 
-{{- /* How Prometheus asks: shared by ServiceMonitor and PodMonitor. */ -}}
-{{- define "glue-ml-exporter.endpoint" -}}
-{{- $monitor := .Values.serviceMonitor -}}
-port: metrics
-path: /metrics
-scheme: {{ include "glue-ml-exporter.scheme" . }}
-interval: {{ $monitor.interval }}
-scrapeTimeout: {{ $monitor.scrapeTimeout }}
-honorLabels: {{ $monitor.honorLabels }}
-relabelings:
-  # A new pod goes on with the series of the old one, wherever it runs.
-  {{- if include "glue-ml-exporter.stateful" . }}
-  - sourceLabels: [__meta_kubernetes_pod_name]
-    targetLabel: instance
-    replacement: {{ .Release.Namespace }}/$1
-  {{- else }}
-  - targetLabel: instance
-    replacement: {{ .Release.Namespace }}/{{ include "glue-ml-exporter.fullname" . }}
+{{- /* The kind of the object that starts scrapes, for the operator that reads it. */ -}}
+{{- define "glue-ml-exporter.monitor" -}}
+{{- $victoria := eq .operator "victoriametrics" -}}
+{{- $monitor := .root.Values.serviceMonitor -}}
+{{- $pods := eq .role "Pod" -}}
+{{- if $victoria }}
+apiVersion: operator.victoriametrics.com/v1beta1
+kind: VM{{ .role }}Scrape
+{{- else }}
+apiVersion: monitoring.coreos.com/v1
+kind: {{ .role }}Monitor
+{{- end }}
+metadata:
+  name: {{ include "glue-ml-exporter.fullname" .root }}
+  namespace: {{ default .root.Release.Namespace $monitor.namespace }}
+  labels:
+    {{- include "glue-ml-exporter.labels" .root | nindent 4 }}
+    {{- with $monitor.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  namespaceSelector:
+    matchNames: [{{ .root.Release.Namespace }}]
+  selector:
+    matchLabels:
+      {{- include "glue-ml-exporter.selectorLabels" .root | nindent 6 }}
+      {{- if not $pods }}
+      app.kubernetes.io/component: metrics
+      {{- end }}
+  {{- with $monitor.jobLabel }}
+  jobLabel: {{ . }}
   {{- end }}
-  - action: labeldrop
-    regex: pod
-  # The name by which the rules find the exporter.
-  - targetLabel: job
-    replacement: {{ .Values.prometheusRule.selector.job }}
-  {{- with $monitor.relabelings }}
-  {{- toYaml . | nindent 2 }}
+  {{- with $monitor.targetLabels }}
+  {{ ternary "podTargetLabels" "targetLabels" $pods }}:
+    {{- toYaml . | nindent 4 }}
   {{- end }}
-{{- with $monitor.metricRelabelings }}
-metricRelabelings:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $monitor.tlsConfig }}
-tlsConfig:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $monitor.basicAuth }}
-basicAuth:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end -}}
-
-{{- /* What a scrape may bring at most: shared by ServiceMonitor and PodMonitor. */ -}}
-{{- define "glue-ml-exporter.limits" -}}
-{{- range $limit := list "sampleLimit" "labelLimit" "labelNameLengthLimit" "labelValueLengthLimit" }}
-{{- with get $.Values.serviceMonitor $limit }}
-{{ $limit }}: {{ int64 . }}
-{{- end }}
-{{- end -}}
+  {{- if not $victoria }}
+  {{- with $monitor.scrapeProtocols }}
+  scrapeProtocols:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
+  {{- range $limit := list "sampleLimit" "labelLimit" "labelNameLengthLimit" "labelValueLengthLimit" }}
+  {{- with get $monitor $limit }}
+  {{ $limit }}: {{ int64 . }}
+  {{- end }}
+  {{- end }}
+  {{ ternary "podMetricsEndpoints" "endpoints" $pods }}:
+    - port: metrics
+      path: {{ .root.Values.web.telemetryPath }}
+      scheme: {{ include "glue-ml-exporter.scheme" .root }}
+      interval: {{ $monitor.interval }}
+      scrapeTimeout: {{ $monitor.scrapeTimeout }}
+      honorLabels: {{ $monitor.honorLabels }}
+      {{- with $monitor.proxyUrl }}
+      {{ ternary "proxyURL" "proxyUrl" $victoria }}: {{ . }}
+      {{- end }}
+      {{ ternary "relabelConfigs" "relabelings" $victoria }}:
+        # A new pod goes on with the series of the old one, on any node.
+        - sourceLabels: [__meta_kubernetes_pod_name]
+          targetLabel: instance
+          replacement: {{ .root.Release.Namespace }}/$1
+        - action: labeldrop
+          regex: pod
+        {{- if not $monitor.jobLabel }}
+        # The name that the rules look for.
+        - targetLabel: job
+          replacement: {{ .root.Values.prometheusRule.selector.job }}
+        {{- end }}
+        {{- with $monitor.relabelings }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with $monitor.metricRelabelings }}
+      {{ ternary "metricRelabelConfigs" "metricRelabelings" $victoria }}:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- range $key := list "tlsConfig" "basicAuth" "authorization" }}
+      {{- with get $monitor $key }}
+      {{ $key }}:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- end }}
 {{- end -}}
 
 {{- /* A Prometheus duration (1h30m) in seconds. */ -}}
@@ -164,7 +219,7 @@ basicAuth:
 {{- /* What cannot work is refused with a sentence, before anything is installed. */ -}}
 {{- define "glue-ml-exporter.validate" -}}
 {{- if .Values.demo.enabled -}}
-{{- if or .Values.config .Values.existingConfig.secretName (include "glue-ml-exporter.stateful" .) -}}
+{{- if or .Values.config .Values.existingConfig.secretName .Values.persistence.enabled (gt (int .Values.shards) 1) -}}
 {{- fail "demo.enabled excludes config, existingConfig, persistence and shards: the demo watches simulated transforms and keeps nothing" -}}
 {{- end -}}
 {{- if include "glue-ml-exporter.hasWebConfig" . -}}
@@ -178,8 +233,48 @@ basicAuth:
 {{- if and .Values.webConfig.content .Values.webConfig.existingSecret -}}
 {{- fail "webConfig.content and webConfig.existingSecret exclude each other" -}}
 {{- end -}}
+{{- if eq .Values.monitoringOperator "victoriametrics" -}}
+{{- range $limit := list "labelLimit" "labelNameLengthLimit" "labelValueLengthLimit" -}}
+{{- if get $.Values.serviceMonitor $limit -}}
+{{- fail (printf "serviceMonitor.%s has no effect with VictoriaMetrics, which has no such limit" $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor.enabled and podMonitor.enabled exclude each other: the exporter would be scraped twice" -}}
+{{- end -}}
+{{- /* A flag of the chart in `extraArgs` would change the exporter, but not its probes and its monitors. */ -}}
+{{- $own := dict "--config.file" "config" "--config.enable-auto-reload" "configReload" "--log.level" "logLevel" "--log.format" "logFormat" -}}
+{{- $own = merge $own (dict "--shard.count" "shards" "--shard.index" "shards" "--web.listen-address" "service.port") -}}
+{{- $own = merge $own (dict "--web.telemetry-path" "web.telemetryPath" "--web.external-url" "web.externalUrl" "--web.config.file" "webConfig") -}}
+{{- range $flag, $value := $own -}}
+{{- $variable := printf "GLUE_ML_EXPORTER_%s" (trimPrefix "--" $flag | upper | replace "." "_" | replace "-" "_") -}}
+{{- range $.Values.extraArgs -}}
+{{- if or (eq $flag .) (hasPrefix (printf "%s=" $flag) .) -}}
+{{- fail (printf "extraArgs sets %s, which the chart sets: use %s" $flag $value) -}}
+{{- end -}}
+{{- end -}}
+{{- range $.Values.env -}}
+{{- if eq .name $variable -}}
+{{- fail (printf "env sets %s, which the chart sets: use %s" $variable $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.demo.enabled (or .Values.web.externalUrl (ne .Values.web.telemetryPath "/metrics")) -}}
+{{- fail "demo.enabled excludes web.externalUrl and web.telemetryPath: the demo has neither flag" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.enabled needs ingress.hosts, a list of names" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.enabled needs httpRoute.parentRefs, the gateways" -}}
+{{- end -}}
+{{- if .Values.persistence.existingClaim -}}
+{{- if not .Values.persistence.enabled -}}
+{{- fail "persistence.existingClaim needs persistence.enabled=true" -}}
+{{- else if gt (int .Values.shards) 1 -}}
+{{- fail "persistence.existingClaim excludes shards: each shard needs its own volume" -}}
+{{- end -}}
 {{- end -}}
 {{- with include "glue-ml-exporter.statePath" . -}}
 {{- if not $.Values.persistence.enabled -}}

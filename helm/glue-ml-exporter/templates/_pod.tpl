@@ -1,4 +1,4 @@
-{{- /* The pod, the same in a Deployment and in a StatefulSet. */ -}}
+{{- /* The template of the pods. */ -}}
 {{- define "glue-ml-exporter.pod" -}}
 metadata:
   annotations:
@@ -23,7 +23,18 @@ spec:
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   securityContext:
-    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+    {{- include "glue-ml-exporter.podSecurityContext" . | nindent 4 }}
+  {{- with .Values.dnsPolicy }}
+  dnsPolicy: {{ . }}
+  {{- end }}
+  {{- with .Values.dnsConfig }}
+  dnsConfig:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.hostAliases }}
+  hostAliases:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
@@ -68,12 +79,15 @@ spec:
         - --log.level={{ .Values.logLevel }}
         - --log.format={{ .Values.logFormat }}
         {{- if not .Values.demo.enabled }}
-        - --config.file=/etc/glue-ml-exporter/config/config.yaml
         {{- if eq .Values.configReload "auto" }}
         - --config.enable-auto-reload
         {{- end }}
         {{- if gt (int .Values.shards) 1 }}
         - --shard.count={{ int .Values.shards }}
+        {{- end }}
+        - --web.telemetry-path={{ .Values.web.telemetryPath }}
+        {{- with .Values.web.externalUrl }}
+        - --web.external-url={{ . }}
         {{- end }}
         {{- end }}
         {{- if include "glue-ml-exporter.hasWebConfig" . }}
@@ -82,9 +96,9 @@ spec:
         {{- with .Values.extraArgs }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with .Values.env }}
+      {{- with include "glue-ml-exporter.env" . }}
       env:
-        {{- toYaml . | nindent 8 }}
+        {{- . | nindent 8 }}
       {{- end }}
       {{- with .Values.envFrom }}
       envFrom:
@@ -94,7 +108,8 @@ spec:
         - name: metrics
           containerPort: 10210
           protocol: TCP
-      {{- range $probe, $path := dict "livenessProbe" "/-/healthy" "readinessProbe" "/-/ready" }}
+      {{- range $probe, $path := dict "startupProbe" "/-/healthy" "livenessProbe" "/-/healthy" "readinessProbe" "/-/ready" }}
+      {{- if get $.Values.probes (trimSuffix "Probe" $probe) }}
       {{ $probe }}:
         {{- if include "glue-ml-exporter.mutualTls" $ }}
         tcpSocket:
@@ -106,6 +121,7 @@ spec:
           scheme: {{ include "glue-ml-exporter.scheme" $ | upper }}
         {{- end }}
         {{- toYaml (get $.Values.probes (trimSuffix "Probe" $probe)) | nindent 8 }}
+      {{- end }}
       {{- end }}
       {{- with .Values.resources }}
       resources:
@@ -120,6 +136,32 @@ spec:
     {{- end }}
   volumes:
     {{- include "glue-ml-exporter.volumes" . | nindent 4 }}
+{{- end -}}
+
+{{- /* `kubectl exec ... glue-ml-exporter runs X` finds the configuration by the variable. */ -}}
+{{- define "glue-ml-exporter.env" -}}
+{{- $env := list -}}
+{{- if not .Values.demo.enabled -}}
+{{- $env = append $env (dict "name" "GLUE_ML_EXPORTER_CONFIG_FILE" "value" "/etc/glue-ml-exporter/config/config.yaml") -}}
+{{- end -}}
+{{- with .Values.aws.existingSecret -}}
+{{- $keys := dict "AWS_ACCESS_KEY_ID" "access_key" "AWS_SECRET_ACCESS_KEY" "secret_key" "AWS_SESSION_TOKEN" "security_token" -}}
+{{- range $name, $key := $keys -}}
+{{- $ref := dict "name" $.Values.aws.existingSecret "key" $key -}}
+{{- if eq $key "security_token" }}{{ $_ := set $ref "optional" true }}{{ end -}}
+{{- $env = append $env (dict "name" $name "valueFrom" (dict "secretKeyRef" $ref)) -}}
+{{- end -}}
+{{- end -}}
+{{- with concat $env .Values.env }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{- /* OpenShift gives each namespace its own range of user ids, and refuses a pod with another one. */ -}}
+{{- define "glue-ml-exporter.podSecurityContext" -}}
+{{- $context := .Values.podSecurityContext -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- end -}}
+{{- toYaml $context -}}
 {{- end -}}
 
 {{- /* Folders, not files: a file that is mounted alone never changes. */ -}}
@@ -155,6 +197,10 @@ spec:
 {{- $key := ternary .Values.webConfig.existingSecretKey "web-config.yml" (not (empty .Values.webConfig.existingSecret)) -}}
 {{- $items := list (dict "key" $key "path" "web-config.yml") -}}
 {{- $volumes = append $volumes (dict "name" "web" "secret" (dict "secretName" $name "items" $items "defaultMode" 288)) -}}
+{{- end -}}
+{{- if and .Values.persistence.enabled (not (include "glue-ml-exporter.claimTemplates" .)) -}}
+{{- $claim := dict "claimName" (include "glue-ml-exporter.claimName" .) -}}
+{{- $volumes = append $volumes (dict "name" "state" "persistentVolumeClaim" $claim) -}}
 {{- end -}}
 {{- with .Values.webConfig.tlsSecretName -}}
 {{- $volumes = append $volumes (dict "name" "tls" "secret" (dict "secretName" . "defaultMode" 288)) -}}
