@@ -59,6 +59,8 @@ class Service:
         self._discovery = Discovery(self.telemetry, self._shard, stop=self._stop, on_found=self._monitor_found)
         self._found: list[tuple[Target, ...]] = []
         self._is_complete = False
+        self.web_config_error: Callable[[], str] = lambda: ""
+        """Returns why the web configuration on disk is not in use; empty if it is."""
         self._refused = ""
         """Why the configuration on disk is not in use; empty if it is."""
         self._began = time.monotonic()
@@ -243,6 +245,7 @@ class Service:
             reports,
             shard=self._shard,
             config_error=self._refused,
+            web_config_error=self.web_config_error(),
             state_path=self._config.state.path,
             state_error=self._state.failure if self._state else "",
             discovery_errors={query.lane: query.error for query in self._discovery.queries if query.error},

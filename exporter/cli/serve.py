@@ -62,6 +62,8 @@ def _shard(options: ServeOptions) -> Shard:
 
 def _server(service: Service, options: ServeOptions, telemetry: Telemetry, on_second: Callable[[], None]) -> WebServer:
     web_config = _web_config(options, telemetry)
+    if web_config is not None:
+        service.web_config_error = lambda: web_config.problem
     try:
         return WebServer(
             service,

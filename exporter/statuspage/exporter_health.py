@@ -45,6 +45,8 @@ class ExporterHealth:
     config_loaded: float
     config_error: str
     """Why the configuration on disk is not in use; empty if it is."""
+    web_config_error: str
+    """Why the web configuration on disk is not in use; empty if it is."""
     state_path: str | None
     state_written: float
     """Time of the last write of the state file; 0 before the first write."""
@@ -69,13 +71,14 @@ def read_health(
     interval: float,
     lookback: float,
     config_error: str = "",
+    web_config_error: str = "",
     state_error: str = "",
     discovery_errors: Mapping[Lane, str] = NO_ERRORS,
 ) -> ExporterHealth:
     """Return the health of the exporter from its own metrics and the reports of all watched transforms.
 
-    The errors are those that last now: of the configuration on disk, of the state file, and of discovery by account and
-    region.
+    The errors are those that last now: of both configurations on disk, of the state file, and of discovery by account
+    and region.
     """
     reports = list(reports)
     dues = [report.due for report in reports]
@@ -83,6 +86,7 @@ def read_health(
         lanes=tuple(_lanes(telemetry, reports, discovery_errors)),
         config_loaded=_value(telemetry.config_last_reload_success),
         config_error=config_error,
+        web_config_error=web_config_error,
         state_path=state_path,
         state_written=_value(telemetry.state_last_write) if state_path else 0.0,
         state_error=state_error,

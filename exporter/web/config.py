@@ -81,6 +81,8 @@ class WebConfig:
         self._files: list[Path] = []
         self._rate_limit = RateLimitSection()
         self.current = PLAIN
+        self.problem = ""
+        """Why the content on disk is not in use; empty if it is."""
         self._load()
         on_load(True)
         self._seen = self._loaded = self._fingerprint()
@@ -94,12 +96,15 @@ class WebConfig:
         files = self._files
         try:
             self._load()
+            self.problem = ""
             self._on_load(True)
             log.info("web configuration reloaded", file=str(self._path))
         except ConfigError as error:
+            self.problem = str(error)
             self._on_load(False)
             log.error("web configuration not reloaded, the old one stays", problems=str(error))
         except Exception:  # without the file, the server goes on with the old settings
+            self.problem = "a defect in this program; the log has the details"
             self._on_load(False)
             log.exception("web configuration not reloaded because of a defect in this program; please report it")
         if self._files != files:

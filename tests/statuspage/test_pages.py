@@ -412,12 +412,18 @@ def test_many_outages_do_not_fill_the_page() -> None:
 def test_a_banner_says_the_cause_and_goes_with_it() -> None:
     """A refused configuration and a failed discovery show their message while they last, and not afterwards."""
     lines = [f"config.yaml:{line}:1: key{line}: is not a setting" for line in range(1, 13)]
-    errors = {"config_error": "\n".join(lines), "discovery_errors": {LANE: "ThrottlingException: slow down"}}
+    errors = {
+        "config_error": "\n".join(lines),
+        "web_config_error": "web.yml:1:1: tls_server_confg: is not a setting",
+        "discovery_errors": {LANE: "ThrottlingException: slow down"},
+    }
     text = front(report(), errors=errors).text
     assert "The configuration on disk has errors and is not in use." in text
     assert lines[9] in text
     assert lines[10] not in text
     assert "2 more lines" in text
+    assert "The web configuration on disk has errors and is not in use." in text
+    assert "tls_server_confg" in text
     assert "Account default, eu-west-1: discovery fails, so new transforms are not found ThrottlingException" in text
     assert "alert" not in front(report()).values
     assert "discovery fails" not in front(*outage(3, down=3), errors=errors).text

@@ -231,6 +231,19 @@ def test_an_ascii_locale_changes_no_page(tmp_path):
     assert (checked.exit_code, checked.stderr) == (0, "")
 
 
+def test_a_start_uses_its_external_url(tmp_path):
+    """With --web.external-url the log shows this URL, and all paths also work below its path."""
+    address, url = f"127.0.0.1:{free_port()}", "http://glue.example.com/ml"
+    command = (*EXPORTER, "serve", f"--web.listen-address={address}", f"--web.external-url={url}")
+    with Process(*command, folder=tmp_path, environ=CREDENTIALS) as process:
+        process.wait_for_output(f"url={url}/", timeout=60)
+        assert fetch(f"http://{address}/ml/-/healthy").status == 200
+    done = run(*EXPORTER, "serve", "--web.external-url=http://a/metrics", folder=tmp_path, environ=CREDENTIALS)
+    assert done.exit_code == 2
+    [line] = done.stderr.splitlines()
+    assert "--web.external-url: its path /metrics is that of a page" in line
+
+
 @pytest.mark.parametrize("path", ["/transforms/x", "/-/healthy", "metrics"])
 def test_a_telemetry_path_of_another_page_is_one_line(path, tmp_path):
     """A path of the metrics that is not a path, or is that of a page, is a usage error that names the flag."""

@@ -304,11 +304,13 @@ def test_an_invalid_change_keeps_the_old_settings(folder: Path, caplog: pytest.L
     assert web.current is before
     assert loads == [True, False]
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
-    assert "plaintext" not in caplog.text
+    assert "plaintext" not in caplog.text + web.problem
+    assert "basic_auth_users" in web.problem
     write(folder, f"basic_auth_users: {{bob: {HASH}}}")
     web.refresh()
     web.refresh()
     assert web.current.users == {"bob": HASH}
+    assert web.problem == ""
     assert loads == [True, False, True]
 
 
