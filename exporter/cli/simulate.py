@@ -2,12 +2,21 @@
 
 import sys
 import threading
+from pathlib import Path
+
+from yaml.composer import ComposerError
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 from exporter import logs
 from exporter.cli.options import SimulateOptions
 from exporter.cli.signals import handle_signals
+from exporter.config.problems import ConfigError
+from exporter.config.syntax import syntax_problem
 from exporter.model.errors import ExporterError
 from exporter.simulator import Scenario, ScenarioError, load_scenario, serve
+
+_SYNTAX_ERRORS = (ScannerError, ParserError, ComposerError)
 
 
 def simulate(options: SimulateOptions) -> int:
@@ -37,4 +46,7 @@ def scenario_of(name: str | None) -> Scenario:
     try:
         return load_scenario(name or "demo")
     except ScenarioError as error:
+        if name is not None and isinstance(error.__cause__, _SYNTAX_ERRORS):
+            text = Path(name).read_text(encoding="utf-8")
+            raise ConfigError(name, (syntax_problem(text, error.__cause__),)) from error
         raise ExporterError(str(error)) from error

@@ -82,6 +82,15 @@ def test_without_a_configuration(glue):
     assert runs("--all", *given).run_ids == ["tsk-b", "tsk-timeout"]
 
 
+def test_the_configuration_file_of_the_environment(glue, folder):
+    """The path of the configuration can come from the environment, so that `runs NAME` needs no flag in a container."""
+    other = folder / "etc"
+    other.mkdir()
+    file = configure(other, glue.url, transforms=[{"id": "tfm-b", "name": "mine"}])
+    environ = {"GLUE_ML_EXPORTER_CONFIG_FILE": str(file)}
+    assert runs("mine", JSON, environ=environ).run_ids == ["tsk-b"]
+
+
 def test_the_region_of_the_environment_or_of_the_profile(glue, folder, environment):
     """Without --region the region is that of AWS_REGION or of the profile; without any, one line says what to set."""
     given = ("tfm-b", f"--endpoint-url={glue.url}", JSON)

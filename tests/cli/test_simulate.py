@@ -13,14 +13,16 @@ from tests.support import EXPORTER, ROOT, Process, free_port, run, wait_for
 def test_a_scenario_that_cannot_be_used_is_one_line(command, tmp_path):
     """If the file is missing or has an unknown key, the command prints one line and exits with 1."""
     (tmp_path / "bad.yaml").write_text("transformz: []\n")
+    (tmp_path / "quote.yaml").write_text('transforms:\n  - name: "a\n    id: "b"\n')
     for name, problem in (
         ("missing.yaml", "does not exist; expected a file or a built-in scenario ("),
         ("bad.yaml", "transformz: unknown key"),
+        ("quote.yaml", '2:11: the quotation mark " here is not closed on this line'),
     ):
         done = run(*EXPORTER, command, f"--scenario={name}", folder=tmp_path, environ={"PYTHONPATH": str(ROOT)})
         assert done.exit_code == 1
         (line,) = done.stderr.splitlines()
-        assert line.startswith(f"{name}: {problem}")
+        assert line.startswith((f"{name}: {problem}", f"{name}:{problem}"))
 
 
 @pytest.mark.slow

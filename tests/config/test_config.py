@@ -246,7 +246,7 @@ def test_read_config(tmp_path: Path) -> None:
 KEYS = ["region:", "transforms:", "polling:", "accounts:", "id:", "name:", "labels:", "external_id:", "interval:"]
 VALUES = ["eu-west-1", "tfm-1", "60s", "${A}", "${", "<<", "~", "&a", "*a", "!t", "'", '"']
 SIGNS = [" ", "  ", "\n", "- ", "[", "]", "{", "}", ",", ": ", "#", "---\n"]
-WORDS = st.sampled_from([*KEYS, *VALUES, *SIGNS])
+WORDS = st.sampled_from([*KEYS, *VALUES, *SIGNS, "<<: ", "x-a: &x ", "*x"])
 
 
 @settings(max_examples=300, deadline=None)
