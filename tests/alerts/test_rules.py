@@ -161,6 +161,16 @@ def test_every_alert_has_a_runbook() -> None:
         assert path.stem not in others, path.name
 
 
+def test_the_runbooks_explain_the_variables_of_their_commands() -> None:
+    """A runbook explains all variables of its first commands, and one about a transform begins with its status page."""
+    for path in RUNBOOKS.glob("*.md"):
+        first = path.read_text().partition("## First commands")[2].partition("## In Kubernetes")[0]
+        used = set(re.findall(r"\$\{?([A-Z_]+)", first))
+        assert used <= set(re.findall(r"`([A-Z_]+)`", first)), path.name
+        page = "`EXPORTER/transforms/TRANSFORM_ID`" in first.partition("\n1. ")[0]
+        assert page == ("TRANSFORM_ID" in used), path.name
+
+
 def test_the_runbooks_name_only_existing_metrics_and_pages() -> None:
     """All metrics and linked pages in the runbooks and in the page about alerts exist."""
     known = vocabulary()
