@@ -18,7 +18,7 @@ COMMANDS = [
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_five_commands_of_the_page_send_a_message(tmp_path: Path) -> None:
-    """In a namespace with only the loopback interface, the commands of the page send a critical alert to a webhook."""
+    """In a namespace with only the loopback interface, the commands of the page alert a webhook and list the failed runs."""
     tool("prometheus")
     assert len(COMMANDS) == 5
     alone = 'ip link set lo up && exec "$@"'
@@ -28,10 +28,8 @@ def test_the_five_commands_of_the_page_send_a_message(tmp_path: Path) -> None:
     programs.mkdir()
     (programs / "alertmanager").symlink_to(tool("prometheus-alertmanager"))
     (programs / "prometheus").symlink_to(tool("prometheus"))
-    (receiver,) = re.findall(r"^```sh\n(python3 -c .*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    script = "\n".join(
-        ("set -eu", "WEBHOOK=http://127.0.0.1:9999/", f"{receiver.strip()} > received.log 2>&1 &", *COMMANDS)
-    )
+    receiver, runbook, *_ = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    script = "\n".join(("set -eu", receiver, *COMMANDS, runbook.replace("--limit 10", "--limit 10 > runs.txt")))
     script += "\nuntil grep -q 'no success since' received.log; do sleep 0.2; done; kill $(jobs -p); wait\n"
     environ = {"PATH": f"{programs}:{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     command = ("unshare", "--map-root-user", "--net", "sh", "-c", alone, "sh", "bash", "-c", script)
@@ -39,3 +37,4 @@ def test_the_five_commands_of_the_page_send_a_message(tmp_path: Path) -> None:
         shell.wait_for_output(r'"summary":"suppliers-always-failing: FIND_MATCHES failed', timeout=150)
         shell.wait(timeout=60)
     assert "GlueMLTaskRunFailedSinceSuccess" in (tmp_path / "received.log").read_text()
+    assert "Access Denied" in (tmp_path / "runs.txt").read_text()
