@@ -301,6 +301,23 @@ def test_stable_target() -> None:
         assert endpoint["honorLabels"] is False
 
 
+def test_pods_have_the_label_of_the_service() -> None:
+    """A target that is found by its pod has the label `service` of a target that is found by its Service."""
+    for name, kind, relabelings in (
+        ("mtls", "PodMonitor", "relabelings"),
+        ("vmpods", "VMPodScrape", "relabelConfigs"),
+    ):
+        rendered = template(scenario(name))
+        (endpoint,) = rendered.one(kind)["spec"]["podMetricsEndpoints"]
+        names = [rule["replacement"] for rule in endpoint[relabelings] if rule.get("targetLabel") == "service"]
+        (service,) = [
+            service["metadata"]["name"]
+            for service in rendered.all("Service")
+            if service["metadata"]["labels"]["app.kubernetes.io/component"] == "metrics"
+        ]
+        assert names == [service], name
+
+
 def test_scraped_once() -> None:
     """The ServiceMonitor selects only one of the two Services of a StatefulSet."""
     rendered = template(scenario("production"))

@@ -190,6 +190,11 @@ spec:
         - targetLabel: job
           replacement: {{ .root.Values.prometheusRule.selector.job }}
         {{- end }}
+        {{- if $pods }}
+        # The rules know a release by its namespace and Service. A target that is found by its pod has no such label.
+        - targetLabel: service
+          replacement: {{ include "glue-ml-exporter.fullname" .root }}
+        {{- end }}
         {{- with $monitor.relabelings }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
