@@ -173,7 +173,7 @@ class StatusPages:
 
 def short_id(transform_id: str) -> str:
     """Return an id that is cut in its middle, because many ids differ only at the end."""
-    return transform_id if len(transform_id) <= 18 else f"{transform_id[:8]}…{transform_id[-8:]}"
+    return transform_id if len(transform_id) <= 13 else f"{transform_id[:4]}…{transform_id[-8:]}"
 
 
 def _refresh_period(interval: float) -> float:

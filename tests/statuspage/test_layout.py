@@ -23,6 +23,14 @@ from tests.web.serving import Page as SentPage
 
 pytestmark = pytest.mark.slow
 
+_CUT_OFF = """
+[...document.querySelectorAll(".transforms .id, .transforms td.success")]
+  .filter(one => one.getBoundingClientRect().right > one.closest("td, th").getBoundingClientRect().right
+    || (one.tagName === "TD" && one.scrollWidth > one.clientWidth))
+  .map(one => one.textContent)
+"""
+"""The ids and times that are wider than their place."""
+
 LONG_ERROR = "Job aborted due to stage failure: " + "no space left on device, " * 30
 RUNS = tuple(
     RecentRun(run(run_id=f"tsk-{number}", started=NOW - number * 3600, completed=NOW - number * 3500), NO_PROPERTIES)
@@ -86,6 +94,7 @@ def test_three_hundred_transforms_fit_in_a_quarter_of_their_former_height(browse
         assert size is not None
         assert size["height"] <= 25_900 / 4
         assert height(page, "tbody[id]:not(.problem)") < 20
+        assert page.evaluate(_CUT_OFF) == []
         line = 16
         assert height(page, ".problem .why") <= 2 * line
         assert page.locator(".problem .why", has_text="Job aborted").inner_text() == LONG_ERROR.strip()
