@@ -18,7 +18,7 @@ COMMANDS = [
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_five_commands_of_the_page_send_a_message(tmp_path: Path) -> None:
-    """In a namespace with only the loopback interface, the commands of the page alert a webhook and list the failed runs."""
+    """With only the loopback interface, the commands of the page alert a webhook and list the failed runs."""
     tool("prometheus")
     assert len(COMMANDS) == 5
     alone = 'ip link set lo up && exec "$@"'
