@@ -124,9 +124,9 @@ SPECIAL: Mapping[str, Schema] = {
     "prometheusRule.alerts.GlueMLTaskRunSlow.factor": {"type": "number", "exclusiveMinimum": 1},
 }
 FROM_HELM: Mapping[str, Schema] = {"enabled": {"type": "boolean"}, "exports": {"type": "object"}}
-"""Keys that a larger chart may have here for Helm: its `condition` and its `import-values`. Keys that begin with `x-`
-are for anchors of YAML.
-"""
+"""Keys that a larger chart may have here for Helm: its `condition` and its `import-values`."""
+ANCHORS: Schema = {"^x-": {}}
+"""Keys that hold anchors of YAML, here and in the configuration of the exporter."""
 OPEN = {
     "podSecurityContext",
     "securityContext",
@@ -144,7 +144,7 @@ def values_schema(values: str) -> Schema:
         "title": "Values of the chart glue-ml-exporter",
         **root,
         "properties": {**root["properties"], **FROM_HELM},
-        "patternProperties": {"^x-": {}},
+        "patternProperties": ANCHORS,
     }
 
 
@@ -154,7 +154,7 @@ def _of(value: object, path: str) -> Schema:
     if path.startswith("prometheusRule.alerts.") and path.count(".") == 3:
         return _alert_setting(value, path.rpartition(".")[2])
     if path == "config":
-        return _config(schema.File)
+        return {**_config(schema.File), "patternProperties": ANCHORS}
     if isinstance(value, dict):
         if not value or path in OPEN:
             return {"type": "object"}

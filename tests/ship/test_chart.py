@@ -182,13 +182,8 @@ class TestEveryScenario:
         for config_map in rendered.all("ConfigMap"):
             if text := config_map["data"].get("config.yaml"):
                 (tmp_path / "config.yaml").write_text(text)
-                checked = run(
-                    *EXPORTER,
-                    "check-config",
-                    "--config.file=config.yaml",
-                    folder=tmp_path,
-                    environ={"PYTHONPATH": str(ROOT), "EXTERNAL_ID": "abc"},
-                )
+                environ = {"PYTHONPATH": str(ROOT), "EXTERNAL_ID": "abc", "GLUE_ML_EXPORTER_CONFIG_FILE": "config.yaml"}
+                checked = run(*EXPORTER, "check-config", folder=tmp_path, environ=environ)
                 assert checked.exit_code == 0, checked.stderr
                 state = yaml.safe_load(text).get("state", {}).get("path")
                 assert state == (f"{mounts['state']}/state.db" if "state" in mounts else None)
@@ -226,6 +221,12 @@ def test_image_reference() -> None:
     bare = {**MINIMAL, "image": {"registry": "", "repository": "mirror.example.com/glue", "tag": "1"}}
     assert template(bare).container["image"] == "mirror.example.com/glue:1"
     assert everything == f"images.example.com/glue-ml-exporter/glue-ml-exporter@sha256:{'0123456789abcdef' * 4}"
+
+
+def test_anchors() -> None:
+    """Keys `x-...` hold anchors, beside the other values and in the configuration."""
+    rendered = template({**MINIMAL, "x-a": 1, "config": {**MINIMAL["config"], "x-labels": {"team": "data"}}})
+    assert yaml.safe_load(rendered.one("ConfigMap")["data"]["config.yaml"])["x-labels"] == {"team": "data"}
 
 
 def test_probes_follow_tls() -> None:
