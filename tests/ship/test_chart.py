@@ -411,12 +411,11 @@ class TestScrape:
         assert endpoint["path"] == rendered.one("Pod")["spec"]["containers"][0]["args"][-1] == "/glue-metrics"
 
     def test_same_rules_for_both_operators(self) -> None:
-        """A VMRule has the groups of the PrometheusRule."""
-        values = {**MINIMAL, "prometheusRule": {"enabled": True}}
-        assert (
-            template(scenario("victoriametrics")).one("VMRule")["spec"]
-            == template(values).one("PrometheusRule")["spec"]
-        )
+        """A VMRule has the groups of the PrometheusRule, with links to the page behind the ingress."""
+        values = {**MINIMAL, "prometheusRule": {"enabled": True, "statusUrl": "https://monitoring.example.com/glue-ml"}}
+        rules = template(scenario("victoriametrics")).one("VMRule")["spec"]
+        assert rules == template(values).one("PrometheusRule")["spec"]
+        assert "status_url: https://monitoring.example.com/glue-ml/transforms/" in yaml.safe_dump(rules, width=1000)
 
 
 class TestPages:
