@@ -1,9 +1,11 @@
 # The image of glue-ml-exporter for linux/amd64 and linux/arm64 (docs/install.md). docs/contribute/release.md explains how to renew
 # the digest.
 #
-#   make image
+#   make image                           on python:slim, with a shell
+#   make image VARIANT=distroless        only Python, its libraries and the exporter
 
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
+ARG VARIANT=slim
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
@@ -28,9 +30,28 @@ RUN find /opt/glue-ml-exporter/lib/python3*/site-packages/botocore/data -mindept
         ! -name glue ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} + \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/glue-ml-exporter/lib
 COPY packaging/image/healthcheck.py /opt/glue-ml-exporter/
+RUN install -d -m 0770 /state/glue-ml-exporter
 
 
-FROM ${PYTHON_IMAGE}
+FROM build AS root
+COPY packaging/image/minimal_root.py /src/
+RUN python minimal_root.py /root-of-image /opt/glue-ml-exporter
+
+
+FROM scratch AS base-distroless
+COPY --from=root /root-of-image /
+ENV PATH=/usr/local/bin LANG=C.UTF-8
+
+
+FROM ${PYTHON_IMAGE} AS base-slim
+# An attacker cannot use pip, because it is removed.
+RUN rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" \
+        "$(python -c 'import pip; print(pip.__path__[0])')"* /usr/local/bin/pip*
+
+
+# This base is a stage of this file, so it needs no tag.
+# hadolint ignore=DL3006
+FROM base-${VARIANT}
 ARG PYTHON_IMAGE
 ARG VERSION=unknown
 ARG REVISION=unknown
@@ -43,10 +64,8 @@ LABEL org.opencontainers.image.title="glue-ml-exporter" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 
-# An attacker cannot use pip, because it is removed.
-RUN rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" \
-        "$(python -c 'import pip; print(pip.__path__[0])')"* /usr/local/bin/pip* \
-    && install -d -o 10001 -g 10001 -m 0750 /var/lib/glue-ml-exporter
+# The group 0 may write the state, because OpenShift runs an image as an arbitrary user of this group.
+COPY --from=build --chown=10001:0 /state /var/lib
 COPY --from=build /opt/glue-ml-exporter /opt/glue-ml-exporter
 
 ENV PATH=/opt/glue-ml-exporter/bin:$PATH \

@@ -65,8 +65,8 @@ packages: $(VENV)/.package ## build the wheel and the sdist into dist/
 	$(BIN)/python -m hatchling build --target wheel --target sdist --directory dist
 
 .PHONY: image
-image: ## build the container image with docker, as glue-ml-exporter
-	docker build --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' exporter/__init__.py) \
+image: ## build the container image with docker, as glue-ml-exporter; VARIANT=distroless for one without a shell
+	docker build --build-arg VARIANT=$(or $(VARIANT),slim) --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' exporter/__init__.py) \
 		--build-arg REVISION=$$(git rev-parse HEAD) --tag glue-ml-exporter .
 
 .PHONY: sbom

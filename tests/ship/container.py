@@ -21,6 +21,7 @@ from tests.ship.programs import environment
 from tests.support import ROOT, Process, run, tool
 
 STAND_IN = "localhost/python:stand-in"
+STATE = "/var/lib/glue-ml-exporter"
 PROGRAMS = ("sh", "find", "install", "rm")
 RUNTIMES = (
     "libgcc_s.so.1",
@@ -87,24 +88,27 @@ class Storage:
         # Buildah's default limits fail on a machine where a process may not raise its limits. These limits always work.
         limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
         source = ("--pull=never", "--network=host", "--signature-policy", self._folder / "policy.json")
-        self.buildah("bud", *source, *limits, "--format=docker", "--tag", name, *options, context)
+        self.buildah("bud", *source, *limits, "--format=docker", "--layers", "--tag", name, *options, context)
         return Image(name, self)
 
-    def build_exporter(self, version: str, revision: str) -> Image:
-        """Build the Dockerfile of the repository on the replacement of the base image."""
+    def build_stand_in(self) -> None:
+        """Build the replacement of the base image."""
         context = self._folder / "stand-in"
         make_stand_in(context / "root")
         context.joinpath("Dockerfile").write_text(
             "FROM scratch\nCOPY root /\nENV PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8\n"
         )
         self.build(STAND_IN, context)
+
+    def build_exporter(self, variant: str, version: str, revision: str) -> Image:
+        """Build a variant of the repository's Dockerfile on the replacement of the base image."""
         trust: list[str] = []
         if CERTIFICATES.is_file():
             (self._folder / "pip.conf").write_text(f"[global]\ncert = {CERTIFICATES}\n")
             trust = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", f"--volume={self._folder}/pip.conf:/etc/pip.conf:ro"]
-        arguments = {"PYTHON_IMAGE": STAND_IN, "VERSION": version, "REVISION": revision}
+        arguments = {"PYTHON_IMAGE": STAND_IN, "VARIANT": variant, "VERSION": version, "REVISION": revision}
         given = (f"--build-arg={name}={value}" for name, value in arguments.items())
-        return self.build("localhost/glue-ml-exporter:test", ROOT, *trust, *given)
+        return self.build(f"localhost/glue-ml-exporter:{variant}", ROOT, *trust, *given)
 
     def clear(self) -> None:
         """Unmount and remove everything."""
@@ -159,7 +163,8 @@ class Container:
     """A container of runc, confined as the chart confines it, with the network of this machine.
 
     The user has no name and no capabilities, the root is read-only, and no process can gain privileges. `mounts` maps
-    folders of this machine to read-only paths in the container. `folder` keeps the files of runc.
+    folders of this machine to read-only paths in the container. `state` is a folder of this machine that the
+    container may write. `folder` keeps the files of runc.
     """
 
     def __init__(
@@ -170,11 +175,12 @@ class Container:
         *,
         arguments: list[str],
         mounts: Mapping[Path, Path] | None = None,
+        state: Path | None = None,
     ) -> None:
         folder.mkdir()
         self._folder = folder
         self._name = f"{folder.name}-{os.getpid()}"
-        (folder / "config.json").write_text(json.dumps(runtime_spec(root, config, arguments, mounts or {})))
+        (folder / "config.json").write_text(json.dumps(runtime_spec(root, config, arguments, mounts or {}, state)))
 
     def start(self) -> Process:
         """Start the container. Signals to the returned process reach the first process of the container."""
@@ -197,7 +203,7 @@ class Container:
 
 
 def runtime_spec(
-    root: Path, config: Mapping[str, Any], arguments: list[str], mounts: Mapping[Path, Path]
+    root: Path, config: Mapping[str, Any], arguments: list[str], mounts: Mapping[Path, Path], state: Path | None
 ) -> dict[str, Any]:
     """Return the specification of a container in the format of the Open Container Initiative's runtime."""
     user, _, group = config["User"].partition(":")
@@ -220,6 +226,10 @@ def runtime_spec(
             *(
                 {"destination": str(seen), "type": "none", "source": str(source), "options": ["rbind", "ro"]}
                 for source, seen in mounts.items()
+            ),
+            *(
+                {"destination": STATE, "type": "none", "source": str(source), "options": ["rbind", "rw"]}
+                for source in filter(None, [state])
             ),
         ],
         "linux": {"namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}]},
