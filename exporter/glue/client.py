@@ -49,6 +49,9 @@ T = TypeVar("T")
 
 log = get_logger(__name__)
 
+_threads = ThreadPool("call")
+"""Runs the calls of all clients. After a reload, the new clients use the idle threads of the former ones."""
+
 
 def limit_of_a_call(polling: Polling) -> float:
     """Return the longest time of a call in seconds, without waiting for the rate limit and between two attempts.
@@ -80,7 +83,6 @@ class GlueClients:
         self._clock = clock
         self._lock = threading.Lock()
         self._clients: dict[Lane, GlueClient] = {}
-        self._threads = ThreadPool("call")
 
     def client_for(self, lane: Lane) -> "GlueClient":
         """Return the client for an account and region; it connects at its first call."""
@@ -128,7 +130,7 @@ class GlueClients:
             observe=requests.observe,
         )
         account_id = account.role_arn.split(":")[4] if account.role_arn else None
-        deadline, skipped_runs = Deadline(limit_of_a_call(polling), self._threads), SkippedRuns(lane, self._telemetry)
+        deadline, skipped_runs = Deadline(limit_of_a_call(polling), _threads), SkippedRuns(lane, self._telemetry)
         return GlueClient(lane, connect, requests, skipped_runs, account_id, deadline=deadline, clock=self._clock)
 
 

@@ -138,6 +138,22 @@ def test_former_clients_are_freed_by_the_reload_itself(simulator):
         keeps_polling(exporter, "tfm-a", times=1)
 
 
+@pytest.mark.slow
+def test_reloads_leave_no_idle_threads_behind(simulator):
+    """After many reloads that replace the clients, about as many threads make calls as before them."""
+
+    def calling():
+        return sum(thread.name == "call" for thread in threading.enumerate())
+
+    with running(simulator, transforms=["tfm-a"], polling={"interval": "50ms"}) as exporter:
+        exporter.wait_until_up("tfm-a")
+        before = calling()
+        for seconds in range(10, 18):
+            assert exporter.reload(polling={**exporter.config["polling"], "request_timeout": f"{seconds}s"}) is None
+            keeps_polling(exporter, "tfm-a", times=1)
+        assert calling() <= before + 4
+
+
 def test_the_transforms_of_a_removed_account_lose_their_series(simulator):
     """Transforms of an account that is no longer configured lose their series; polls of the others continue."""
     accounts = [{"name": "one", "profile": "one"}, {"name": "two", "profile": "two"}]

@@ -41,7 +41,7 @@ FAULTS = (
 def configuration(simulator, rng):
     """Return a random configuration; all of them monitor the same transforms."""
     one = rng.choice([{"name": "one", "role_arn": ROLE}, {"name": "one", "profile": "one"}])
-    ids = [transform_id for transform_id in simulator.world.transform_ids() if transform_id.startswith("listed")]
+    ids = [transform_id for transform_id in simulator.world.transform_ids() if transform_id.startswith("tfm-listed")]
     listed = [{"id": one_id, "account": "two", "labels": {"team": rng.choice("abc")}} for one_id in ids]
     return {
         "region": REGIONS[0],
@@ -66,10 +66,10 @@ def configuration(simulator, rng):
 
 
 def world():
-    transforms = [{"id": f"listed-{n}", "name": f"listed-{n}", "account": TWO} for n in range(4)]
+    transforms = [{"id": f"tfm-listed-{n}", "name": f"listed-{n}", "account": TWO} for n in range(4)]
     for region in REGIONS:
         found = {"account": ONE, "region": region}
-        transforms += [{"id": f"found-{region}-{n}", "name": f"found-{n}", **found} for n in range(4)]
+        transforms += [{"id": f"tfm-found-{region}-{n}", "name": f"found-{n}", **found} for n in range(4)]
     return {
         "transforms": transforms,
         "credentials": {"keys": {"AKIAONE": ONE, "AKIATWO": "222222222222"}, "lifetime": "5s"},
