@@ -113,7 +113,7 @@ def test_an_error_that_nobody_reads_does_not_keep_the_process(tmp_path):
     (tmp_path / "config.yaml").write_text("transforms: 1\n")
     pipe = StuckPipe()
     with stuck_exporter(tmp_path, pipe) as (process, _):
-        assert process.wait(60) == 1
+        assert process.wait(60) == 2
     pipe.close()
 
 
