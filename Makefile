@@ -55,6 +55,11 @@ generate: $(VENV)/.dev ## write the generated files: rules, dashboards, parts of
 	$(BIN)/python docs/generate.py
 	$(BIN)/python packaging/licences.py
 
+.PHONY: pictures
+pictures: $(VENV)/.dev ## make the pictures of the documentation from the demo; takes five minutes
+	$(BIN)/python tests/tools/install.py chromium classic-prometheus prometheus-3
+	$(BIN)/python -m docs.make_pictures
+
 .PHONY: bench
 bench: $(VENV)/.dev ## measure memory, speed and scrapes
 	$(BIN)/python tests/tools/install.py nginx prometheus-3

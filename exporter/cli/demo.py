@@ -60,7 +60,7 @@ def _demo_config(simulator: Simulator) -> str:
         "transforms": [
             {
                 "id": transform_id,
-                "labels": {"team": world.transform(transform_id).tags["team"]},
+                "labels": {key: tag for key, tag in world.transform(transform_id).tags.items() if key == "team"},
                 "expected_interval": world.transform(transform_id).tags.get("glue-ml/expected-interval"),
                 "expected_duration": world.transform(transform_id).tags.get("glue-ml/expected-duration"),
             }

@@ -212,7 +212,7 @@ COMMANDS = (
         (
             f"{PROGRAM} simulate",
             f"{PROGRAM} simulate --scenario=accounts",
-            "aws glue get-ml-transforms --endpoint-url http://127.0.0.1:10211",
+            "AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any aws glue get-ml-transforms --region=eu-west-1 --endpoint-url=http://127.0.0.1:10211",
         ),
     ),
     Command(

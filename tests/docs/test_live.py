@@ -65,6 +65,13 @@ def test_everything_served_is_documented_and_vice_versa(demo: str) -> None:
     assert documented().keys() >= ONLY_WITH_A_FILE
 
 
+def test_the_samples_of_the_readme_are_those_of_the_demo(demo: str) -> None:
+    """The demo serves each sample that the README shows."""
+    samples = re.findall(r"^(glue_ml_\w+\{.*\}) \S+$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(samples) == 6
+    wait_for(lambda: set(samples) <= {line.rpartition(" ")[0] for line in fetch(demo).text.splitlines()}, timeout=60)
+
+
 def test_labels_are_as_documented(demo: str) -> None:
     """Each live sample has exactly the labels that the reference gives its metric, and the team of the demo."""
     rows = {name.removesuffix("_total"): row for name, row in documented().items()}

@@ -116,7 +116,7 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         version="version 3.",
         relocated=ALERTMANAGERS_TEMPLATES,
     ),
-    "prometheus-pages": DebianTool(
+    "classic-prometheus": DebianTool(
         suite="bookworm",
         # Prometheus with its web pages, for `make pictures`. Later packages of Debian do not contain these pages.
         packages=(
