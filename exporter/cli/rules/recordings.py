@@ -33,6 +33,10 @@ REMEMBERED = "1d"
 USUAL = "30d"
 """The time over which durations of runs are usual."""
 
+MINUTES = "4m"
+"""The interval of the rules that read a day or more of raw samples. Shorter than the 5 minutes after which Prometheus
+no longer shows a sample, so that their alerts and recorded series have no gaps."""
+
 HOUR = "1h"
 """The interval of the rules that record increases of an hour. Each run is part of exactly one of these increases."""
 
@@ -169,7 +173,6 @@ group by (transform_id, task_type, status) ({FINISHED})""",
     yield Recording(SUCCESS, f"max by (transform_id, task_type) (max_over_time({success}[{t.window}]))")
     active = series(t, "glue_ml_task_run_oldest_active_start_timestamp_seconds")
     yield Recording(ACTIVE, f"time() - max by (transform_id, task_type) ({active})")
-    yield Recording(RATIO, _failure_ratio(t))
 
 
 def _failure_ratio(t: Thresholds) -> str:
@@ -185,6 +188,11 @@ def _failure_ratio(t: Thresholds) -> str:
 (sum by (transform_id, task_type) (increase({ended}[{settings.window}])) > 0)
 and on (transform_id, task_type)
 max by (transform_id, task_type) (sum without (status) (increase({ended}[{settings.window}]))) >= {settings.runs}"""
+
+
+def recordings_of_days(t: Thresholds) -> Iterable[Recording]:
+    """Yield the rules that read a day of raw samples of the counters, which costs too much at each evaluation."""
+    yield Recording(RATIO, _failure_ratio(t))
 
 
 def _expectations(t: Thresholds) -> Iterable[Recording]:

@@ -30,15 +30,19 @@ def run_alerts(t: Thresholds) -> Iterable[Alert]:
     yield from _failure_alerts(t)
     yield _no_success(t)
     yield from _duration_alerts(t)
+
+
+def failure_ratio_alert(t: Thresholds) -> Alert:
+    """Return the alert on the share of failed runs in a day."""
     ratio = t.alerts.GlueMLTaskRunFailureRatio
-    yield Alert(
+    return Alert(
         "GlueMLTaskRunFailureRatio",
         ratio,
         named(t, f"{RATIO}{_types(ratio)} > {ratio.ratio:g}"),
         f"{NAME}: many {TYPE} runs fail",
         f"{PERCENTAGE} of the {TYPE} runs of {TRANSFORM} within {ratio.window} failed or timed out.",
         "over 20 % of a day's runs failed or timed out, of at least 5",
-        "at once",
+        "within 4 minutes",
         "compare the reasons of the failed runs",
     )
 

@@ -26,7 +26,7 @@ _LANE_ALERTS = "GlueMLRegionDown, GlueMLExporterCredentialsFailing"
 
 def transform_alerts(t: Thresholds) -> Iterable[Alert]:
     """Yield the alerts about transforms."""
-    yield from _state_alerts(t)
+    yield _not_ready(t)
     yield from _poll_alerts(t)
 
 
@@ -36,7 +36,8 @@ def watching_alerts(t: Thresholds) -> Iterable[Alert]:
     yield _region_down(t)
 
 
-def _state_alerts(t: Thresholds) -> Iterable[Alert]:
+def quality_alerts(t: Thresholds) -> Iterable[Alert]:
+    """Yield the alerts on a quality that is lower than a few days ago."""
     for quality, settings in (
         ("precision", t.alerts.GlueMLPrecisionDropped),
         ("recall", t.alerts.GlueMLRecallDropped),
@@ -53,12 +54,15 @@ def _state_alerts(t: Thresholds) -> Iterable[Alert]:
             f"{NAME}: the {quality} has dropped",
             f"The {quality} of {TRANSFORM} is {PERCENTAGE} points below its best within {settings.window}.",
             f"the {quality} is 0.05 below its best of 7 days",
-            "at once",
+            "within 4 minutes",
             "compare the labels of the last training with earlier ones",
             keeps_firing=True,
         )
+
+
+def _not_ready(t: Thresholds) -> Alert:
     ready, is_ready = t.alerts.GlueMLTransformNotReady, series(t, "glue_ml_transform_status", 'status="READY"')
-    yield Alert(
+    return Alert(
         "GlueMLTransformNotReady",
         ready,
         named(t, f"max by (transform_id) ({is_ready}) == 0"),

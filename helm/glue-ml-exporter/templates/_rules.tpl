@@ -52,13 +52,6 @@
     expr: max by (transform_id, task_type) (max_over_time(glue_ml_task_run_last_success_timestamp_seconds{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}}[{{ $r.window }}]))
   - record: transform_task_type:glue_ml_task_run_active_seconds:max
     expr: time() - max by (transform_id, task_type) (glue_ml_task_run_oldest_active_start_timestamp_seconds{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}})
-  - record: transform_task_type:glue_ml_task_runs_finished:failure_ratio
-    expr: |-
-      sum by (transform_id, task_type) (increase(glue_ml_task_runs_finished_total{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }},status=~"FAILED|TIMEOUT"}[{{ $r.alerts.GlueMLTaskRunFailureRatio.window }}]))
-      /
-      (sum by (transform_id, task_type) (increase(glue_ml_task_runs_finished_total{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }},status=~"SUCCEEDED|FAILED|TIMEOUT"}[{{ $r.alerts.GlueMLTaskRunFailureRatio.window }}])) > 0)
-      and on (transform_id, task_type)
-      max by (transform_id, task_type) (sum without (status) (increase(glue_ml_task_runs_finished_total{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }},status=~"SUCCEEDED|FAILED|TIMEOUT"}[{{ $r.alerts.GlueMLTaskRunFailureRatio.window }}]))) >= {{ int64 $r.alerts.GlueMLTaskRunFailureRatio.runs }}
   - record: transform:glue_ml_transform_expected_interval_seconds:limit
     expr: |-
       max by (transform_id) (last_over_time(glue_ml_transform_expected_interval_seconds{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}}[{{ $r.window }}]))
@@ -344,84 +337,6 @@
       status_url: {{ $r.statusUrl }}/transforms/{{ "{{" }} $labels.transform_id | urlquery }}
 {{- end }}
 {{- end }}
-{{- if $r.alerts.GlueMLTaskRunFailureRatio.enabled }}
-  - alert: GlueMLTaskRunFailureRatio
-    expr: |-
-      (
-        transform_task_type:glue_ml_task_runs_finished:failure_ratio{task_type=~"{{ join "|" $r.alerts.GlueMLTaskRunFailureRatio.taskTypes }}"} > {{ $r.alerts.GlueMLTaskRunFailureRatio.ratio }}
-      )
-      * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $r.joinedLabels }}, {{ . }}{{ end }})
-      transform:glue_ml_transform_info:latest
-    for: {{ $r.alerts.GlueMLTaskRunFailureRatio.for }}
-    labels:
-{{ toYaml (mergeOverwrite (dict "severity" $r.alerts.GlueMLTaskRunFailureRatio.severity) $r.alertLabels $r.alerts.GlueMLTaskRunFailureRatio.labels) | indent 6 }}
-    annotations:
-      summary: '{{ "{{" }} $labels.transform_name }}: many {{ "{{" }} $labels.task_type }} runs fail'
-      description: '{{ "{{" }} $value | humanizePercentage }} of the {{ "{{" }} $labels.task_type }} runs of {{ "{{" }} $labels.transform_name }} ({{ "{{" }} $labels.transform_id }}, {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}) within {{ $r.alerts.GlueMLTaskRunFailureRatio.window }} failed or timed out.'
-{{- if $r.runbookUrl }}
-      runbook_url: {{ $r.runbookUrl }}/GlueMLTaskRunFailureRatio.md
-{{- end }}
-{{- if $r.dashboardUrl }}
-      dashboard_url: {{ $r.dashboardUrl }}/glue-ml-transform?var-account={{ "{{" }} $labels.aws_account | urlquery }}&var-region={{ "{{" }} $labels.aws_region | urlquery }}&var-transform={{ "{{" }} $labels.transform_id | urlquery }}
-{{- end }}
-{{- if $r.statusUrl }}
-      status_url: {{ $r.statusUrl }}/transforms/{{ "{{" }} $labels.transform_id | urlquery }}
-{{- end }}
-{{- end }}
-{{- if $r.alerts.GlueMLPrecisionDropped.enabled }}
-  - alert: GlueMLPrecisionDropped
-    expr: |-
-      (
-        max by (transform_id) (max_over_time(glue_ml_transform_precision_ratio{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}}[{{ $r.alerts.GlueMLPrecisionDropped.window }}]))
-        - max by (transform_id) (glue_ml_transform_precision_ratio{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}})
-        > {{ $r.alerts.GlueMLPrecisionDropped.drop }}
-      )
-      * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $r.joinedLabels }}, {{ . }}{{ end }})
-      transform:glue_ml_transform_info:latest
-    for: {{ $r.alerts.GlueMLPrecisionDropped.for }}
-    keep_firing_for: {{ $r.keepFiringFor }}
-    labels:
-{{ toYaml (mergeOverwrite (dict "severity" $r.alerts.GlueMLPrecisionDropped.severity) $r.alertLabels $r.alerts.GlueMLPrecisionDropped.labels) | indent 6 }}
-    annotations:
-      summary: '{{ "{{" }} $labels.transform_name }}: the precision has dropped'
-      description: The precision of {{ "{{" }} $labels.transform_name }} ({{ "{{" }} $labels.transform_id }}, {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}) is {{ "{{" }} $value | humanizePercentage }} points below its best within {{ $r.alerts.GlueMLPrecisionDropped.window }}.
-{{- if $r.runbookUrl }}
-      runbook_url: {{ $r.runbookUrl }}/GlueMLPrecisionDropped.md
-{{- end }}
-{{- if $r.dashboardUrl }}
-      dashboard_url: {{ $r.dashboardUrl }}/glue-ml-transform?var-account={{ "{{" }} $labels.aws_account | urlquery }}&var-region={{ "{{" }} $labels.aws_region | urlquery }}&var-transform={{ "{{" }} $labels.transform_id | urlquery }}
-{{- end }}
-{{- if $r.statusUrl }}
-      status_url: {{ $r.statusUrl }}/transforms/{{ "{{" }} $labels.transform_id | urlquery }}
-{{- end }}
-{{- end }}
-{{- if $r.alerts.GlueMLRecallDropped.enabled }}
-  - alert: GlueMLRecallDropped
-    expr: |-
-      (
-        max by (transform_id) (max_over_time(glue_ml_transform_recall_ratio{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}}[{{ $r.alerts.GlueMLRecallDropped.window }}]))
-        - max by (transform_id) (glue_ml_transform_recall_ratio{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}})
-        > {{ $r.alerts.GlueMLRecallDropped.drop }}
-      )
-      * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $r.joinedLabels }}, {{ . }}{{ end }})
-      transform:glue_ml_transform_info:latest
-    for: {{ $r.alerts.GlueMLRecallDropped.for }}
-    keep_firing_for: {{ $r.keepFiringFor }}
-    labels:
-{{ toYaml (mergeOverwrite (dict "severity" $r.alerts.GlueMLRecallDropped.severity) $r.alertLabels $r.alerts.GlueMLRecallDropped.labels) | indent 6 }}
-    annotations:
-      summary: '{{ "{{" }} $labels.transform_name }}: the recall has dropped'
-      description: The recall of {{ "{{" }} $labels.transform_name }} ({{ "{{" }} $labels.transform_id }}, {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}) is {{ "{{" }} $value | humanizePercentage }} points below its best within {{ $r.alerts.GlueMLRecallDropped.window }}.
-{{- if $r.runbookUrl }}
-      runbook_url: {{ $r.runbookUrl }}/GlueMLRecallDropped.md
-{{- end }}
-{{- if $r.dashboardUrl }}
-      dashboard_url: {{ $r.dashboardUrl }}/glue-ml-transform?var-account={{ "{{" }} $labels.aws_account | urlquery }}&var-region={{ "{{" }} $labels.aws_region | urlquery }}&var-transform={{ "{{" }} $labels.transform_id | urlquery }}
-{{- end }}
-{{- if $r.statusUrl }}
-      status_url: {{ $r.statusUrl }}/transforms/{{ "{{" }} $labels.transform_id | urlquery }}
-{{- end }}
-{{- end }}
 {{- if $r.alerts.GlueMLTransformNotReady.enabled }}
   - alert: GlueMLTransformNotReady
     expr: |-
@@ -569,6 +484,94 @@
       description: '{{ "{{" }} $labels.transform_name }} ({{ "{{" }} $labels.transform_id }}, {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}) was last polled successfully {{ "{{" }} $value | humanizeDuration }} ago, or never since it is watched. Failed runs raise no alert now.'
 {{- if $r.runbookUrl }}
       runbook_url: {{ $r.runbookUrl }}/GlueMLDataStale.md
+{{- end }}
+{{- if $r.dashboardUrl }}
+      dashboard_url: {{ $r.dashboardUrl }}/glue-ml-transform?var-account={{ "{{" }} $labels.aws_account | urlquery }}&var-region={{ "{{" }} $labels.aws_region | urlquery }}&var-transform={{ "{{" }} $labels.transform_id | urlquery }}
+{{- end }}
+{{- if $r.statusUrl }}
+      status_url: {{ $r.statusUrl }}/transforms/{{ "{{" }} $labels.transform_id | urlquery }}
+{{- end }}
+{{- end }}
+- name: glue-ml-days
+  interval: 4m
+  rules:
+  - record: transform_task_type:glue_ml_task_runs_finished:failure_ratio
+    expr: |-
+      sum by (transform_id, task_type) (increase(glue_ml_task_runs_finished_total{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }},status=~"FAILED|TIMEOUT"}[{{ $r.alerts.GlueMLTaskRunFailureRatio.window }}]))
+      /
+      (sum by (transform_id, task_type) (increase(glue_ml_task_runs_finished_total{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }},status=~"SUCCEEDED|FAILED|TIMEOUT"}[{{ $r.alerts.GlueMLTaskRunFailureRatio.window }}])) > 0)
+      and on (transform_id, task_type)
+      max by (transform_id, task_type) (sum without (status) (increase(glue_ml_task_runs_finished_total{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }},status=~"SUCCEEDED|FAILED|TIMEOUT"}[{{ $r.alerts.GlueMLTaskRunFailureRatio.window }}]))) >= {{ int64 $r.alerts.GlueMLTaskRunFailureRatio.runs }}
+{{- if $r.alerts.GlueMLTaskRunFailureRatio.enabled }}
+  - alert: GlueMLTaskRunFailureRatio
+    expr: |-
+      (
+        transform_task_type:glue_ml_task_runs_finished:failure_ratio{task_type=~"{{ join "|" $r.alerts.GlueMLTaskRunFailureRatio.taskTypes }}"} > {{ $r.alerts.GlueMLTaskRunFailureRatio.ratio }}
+      )
+      * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $r.joinedLabels }}, {{ . }}{{ end }})
+      transform:glue_ml_transform_info:latest
+    for: {{ $r.alerts.GlueMLTaskRunFailureRatio.for }}
+    labels:
+{{ toYaml (mergeOverwrite (dict "severity" $r.alerts.GlueMLTaskRunFailureRatio.severity) $r.alertLabels $r.alerts.GlueMLTaskRunFailureRatio.labels) | indent 6 }}
+    annotations:
+      summary: '{{ "{{" }} $labels.transform_name }}: many {{ "{{" }} $labels.task_type }} runs fail'
+      description: '{{ "{{" }} $value | humanizePercentage }} of the {{ "{{" }} $labels.task_type }} runs of {{ "{{" }} $labels.transform_name }} ({{ "{{" }} $labels.transform_id }}, {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}) within {{ $r.alerts.GlueMLTaskRunFailureRatio.window }} failed or timed out.'
+{{- if $r.runbookUrl }}
+      runbook_url: {{ $r.runbookUrl }}/GlueMLTaskRunFailureRatio.md
+{{- end }}
+{{- if $r.dashboardUrl }}
+      dashboard_url: {{ $r.dashboardUrl }}/glue-ml-transform?var-account={{ "{{" }} $labels.aws_account | urlquery }}&var-region={{ "{{" }} $labels.aws_region | urlquery }}&var-transform={{ "{{" }} $labels.transform_id | urlquery }}
+{{- end }}
+{{- if $r.statusUrl }}
+      status_url: {{ $r.statusUrl }}/transforms/{{ "{{" }} $labels.transform_id | urlquery }}
+{{- end }}
+{{- end }}
+{{- if $r.alerts.GlueMLPrecisionDropped.enabled }}
+  - alert: GlueMLPrecisionDropped
+    expr: |-
+      (
+        max by (transform_id) (max_over_time(glue_ml_transform_precision_ratio{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}}[{{ $r.alerts.GlueMLPrecisionDropped.window }}]))
+        - max by (transform_id) (glue_ml_transform_precision_ratio{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}})
+        > {{ $r.alerts.GlueMLPrecisionDropped.drop }}
+      )
+      * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $r.joinedLabels }}, {{ . }}{{ end }})
+      transform:glue_ml_transform_info:latest
+    for: {{ $r.alerts.GlueMLPrecisionDropped.for }}
+    keep_firing_for: {{ $r.keepFiringFor }}
+    labels:
+{{ toYaml (mergeOverwrite (dict "severity" $r.alerts.GlueMLPrecisionDropped.severity) $r.alertLabels $r.alerts.GlueMLPrecisionDropped.labels) | indent 6 }}
+    annotations:
+      summary: '{{ "{{" }} $labels.transform_name }}: the precision has dropped'
+      description: The precision of {{ "{{" }} $labels.transform_name }} ({{ "{{" }} $labels.transform_id }}, {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}) is {{ "{{" }} $value | humanizePercentage }} points below its best within {{ $r.alerts.GlueMLPrecisionDropped.window }}.
+{{- if $r.runbookUrl }}
+      runbook_url: {{ $r.runbookUrl }}/GlueMLPrecisionDropped.md
+{{- end }}
+{{- if $r.dashboardUrl }}
+      dashboard_url: {{ $r.dashboardUrl }}/glue-ml-transform?var-account={{ "{{" }} $labels.aws_account | urlquery }}&var-region={{ "{{" }} $labels.aws_region | urlquery }}&var-transform={{ "{{" }} $labels.transform_id | urlquery }}
+{{- end }}
+{{- if $r.statusUrl }}
+      status_url: {{ $r.statusUrl }}/transforms/{{ "{{" }} $labels.transform_id | urlquery }}
+{{- end }}
+{{- end }}
+{{- if $r.alerts.GlueMLRecallDropped.enabled }}
+  - alert: GlueMLRecallDropped
+    expr: |-
+      (
+        max by (transform_id) (max_over_time(glue_ml_transform_recall_ratio{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}}[{{ $r.alerts.GlueMLRecallDropped.window }}]))
+        - max by (transform_id) (glue_ml_transform_recall_ratio{{ "{" }}{{ include "glue-ml-exporter.rules.selector" $r }}})
+        > {{ $r.alerts.GlueMLRecallDropped.drop }}
+      )
+      * on (transform_id) group_left (transform_name, aws_account, aws_region{{ range $r.joinedLabels }}, {{ . }}{{ end }})
+      transform:glue_ml_transform_info:latest
+    for: {{ $r.alerts.GlueMLRecallDropped.for }}
+    keep_firing_for: {{ $r.keepFiringFor }}
+    labels:
+{{ toYaml (mergeOverwrite (dict "severity" $r.alerts.GlueMLRecallDropped.severity) $r.alertLabels $r.alerts.GlueMLRecallDropped.labels) | indent 6 }}
+    annotations:
+      summary: '{{ "{{" }} $labels.transform_name }}: the recall has dropped'
+      description: The recall of {{ "{{" }} $labels.transform_name }} ({{ "{{" }} $labels.transform_id }}, {{ "{{" }} $labels.aws_account }} {{ "{{" }} $labels.aws_region }}) is {{ "{{" }} $value | humanizePercentage }} points below its best within {{ $r.alerts.GlueMLRecallDropped.window }}.
+{{- if $r.runbookUrl }}
+      runbook_url: {{ $r.runbookUrl }}/GlueMLRecallDropped.md
 {{- end }}
 {{- if $r.dashboardUrl }}
       dashboard_url: {{ $r.dashboardUrl }}/glue-ml-transform?var-account={{ "{{" }} $labels.aws_account | urlquery }}&var-region={{ "{{" }} $labels.aws_region | urlquery }}&var-transform={{ "{{" }} $labels.transform_id | urlquery }}
