@@ -172,9 +172,9 @@ class Ledger:
     def is_new(self, run: TaskRun, *, seen_open: bool) -> bool:
         """Return whether the end of a run is counted. The caller must check that it was not counted before.
 
-        ``seen_open`` says whether a poll has shown the run before its end. The times of ``run`` must not be impossible
-        by the clock of AWS. A run without CompletedOn is judged by its start, and a run without both is new, except in
-        the first complete poll.
+        ``seen_open`` says whether an earlier poll has shown the run before its end. The times of ``run`` must not be
+        impossible by the clock of AWS. A run without CompletedOn is judged by its start, and a run without both is new,
+        except in the first complete poll.
         """
         if run.completed is not None:
             if seen_open:

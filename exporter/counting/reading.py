@@ -162,7 +162,7 @@ class Reading:
         return latest
 
     def _add_final(self, raw: TaskRun, run: TaskRun, fingerprint: int, code: int) -> None:
-        seen_open = self.open.pop(run.run_id, None) if self.open else None
+        listed_open = self.open.pop(run.run_id, None) if self.open else None
         known = self._finished.get(fingerprint)
         packed = self.upserts.get(fingerprint, known)
         incomplete = self.incomplete.get(run.run_id) if self.incomplete else None
@@ -173,7 +173,7 @@ class Reading:
             return
         # An incomplete run that had left the lookback is not among the finished runs, and is not counted again.
         is_new = incomplete is None and self._count_if_new(
-            run, fingerprint, was_open=known is not None or seen_open is not None
+            run, fingerprint, was_open=known is not None, listed_open=listed_open is not None
         )
         effective_time = raw.effective_time
         if effective_time is None:
@@ -181,15 +181,19 @@ class Reading:
         if is_new or effective_time >= self.cutoff:
             self.upserts[fingerprint] = pack(effective_time, code)
 
-    def _count_if_new(self, run: TaskRun, fingerprint: int, *, was_open: bool) -> bool:
-        """Select the finish and the start of a run that has ended, if they are new; return whether the finish is."""
+    def _count_if_new(self, run: TaskRun, fingerprint: int, *, was_open: bool, listed_open: bool) -> bool:
+        """Select the finish and the start of a run that has ended, if they are new; return whether the finish is.
+
+        ``was_open`` says whether an earlier poll has seen the run open. ``listed_open`` says whether this poll has
+        already listed it as open, and so has judged its start. Such a copy may be old, and the end may be history.
+        """
         ledger = self._ledger
         was_open = was_open or run.run_id in ledger.open or run.run_id in ledger.missing
         if was_open:
             self.closed.append(run.run_id)
         is_new = ledger.is_new(run, seen_open=was_open)
         if is_new:
-            if not was_open and ledger.is_new_start(run):
+            if not (was_open or listed_open) and ledger.is_new_start(run):
                 self.started.append(run)
             self.finished[fingerprint] = run
         incomplete = IncompleteRun(run, self.aws_now, is_new)

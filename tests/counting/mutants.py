@@ -278,6 +278,18 @@ MUTANTS = (
         _HISTORY,
     ),
     Mutant(
+        "take a run for seen open that the same poll lists as open and as ended",
+        "counting.reading:Reading._count_if_new",
+        assign("was_open", "was_open or listed_open or run.run_id in ledger.open or run.run_id in ledger.missing"),
+        _HISTORY,
+    ),
+    Mutant(
+        "count a start twice that the same poll lists as open and as ended",
+        "counting.reading:Reading._add_final",
+        assign("listed_open", "self.open.pop(run.run_id, None) and None"),
+        _HISTORY,
+    ),
+    Mutant(
         "watch since the first good poll",
         "polling.monitored_transform:MonitoredTransform.read",
         condition(0, "True"),
@@ -346,7 +358,7 @@ MUTANTS = (
     Mutant(
         "forget a run that lacks a time when it leaves the lookback",
         "counting.reading:Reading._add_final",
-        assign("is_new", "self._count_if_new(run, fingerprint, was_open=False)"),
+        assign("is_new", "self._count_if_new(run, fingerprint, was_open=False, listed_open=False)"),
         _INCOMPLETE,
     ),
     Mutant(

@@ -103,6 +103,53 @@ def test_a_run_that_a_stale_answer_shows_open_is_history(world: World) -> None:
     assert not exporter.monitored_transform("tfm-a").ledger.open
 
 
+@pytest.mark.parametrize("completed", [None, NOW - 0.5], ids=["without an end", "ended just before"])
+@pytest.mark.parametrize("stale_first", [True, False])
+@pytest.mark.parametrize("has_baseline", [True, False])
+def test_a_run_that_one_poll_shows_open_and_ended_is_history(
+    completed: float | None, *, stale_first: bool, has_baseline: bool
+) -> None:
+    """An old copy of a run in the same poll does not make the end of the run new."""
+    ledger = Ledger(BOUNDS)
+    ledger.watched_since = NOW
+    if has_baseline:
+        ledger.commit(Reading(ledger, now=NOW + 1, since=NOW - DAY, cutoff=NOW - DAY))
+    pages = [RunPage.of([TaskRun("tsk-1", "FIND_MATCHES", "RUNNING", NOW - HOUR)])]
+    pages.insert(1 if stale_first else 0, RunPage.of([TaskRun("tsk-1", *FAILURE, NOW - HOUR, completed)]))
+    for now in (NOW + 61, NOW + 121):
+        reading = Reading(ledger, now=now, since=now - DAY, cutoff=now - DAY)
+        for page in pages:
+            reading.add_page(page)
+        assert ledger.commit(reading).finished == ()
+    assert not ledger.open
+
+
+def test_a_run_that_ends_while_the_first_poll_reads_counts_once() -> None:
+    """A run that the first page shows open and a later page ended counts when its CompletedOn comes."""
+    ledger = Ledger(BOUNDS)
+    ledger.watched_since = NOW
+    running = TaskRun("tsk-1", "FIND_MATCHES", "RUNNING", NOW - HOUR)
+    ended = TaskRun("tsk-1", *FAILURE, NOW - HOUR)
+    counted = []
+    for now, runs in ((NOW + 5, [running, ended]), (NOW + 61, [TaskRun("tsk-1", *FAILURE, NOW - HOUR, NOW + 4)])):
+        reading = Reading(ledger, now=now, since=now - DAY, cutoff=now - DAY)
+        for run in runs:
+            reading.add_page(RunPage.of([run]))
+        counted.append(len(ledger.commit(reading).finished))
+    assert counted == [0, 1]
+
+
+def test_a_new_run_that_one_poll_shows_open_and_ended_counts_one_start() -> None:
+    """A run that starts and ends while a poll reads the pages counts one start and one end."""
+    ledger = Ledger(BOUNDS)
+    ledger.watched_since = NOW
+    reading = Reading(ledger, now=NOW + 9, since=NOW - DAY, cutoff=NOW - DAY)
+    reading.add_page(RunPage.of([TaskRun("tsk-1", "FIND_MATCHES", "RUNNING", NOW + 1)]))
+    reading.add_page(RunPage.of([TaskRun("tsk-1", *FAILURE, NOW + 1, NOW + 4)]))
+    changes = ledger.commit(reading)
+    assert (len(changes.started), len(changes.finished)) == (1, 1)
+
+
 def test_a_run_that_was_seen_open_counts_if_its_end_is_cut_to_whole_seconds(world: World) -> None:
     """A run that the first poll shows open counts, also if its CompletedOn is cut to the second of that poll."""
     world.now += 0.7
