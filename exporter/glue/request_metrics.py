@@ -93,10 +93,11 @@ class RequestMetrics:
 
     def _after_response(self, event_name: str, **event: Any) -> None:
         if self._thread.sent_at is not None:
-            if event["response_dict"] is not None:  # None if the attempt got no answer
-                self.aws_clock.observe(
-                    event["response_dict"]["headers"].get("Date"), self._clock() - self._thread.sent_at
-                )
+            answer = event["response_dict"]  # None if the attempt got no answer
+            # A proxy answers by itself if AWS is out of reach, and its clock may be wrong. Only AWS gives each
+            # of its answers, also errors, a request id.
+            if answer is not None and "x-amzn-RequestId" in answer["headers"]:
+                self.aws_clock.observe(answer["headers"].get("Date"), self._clock() - self._thread.sent_at)
             code = "timeout" if current_call().expired else _code(event["parsed_response"], event["exception"])
             self._record(event_name.rpartition(".")[2], code)
         # Next, botocore may wait before it tries again.

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 Answer = Callable[[socket.socket, bytes], None]
@@ -68,11 +68,13 @@ def upstream(answer: Answer) -> Iterator[Upstream]:
         server.stop()
 
 
-def complete(body: bytes, status: bytes = b"200 OK") -> Answer:
-    """Return an answer with this body."""
+def complete(body: bytes, status: bytes = b"200 OK", headers: Mapping[str, str] | None = None) -> Answer:
+    """Return an answer with this body and these headers."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items()).encode()
+    head = b"HTTP/1.1 " + status + b"\r\n" + lines + b"Content-Length: %d\r\n\r\n" % len(body)
 
     def answer(connection: socket.socket, _request: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        connection.sendall(head + body)
 
     return answer
 

@@ -1,10 +1,13 @@
 """A transform is watched from the first attempt to poll it, or from the last search that did not find it."""
 
+import json
 import time
+from email.utils import formatdate
 
 import pytest
 
 from exporter.simulator import Simulator
+from tests.glue.upstreams import complete, upstream
 from tests.running import keeps_polling, running, wait_for
 
 FINISHED = "glue_ml_task_runs_finished_total"
@@ -64,3 +67,25 @@ def test_a_host_clock_that_is_a_day_wrong_counts_no_history(environment, days):
             counts(exporter, "tfm-a", 0)
             glue.world.add_run("tfm-a", "EVALUATION", status="FAILED")
             counts(exporter, "tfm-a", 1)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("body", [b"<html>", b'{"TaskRuns": []}'], ids=["as HTML", "as an empty page"])
+@pytest.mark.parametrize("days", [-1, 1])
+def test_the_date_of_a_proxy_does_not_decide_what_is_history(days, body):
+    """A proxy with a wrong clock answers first: history stays history, and a failure after that counts."""
+
+    def glue():
+        failed = {"TransformId": "tfm-a", "Status": "FAILED", "Properties": {"TaskType": "EVALUATION"}}
+        ends = {"tsk-history": time.time() - 3600, "tsk-new": time.time()}
+        runs = [failed | {"TaskRunId": name, "StartedOn": end - 2, "CompletedOn": end} for name, end in ends.items()]
+        headers = {"Date": formatdate(usegmt=True), "x-amzn-RequestId": "1"}
+        return complete(json.dumps({"TaskRuns": runs}).encode(), headers=headers)
+
+    status = b"502 Bad Gateway" if body == b"<html>" else b"200 OK"
+    proxy = complete(body, status, {"Date": formatdate(time.time() + days * 86400, usegmt=True)})
+    with upstream(proxy) as server, running(transforms=["tfm-a"], endpoint_url=server.url) as exporter:
+        wait_for(lambda: exporter.up("tfm-a") is not None)
+        server.answer = glue()
+        wait_for(lambda: exporter.value(RUNS, transform_id="tfm-a", status="FAILED") == 2)
+        counts(exporter, "tfm-a", 1)
