@@ -149,7 +149,7 @@ def _parse_url(text: str, expected: str) -> str:
         usable = False
     if not usable or not re.fullmatch(r"[!-~]+", text):
         raise ValueError(f"is not an http or https URL; {expected}")
-    if "@" in url.netloc:
+    if "@" in text:  # also in the path, because a "/" in a password ends the host
         raise ValueError(f"carries a user name or password; {expected}")
     if url.query or url.fragment:
         raise ValueError(f"has a query or a fragment; {expected}")
