@@ -138,7 +138,8 @@ class _AssumedRole(CredentialProvider):  # type: ignore[misc] # botocore ships n
 class _CredentialProcess(subprocess.Popen[bytes]):
     """The process of ``credential_process``. It is killed with its children when the call that waits for it expires.
 
-    Its stderr is not passed on, because it may contain secrets.
+    Its stderr is not passed on, because it may contain secrets. The name of a program that cannot be started is not
+    passed on either: the first word of ``PASSWORD=x program`` is the password.
     """
 
     def __init__(self, command: list[str], **streams: Any) -> None:
@@ -146,7 +147,10 @@ class _CredentialProcess(subprocess.Popen[bytes]):
         # With a group of its own, the children can be killed too. On a terminal the process must stay in the group
         # of the terminal. Otherwise it could not ask for a password, and Ctrl-C would not reach it.
         self._own_group = not (sys.stdin and sys.stdin.isatty())
-        super().__init__(command, **streams, process_group=0 if self._own_group else None)
+        try:
+            super().__init__(command, **streams, process_group=0 if self._own_group else None)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: the program of credential_process") from None
 
     def communicate(self, *args: Any, **kwargs: Any) -> tuple[bytes, bytes]:
         """Return stdout, and a text without secrets in place of stderr."""

@@ -189,6 +189,8 @@ BY_EXCEPTION: Mapping[str, FailureKind] = {
     "RuntimeError": _NO_CREDENTIALS,
     # The output of a credential process, or a file of SSO. botocore handles answers that are no JSON.
     "JSONDecodeError": _NO_CREDENTIALS,
+    # dateutil's error for the expiry of credentials.
+    "ParserError": _NO_CREDENTIALS,
     "ValueError": _CONFIGURATION,
 }
 """Kinds of failure by the class name of the exception. A class that is not listed has the kind of its nearest listed

@@ -22,7 +22,7 @@ _PLACE_NAME = re.compile(r"(file|path|ur[il]|dir|host|process)$", re.IGNORECASE)
 _URL_NAME = re.compile(r"_proxy$|^aws_endpoint_url|ur[il]$", re.IGNORECASE)
 
 _HEADERS = "(?:proxy-)?authorization|x-amz-security-token|x-amz-sso_bearer_token|(?:set-)?cookie"
-_MEMBERS = "secret_?access_?key|(?:session|security|access|refresh|web_?identity)_?token|client_?secret"
+_MEMBERS = "secret_?access_?key|(?:session|security|access|refresh|web_?identity)_?token|client_?secret|external_?id"
 _BETWEEN = r"""(\\?+["']?+\s*+[:=]\s*+(?:b(?=['"]))?+\\?+["']?+)"""
 """What stands between a name and its value: a colon or an equals sign, and quotes, which may be escaped."""
 
@@ -34,7 +34,8 @@ _FORMS = (
     (re.compile(r"""(header value )b?(['"])(?:(?!\2)[^\\]|\\.){0,9000}\2""", re.IGNORECASE), rf"\1{MASK}"),
     # A header, in the form of HTTP, of a Python dict or of JSON. The value ends at a quote or at the end of the line.
     (re.compile(rf"""\b({_HEADERS}){_BETWEEN}[^\s'"<][^\n\r'"<]*""", re.IGNORECASE), rf"\1\2{MASK}"),
-    # Members of an answer of STS, SSO or a credential process: XML, JSON, a Python dict or `name = value`.
+    # Members of a request to STS, or of an answer of STS, SSO or a credential process: XML, JSON, a Python dict or
+    # `name = value`.
     (re.compile(rf"<({_MEMBERS})>[^<]+", re.IGNORECASE), rf"<\1>{MASK}"),
     (re.compile(rf"""({_MEMBERS}){_BETWEEN}[^\s"',<\\}}]+""", re.IGNORECASE), rf"\1\2{MASK}"),
 )

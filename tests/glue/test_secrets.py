@@ -15,6 +15,7 @@ from tests.support import free_port
 TOKEN = "IQoJb3JpZ2luX2VjEXAMPLETOKEN"
 KEY = "wJalrXUtnFEMIxK7MDENGxbPxRfiCYEXAMPLEKEY"
 PASSWORD = "tr0ub4dor3andThree"
+ODD_EXPIRY = '{"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "B", "SessionToken": "C", "Expiration": "?"}'
 
 
 def echo(connection, request):
@@ -137,6 +138,38 @@ def test_the_stderr_of_a_credential_process_is_not_shown(environment, caplog, tm
     environment.setenv("AWS_CONFIG_FILE", str(config))
     with running(transforms=["tfm-a"], endpoint_url="http://127.0.0.1:1") as exporter:
         fails_without_secrets(exporter, caplog, Case("credentials", "ended with exit code 3"), "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (f"PASSWORD={PASSWORD} program", "No such file or directory: the program of credential_process"),
+        (f"echo '{ODD_EXPIRY}'", "check the credentials"),
+    ],
+    ids=["assignment", "expiry"],
+)
+def test_a_credential_process_that_cannot_be_used_is_counted_as_credentials(
+    environment, caplog, tmp_path, command, advice
+):
+    """A command that begins with an assignment of a password does not show it, and a wrong expiry is "credentials"."""
+    environment.delenv("AWS_ACCESS_KEY_ID")
+    environment.delenv("AWS_SECRET_ACCESS_KEY")
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = {command}\n")
+    environment.setenv("AWS_CONFIG_FILE", str(config))
+    with running(transforms=["tfm-a"], endpoint_url="http://127.0.0.1:1") as exporter:
+        fails_without_secrets(exporter, caplog, Case("credentials", advice), "http://127.0.0.1:1")
+
+
+def test_an_sts_that_returns_the_request_does_not_show_the_external_id(environment, caplog):
+    """The external id of a role is masked in the message of an error, in its form in a request."""
+    with upstream(echo) as server:
+        environment.setenv("AWS_ENDPOINT_URL_STS", server.url)
+        accounts = [{"name": "one", "role_arn": f"arn:aws:iam::{ONE}:role/watcher", "external_id": PASSWORD}]
+        with running(transforms=["tfm-a"], accounts=accounts) as exporter:
+            wait_for(exporter.errors)
+            wait_for(lambda: "ExternalId" in caplog.text)
+            assert not leaks(texts_of(exporter, caplog))
 
 
 @pytest.mark.parametrize("length", [190, 300, 500, 5000])
