@@ -203,7 +203,7 @@ class Reading:
         return is_new
 
     def _add_times(self, before: IncompleteRun, run: TaskRun, fingerprint: int) -> None:
-        """Add the times of a run that lacked some. The finish is counted now if only CompletedOn shows that it is new.
+        """Add the times of a run that lacked some. It is counted now if only CompletedOn shows that it is new.
 
         Example: the exporter looks since 10:00. A run started at 09:50. At 10:05 it is FAILED without CompletedOn, and
         looks like history. At 10:06 its CompletedOn is 10:04, so the finish is counted. While it has no CompletedOn, it
@@ -214,6 +214,8 @@ class Reading:
         has_end = after.run.completed is not None
         if has_end and not before.counted and self._ledger.is_new(after.run, seen_open=False):
             after = after._replace(counted=True)
+            if self._ledger.is_new_start(after.run):
+                self.started.append(after.run)
         if after.counted and (fingerprint in self.finished or not before.counted):
             self.finished[fingerprint] = after.run
         elif after.counted and after.run != before.run:

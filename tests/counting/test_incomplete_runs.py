@@ -9,7 +9,7 @@ from exporter.counting.incomplete_runs import MAX_INCOMPLETE
 from exporter.counting.ledger import Ledger
 from exporter.counting.reading import Reading
 from exporter.model.task_run import TaskRun
-from tests.counting.world import BOUNDS, HOUR, MINUTE, NOW, Exporter, Run, World, configuration
+from tests.counting.world import BOUNDS, HOUR, MINUTE, NOW, STARTED, Exporter, Run, World, configuration
 
 FAILURE = ("FIND_MATCHES", "FAILED")
 LAST_FAILURE = "glue_ml_task_run_last_failure_timestamp_seconds"
@@ -198,3 +198,16 @@ def test_the_number_of_awaited_runs_is_bounded() -> None:
         reading.add(TaskRun(f"tsk-{number}", *FAILURE, NOW + number))
     ledger.commit(reading)
     assert list(ledger.incomplete) == [f"tsk-{number}" for number in range(150 - MAX_INCOMPLETE, 150)]
+
+
+def test_a_run_that_only_its_late_completion_shows_as_new_has_also_started(world: World) -> None:
+    """A run that the first poll shows without any time is counted as started and finished when CompletedOn comes."""
+    exporter = Exporter(world, configuration("tfm-a"))
+    run = Run("tsk-1", world.now, world.now, status="FAILED", times_after=90.0, shows_start=False)
+    world.add(run)
+    exporter.poll()
+    assert (exporter.totals(), sum(exporter.scrape().of(STARTED).values())) == ({}, 0)
+    world.now += 120
+    exporter.poll()
+    exporter.scrape()
+    assert (exporter.totals(), sum(exporter.scrape().of(STARTED).values())) == ({FAILURE: 1}, 1)
