@@ -28,7 +28,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     with Simulator() as simulator:
         world = simulator.world
-        [busy] = world.add_transform({"name": 'quo"te\\back\nline', "id": "busy", "labels": 7, "quality": {"f1": 0.5}})
+        [busy] = world.add_transform({"name": 'quo"te\\back\nline', "id": "tfm-busy", "labels": 7, "quality": {"f1": 0.5}})
         opened = [(t, s, world.add_run(busy, t)) for t in TASK_TYPES for s in FINAL_STATUSES]
         config = configuration(simulator.url, world.transform_ids(), state={"path": "state.db"})
         with Exporter(folder, config, "--web.disable-exporter-metrics") as exporter:
@@ -78,7 +78,7 @@ def test_both_formats_hold_the_same_series(served):
     assert all(exemplar and exemplar.labels["task_run_id"] and exemplar.timestamp for exemplar in exemplars)
 
 
-BUSY = {"transform_id": "busy"}
+BUSY = {"transform_id": "tfm-busy"}
 HISTOGRAM_ENDS = ("_bucket", "_count", "_sum")
 
 
@@ -99,4 +99,4 @@ def test_a_hostile_name_stays_within_its_label(served):
     """A parser returns quotes, backslashes and line ends in the name of a transform unchanged."""
     for accept in ("text/plain", OPENMETRICS):
         samples = Samples(text_of(served, accept), openmetrics=accept == OPENMETRICS)
-        assert samples.value("glue_ml_transform_up", transform_name='quo"te\\back\nline', transform_id="busy") == 1
+        assert samples.value("glue_ml_transform_up", transform_name='quo"te\\back\nline', transform_id="tfm-busy") == 1

@@ -47,6 +47,7 @@ def scrape(connection: FakeConnection, body: Body) -> None:
     scope = {
         "method": "GET",
         "path": "/metrics",
+        "raw_path": b"/metrics",
         "query_string": b"",
         "headers": [],
         "state": {"connection": connection},
