@@ -28,7 +28,9 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     with Simulator() as simulator:
         world = simulator.world
-        [busy] = world.add_transform({"name": 'quo"te\\back\nline', "id": "tfm-busy", "labels": 7, "quality": {"f1": 0.5}})
+        [busy] = world.add_transform(
+            {"name": 'quo"te\\back\nline', "id": "tfm-busy", "labels": 7, "quality": {"f1": 0.5}}
+        )
         opened = [(t, s, world.add_run(busy, t)) for t in TASK_TYPES for s in FINAL_STATUSES]
         config = configuration(simulator.url, world.transform_ids(), state={"path": "state.db"})
         with Exporter(folder, config, "--web.disable-exporter-metrics") as exporter:
