@@ -59,7 +59,7 @@ class _BytesParser:
         self._stock = stock
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
-        if shape is None or shape.name not in _UNPARSED_SHAPES or response["status_code"] != 200:
+        if shape is None or shape.name not in _UNPARSED_SHAPES or response["status_code"] >= 300:
             try:
                 return self._stock.parse(response, shape)
             except LookupError as error:  # well-formed XML of another kind, for example from a proxy

@@ -167,6 +167,14 @@ def test_an_answer_of_nearly_the_limit_is_read():
         exporter.wait_until_up("tfm-a")
 
 
+def test_an_answer_with_another_status_of_success_is_parsed_once(caplog):
+    """An answer of a proxy with status 202 is read as one with status 200, and no defect of the parser is reported."""
+    page = complete(b"no page", b"202 Accepted")
+    with upstream(page) as server, running(**polling_of(server.url)) as exporter:
+        wait_for(lambda: exporter.errors().get("malformed_response"), describe=exporter.scrape)
+    assert "parser" not in caplog.text
+
+
 def test_an_error_that_is_nested_too_deeply_is_malformed():
     """A deeply nested body of an error is counted as "malformed_response"."""
     body = b'{"__type": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
