@@ -36,8 +36,13 @@ def pip(*arguments: str | Path, folder: Path) -> Process:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the repository."""
-    return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
+    """The wheel that `pip install .` builds in a clone, built without downloads."""
+    folder = tmp_path_factory.mktemp("wheel")
+    offline = ("--no-deps", "--no-index", "--no-build-isolation")
+    built = pip("wheel", "--quiet", *offline, "--wheel-dir", folder, ROOT, folder=folder)
+    assert built.exit_code == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 def test_environment(wheel: Path, tmp_path: Path) -> None:
