@@ -283,7 +283,9 @@ def test_the_unit_tests_of_the_rules_pass(path: Path, version: str, tmp_path: Pa
     """The unit tests in alerts/tests/ succeed with both versions of Prometheus."""
     # With more memory the garbage collector runs less often, which saves a third of the time.
     environ = {"GOGC": "400"}
-    tested = run(tool("promtool", version=version), "test", "rules", path, folder=tmp_path, environ=environ, timeout=100)
+    tested = run(
+        tool("promtool", version=version), "test", "rules", path, folder=tmp_path, environ=environ, timeout=100
+    )
     assert tested.exit_code == 0, tested.stderr + tested.stdout
 
 
