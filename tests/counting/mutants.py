@@ -340,7 +340,7 @@ MUTANTS = (
     Mutant(
         "count again a run whose times come late",
         "counting.reading:Reading._add_times",
-        condition(1, "after.counted"),
+        condition(2, "after.counted"),
         _INCOMPLETE,
     ),
     Mutant(

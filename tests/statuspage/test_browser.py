@@ -216,7 +216,7 @@ def test_an_update_keeps_the_position_of_the_reader(browser: Browser) -> None:
         link = page.get_by_role("link", name="products")
         link.focus()
         link.scroll_into_view_if_needed()
-        page.evaluate("scrollBy(0, 40)")
+        page.evaluate("scrollBy({ top: 40, behavior: 'instant' })")  # The page scrolls smoothly otherwise.
         top = row(page, "tfm-busy").bounding_box()
         stage.simulator.world.add_run("tfm-busy", status="FAILED", started=time.time() - 60, completed=time.time() - 1)
         expect(row(page, "tfm-busy")).to_contain_text("FIND_MATCHES FAILED")
