@@ -159,9 +159,9 @@ The newest run shows which transforms are in use. json prints each transform as 
 """
 
 _ONCE_DETAILS = """
-Without --with-state the command uses no state file, so that it can run beside an exporter, and all counters are 0. With
---with-state it opens the file state.path of the configuration and counts the runs since the last call. Then nothing
-else may use this file.
+Without --with-state the command uses no state file, so that it can run beside an exporter, and the counters contain
+only runs that end during the poll. With --with-state it opens the file state.path of the configuration and counts the
+runs since the last call. Then nothing else may use this file.
 
 The output file is replaced atomically: a reader sees the complete old content or the complete new content.
 """
@@ -247,7 +247,7 @@ COMMANDS = (
         (
             f"{PROGRAM} transforms",
             f"{PROGRAM} transforms --discover --region=eu-west-1",
-            f"{PROGRAM} transforms --discover --output=json | {_AS_CONFIGURATION} > config.yaml",
+            f"{PROGRAM} transforms --discover --output=json | {_AS_CONFIGURATION} > found.yaml",
         ),
         _TRANSFORMS_DETAILS,
         ((0, "every transform was read"), (1, "a transform does not exist or could not be read; one line says why")),
