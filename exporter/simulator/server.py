@@ -161,6 +161,12 @@ class HttpServer:
         )
 
     async def _close(self) -> None:
+        # In Python 3.11, a connection that was just accepted when its server is closed stays open and is never served.
+        # So accept no more, and give asyncio the two rounds of the loop that it needs to add such a connection.
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(2):
+            await asyncio.sleep(0)
         self._server.close()
         for connection in tuple(self._state.connections):
             cast("_Connection", connection).reset()

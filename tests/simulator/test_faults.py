@@ -1,4 +1,7 @@
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import (
@@ -224,3 +227,13 @@ def test_stopping_resets_the_connections_of_unanswered_requests(fault):
         simulator.stop()
         with pytest.raises(ConnectionClosedError):
             request.result(timeout=60)
+
+
+def test_stopping_resets_the_connections_that_were_just_accepted():
+    """`stop` also ends connections that clients have opened at the moment before."""
+    for _ in range(20):
+        with Simulator({}) as simulator:
+            address = urlsplit(simulator.url)
+            connection = socket.create_connection((address.hostname, address.port), timeout=30)
+        with connection, suppress(ConnectionError):
+            assert connection.recv(1) == b""
