@@ -86,7 +86,6 @@ sbom: packages ## write the bill of materials into dist/
 .PHONY: tools
 tools: $(VENV)/.dev ## install the outside programs of the tests into .tools/
 	@$(BIN)/python tests/tools/install.py
-	@$(BIN)/python tests/tools/install.py nginx
 
 .PHONY: lock
 lock: $(VENV)/.dev ## update all locked dependencies to the newest versions that pyproject.toml allows

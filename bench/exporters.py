@@ -7,6 +7,7 @@ transforms.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from exporter.simulator import Simulator
 REGIONS = ("eu-west-1", "eu-central-1", "us-east-1", "us-west-2")
 RUNS = 10
 _START_TIMEOUT = 60.0
+_POLL_TIMEOUT = 600.0
 _PAUSE = 0.5
 
 
@@ -79,7 +81,7 @@ def serve_simulator(port: Connection, company: Company) -> None:
     """Run the simulator for a company; for `servers.served`."""
     with Simulator(company.scenario()) as simulator:
         port.send(int(simulator.url.rpartition(":")[2]))
-        threading.Event().wait()
+        signal.pause()
 
 
 class Exporter:
@@ -110,9 +112,15 @@ class Exporter:
         return sum(map(float, counts))
 
     def wait_for_polls(self, per_transform: int, pause: float) -> None:
-        """Wait for an average of ``per_transform`` polls of each transform; check every ``pause`` seconds."""
+        """Wait for an average of ``per_transform`` polls of each transform; check every ``pause`` seconds.
+
+        Raises TimeoutError after ten minutes.
+        """
+        deadline = time.monotonic() + _POLL_TIMEOUT
         while self.polls() < per_transform * self.company.transforms:
-            threading.Event().wait(pause)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the exporter has not polled each transform {per_transform} times")
+            time.sleep(pause)
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that the exporter's process has used so far."""
@@ -151,7 +159,7 @@ def _port(output: Path) -> int:
         logged = re.search(rf"addresses=\S*{HOST}:(\d+)", output.read_text())
         if logged is not None:
             return int(logged[1])
-        threading.Event().wait(_PAUSE)
+        time.sleep(_PAUSE)
     raise TimeoutError(f"the exporter does not listen: {output.read_text()[-1000:]}")
 
 

@@ -88,7 +88,7 @@ def photograph(page: Page, name: str, **clip: Any) -> None:
 
 
 def make_page_pictures(browser: Browser, exporter: str) -> dict[str, list[str]]:
-    """Photograph the pages of the exporter, and return their texts by picture."""
+    """Take a picture of each page of the exporter. Return the text of each page by the name of its picture."""
     shown = {}
     for name, (path, options) in PAGES.items():
         context = browser.new_context(**options)

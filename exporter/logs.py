@@ -93,7 +93,7 @@ class FileStream:
         self._descriptor = descriptor
 
     def write(self, text: str, /) -> None:
-        """Write the whole text. This blocks while a pipe is full. Raises OSError if the text cannot be written."""
+        """Write the whole text. While the pipe is full, the call waits. Raise OSError if the text cannot be written."""
         rest = text.encode(errors="backslashreplace")
         while rest:
             try:

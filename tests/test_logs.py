@@ -195,7 +195,7 @@ def test_a_secret_of_the_environment_is_masked_in_every_text(output: Output, mon
             raise ValueError(f"Invalid header value b'{secret}\\n', {secret}")
         except ValueError as error:
             log.exception(secret, error=str(error), several=[secret, {secret: secret}])
-        logging.getLogger("a.library").error("because of %s", secret)
+        logging.getLogger("library").error("because of %s", secret)
         lines = output.lines()
         assert len(lines) == 2
         assert not [line for line in lines if secret in line]

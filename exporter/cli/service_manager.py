@@ -43,5 +43,5 @@ class ServiceManager:
                 # If systemd does not read, the caller must not wait: it is the event loop of the web server.
                 sender.sendto(message, socket.MSG_DONTWAIT, self._address)
             except OSError:
-                # A lost message costs nothing more: systemd waits for the next one and acts when none comes.
+                # The message is lost. The next WATCHDOG=1 follows soon. systemd restarts a service that is never ready.
                 return

@@ -42,7 +42,7 @@ def syntax_problem(text: str, error: yaml.MarkedYAMLError) -> Problem:
 def _explained(  # noqa: PLR0911 - one return for each kind of mistake
     lines: "_Lines", error: yaml.MarkedYAMLError, problem: str, mark: yaml.Mark
 ) -> Problem | None:
-    """Return the mistake if it is about a key, a value or the indentation."""
+    """Return the mistake if a key, a value or the indentation of a line is wrong. Otherwise return None."""
     if problem == "could not find expected ':'" and error.context_mark is not None:
         return _at(error.context_mark, _NO_COLON)
     if problem == "mapping values are not allowed here":

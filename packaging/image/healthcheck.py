@@ -1,4 +1,4 @@
-"""The HEALTHCHECK of the image: exit 0 if the exporter in this container is healthy, else print the reason and exit 1.
+"""Check the health of the exporter in this container, for HEALTHCHECK. Exit 0, or print the reason and exit 1.
 
 The check requests /-/healthy at the first address of `GLUE_ML_EXPORTER_WEB_LISTEN_ADDRESS`, or at port 10210. It uses
 TLS if the file `GLUE_ML_EXPORTER_WEB_CONFIG_FILE` configures TLS. Set both as environment variables, because the check

@@ -162,7 +162,7 @@ def test_every_alert_has_a_runbook() -> None:
 
 
 def test_the_runbooks_explain_the_variables_of_their_commands() -> None:
-    """A runbook explains all variables of its first commands, and one about a transform begins with its status page."""
+    """A runbook explains the variables of its first commands. One about a transform begins with the status page."""
     for path in RUNBOOKS.glob("*.md"):
         first = path.read_text().partition("## First commands")[2].partition("## In Kubernetes")[0]
         used = set(re.findall(r"\$\{?([A-Z_]+)", first))

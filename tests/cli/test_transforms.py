@@ -3,7 +3,6 @@
 import csv
 import io
 import shlex
-import shutil
 import subprocess
 
 import pytest
@@ -15,7 +14,8 @@ from exporter.cli.parser import UsageError, parse
 from exporter.cli.transforms import show_transforms
 from exporter.config.settings import load_config
 from tests.cli.typed import Typed, configure
-from tests.support import EXPORTER, ROOT, run
+from tests.ship.programs import environment
+from tests.support import EXPORTER, ROOT, run, tool
 
 JSON = "--output=json"
 
@@ -78,13 +78,14 @@ def test_discover_lists_every_transform_of_every_account(simulator, folder):
 
 
 def test_a_configuration_from_what_is_discovered(simulator):
-    """The help has a command that makes a configuration from the output of --discover."""
+    """A command in the help turns the output of --discover into a valid configuration."""
     (example,) = [text for command in COMMANDS for text in command.examples if "jq -s" in text]
-    if shutil.which("jq") is None:
-        pytest.skip("jq is not installed")
+    jq = tool("jq")
     rows = transforms("--discover", "--region=eu-west-1", f"--endpoint-url={simulator.url}", JSON).stdout
-    program = shlex.split(example.partition("|")[2].partition(">")[0])
-    made = subprocess.run(program, input=rows, capture_output=True, text=True, check=True).stdout
+    _, *arguments = shlex.split(example.partition("|")[2].partition(">")[0])
+    made = subprocess.run(
+        [jq, *arguments], env=environment(jq), input=rows, capture_output=True, text=True, check=True
+    ).stdout
     config = load_config(made, source="config.yaml", environ={})
     assert [(one.id, one.name, one.region) for one in config.transforms] == [
         ("tfm-a", "alpha", "eu-west-1"),

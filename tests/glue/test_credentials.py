@@ -145,7 +145,7 @@ def test_no_poll_fails_with_credentials_that_expire_every_three_seconds(environm
 
 
 def test_polls_without_credentials_fail_with_the_reason_credentials(environment, simulator):
-    """Without any credentials every poll fails with the reason "credentials", and no request is sent."""
+    """If there are no credentials, every poll fails with the reason "credentials", and sends no request."""
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
     with running(simulator, transforms=["tfm-a"]) as exporter:

@@ -1,13 +1,13 @@
 """nginx as a proxy in front of a server, as an ingress with a path does it."""
 
-import os
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support import tool, wait_for
+from tests.ship.programs import environment
+from tests.support import free_port, tool, wait_for
 
 _CONFIG = """
 daemon off;
@@ -31,16 +31,13 @@ http {{
 def nginx(folder: Path, upstream: str) -> Iterator[str]:
     """Yield the address of nginx. It passes paths below /kept as they are, and cuts /cut off."""
     program = tool("nginx")
-    libraries = {str(file.parent) for file in program.parents[2].glob("usr/lib/*-linux-gnu/**/lib*.so*")}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, port=port, upstream=upstream))
     log = folder / "error.log"
     process = subprocess.Popen(
         [program, "-p", folder, "-c", config, "-e", log],
-        env=os.environ | {"LD_LIBRARY_PATH": ":".join(sorted(libraries))},
+        env=environment(program),
     )
 
     def listens() -> bool:

@@ -372,7 +372,7 @@ def test_a_transform_added_by_a_reload_is_counted_from_its_first_run(simulator, 
 
 
 def test_two_prometheus_servers_both_see_every_finished_run(simulator, traffic, tmp_path):
-    """Both servers get the initial value of every series and all increases, even after a kill."""
+    """Both servers see the initial value and every increase of each series, also after a kill."""
     port = steady_port()
     config = settings(simulator, metrics={"initial_hold": "5s"})
     folders = [tmp_path / name for name in ("a", "b")]

@@ -98,6 +98,8 @@ EVERY_TEST_TOOL = (
     "zsh",
     "fish",
     "chromium",
+    "nginx",
+    "jq",
 )
 KNOWN: dict[str, DebianTool | LockedTool] = {
     "prometheus-2": DebianTool(
@@ -135,6 +137,13 @@ KNOWN: dict[str, DebianTool | LockedTool] = {
         program="usr/sbin/nginx",
         version_flag="-v",
         version="nginx/1.",
+    ),
+    "jq": DebianTool(
+        suite="bookworm",
+        packages=("jq", "libjq1", "libonig5"),
+        program="usr/bin/jq",
+        version_flag="--version",
+        version="jq-1.",
     ),
     "awscli": LockedTool(script="install-awscli", lock="awscli.lock"),
     "shipping": LockedTool(script="install-shipping", lock="shipping.lock"),

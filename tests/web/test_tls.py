@@ -195,7 +195,7 @@ def test_a_client_that_is_no_longer_allowed_loses_its_open_connection(
 def test_a_client_that_is_no_longer_allowed_is_refused_at_its_next_request(
     folder: Path, client: Callable[..., ssl.SSLContext]
 ) -> None:
-    """A request on an open connection is not answered if the names allowed now exclude its client."""
+    """The next request on an open connection is not answered if its client is no longer among the allowed names."""
     text = MUTUAL.format("RequireAndVerifyClientCert") + "  client_allowed_sans: [{}]\n"
     web = WebConfig(write(folder, text.format("prometheus, grafana")))
     with (
