@@ -63,7 +63,7 @@ class Row:
         times += (page_time.html(summary.success), page_time.html(summary.failure), page_time.html(summary.polled))
         for problem in self.problems:
             if problem.since is not None:
-                times.append(page_time.lasting(problem.since))
+                times.append(page_time.lasting(problem.since, at_least=problem.at_least))
             if problem.expected:
                 times.append(page_time.until(due) if problem.due is None else page_time.html(problem.due))
         yield self.pieces[0]
@@ -177,13 +177,14 @@ _SORT_KEYS: dict[str, tuple[Callable[[Row], Any], bool]] = {
 
 
 def by_problem(row: Row) -> tuple[int, float, str, str]:
-    """Return the order of the page without `sort`: the worst state first, and in a state the newest problem.
+    """Return the order of the page without `sort`: the worst state first, and in a state the newest problem or failure.
 
     A transform that is only part of an outage comes after those that have a problem of their own.
     """
     if row.problems:
         worst = row.problems[0]
-        rank, since = _HEALTH_ORDER[worst.health], worst.since or 0.0
+        begin = row.summary.failure if worst.health is Health.FAILING else worst.since
+        rank, since = _HEALTH_ORDER[worst.health], begin or 0.0
     else:
         rank, since = _HEALTH_ORDER[row.summary.health], 0.0
         if row.summary.health is Health.DOWN:

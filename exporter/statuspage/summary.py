@@ -58,6 +58,8 @@ class Problem(NamedTuple):
     alert: str
     """The alert whose runbook says what to do."""
     since: float | None = None
+    at_least: bool = False
+    """Whether the problem may have begun before `since`."""
     reason: str = ""
     """The class of the error."""
     expected: str = ""
@@ -172,18 +174,31 @@ class TransformReport:
 
     def _failures(self, snapshot: TransformSnapshot, limits: Limits) -> list[Problem]:
         """Return a problem for each task type whose latest failure is newer than its latest success, newest first."""
-        failures = [
-            self._failure(snapshot, task_type, latest, limits)
-            for task_type, latest in snapshot.latest.items()
-            if _fails(latest)
+        failing = [(task_type, latest) for task_type, latest in snapshot.latest.items() if _fails(latest)]
+        failing.sort(key=lambda item: _latest_failure(item[1]) or 0.0, reverse=True)
+        return [self._failure(snapshot, task_type, latest, limits) for task_type, latest in failing]
+
+    def _failing_since(self, task_type: str, latest: LatestRun) -> tuple[float | None, bool]:
+        """Return the end of the first failed run after the latest success, and whether older ones may exist.
+
+        Older ones may exist if the successful run is not among the recent runs.
+        """
+        success = latest.success or 0.0
+        ends = [
+            (run.status, run.completed)
+            for run, _ in self.recent
+            if run.task_type == task_type and run.completed is not None
         ]
-        return sorted(failures, key=lambda problem: -(problem.since or 0.0))
+        failures = [end for status, end in ends if status in FAILURES and end > success]
+        since = min(failures, default=_latest_failure(latest))
+        return since, ("SUCCEEDED", latest.success) not in ends
 
     def _failure(self, snapshot: TransformSnapshot, task_type: str, latest: LatestRun, limits: Limits) -> Problem:
         ended = _latest_failure(latest)
         status = "FAILED" if ended == latest.failed else "TIMEOUT"
         error = latest.failed_error if status == "FAILED" else latest.timeout_error
         run = next((run for run, _ in self.recent if (run.task_type, run.status) == (task_type, status)), None)
+        since, at_least = self._failing_since(task_type, latest)
         begin = latest.success or snapshot.watched_since
         due = None
         if begin is not None and task_type in limits.critical_types:
@@ -193,7 +208,8 @@ class TransformReport:
             f"{task_type} {status}",
             (run and run.error) or error or "No error string.",
             "GlueMLTaskRunFailedSinceSuccess" if status == "FAILED" else "GlueMLTaskRunTimedOutSinceSuccess",
-            ended,
+            since,
+            at_least,
             _reason_of(snapshot.failure_reasons, status, error),
             "" if due is None else "success",
             due,
@@ -214,7 +230,13 @@ def _poll_problem(poll: PollResult) -> Iterator[Problem]:
             "EntityNotFoundException": "GlueMLTransformNotFound",
         }.get(poll.reason, "GlueMLTransformDown")
         yield Problem(
-            Health.DOWN, "Polls fail", poll.error or POLL_HANGS, alert, poll.down_since, poll.reason, "next poll"
+            Health.DOWN,
+            "Polls fail",
+            poll.error or POLL_HANGS,
+            alert,
+            poll.down_since,
+            reason=poll.reason,
+            expected="next poll",
         )
 
 

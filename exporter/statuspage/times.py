@@ -38,10 +38,10 @@ class PageTime:
         text = _stamp(seconds)
         return f'<time datetime="{text}" title="{text}">{self.ago(seconds)}</time>'
 
-    def lasting(self, seconds: float) -> str:
-        """Return the HTML for what began at UTC seconds and lasts, such as "for 5m"."""
+    def lasting(self, seconds: float, *, at_least: bool) -> str:
+        """Return the HTML for what began at UTC seconds and lasts: "for 5m", or "for at least 5m"."""
         text = _stamp(seconds)
-        return f'<time datetime="{text}" title="{text}">for {self.since(seconds)}</time>'
+        return f'<time datetime="{text}" title="{text}">for {"at least " * at_least}{self.since(seconds)}</time>'
 
     @staticmethod
     def stamp(seconds: float) -> str:

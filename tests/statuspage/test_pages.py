@@ -172,15 +172,35 @@ def test_a_row_shows_the_error() -> None:
     """A row that is Down shows the error of the poll; a row that is Failing shows the error string of the run."""
     failed = run(status="FAILED", error="No such bucket")
     assert "AccessDeniedException: not allowed" in front(report(poll=DOWN)).text
-    text = front(report(latest=FAILED_LAST, runs=(run(), failed))).text
+    succeeded = run(completed=NOW - 900)
+    text = front(report(latest=FAILED_LAST, runs=(failed, succeeded))).text
     assert "FIND_MATCHES FAILED other for 5m success due in 6d23h Console Runbook No such bucket" in text
     assert "FIND_MATCHES FAILED" in front(report(latest=FAILED_LAST, runs=(run(),))).text
+
+
+@pytest.mark.parametrize(
+    ("oldest", "row", "page"),
+    [
+        (run(completed=NOW - 9000), "for 2h ", "Since2h ago"),
+        (run(status="STOPPED", completed=NOW - 9000), "for at least 2h ", "At least since2h ago"),
+    ],
+)
+def test_a_transform_fails_since_the_first_failure_after_the_success(oldest: TaskRun, row: str, page: str) -> None:
+    """The time is that of the first failure after the latest success; "at least" if the successful run is not known."""
+    ends = (("FAILED", 300), ("TIMEOUT", 3600), ("FAILED", 7200))
+    failures = [run(status=status, completed=NOW - ago) for status, ago in ends]
+    before = run(status="FAILED", completed=NOW - 9900)
+    label = run(task_type="IMPORT_LABELS", status="FAILED", completed=NOW - 8000)
+    latest = {"FIND_MATCHES": LatestRun(success=NOW - 9000, failed=NOW - 300, timeout=NOW - 3600)}
+    one = report(latest=latest, runs=(*failures, label, oldest, before))
+    assert f"FIND_MATCHES FAILED other {row}" in front(one).text
+    assert page in Reader(PAGES.transform(one, 60.0, "/metrics", PAGE_TIME).body).text
 
 
 def test_a_kept_row_shows_current_times() -> None:
     """A row from an earlier request shows current times, and is rendered again when its text changes."""
     pages = StatusPages()
-    one = report(latest=FAILED_LAST, runs=(run(status="FAILED", error="no-bucket"),))
+    one = report(latest=FAILED_LAST, runs=(run(status="FAILED", error="no-bucket"), run(completed=NOW - 900)))
     before = front(one, pages=pages).text
     assert "15m ago" in before
     assert "for 5m" in before
@@ -379,7 +399,7 @@ def test_an_outage_hides_only_what_it_explains() -> None:
     reader = front(*reports)
     assert "4 of 6 transforms down" in reader.text
     assert "AccessDeniedException: not allowed" in reader.text
-    assert "FIND_MATCHES FAILED other for 5m" in reader.text
+    assert "FIND_MATCHES FAILED other for at least 5m" in reader.text
     assert order(reader)[:4] == ["tfm-2", "tfm-1", "tfm-0", "tfm-3"]
 
 
@@ -430,12 +450,21 @@ def test_a_banner_says_the_cause_and_goes_with_it() -> None:
 
 
 def test_the_newest_failure_comes_first() -> None:
-    """In one state the transform whose problem began last comes first."""
+    """Of the transforms that fail, that with the newest failure comes first; in other states, the newest problem."""
     reports = [
-        report(f"tfm-{age}", latest={"FIND_MATCHES": LatestRun(success=NOW - 9000, failed=NOW - age)})
+        report(
+            f"tfm-{age}",
+            latest={"FIND_MATCHES": LatestRun(success=NOW - 9000, failed=NOW - age)},
+            runs=(run(status="FAILED", completed=NOW - age), run(status="FAILED", completed=NOW - 8000 + age)),
+        )
         for age in (500, 100, 900, 300)
     ]
-    assert order(front(*reports)) == ["tfm-100", "tfm-300", "tfm-500", "tfm-900"]
+    hanging = [
+        report(f"tfm-{days}d", gauge_values=replace(HANGS, oldest_active={"FIND_MATCHES": NOW - days * DAY}))
+        for days in (8, 7)
+    ]
+    expected = ["tfm-100", "tfm-300", "tfm-500", "tfm-900", "tfm-7d", "tfm-8d"]
+    assert order(front(*reports, *hanging)) == expected
 
 
 def test_columns_sort_by_links() -> None:
