@@ -131,11 +131,16 @@ class Service:
 
     @property
     def scope(self) -> dict[str, int]:
-        """The number of transforms that are monitored now, of their accounts and regions, and of discovery queries."""
+        """The number of transforms that are monitored now, of their accounts and regions, and of discovery queries.
+
+        Before the first discovery ends, only the configured transforms are known. If there are none, the number of
+        transforms is left out, because 0 would say that nothing is monitored.
+        """
         targets = [one.target for one in self._poller.monitored]
         queries = self._discovery.queries
         lanes = {*(target.lane for target in targets), *(query.lane for query in queries)}
-        return {"transforms": len(targets), "accounts_and_regions": len(lanes), "discovery_queries": len(queries)}
+        transforms = {"transforms": len(targets)} if targets or not queries else {}
+        return {**transforms, "accounts_and_regions": len(lanes), "discovery_queries": len(queries)}
 
     @property
     def polled_all(self) -> bool:
@@ -185,7 +190,7 @@ class Service:
                 return self._refused
             self._refused = ""
             self._record_reload()
-            log.info("configuration reloaded", transforms=len(self._config.transforms))
+            log.info("configuration reloaded", **self.scope)
             return None
 
     def _apply(self, config: Config) -> None:

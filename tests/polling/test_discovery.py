@@ -190,6 +190,16 @@ def test_a_first_discovery_that_hangs_delays_nothing_else(simulator):
         exporter.wait_until_up("tfm-a", "tfm-b")
 
 
+def test_the_number_of_transforms_is_left_out_of_the_log_while_only_discovery_can_know_it(simulator):
+    """The start and a reload log no number of transforms before the first discovery ends, and then the real number."""
+    lanes = {"accounts_and_regions": 1, "discovery_queries": 1}
+    simulator.faults.set({"kind": "delay", "seconds": 1.5, "operations": ["ListMLTransforms"], "times": 1})
+    with running(simulator, discovery=[QUICK]) as exporter:
+        assert exporter.service.scope == lanes
+        exporter.wait_until_up("tfm-a", "tfm-b")
+        assert exporter.service.scope == {"transforms": 2, **lanes}
+
+
 def test_readiness_waits_for_the_first_discovery_for_at_most_an_interval(simulator):
     """The exporter is ready after the first discovery and the polls of its transforms, or after an interval."""
     simulator.faults.set({"kind": "delay", "seconds": 0.6, "operations": ["ListMLTransforms"], "times": 1})
