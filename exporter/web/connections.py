@@ -51,8 +51,9 @@ class OpenConnection(Protocol):
     answered: int
     """Number of complete responses on this connection."""
 
-    waiting_since: float | None
-    """Time at which the server began to wait for the client; None while a request waits or is being answered."""
+    @property
+    def waiting_since(self) -> float | None:
+        """Time at which the server began to wait for the client; None while a request waits or is being answered."""
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -183,7 +184,6 @@ class HttpConnection(HttpToolsProtocol):
         self._refusal_status = 400
         self._phase = _Phase.READING
         self._phase_began = connections.clock()
-        self.waiting_since: float | None = self._phase_began
         self._in_message = self._in_head = self._message_is_new = False
         self._head_bytes = self._body_bytes = 0
         # The parser does not report an unfinished header or the extensions of a chunk, so their bytes are counted here.
@@ -214,27 +214,24 @@ class HttpConnection(HttpToolsProtocol):
         It is parsed in parts of at most `head_bytes`. A head above the limit is then refused after a few parts, even if
         one read has returned much more data.
         """
-        if self._phase is _Phase.IDLE:
-            self._enter(_Phase.READING)
         is_probe = not (self._queued or self._in_message) and data.startswith(_PROBES)
         if is_probe or self._connections.turns.has_room():
             self._parse_all(data)
             return
         self._queued += 1
-        self.waiting_since = None
         self.flow.pause_reading()
         self._connections.turns.wait(partial(self._parse_queued, data), self.group)
 
     def _parse_queued(self, data: bytes) -> None:
         self._queued -= 1
-        if self._phase is not _Phase.ANSWERING:
-            self.waiting_since = self._phase_began
         if not self.transport.is_closing():
             if not self.pipeline:
                 self.flow.resume_reading()
             self._parse_all(data)
 
     def _parse_all(self, data: bytes) -> None:
+        if self._phase is _Phase.IDLE:
+            self._enter(_Phase.READING)
         for start in range(0, len(data), self._limits.head_bytes):
             if self._phase is _Phase.CLOSING or self.transport.is_closing():
                 return
@@ -332,7 +329,12 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._enter(_Phase.READING if self._in_message else _Phase.IDLE)
 
-    # Methods that Connections calls
+    # What Connections uses
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Time at which the server began to wait for the client; None while a request waits or is being answered."""
+        return None if self._queued or self._phase is _Phase.ANSWERING else self._phase_began
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -376,7 +378,6 @@ class HttpConnection(HttpToolsProtocol):
     def _enter(self, phase: _Phase) -> None:
         self._phase = phase
         self._phase_began = self._connections.clock()
-        self.waiting_since = None if phase is _Phase.ANSWERING else self._phase_began
 
     def _count_head_bytes(self, length: int) -> None:
         self._head_bytes += length

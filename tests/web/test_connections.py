@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from exporter.web.fairness import FairTurns
 from exporter.web.limits import Limits
 from exporter.web.server import WebServer
 from tests.support import wait_for
@@ -252,6 +253,27 @@ def test_an_answer_has_a_deadline_however_it_progresses() -> None:
 
         wait_for(is_cut_off, timeout=DEADLINE)
         assert len(read_all(connection)) < LARGE.length / 2
+
+
+def test_a_request_that_was_sent_during_an_answer_has_a_deadline() -> None:
+    """A connection whose next request waits for its turn is not idle, and that request has a deadline too."""
+    clock, limits, nobody = Clock(), Limits(stall=math.inf), FairTurns(0)
+    with serving(FakeBackend(LARGE), limits=limits, clock=clock) as served, served.connect() as connection:
+        connection.sendall(GET)
+        received = connection.recv(1)
+        served.server._uvicorn._connections.turns = nobody
+        connection.sendall(GET)
+        (open_connection,) = open_connections(served)
+        wait_for(lambda: open_connection._queued == 1, timeout=DEADLINE)
+        while len(received.partition(b"\r\n\r\n")[2]) < LARGE.length:
+            received += connection.recv(1 << 20)
+        wait_for(lambda: open_connection.answered == 1, timeout=DEADLINE)
+        assert open_connection.waiting_since is None
+        nobody._limit = 1
+        assert connection.recv(1) == b"H"
+        assert open_connection.waiting_since is None
+        clock.now += limits.answer + 1
+        wait_for(lambda: not open_connections(served), timeout=DEADLINE)
 
 
 def test_requests_in_flight_are_limited() -> None:
