@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -218,6 +218,20 @@ def run(*command: str | Path, folder: Path, environ: Mapping[str, str] | None = 
     with Process(*command, folder=folder, environ=environ) as process:
         process.wait(timeout=timeout)
     return process
+
+
+def on_loopback_only(
+    *command: str | Path, more: Sequence[str] = (), script: str = 'exec "$@"'
+) -> tuple[str | Path, ...]:
+    """Return a command that runs `command` in a network namespace with only the loopback interface.
+
+    `more` has further flags of unshare, and `script` runs inside before `command`. The test is skipped where the kernel
+    does not allow namespaces to this user, as in some containers. Under CI=true the skip is a failure.
+    """
+    isolated = ("unshare", "--map-root-user", "--net", *more)
+    if subprocess.run([*isolated, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("the kernel allows this user no network namespaces")
+    return (*isolated, "sh", "-ec", f"ip link set lo up\n{script}", "sh", *command)
 
 
 def _empty_file(folder: Path, prefix: str) -> Path:

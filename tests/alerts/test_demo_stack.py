@@ -15,7 +15,7 @@ from exporter.cli.rules.files import rule_files
 from exporter.config.settings import load_config
 from exporter.config.thresholds import read_thresholds
 from exporter.simulator.scenario import load_scenario
-from tests.support import ROOT, Process, free_port, run, tool, wait_for
+from tests.support import ROOT, Process, free_port, on_loopback_only, run, tool, wait_for
 
 FOLDER = ROOT / "demo-stack"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
@@ -121,11 +121,8 @@ def test_alerts_are_routed_by_severity_and_team(receiver: str, tmp_path: Path) -
 def test_the_local_demo_sends_an_alert_to_every_receiver_and_stays_on_loopback(tmp_path: Path) -> None:
     """Where only the loopback interface exists, the demo sends an alert to each receiver. SIGINT stops all programs."""
     tool("prometheus")
-    alone = 'ip link set lo up && exec "$@"'
-    if run("unshare", "--map-root-user", "--net", "sh", "-c", alone, "sh", "true", folder=tmp_path).exit_code:
-        pytest.skip("this machine allows no network namespaces")
     environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    command = ("unshare", "--map-root-user", "--net", "sh", "-c", alone, "sh", sys.executable, FOLDER / "local.py")
+    command = on_loopback_only(sys.executable, FOLDER / "local.py")
     with Process(*command, folder=tmp_path, environ=environ) as demo:
         demo.wait_for_output("amtool alert query --alertmanager.url=http://127.0.0.1:9093")
 

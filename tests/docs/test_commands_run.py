@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.docs.test_pages import PAGES
-from tests.support import ROOT, TOOLS, Process, run, tool
+from tests.support import ROOT, TOOLS, Process, on_loopback_only, tool
 
 USER_PAGES = [page for page in PAGES if page.parent == ROOT / "docs" or page == ROOT / "README.md"]
 
@@ -53,7 +53,7 @@ CREDENTIALS = {
 }
 ALERTMANAGER = "prometheus-alertmanager --config.file=alertmanager.yml --cluster.listen-address= --storage.path=am"
 ALONE = """
-ip link set lo up && mount -t tmpfs none /var/lib && mkdir -p /var/lib/node_exporter /var/lib/glue-ml-exporter &&
+mount -t tmpfs none /var/lib && mkdir -p /var/lib/node_exporter /var/lib/glue-ml-exporter &&
 mount -t tmpfs none "$1" && mkdir "$1/up" "$1/work" && ls /etc > "$1/etc" &&
 mount -t overlay none -o "lowerdir=/etc,upperdir=$1/up,workdir=$1/work" /etc && echo alone && exec sleep 600
 """
@@ -142,14 +142,12 @@ def fill(folder: Path) -> None:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """A namespace with a simulator and the servers that commands of the pages talk to."""
-    if run("unshare", "--map-root-user", "--net", "--mount", "true", folder=tmp_path).exit_code:
-        pytest.skip("this machine allows no network namespaces")
     folder = tmp_path / "folder"
     folder.mkdir()
     fill(folder)
     layers = tmp_path / "layers"
     layers.mkdir()
-    command = ("unshare", "--map-root-user", "--net", "--mount", "sh", "-ec", ALONE, "sh", layers)
+    command = on_loopback_only(layers, more=["--mount"], script=ALONE)
     with ExitStack() as stack:
         alone = stack.enter_context(Process(*command, folder=tmp_path))
         alone.wait_for_output("^alone$")
