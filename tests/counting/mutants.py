@@ -1,8 +1,11 @@
 """Plausible mistakes in the counting code, each made by a change of one function's syntax tree.
 
-As a pytest plugin this makes the mistake that the environment variable ``MUTANT`` names, before any test runs::
+As a pytest plugin this runs the collected tests once with each of the mistakes that they are to find, each time in a
+forked process. It exits with 0 if every run has a failed test::
 
-    MUTANT="skip the overlap" python -m pytest -p tests.counting.mutants tests/counting/test_ledger.py
+    python -m pytest -x -p tests.counting.mutants tests/counting/test_ledger.py
+
+``MUTANT="skip the overlap"`` in the environment selects one mistake.
 
 A mutant names a function, and a statement, call or condition in it, without quoting the text. So most edits of
 the function leave the mutant valid. A mutant that no longer fits the function raises LookupError.
@@ -33,6 +36,10 @@ class Mutant(NamedTuple):
     mutation: Mutation
     found_by: str = "counting/test_ledger.py"
     """A file or one test, relative to ``tests/``."""
+
+    @property
+    def file(self) -> str:
+        return self.found_by.partition("::")[0]
 
 
 # -- mutations: each takes the definition of a function and changes it in place ----------------------------------------
@@ -197,11 +204,31 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001 - pytest passes it by name
-    """Make the mistake that the environment variable ``MUTANT`` names."""
-    (mutant,) = (mutant for mutant in MUTANTS if mutant.mistake == os.environ["MUTANT"])
-    function, code = mutated(mutant)
-    function.__code__ = code
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Fork a process for each mistake. The process returns None and runs its tests, and this one waits for it."""
+    missed = []
+    for mutant, tests in _to_find(session.items):
+        process = os.fork()
+        if not process:
+            function, code = mutated(mutant)
+            function.__code__ = code
+            session.items[:] = tests
+            return None
+        exit_code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        if exit_code != pytest.ExitCode.TESTS_FAILED:  # any other exit code means that pytest could not run them
+            missed.append(f"{mutant.mistake} ({len(tests)} tests, exit code {exit_code})")
+    if missed:
+        pytest.exit(f"no test fails with these mistakes: {', '.join(missed)}", returncode=1)
+    return True
+
+
+def _to_find(items: list[pytest.Item]) -> Iterator[tuple[Mutant, list[pytest.Item]]]:
+    """Yield each mistake that tests of these files are to find, with those of the tests."""
+    files = {item.nodeid.partition("::")[0] for item in items}
+    for mutant in MUTANTS:
+        if f"tests/{mutant.file}" in files and os.environ.get("MUTANT", mutant.mistake) == mutant.mistake:
+            yield mutant, [item for item in items if item.nodeid.startswith(f"tests/{mutant.found_by}")]
 
 
 # -- the mistakes ------------------------------------------------------------------------------------------------------
@@ -212,6 +239,7 @@ _HISTORY = "counting/test_history.py"
 _INCOMPLETE = "counting/test_incomplete_runs.py"
 _BAD_ANSWERS = "counting/test_bad_answers.py"
 _BASELINE = "counting/test_baseline_pages.py"
+_DECODE = "glue/test_decode.py"
 _INITIAL = "exposition/test_initial_values.py"
 _SERVED = "exposition/test_served_record.py"
 _STATE = "state/test_store.py"
@@ -388,14 +416,14 @@ MUTANTS = (
     Mutant(
         "let one malformed run cost its page",
         "glue.decode:_decode_run_by_run",
-        condition(0, "last_error is not None"),
-        "glue/test_decode.py",
+        condition(1, "last_error is not None"),
+        _DECODE,
     ),
     Mutant(
         "take a page of malformed runs for an empty page",
         "glue.decode:_decode_run_by_run",
-        condition(0, "False"),
-        "glue/test_decode.py",
+        condition(1, "False"),
+        _DECODE,
     ),
     Mutant(
         "take a page as a whole that has a run which completed since",
