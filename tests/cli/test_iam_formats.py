@@ -102,6 +102,24 @@ def test_no_format_shows_an_external_id(kind):
         assert "s3cr3t" not in text
 
 
+@pytest.mark.parametrize("kind", [None, "cross-account"])
+def test_identities_with_similar_names_keep_their_own_policies(kind):
+    """Roles and profiles whose names differ only in punctuation or case have a resource each, in both formats."""
+    names = ("glue-ml", "glue_ml", "glue/ml", "Glueml", "glue-ml-2")
+    accounts = [{"name": name, "role_arn": f"arn:aws:iam::222222222222:role/{name}"} for name in names]
+    accounts += [{"name": name, "profile": name} for name in ("a-b", "a_b", "aB")]
+    config = {
+        "region": "eu-west-1",
+        "accounts": accounts,
+        "transforms": [{"id": f"tfm-{i}", "account": one["name"]} for i, one in enumerate(accounts)],
+    }
+    made = grants(kind, yaml.safe_dump(config))
+    assert len(made) == (9 if kind is None else 5)
+    assert len(yaml.safe_load(as_cloudformation(made))["Resources"]) == len(made)
+    kinds = re.findall(r'^resource "aws_iam_(?:policy|role)" "(\w+)"', as_terraform(made), re.MULTILINE)
+    assert len(set(kinds)) == len(kinds) == len(made)
+
+
 def test_trust_policies():
     """Each kind of role trusts what AWS documents for it; a role without external id in the configuration has none."""
     (irsa,) = documents("irsa")[1]

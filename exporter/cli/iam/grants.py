@@ -6,7 +6,8 @@ owned by third parties" in the IAM User Guide.
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 from exporter.cli.iam.policies import OWN_IDENTITY, Policy, policies
 from exporter.config.schema import Account
@@ -49,6 +50,8 @@ class Grant:
     """The policy of one identity. With `trust`, its role is made too."""
 
     identity: str
+    label: str
+    """A name for resources: letters, digits and `_`, different for each identity."""
     policy: Policy
     role_arn: str | None = None
     """The ARN in the configuration; None for the identity that the exporter runs as, and for a profile."""
@@ -56,14 +59,6 @@ class Grant:
     """Makes the trust policy of the role."""
     variables: tuple[Variable, ...] = ()
     """The variables in the trust policy."""
-
-    @property
-    def label(self) -> str:
-        """A name for resources: letters, digits and `_`, different for each identity."""
-        if self.role_arn is not None:
-            return re.sub(r"\W", "_", f"account_{self.account_id}_{self.role_arn.partition('/')[2]}", flags=re.ASCII)
-        name = "glue_ml_exporter" if self.identity == OWN_IDENTITY else self.identity
-        return re.sub(r"\W", "_", name, flags=re.ASCII)
 
     @property
     def account_id(self) -> str | None:
@@ -91,25 +86,56 @@ def grants_of(config: Config, kind: str | None) -> list[Grant]:
         ExporterError: there is no such role.
     """
     documents = policies(config)
+    labels = _labels(documents)
     roles = {account.role_arn: account for account in config.accounts if account.role_arn}
+    grants = [Grant(name, labels[name], policy, name if name in roles else None) for name, policy in documents.items()]
     if kind is None:
-        return [Grant(name, policy, name if name in roles else None) for name, policy in documents.items()]
+        return grants
     if kind == "cross-account":
-        names = [name for name in documents if name in roles]
-        if not names:
+        assumed = [grant for grant in grants if grant.role_arn]
+        if not assumed:
             raise ExporterError("--for cross-account: no account has a role_arn; expected one, or another --for")
-        return [_assumed(documents[name], roles[name], single=len(names) == 1) for name in names]
-    if OWN_IDENTITY not in documents:
+        return [_assumed(grant, roles[grant.identity], single=len(assumed) == 1) for grant in assumed]
+    own = next((grant for grant in grants if grant.identity == OWN_IDENTITY), None)
+    if own is None:
         raise ExporterError(f"--for {kind}: {OWN_IDENTITY} needs no permission; all accounts have a profile")
     if kind == "pod-identity":
-        return [Grant(OWN_IDENTITY, documents[OWN_IDENTITY], trust=_pod_identity_trust)]
-    trust, variables = _irsa_trust(_partition(config)), (ACCOUNT_ID, _PROVIDER, _NAMESPACE, _SERVICE_ACCOUNT)
-    return [Grant(OWN_IDENTITY, documents[OWN_IDENTITY], trust=trust, variables=variables)]
+        return [replace(own, trust=_pod_identity_trust)]
+    variables = (ACCOUNT_ID, _PROVIDER, _NAMESPACE, _SERVICE_ACCOUNT)
+    return [replace(own, trust=_irsa_trust(_partition(config)), variables=variables)]
 
 
-def _assumed(policy: Policy, account: Account, *, single: bool) -> Grant:
-    """Return the grant of a role that the exporter assumes. The external id is a secret, so it is a variable."""
-    grant = Grant(account.role_arn or "", policy, account.role_arn)
+def _labels(identities: Iterable[str]) -> dict[str, str]:
+    """Return the label of each identity. Labels of two identities differ also without `_` and in lower case.
+
+    A logical id of CloudFormation has no `_`. Example: the roles `glue-ml` and `glue_ml` of one account get different
+    numbers.
+    """
+    labels: dict[str, str] = {}
+    taken: set[str] = set()
+    for identity in identities:
+        first = label = _label(identity)
+        numbers = count(2)
+        while (compared := label.replace("_", "").lower()) in taken:
+            label = f"{first}_{next(numbers)}"
+        taken.add(compared)
+        labels[identity] = label
+    return labels
+
+
+def _label(identity: str) -> str:
+    name = "glue_ml_exporter" if identity == OWN_IDENTITY else identity
+    if identity.startswith("arn:"):
+        _, _, _, _, account_id, resource = identity.split(":", 5)
+        name = f"account_{account_id}_{resource.removeprefix('role/')}"
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def _assumed(grant: Grant, account: Account, *, single: bool) -> Grant:
+    """Return the grant with the trust policy of a role that the exporter assumes.
+
+    The external id is a secret, so it is a variable.
+    """
     name = "external_id" if single else f"external_id_{grant.label}"
     external_id = Variable(name, f"external_id of {account.role_arn} in the configuration", secret=True)
     variables = (_EXPORTER, external_id) if account.external_id else (_EXPORTER,)
@@ -120,7 +146,7 @@ def _assumed(policy: Policy, account: Account, *, single: bool) -> Grant:
             statement["Condition"] = {"StringEquals": {"sts:ExternalId": reference(external_id)}}
         return _trust(statement)
 
-    return Grant(grant.identity, policy, account.role_arn, trust, variables)
+    return replace(grant, trust=trust, variables=variables)
 
 
 def _irsa_trust(partition_: str) -> Callable[[Reference], Policy]:
