@@ -255,9 +255,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} occurs twice", key_node.start_mark)
-            seen.add(key)
+            if isinstance(key, Hashable):  # the method of the base class refuses other keys
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key!r} occurs twice", key_node.start_mark
+                    )
+                seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -308,7 +311,10 @@ def read_scenario(text: str, *, source: str = "scenario") -> Scenario:
     """
     try:
         data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  # the loader is a subclass of SafeLoader
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise ScenarioError(f"{source}: not valid YAML: nested too deeply") from error
+    # PyYAML raises ValueError for a date that does not exist, and OverflowError for an escape that is no character.
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise ScenarioError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     return build_scenario(data, source=source)
 

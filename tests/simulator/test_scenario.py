@@ -50,6 +50,10 @@ from tests.simulator.clients import Clock
         ("roles: [{arn: reader}]", "roles.0.arn"),
         ("seed: 1\nseed: 2", "key 'seed' occurs twice"),
         ("seed: [1", "not valid YAML"),
+        ("? [a]\n: b", "found unhashable key"),
+        ('name: "\\UFFFFFFFF"', "not valid YAML"),
+        ("name: 2026-13-45", "not valid YAML: month must be in 1..12"),
+        ("[" * 3000, "not valid YAML: nested too deeply"),
     ],
 )
 def test_an_error_in_a_scenario_is_reported_with_its_place(text, problem):
