@@ -196,7 +196,9 @@ def read_thresholds(path: Path | None) -> Thresholds:
         raise ThresholdsError("\n".join(f"{path}: {_message(problem)}" for problem in error.errors())) from None
     except OSError as error:
         raise ThresholdsError(f"{path}: {error.strerror}; expected a TOML file with settings of the rules") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise ThresholdsError(f"{path}: is nested too deeply") from None
+    except ValueError as error:  # not TOML, not UTF-8, or a number with thousands of digits
         raise ThresholdsError(f"{path}: {error}") from None
 
 
@@ -204,7 +206,12 @@ def _message(problem: Mapping[str, Any]) -> str:
     """Return the line for one problem that pydantic has found."""
     *place, name = map(str, problem["loc"])
     text = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
+    if name == "[key]":
+        name = place.pop()
+        text = "is not the name of a label; expected letters, digits and _, no digit first"
+    elif problem["type"] in ("model_type", "dict_type"):
+        text = "is not a table; expected settings in it"
+    elif problem["type"] == "extra_forbidden":
         values = default_values()
         for key in place:
             values = values.get(key, {})

@@ -211,6 +211,10 @@ def test_the_page_about_alerts_lists_them_all() -> None:
             "alerts.GlueMLDataStal: is not a setting; did you mean GlueMLDataStale?",
         ),
         ("window = ", "Invalid value (at end of document)"),
+        ("alerts.GlueMLDataStale = 1", "alerts.GlueMLDataStale: is not a table; expected settings in it"),
+        ('alert_labels."a b" = "c"', "alert_labels.a b: is not the name of a label; expected letters"),
+        ("alerts = " + "[" * 3000, "is nested too deeply"),
+        ("window = " + "9" * 5000, "Exceeds the limit"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_line_with_its_name(
