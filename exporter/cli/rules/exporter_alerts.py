@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from exporter.cli.rules.model import Alert
-from exporter.cli.rules.recordings import LANE_REFUSED, lane_in_trouble, poll_interval, series
+from exporter.cli.rules.recordings import LANE_REFUSED, poll_interval, series, unless_lane_in_trouble
 from exporter.cli.rules.texts import COUNT, INSTANCE, JOB, LANE, PERCENTAGE
 from exporter.config.thresholds import Thresholds
 
@@ -92,11 +92,10 @@ def _aws_alerts(t: Thresholds) -> Iterable[Alert]:
     )
     discovery = t.alerts.GlueMLExporterDiscoveryFailing
     lane = "aws_account, aws_region"
-    trouble = "\n".join(f"  {line}" for line in lane_in_trouble(t).splitlines())
     yield Alert(
         "GlueMLExporterDiscoveryFailing",
         discovery,
-        f"max by ({lane}) ({series(t, 'glue_ml_exporter_discovery_up')}) == 0\nunless on ({lane})\n(\n{trouble}\n)",
+        unless_lane_in_trouble(t, f"max by ({lane}) ({series(t, 'glue_ml_exporter_discovery_up')}) == 0"),
         f"The exporter cannot search for transforms in {LANE}",
         f"Every search for transforms in {LANE} has failed for {discovery.held_for}. New transforms are not monitored.",
         "every search for transforms in an account and region fails",

@@ -102,16 +102,19 @@ def poll_interval(t: Thresholds) -> str:
     return f"max by (job, instance) ({series(t, 'glue_ml_exporter_poll_interval_seconds')})"
 
 
-def lane_in_trouble(t: Thresholds) -> str:
-    """Return the expression for accounts and regions that are or were a moment ago down or refused as a whole.
+def unless_lane_in_trouble(t: Thresholds, expr: str) -> str:
+    """Return the expression without the accounts and regions that are or were a moment ago down or refused as a whole.
 
     The moment lasts for `window`. After an outage transforms recover one after the other, and the last ones must not
     raise alerts of their own when fewer than the required share is still down.
     """
-    return (
-        f"max_over_time({LANE_DOWN}[{t.window}]) > {t.alerts.GlueMLRegionDown.ratio:g}\n"
-        f"or\nmax_over_time({LANE_REFUSED}[{t.window}])"
-    )
+    return f"""{expr}
+unless on (aws_account, aws_region)
+(
+  max_over_time({LANE_DOWN}[{t.window}]) > {t.alerts.GlueMLRegionDown.ratio:g}
+  or
+  max_over_time({LANE_REFUSED}[{t.window}])
+)"""
 
 
 def transform_recordings(t: Thresholds) -> Iterable[Recording]:

@@ -12,13 +12,11 @@ from exporter.cli.rules.recordings import (
     LANE_REFUSED,
     NOT_FOUND,
     UNWATCHED,
-    indented,
-    join_labels,
-    lane_in_trouble,
     named,
     series,
+    unless_lane_in_trouble,
 )
-from exporter.cli.rules.texts import DURATION, LANE, NAME, PERCENTAGE, TRANSFORM
+from exporter.cli.rules.texts import COUNT, DURATION, INSTANCE, LANE, NAME, PERCENTAGE, TRANSFORM
 from exporter.config.thresholds import Thresholds
 
 _LANE_ALERTS = "GlueMLRegionDown, GlueMLExporterCredentialsFailing"
@@ -75,16 +73,12 @@ def _not_ready(t: Thresholds) -> Alert:
     )
 
 
-def _unless_lane(t: Thresholds, expr: str) -> str:
-    return f"{expr}\nunless on (aws_account, aws_region)\n(\n{indented(lane_in_trouble(t))}\n)"
-
-
 def _poll_alerts(t: Thresholds) -> Iterable[Alert]:
     missing = t.alerts.GlueMLTransformNotFound
     yield Alert(
         "GlueMLTransformNotFound",
         missing,
-        _unless_lane(t, named(t, f'{ERROR}{{reason="{NOT_FOUND}"}}')),
+        unless_lane_in_trouble(t, named(t, f'{ERROR}{{reason="{NOT_FOUND}"}}')),
         f"{NAME} does not exist in Glue",
         f"Glue has had no transform {TRANSFORM} for {missing.held_for}. Remove it from the configuration, or correct"
         " its id, its account or its region.",
@@ -100,7 +94,7 @@ def _poll_alerts(t: Thresholds) -> Iterable[Alert]:
     yield Alert(
         "GlueMLTransformDenied",
         denied,
-        _unless_lane(t, named(t, f'{ERROR}{{reason="{DENIED}"}}')),
+        unless_lane_in_trouble(t, named(t, f'{ERROR}{{reason="{DENIED}"}}')),
         f"{NAME}: AWS denies {action}",
         f"AWS has denied {action} for {TRANSFORM} for {denied.held_for}. Failed runs of the transform raise no"
         " alert now.",
@@ -115,7 +109,7 @@ def _poll_alerts(t: Thresholds) -> Iterable[Alert]:
     yield Alert(
         "GlueMLTransformDown",
         down,
-        _unless_lane(
+        unless_lane_in_trouble(
             t,
             named(
                 t,
@@ -136,7 +130,9 @@ def _poll_alerts(t: Thresholds) -> Iterable[Alert]:
     yield Alert(
         "GlueMLDataStale",
         stale,
-        _unless_lane(t, named(t, f"{AGE} > on (transform_id) {AGE_LIMIT}\nunless on (transform_id)\n{own_alert}")),
+        unless_lane_in_trouble(
+            t, named(t, f"{AGE} > on (transform_id) {AGE_LIMIT}\nunless on (transform_id)\n{own_alert}")
+        ),
         f"{NAME}: the data is out of date",
         f"{TRANSFORM} was last polled successfully {DURATION} ago, or never since it is watched. Failed runs raise no"
         " alert now.",
@@ -158,11 +154,12 @@ def _unwatched(t: Thresholds) -> Alert:
     settings = t.alerts.GlueMLTransformsUnwatched
     up = series(t, "up")
     release = "namespace, service, job"
+    labels = ", ".join((release, "instance", "aws_account", "aws_region", *t.joined_labels))
     shards = series(t, "glue_ml_exporter_shards")
     return Alert(
         "GlueMLTransformsUnwatched",
         settings,
-        f"""count by (namespace, service, job, instance, aws_account, aws_region{_further(t)}) (
+        f"""count by ({labels}) (
   (
     {UNWATCHED}
     unless on ({release})
@@ -181,21 +178,14 @@ unless on ({release})
 max by ({release}) ({shards}) > count by ({release}) ({series(t, "glue_ml_exporter_shard_info")})
 unless on ()
 absent({up} == 1)""",
-        '{{ $value | printf "%.0f" }} transforms of ' + LANE + " are not watched any more",
-        '{{ $value | printf "%.0f" }} transforms of '
-        + LANE
-        + " were watched by the exporter {{ $labels.instance }}, which is gone, and no other exporter watches them."
-        " Failed runs of these transforms raise no alert now.",
+        f"{COUNT} transforms of {LANE} are not watched any more",
+        f"{COUNT} transforms of {LANE} were watched by the exporter {INSTANCE}, which is gone, and no other exporter"
+        " watches them. Failed runs of these transforms raise no alert now.",
         "transforms were watched within the last day, and their exporter is gone; not if the exporter has removed them",
         "after 10 minutes",
         "start the exporter that the label `instance` names",
         "GlueMLExporterAbsent, GlueMLExporterShardMissing",
     )
-
-
-def _further(t: Thresholds) -> str:
-    """Return the labels of the configuration, each after a comma."""
-    return join_labels(t).removeprefix("transform_name, aws_account, aws_region")
 
 
 def _region_down(t: Thresholds) -> Alert:
