@@ -240,6 +240,10 @@ class Reading:
         if packed is not None and packed & CODE_MASK != MISSING:
             self._add_known(raw, fingerprint, code, packed)
             return
+        if run.run_id in self.incomplete:
+            # The run has ended and has left the lookback, and this answer shows an older state. If the run became open
+            # again, its end would be counted again.
+            return
         known = packed is not None or any(run.run_id in runs for runs in (ledger.open, self.open, ledger.missing))
         if not known and ledger.is_new_start(run):
             self.started.append(run)

@@ -372,6 +372,12 @@ MUTANTS = (
         _INCOMPLETE,
     ),
     Mutant(
+        "open a run again that has ended and has left the lookback",
+        "counting.reading:Reading._add_open",
+        condition(1, "False"),
+        _INCOMPLETE,
+    ),
+    Mutant(
         "take a run without an end for history although it ended since",
         "counting.reading:Reading._add_times",
         condition(0, "False"),

@@ -162,6 +162,33 @@ def test_times_are_observed_after_the_run_has_left_the_lookback(world: World) ->
     assert (exporter.totals(), observed(exporter)) == ({FAILURE: 1}, ([1, 20.0], [1, 2 * HOUR]))
 
 
+@pytest.mark.parametrize("seen_open", [True, False])
+def test_an_older_state_does_not_open_a_run_again_that_has_left_the_lookback(world: World, seen_open: bool) -> None:
+    """A run ends, and a look-up then shows it open again: it counts once, and it is neither open nor awaited after."""
+    exporter = Exporter(world, configuration("tfm-a", lookback=HOUR))
+    if seen_open:
+        exporter.poll()
+        run = Run("tsk-1", world.now, world.now + 2 * HOUR, status="FAILED", execution=20.0, times_after=90.0)
+        world.add(run)
+        exporter.poll()
+        world.now = run.ends
+        exporter.poll()
+    else:
+        # The first poll lists the run, because Glue cuts the start of the lookback to whole seconds.
+        world.add(Run("tsk-1", world.now - HOUR - 0.5, world.now, status="FAILED", execution=20.0, times_after=90.0))
+        exporter.poll()
+    assert list(exporter.monitored_transform("tfm-a").ledger.incomplete) == ["tsk-1"]
+    world.now += 60
+    world.look_ups_lag = 120.0
+    exporter.poll()
+    world.look_ups_lag = 0.0
+    for _ in range(4):
+        world.now += 60
+        exporter.poll()
+    ledger = exporter.monitored_transform("tfm-a").ledger
+    assert (exporter.totals(), ledger.open, ledger.incomplete) == ({FAILURE: 1}, {}, {})
+
+
 def test_a_run_that_lacks_a_time_returns_to_the_gauge_with_the_lookback(world: World) -> None:
     """A run without ExecutionTime is forgotten under a clock that is a day fast, and is shown again, counted once."""
     exporter = Exporter(world, configuration("tfm-a"))

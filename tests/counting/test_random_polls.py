@@ -104,9 +104,11 @@ class Polls(RuleBasedStateMachine):
     def a_run_starts_whose_times_come_late(self, lasts: float, times_after: float) -> None:
         self._add_run(started=self.world.now, lasts=lasts, status="FAILED", times_after=times_after)
 
-    @rule(lasts=st.floats(HOUR, 6 * HOUR), status=ends)
-    def a_long_run_starts(self, lasts: float, status: str) -> None:
-        self._add_run(started=self.world.now, lasts=round(lasts, 3), status=status)
+    @rule(lasts=st.floats(HOUR, 6 * HOUR), status=ends, times_after=seconds)
+    def a_long_run_starts(self, lasts: float, status: str, times_after: float) -> None:
+        if status not in FINAL_STATUSES:  # without its CompletedOn, Glue would show such a run as open
+            times_after = 0.0
+        self._add_run(started=self.world.now, lasts=round(lasts, 3), status=status, times_after=times_after)
 
     @rule(age=st.floats(0, OVERLAP - 30), late=st.floats(0, LATEST), lasts=seconds, status=ends)
     def a_run_appears_late(self, age: float, late: float, lasts: float, status: str) -> None:
@@ -218,9 +220,20 @@ class Polls(RuleBasedStateMachine):
 
     @rule(listed=st.integers(0, 5))
     def a_listing_lacks_the_newest_runs(self, listed: int) -> None:
+        before = self.transform.last_full_read
         self.world.listed = listed
         self._poll()
         self.world.listed = None
+        if self.transform.last_full_read != before:
+            # Runs that were forgotten, or that a longer lookback includes, return at the next read of the lookback.
+            self.world.now += RESYNC
+            self._poll()
+
+    @rule(lag=seconds)
+    def look_ups_show_an_older_state_for_one_poll(self, lag: float) -> None:
+        self.world.look_ups_lag = lag
+        assert self._poll()
+        self.world.look_ups_lag = 0.0
 
     @rule()
     def look_ups_are_denied_for_one_poll(self) -> None:

@@ -121,6 +121,8 @@ class World:
     """Number of runs that listings show, the oldest ones; None if they show all."""
     denied: set[str] = field(default_factory=set)
     """Ids of the runs whose look-up is denied."""
+    look_ups_lag: float = 0.0
+    """Seconds by which the state of a run in a look-up is old."""
     calls: list[str] = field(default_factory=list)
     runs: dict[str, dict[str, Run]] = field(default_factory=lambda: defaultdict(dict))
     shown_open: set[str] = field(default_factory=set)
@@ -181,7 +183,7 @@ class World:
         run = self.runs[transform_id][run_id]
         if run.hidden:
             raise GlueError("EntityNotFoundException", "there is no such run")
-        return RunPage.of([self._show(run)])
+        return RunPage.of([self._show(run, self.look_ups_lag)])
 
     def _listed(self, transform_id: str, after: float) -> list[Run]:
         runs = [run for run in self.visible(transform_id) if run.started > after]
@@ -190,8 +192,8 @@ class World:
             return sorted(runs, key=lambda run: run.id)
         return sorted(runs, key=lambda run: (run.started, run.id), reverse=self.order == "descending")
 
-    def _show(self, run: Run) -> TaskRun:
-        shown = run.at(self.now)
+    def _show(self, run: Run, lag: float = 0.0) -> TaskRun:
+        shown = run.at(self.now - lag)
         if not shown.final:
             self.shown_open.add(run.id)
         return shown
