@@ -9,8 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -33,7 +32,7 @@ from exporter import __version__
 from exporter.config.schema import Account, Polling
 from exporter.glue.deadline import current_call, quietly
 from exporter.glue.error_table import error_from
-from exporter.glue.transport import SECRET_HEADERS, Transport
+from exporter.glue.transport import Transport
 from exporter.telemetry import GLUE_OPERATIONS
 
 SESSION_NAME = "glue-ml-exporter"
@@ -220,19 +219,6 @@ class Connection:
         self._observe(client)
         client.meta.events.register_last("before-send", transport)
         return client
-
-    def secrets(self, sent_headers: Mapping[str, Any]) -> list[str]:
-        """Return the secrets of the present credentials and of the headers of a request that was sent with them.
-
-        Without headers nothing was sent, and it is not known whether there are credentials.
-        """
-        if not sent_headers:
-            return []
-        secrets = [sent_headers.get(name) for name in SECRET_HEADERS]
-        with suppress(Exception):  # a source of credentials that fails has already failed the call
-            credentials = self._session.get_credentials().get_frozen_credentials()
-            secrets += [credentials.secret_key, credentials.token]
-        return [one.decode("latin-1") if isinstance(one, bytes) else str(one) for one in secrets if one]
 
     def account_id(self) -> str:
         """Return the account id in the credentials, or an empty string if they contain no account id."""

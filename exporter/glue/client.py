@@ -284,7 +284,6 @@ class GlueClient:
 
     def _try_in_thread(self, work: Callable[[Connection], Any]) -> Any:
         self._requests.wait_for_turn()
-        connection = None
         try:
             connection = self._connected()
             answer = work(connection)
@@ -295,7 +294,7 @@ class GlueClient:
         except GlueError:
             raise
         except Exception as error:  # sources of credentials raise many classes: OSError, ValueError, RuntimeError
-            failure = error_from(error, connection.secrets(current_call().sent_headers) if connection else ())
+            failure = error_from(error, current_call().secrets)
             self._requests.record_unparsed(failure.reason)
             raise failure from error
 

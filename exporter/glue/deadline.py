@@ -8,10 +8,10 @@ process is killed, so that the thread ends soon. If the thread hangs nevertheles
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from exporter.glue.error_table import too_late
 from exporter.glue.threads import ThreadPool
@@ -41,8 +41,8 @@ class Call:
         self.stage = CREDENTIALS
         self.expired = False
         """Whether the caller has given up."""
-        self.sent_headers: Mapping[str, Any] = {}
-        """The headers of the last request. Some of them are secrets."""
+        self.secrets: Sequence[str] = ()
+        """The secrets in the headers of the last request. An answer may return them."""
         self._clock = clock
         self._lock = threading.Lock()
         self._spent = 0.0

@@ -253,7 +253,7 @@ def _is_name_resolution(error: BaseException) -> bool:
 def error_from(error: BaseException, secrets: Iterable[str] = ()) -> GlueError:
     """Return the `GlueError` for an exception, with the message of AWS if the exception carries an answer.
 
-    The message has no secrets: neither those of the environment nor ``secrets``, which are those of the connection. It
+    The message has no secrets: neither those of the environment nor ``secrets``, which were sent with the request. It
     has one line of at most `MAX_MESSAGE` characters.
     """
     if isinstance(error, GlueError):

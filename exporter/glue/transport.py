@@ -33,7 +33,7 @@ MAX_ANSWER = 16 * 2**20
 """Largest answer in bytes, with its headers. The largest page has 1,000 runs. If each text of a run has the longest
 documented length, a run has about 8 kB; usually it has less than 1 kB."""
 
-SECRET_HEADERS = ("Authorization", "X-Amz-Security-Token", "x-amz-sso_bearer_token")
+_SECRET_HEADERS = ("Authorization", "X-Amz-Security-Token", "x-amz-sso_bearer_token")
 """The headers that contain secrets, or are made of them."""
 
 
@@ -160,8 +160,9 @@ class Transport:
 
     def send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         """Return the response to a request. Raises `GlueError`, or an exception of botocore."""
-        current_call().sent_headers = request.headers
-        _check_credentials(request)
+        secrets = _secrets_in(request)
+        current_call().secrets = secrets
+        _check_credentials(secrets)
         return self._session_for(request.url).send(request)
 
     def close(self) -> None:
@@ -208,10 +209,12 @@ def _is_proxy(url: str) -> bool:
     return bool(usable) and "@" not in f"{parts.path}{parts.query}{parts.fragment}"
 
 
-def _check_credentials(request: AWSPreparedRequest) -> None:
+def _secrets_in(request: AWSPreparedRequest) -> list[str]:
+    values = (request.headers.get(name) for name in _SECRET_HEADERS)
+    return [value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in values if value]
+
+
+def _check_credentials(secrets: list[str]) -> None:
     """Raise `GlueError` if a header that is made of credentials cannot be sent. HTTP would only name the header."""
-    for name in SECRET_HEADERS:
-        value = request.headers.get(name, "")
-        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-        if not text.isascii() or not text.isprintable():
-            raise unusable_credentials()
+    if not all(text.isascii() and text.isprintable() for text in secrets):
+        raise unusable_credentials()

@@ -67,6 +67,17 @@ def test_a_role_is_assumed_once_for_many_polls_and_counted(environment):
         wait_for(lambda: exporter.value(REQUESTS, **labels) == 1)
 
 
+def test_a_role_that_is_refused_is_requested_once_a_poll(environment):
+    """A poll whose AssumeRole is refused sends no second AssumeRole."""
+    with sts(environment) as simulator:
+        simulator.faults.set({"kind": "access_denied", "operations": ["AssumeRole"]})
+        polling = {"interval": "1h", "stale_after": "2h"}
+        with running(simulator, **ASSUMED, polling=polling) as exporter:
+            wait_for(lambda: exporter.errors() == {"AccessDeniedException": 2}, describe=exporter.scrape)
+            wait_for(lambda: (exporter.up("tfm-one"), exporter.up("tfm-two")) == (0, 0))
+            assert simulator.requests.count("AssumeRole") == 2
+
+
 def test_the_account_id_comes_from_the_role_or_the_environment(environment):
     """The account id comes from the ARN of a role or AWS_ACCOUNT_ID; with only an access key it is unknown."""
     with sts(environment) as simulator:
