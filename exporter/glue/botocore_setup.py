@@ -200,7 +200,6 @@ class Connection:
         self._region = region
         self._polling = polling
         self._observe = observe
-        self._clients: list[Any] = []
         self._transports: list[Transport] = []
         self._session = self._new_session(account.profile)
         if account.role_arn:
@@ -212,7 +211,6 @@ class Connection:
         """Return a new client of a service, with the credentials of the account."""
         options = _client_options(self._polling)
         client = self._session.client(service, region_name=self._region, endpoint_url=endpoint_url, config=options)
-        self._clients.append(client)
         # The transport comes after the handlers that wait for the rate limit.
         transport = self._transports[-1].send
         client.meta.events.unregister("before-send", transport)
@@ -229,8 +227,6 @@ class Connection:
         """Close the connections that no call uses."""
         for transport in self._transports:
             transport.close()
-        for client in self._clients:
-            client.close()
 
     def _new_session(self, profile: str | None, credentials: CredentialResolver | None = None) -> boto3.Session:
         session = BotocoreSession(profile=profile)
