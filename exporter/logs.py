@@ -62,8 +62,8 @@ _STANDARD_FIELDS = ("ts", "level", "msg", "logger")
 
 _SILENT = ("botocore", "boto3", "urllib3", "s3transfer")
 """Libraries whose messages never reach the log. Their debug messages contain whole requests and responses of STS, with
-credentials. botocore logs a warning with a traceback each time it cannot refresh credentials, so a session of AWS SSO
-that has ended was a traceback for each poll. The exporter logs each failure of a call itself, once."""
+credentials. botocore logs a warning with a traceback each time it cannot refresh credentials: one for each poll after a
+session of AWS SSO has ended. The exporter logs a failure of its calls itself, once."""
 
 
 def get_logger(name: str) -> "BoundLogger":

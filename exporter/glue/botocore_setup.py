@@ -4,7 +4,6 @@ Each change of botocore uses one of its extension points: a component registered
 `botocore.config.Config`.
 """
 
-import logging
 import os
 import signal
 import subprocess
@@ -44,9 +43,6 @@ them."""
 
 BODY = "__body__"
 """Key of the unparsed bytes in an answer of Glue."""
-
-# After every failed refresh of credentials, botocore logs a traceback. The poll log already reports the failed poll.
-logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
 
 _UNPARSED_SHAPES = frozenset(f"{operation}Response" for operation in (*GLUE_OPERATIONS, *INTERACTIVE_OPERATIONS))
 
