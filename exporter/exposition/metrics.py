@@ -14,7 +14,7 @@ from exporter.counting.latest import LatestRun
 from exporter.exposition.snapshot import Part, PollResult, TransformSnapshot
 from exporter.exposition.text_format import Labels, Sample, counter_samples, histogram_samples
 from exporter.model.task_run import STATUSES, TASK_TYPES
-from exporter.model.transform import Details, Target
+from exporter.model.transform import Details
 
 TRANSFORM_STATUSES = ("NOT_READY", "READY", "DELETING")
 
@@ -167,47 +167,28 @@ def _transform_status(snapshot: TransformSnapshot) -> Iterable[Sample]:
             yield Sample("", (("status", known),), known == status)
 
 
-def _detail(fact: Callable[[Details], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+def _single(value_of: Callable[[TransformSnapshot], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+    """Return the function for a metric without further labels; None means no sample."""
+
     def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
-        value = fact(snapshot.details) if snapshot.details and snapshot.gauge_values else None
+        value = value_of(snapshot)
         if value is not None:
             yield Sample("", (), value)
 
     return samples
 
 
-def _expected(value: Callable[[Target], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
-    def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
-        seconds = value(snapshot.target)
-        if seconds is not None:
-            yield Sample("", (), seconds)
-
-    return samples
+def _detail(value_of: Callable[[Details], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+    return _single(lambda snapshot: value_of(snapshot.details) if snapshot.details and snapshot.gauge_values else None)
 
 
-def _last_successful_poll(snapshot: TransformSnapshot) -> Iterable[Sample]:
-    succeeded = snapshot.poll.succeeded if snapshot.poll else snapshot.restored_success
-    if succeeded is not None:
-        yield Sample("", (), succeeded)
-
-
-def _poll_fact(fact: Callable[[PollResult], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
-    def samples(snapshot: TransformSnapshot) -> Iterable[Sample]:
-        value = fact(snapshot.poll) if snapshot.poll else None
-        if value is not None:
-            yield Sample("", (), value)
-
-    return samples
+def _poll(value_of: Callable[[PollResult], float | None]) -> Callable[[TransformSnapshot], Iterable[Sample]]:
+    return _single(lambda snapshot: value_of(snapshot.poll) if snapshot.poll else None)
 
 
 def _last_poll_error(snapshot: TransformSnapshot) -> Iterable[Sample]:
     if snapshot.poll and snapshot.poll.reason:
         yield Sample("", (("operation", snapshot.poll.operation), ("reason", snapshot.poll.reason)), 1)
-
-
-def _watched_since(snapshot: TransformSnapshot) -> Iterable[Sample]:
-    if snapshot.watched_since is not None:
-        yield Sample("", (), snapshot.watched_since)
 
 
 METRICS: tuple[Metric, ...] = (
@@ -321,7 +302,7 @@ METRICS: tuple[Metric, ...] = (
         "Time within which a task run of the transform should succeed, from the configuration or a tag.",
         (),
         "identity",
-        _expected(lambda target: target.expected_interval),
+        _single(lambda snapshot: snapshot.target.expected_interval),
     ),
     Metric(
         "glue_ml_transform_expected_duration_seconds",
@@ -329,7 +310,7 @@ METRICS: tuple[Metric, ...] = (
         "Time for which no task run of the transform should be active, from the configuration or a tag.",
         (),
         "identity",
-        _expected(lambda target: target.expected_duration),
+        _single(lambda snapshot: snapshot.target.expected_duration),
     ),
     Metric(
         "glue_ml_transform_status",
@@ -393,7 +374,7 @@ METRICS: tuple[Metric, ...] = (
         "Time at which the exporter began to look at this transform. Runs that completed earlier are not counted.",
         (),
         "times",
-        _watched_since,
+        _single(lambda snapshot: snapshot.watched_since),
     ),
     Metric(
         "glue_ml_transform_up",
@@ -401,7 +382,7 @@ METRICS: tuple[Metric, ...] = (
         "1 if the last poll of this transform succeeded, 0 if it failed.",
         (),
         "poll",
-        _poll_fact(lambda poll: poll.up),
+        _poll(lambda poll: poll.up),
     ),
     Metric(
         "glue_ml_transform_last_poll_timestamp_seconds",
@@ -409,7 +390,7 @@ METRICS: tuple[Metric, ...] = (
         "Time of the last poll of this transform, whether it succeeded or failed.",
         (),
         "poll",
-        _poll_fact(lambda poll: poll.tried),
+        _poll(lambda poll: poll.tried),
     ),
     Metric(
         "glue_ml_transform_last_successful_poll_timestamp_seconds",
@@ -417,7 +398,7 @@ METRICS: tuple[Metric, ...] = (
         "Time of the last successful poll of this transform: its data is from then.",
         (),
         "poll",
-        _last_successful_poll,
+        _single(lambda snapshot: snapshot.poll.succeeded if snapshot.poll else snapshot.restored_success),
     ),
     Metric(
         "glue_ml_transform_poll_duration_seconds",
@@ -425,7 +406,7 @@ METRICS: tuple[Metric, ...] = (
         "Duration of the last poll of this transform.",
         (),
         "poll",
-        _poll_fact(lambda poll: poll.duration),
+        _poll(lambda poll: poll.duration),
     ),
     Metric(
         "glue_ml_transform_last_poll_error_info",
