@@ -137,19 +137,23 @@ class OpenFile:
         with self._as_state_error("write"):
             if self._waits_for_disk:
                 connection, _ = open_database(self.path, time.time())
-                self._use(connection)
-            elif not _have_names(self._opened, self.path):
-                if self._is_used_by_another_process():
-                    raise StateError(
-                        f"{self.path}: the file was deleted, and another process has a new one open;"
-                        " each exporter needs a state file of its own"
-                    )
-                kept = self._write_anew("replaced", is_kept=lambda _key, _id: True)
-                log.error(
-                    "the state file was deleted or replaced while the exporter runs; it was written again",
-                    path=str(self.path),
-                    kept_as=str(kept) if kept else None,
+                if _checksums(connection) == _checksums(self.connection):
+                    self._use(connection)
+                    return
+                connection.close()
+            elif _have_names(self._opened, self.path):
+                return
+            elif self._is_used_by_another_process():
+                raise StateError(
+                    f"{self.path}: the file was deleted, and another process has a new one open;"
+                    " each exporter needs a state file of its own"
                 )
+            kept = self._write_anew("replaced", is_kept=lambda _key, _id: True)
+            log.error(
+                "the state file was deleted or replaced while the exporter runs; it was written again",
+                path=str(self.path),
+                kept_as=str(kept) if kept else None,
+            )
 
     def _is_used_by_another_process(self) -> bool:
         # If the file at the path is the own one, only its WAL was deleted. It must not be opened and closed, because
@@ -237,6 +241,11 @@ class OpenFile:
         except (*READ_ERRORS, OSError) as error:
             reason = "the disk is full" if is_full(error) else str(error)
             raise StateError(f"{self.path}: cannot {action} the state: {reason}") from error
+
+
+def _checksums(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """Return the id and the checksum of each transform, to find out whether two databases have the same content."""
+    return connection.execute("SELECT id, checksum FROM transform ORDER BY id").fetchall()
 
 
 def _open_files(path: Path) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ def content_of(restored: Restored | None) -> Any:
         ledger.latest,
         ledger.open,
         ledger.missing,
+        ledger.incomplete,
         ledger.finished.entries,
         ledger.totals,
     )

@@ -419,6 +419,27 @@ def test_a_full_disk_at_an_upgrade_lets_counters_wait(path: Path) -> None:
     assert restored.served == {FAILED: Count(6)}
 
 
+def test_a_file_that_is_deleted_to_make_space_is_written_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the disk is full at the start, and the file is then deleted, the new file has all the values in use."""
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_1.read_text(encoding="utf-8"))
+    with full_disk():
+        state, _ = open_state(path, NOW)
+        before = state.load("tfm-a", BOUNDS)
+    path.unlink()
+    state.record_served({"tfm-a": ({FAILED: Count(6)}, {})})
+    state.close()
+    assert sum("deleted or replaced" in message for message in caplog.messages) == 1
+    again, _ = open_state(path, NOW)
+    after = again.load("tfm-a", BOUNDS)
+    again.close()
+    assert before is not None
+    assert after is not None
+    assert after.served == {FAILED: Count(6)}
+    assert after.ledger.totals == before.ledger.totals
+    assert after.ledger.finished.entries == before.ledger.finished.entries
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
 def test_the_message_names_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """On a file system without free space, the message at the start says that the disk is full."""
