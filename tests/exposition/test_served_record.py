@@ -12,6 +12,7 @@ from exporter.counting.reading import Reading
 from exporter.exposition.formats import Encoding, TextFormat
 from exporter.exposition.initial_values import InitialValues
 from exporter.exposition.publisher import Exposition
+from exporter.model.errors import StateError
 from exporter.model.task_run import TaskRun
 from exporter.state.store import StateFile, open_state
 from tests.exposition.snapshots import (
@@ -67,6 +68,16 @@ def poll(
     each = snapshot(name, initial_values=initial_values)
     exposed.update(each, dict(ledger.totals))
     return each
+
+
+def poll_unstored(exposed: Exposition, state: StateFile, initial_values: InitialValues, number: int) -> None:
+    """Fail to store a poll that has found `number` failed runs, and add it to the exposition."""
+    ledger, changes = polled(number)
+    deny_writes(state, deny=True)
+    with pytest.raises(StateError, match="cannot write the state"):
+        state.save("tfm-1", "tfm-1", ledger, changes, 3000.0, created_at=3000.0)  # type: ignore[arg-type] # opaque here
+    deny_writes(state, deny=False)
+    exposed.update(snapshot(initial_values=initial_values), dict(ledger.totals))
 
 
 def recorded(state: StateFile, name: str = "tfm-1") -> dict[Series, Total]:
@@ -201,12 +212,7 @@ def test_a_poll_that_could_not_be_stored_moves_no_counter(state: StateFile) -> N
     initial_values = new_values()
     poll(exposed, state, initial_values, 1)
     assert failures(scrape(exposed)) == 1
-    ledger, changes = polled(4)
-    deny_writes(state, deny=True)
-    with pytest.raises(Exception, match="cannot write the state"):
-        state.save("tfm-1", "tfm-1", ledger, changes, 3000.0, created_at=3000.0)  # type: ignore[arg-type] # opaque here
-    deny_writes(state, deny=False)
-    exposed.update(snapshot(initial_values=initial_values), dict(ledger.totals))
+    poll_unstored(exposed, state, initial_values, 4)
     assert failures(scrape(exposed)) == 1
     poll(exposed, state, initial_values, 4)
     assert failures(scrape(exposed)) == 4
@@ -219,12 +225,7 @@ def test_a_hold_that_ends_while_the_state_cannot_be_stored_ends_with_the_next_st
     initial_values = new_values()
     poll(exposed, state, initial_values, 1)
     assert failures(scrape(exposed)) == 0
-    ledger, changes = polled(4)
-    deny_writes(state, deny=True)
-    with pytest.raises(Exception, match="cannot write the state"):
-        state.save("tfm-1", "tfm-1", ledger, changes, 3000.0, created_at=3000.0)  # type: ignore[arg-type] # opaque here
-    deny_writes(state, deny=False)
-    exposed.update(snapshot(initial_values=initial_values), dict(ledger.totals))
+    poll_unstored(exposed, state, initial_values, 4)
     clock.now += HOLD
     assert failures(scrape(exposed)) == 0
     poll(exposed, state, initial_values, 4)
@@ -249,18 +250,18 @@ def test_values_of_other_buckets_are_not_recorded(state: StateFile) -> None:
     assert [len(total.counts) for total in histograms] == [3]  # type: ignore[union-attr] # histograms
 
 
-def test_values_of_a_transform_that_leaves_are_recorded_before_they_are_served(state: StateFile) -> None:
-    """If a publication still contains a removed transform, its values are recorded before a scrape."""
+def test_values_of_a_transform_that_leaves_are_neither_served_nor_recorded(state: StateFile) -> None:
+    """If a transform is removed before the first scrape of its last poll, no scrape shows or records that poll."""
     exposed = exposition(state)
     initial_values = new_values()
+    poll(exposed, state, initial_values, 2)
+    assert failures(scrape(exposed)) == 2
     poll(exposed, state, initial_values, 3)
     exposed.publish()
-    variant = (TextFormat.TEXT, Encoding.IDENTITY)
-    exposed.prepare_scrape(TextFormat.OPENMETRICS, Encoding.IDENTITY)
     exposed.remove("tfm-1")
-    answer = exposed.prepare_scrape(*variant)
-    assert "tfm-1" not in text_of(answer) or recorded(state)[FAILED].value == 3  # type: ignore[union-attr] # a counter
-    assert initial_values.recorded.get(FAILED) == recorded(state).get(FAILED)
+    assert "tfm-1" not in text_of(begin_scrape(exposed))
+    assert recorded(state)[FAILED] == initial_values.recorded[FAILED]
+    assert initial_values.recorded[FAILED].value == 2  # type: ignore[union-attr] # a counter
 
 
 def test_created_times_survive(state: StateFile, path: Path) -> None:
