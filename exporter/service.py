@@ -121,7 +121,7 @@ class Service:
             threading.Thread(target=work, name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """End each poll after its present call and close the state file; does not wait for a call that hangs."""
+        """End all calls and polls, and close the state file; does not wait for a call that hangs."""
         self._poller.record_polls()
         self._stop.set()
         self._exposition.stop()

@@ -15,7 +15,7 @@ from exporter.model.transform import Lane
 
 GLUE_OPERATIONS = ("GetMLTaskRuns", "GetMLTaskRun", "GetMLTransform", "ListMLTransforms", "GetTags")
 OPERATIONS = (*GLUE_OPERATIONS, "AssumeRole", "GetCallerIdentity")
-LOG_LEVELS = ("debug", "info", "warn", "error")
+LOG_LEVELS = tuple(logs.LEVELS)
 LATENCY_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 _LANE = ("aws_account", "aws_region")
@@ -196,8 +196,7 @@ class Telemetry:
     def create_series(self, lanes: Iterable[Lane], reasons: Iterable[str]) -> None:
         """Create the series of these lanes at 0, with one for each reason why a poll can fail.
 
-        ``increase()`` ignores the first sample of a series, so it would miss the
-        event that creates a counter at 1.
+        ``increase()`` ignores the first sample of a series, so it would miss the event that creates a counter at 1.
         """
         reasons = tuple(reasons)
         for lane in lanes:

@@ -411,8 +411,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "glue_ml_transform_last_poll_error_info",
         "gauge",
-        "Constant 1 while the last poll of this transform is a failed one, with the reason of the failure and with the"
-        " operation that AWS refused; without the operation if AWS did not answer.",
+        "Constant 1 if the last poll of this transform failed, with the reason and with the operation that AWS answered"
+        " with an error; without the operation if AWS did not answer.",
         ("reason", "operation"),
         "poll",
         _last_poll_error,

@@ -39,6 +39,7 @@ DETAILS_TTL = 600.0
 same time."""
 
 MAX_TRANSFORMS = 1_000_000
+"""Maximum number of transforms whose details are kept."""
 
 MIN_LIMIT = 3.0
 """Shortest limit of a call, in seconds. On a busy host, the first call may need a second to load the model of Glue."""

@@ -137,13 +137,12 @@ class _RecordPage(msgspec.Struct, rename="pascal"):
 
 
 _MAX_RUNS = 10_000
-"""Largest number of runs in a page. Glue gives at most 1,000. An answer of 16 MB has room for a million small ones, and
-while they were counted, the threads of the web server would wait."""
+"""Largest number of runs in a page. Glue gives at most 1,000. An answer of 16 MB has room for a million small runs.
+While one thread counts them, the threads of the web server wait."""
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
-_SCANNER = json.JSONDecoder(
-    parse_int=str, parse_float=str, strict=False
-)  # int refuses a number of more than 4,300 digits
+# Numbers stay texts, because int refuses a number of more than 4,300 digits.
+_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str, strict=False)
 
 _PAGE = msgspec.json.Decoder(_Page)
 _RAW_PAGE = msgspec.json.Decoder(_RawPage)

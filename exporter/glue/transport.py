@@ -199,7 +199,7 @@ class Transport:
 def _is_proxy(url: str) -> bool:
     """Return whether a text is the URL of an HTTP proxy, with or without its scheme.
 
-    A password with an unencoded `/`, `?` or `#` ends the host. Then an `@` stands behind it.
+    If a password contains an unencoded `/`, `?` or `#`, this character ends the host, and the `@` comes after it.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")

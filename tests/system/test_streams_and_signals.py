@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.support import EXPORTER, ROOT, Process, fetch, free_port, run
+from tests.support import EXPORTER, Process, fetch, free_port, run
 from tests.system.staging import CREDENTIALS, Exporter, Samples, configuration, wait_for
 
 pytestmark = pytest.mark.slow
@@ -176,7 +177,7 @@ def wait_for_blocked_signals(process):
     """Wait for the first moment at which a process keeps signals until it can handle them."""
 
     def blocked():
-        status = (ROOT / f"/proc/{process.pid}/status").read_text()
+        status = Path(f"/proc/{process.pid}/status").read_text()
         return int(re.search(r"^SigBlk:\s*(\w+)", status, re.MULTILINE)[1], 16) & 1 << signal.SIGHUP - 1
 
     wait_for(blocked, interval=0.001, describe=lambda: process.stderr)
