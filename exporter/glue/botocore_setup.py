@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -29,7 +30,7 @@ from botocore.session import Session as BotocoreSession
 
 from exporter import __version__
 from exporter.config.schema import Account, Polling
-from exporter.glue.deadline import current_call, quietly
+from exporter.glue.deadline import current_call
 from exporter.glue.error_table import error_from
 from exporter.glue.transport import Transport
 from exporter.telemetry import GLUE_OPERATIONS
@@ -150,7 +151,7 @@ class _CredentialProcess(subprocess.Popen[bytes]):
     def communicate(self, *args: Any, **kwargs: Any) -> tuple[bytes, bytes]:
         """Return stdout, and a text without secrets in place of stderr."""
         call = current_call()
-        call.on_interrupt(lambda: quietly(self._kill_all))
+        call.on_interrupt(self._kill_all)
         try:
             output, _ = super().communicate(*args, **kwargs)
         finally:
@@ -159,10 +160,11 @@ class _CredentialProcess(subprocess.Popen[bytes]):
         return output, f"the process {how}; run the command of credential_process by hand to see why".encode()
 
     def _kill_all(self) -> None:
-        if self._own_group:
-            os.killpg(self.pid, signal.SIGKILL)
-        else:
-            self.kill()
+        with suppress(OSError):  # the process may have ended by itself
+            if self._own_group:
+                os.killpg(self.pid, signal.SIGKILL)
+            else:
+                self.kill()
 
 
 class _ProfileProviders(ProfileProviderBuilder):  # type: ignore[misc] # botocore ships no types

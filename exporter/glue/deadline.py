@@ -9,7 +9,6 @@ process is killed, so that the thread ends soon. If the thread hangs nevertheles
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -174,9 +173,3 @@ class Deadline:
                 result.ended.set()
                 self._running.discard(call)
                 self._let_go.discard(call)
-
-
-def quietly(cut: Callable[[], object]) -> None:
-    """Call ``cut``, which ends something in another thread; it may have ended by itself."""
-    with suppress(OSError):
-        cut()

@@ -8,7 +8,7 @@ import io
 import os
 import socket
 import threading
-from functools import partial
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
-from exporter.glue.deadline import current_call, quietly
+from exporter.glue.deadline import current_call
 from exporter.glue.error_table import bad_proxy, too_large, unusable_credentials
 from exporter.model.errors import GlueError
 
@@ -101,7 +101,8 @@ class _Interruptible:
     def _shut_down(self) -> None:
         for sock in (self._handshake, self.sock):
             if sock is not None:
-                quietly(partial(sock.shutdown, socket.SHUT_RDWR))
+                with suppress(OSError):  # the connection may be closed already
+                    sock.shutdown(socket.SHUT_RDWR)
 
 
 class _HttpConnection(_Interruptible, AWSHTTPConnection):  # type: ignore[misc] # botocore ships no types
