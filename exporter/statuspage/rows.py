@@ -146,7 +146,7 @@ def _only_poll_time_changed(previous: Row, report: TransformReport) -> bool:
         and after.poll.up
         and previous.recent is report.recent
         and previous.target == report.target
-        and (before.gauge_values, before.latest, before.details) == (after.gauge_values, after.latest, after.details)
+        and after.parts_other_than(before) <= {"poll"}
     )
 
 

@@ -67,6 +67,18 @@ def test_an_outage_and_a_failed_discovery_go_when_glue_answers_again() -> None:
         assert transform.poll.down_since is None
 
 
+def test_new_failure_reasons_show_at_the_next_poll() -> None:
+    """After a reload of metrics.failure_reasons, the front page shows the new class of the last failure."""
+    reasons = [{"name": "exploded", "pattern": "cell * exploded"}]
+    with Simulator({"transforms": [{"id": "tfm-a", "name": "alpha"}]}) as simulator:
+        simulator.world.add_run("tfm-a", status="FAILED", fields={"ErrorString": "Cell 7 exploded"})
+        with running(simulator, transforms=["tfm-a"]) as exporter:
+            exporter.wait_until_up("tfm-a")
+            assert "<code>other</code>" in front(exporter)
+            assert exporter.reload(metrics={"failure_reasons": reasons}) is None
+            wait_for(lambda: "<code>exploded</code>" in front(exporter))
+
+
 def test_a_transform_that_is_not_ready_shows_since_when() -> None:
     """The page shows that Glue calls a transform NOT_READY, and since when the exporter has seen it."""
     with (
