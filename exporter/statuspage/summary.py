@@ -197,7 +197,8 @@ class TransformReport:
         ended = _latest_failure(latest)
         status = "FAILED" if ended == latest.failed else "TIMEOUT"
         error = latest.failed_error if status == "FAILED" else latest.timeout_error
-        run = next((run for run, _ in self.recent if (run.task_type, run.status) == (task_type, status)), None)
+        key = (task_type, status, ended)
+        run = next((run for run, _ in self.recent if (run.task_type, run.status, run.completed) == key), None)
         since, at_least = self._failing_since(task_type, latest)
         begin = latest.success or snapshot.watched_since
         due = None

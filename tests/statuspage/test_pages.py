@@ -178,6 +178,15 @@ def test_a_row_shows_the_error() -> None:
     assert "FIND_MATCHES FAILED" in front(report(latest=FAILED_LAST, runs=(run(),))).text
 
 
+def test_a_failure_shows_the_error_and_the_log_of_the_run_that_ended_last() -> None:
+    """Error, class and log are those of the run that ended last, also if another run started after it."""
+    last = run(status="FAILED", started=NOW - 900, completed=NOW - 300, error="Access Denied", log_group="/last")
+    short = run(status="FAILED", started=NOW - 500, completed=NOW - 400, error="Out of memory", log_group="/short")
+    latest = {"FIND_MATCHES": LatestRun(failed=NOW - 300, failed_error="Access Denied")}
+    (problem,) = report(latest=latest, runs=(short, last)).summary(LIMITS, NOW).problems
+    assert (problem.why, problem.reason, problem.log_group) == ("Access Denied", "access_denied", "/last")
+
+
 @pytest.mark.parametrize(
     ("oldest", "row", "page"),
     [
