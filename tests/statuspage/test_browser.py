@@ -129,7 +129,7 @@ def test_the_front_page_shows_every_transform_the_worst_first(browser: Browser, 
         expect(good.get_by_role("img")).to_have_attribute("aria-label", "Last 50 runs: 50 SUCCEEDED")
         expect(row(page, "tfm-busy")).to_contain_text("for 10d10h")
         bad = row(page, "tfm-bad").locator(".reason")
-        expect(bad).to_contain_text("IMPORT_LABELS FAILED access_denied for 1h55m")
+        expect(bad).to_contain_text("IMPORT_LABELS FAILED access_denied for at least 1h55m")
         expect(bad).to_contain_text("AccessDenied: no way in")
         expect(row(page, "tfm-busy").locator(".reason")).to_contain_text("FIND_MATCHES is active for 10d10h")
         expect(page.locator("#exporter")).to_contain_text("Configuration")
