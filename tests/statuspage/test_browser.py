@@ -243,6 +243,18 @@ def test_updates_can_be_paused(browser: Browser) -> None:
         expect(page.locator(".runs tbody tr")).to_have_count(1)
 
 
+def test_the_page_of_a_transform_that_goes_says_so(browser: Browser) -> None:
+    """If a reload removes a transform, its open page becomes the page for an unknown address, which leads back."""
+    with staged() as stage, looking(browser, stage.address, ignore_complaints="404") as watched:
+        page = watched.go("/transforms/tfm-quiet")
+        stage.exporter.reload(transforms=["tfm-good"])
+        expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+        expect(page).to_have_title("Not found · glue-ml-exporter")
+        expect(page.locator("#problem")).to_be_empty()
+        page.get_by_role("link", name="All transforms").click()
+        assert names(page) == ["customers"]
+
+
 def test_an_outage_is_shown_with_its_reason(browser: Browser) -> None:
     """If Glue cannot be reached, the top of the page says so once, and earlier failures stay visible."""
     with staged() as stage, looking(browser, stage.address) as watched:

@@ -79,9 +79,10 @@
     while (refreshAgain) {
       refreshAgain = false;
       try {
-        const response = await fetch(location.href, { cache: "no-store" });
-        if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+        const response = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html" } });
         const page = new DOMParser().parseFromString(await response.text(), "text/html");
+        // A 404 that is a page says that the transform is gone. Every other error is one line of text.
+        if (!page.getElementById("main")) throw new Error(`${response.status} ${response.statusText}`);
         keepPosition(() => {
           document.title = page.title;
           for (const id of ["main", "fresh"]) merge(document.getElementById(id), page.getElementById(id));
