@@ -22,7 +22,6 @@ from exporter.telemetry import Telemetry
 _HEADER = ("ACCOUNT", "REGION", "WHAT", "RESULT", "DETAIL")
 
 _NOT_FOUND_REASONS = ("EntityNotFoundException", "InvalidInputException")
-_NEWEST_FIRST = {"Column": "STARTED", "SortDirection": "DESCENDING"}
 
 _MISSING_RUN = f"tsk-{'0' * 40}"
 """A run id that does not exist. It is requested if a transform has no runs.
@@ -100,9 +99,11 @@ class _LiveChecks:
         run_ids: list[str] = []
 
         def read_newest_run() -> str:
-            page = next(glue.task_run_records(target.id, criteria={}, sort=_NEWEST_FIRST, page_size=1))
-            run_ids.extend(fields.run_id(run) for run in page)
-            return f"latest run {fields.status(page[0])}" if page else "no runs"
+            newest = glue.newest_run(target.id)
+            if newest is None:
+                return "no runs"
+            run_ids.append(fields.run_id(newest))
+            return f"latest run {fields.status(newest)}"
 
         def read_one_run() -> str:
             try:

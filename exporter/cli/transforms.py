@@ -22,7 +22,6 @@ from exporter.telemetry import Telemetry
 
 _HEADER = ("TRANSFORM", "NAME", "ACCOUNT", "REGION", "STATE", "NEWEST RUN")
 _COLUMNS = ("TransformId", "TransformName", "Account", "Region", "Status", "NewestRunStartedOn")
-_NEWEST_FIRST = {"Column": "STARTED", "SortDirection": "DESCENDING"}
 
 Row = dict[str, Any]
 """A transform with the fields `_COLUMNS`. The start of its newest run is in UTC seconds, None without runs."""
@@ -77,10 +76,8 @@ def _rows(
 
 def _values(target: Target, lookup: TransformLookup, clients: GlueClients) -> Mapping[str, Any]:
     details = lookup.details(target)
-    pages = clients.client_for(target.lane).task_run_records(target.id, criteria={}, sort=_NEWEST_FIRST, page_size=1)
-    newest = next(pages, [])
-    started = newest[0].get("StartedOn") if newest else None
-    return {"TransformName": details.name, "Status": details.status, "NewestRunStartedOn": started}
+    newest = clients.client_for(target.lane).newest_run(target.id) or {}
+    return {"TransformName": details.name, "Status": details.status, "NewestRunStartedOn": newest.get("StartedOn")}
 
 
 def _write(rows: Iterable[Row], form: str, output: TextIO) -> None:

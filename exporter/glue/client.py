@@ -45,6 +45,7 @@ MIN_LIMIT = 3.0
 """Shortest limit of a call, in seconds. On a busy host, the first call may need a second to load the model of Glue."""
 
 _OLDEST_FIRST = {"Column": "STARTED", "SortDirection": "ASCENDING"}
+_NEWEST_FIRST = {"Column": "STARTED", "SortDirection": "DESCENDING"}
 
 T = TypeVar("T")
 
@@ -196,6 +197,11 @@ class GlueClient:
         if criteria:
             request["Filter"] = dict(criteria)
         return self._pages("get_ml_task_runs", decode.decode_records, request)
+
+    def newest_run(self, transform_id: str) -> decode.Record | None:
+        """Return the run that started last, with all its members; None if there is no run."""
+        page = next(self.task_run_records(transform_id, criteria={}, sort=_NEWEST_FIRST, page_size=1), [])
+        return page[0] if page else None
 
     def task_run(self, transform_id: str, run_id: str) -> RunPage:
         """Return a page with one run."""
