@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
-from exporter.cli.rules.files import group_as_data
+from exporter.cli.rules.files import as_yaml, group_as_data
 from exporter.cli.rules.groups import groups
 from exporter.config.thresholds import Alerts, AlertSettings, Thresholds, read_thresholds
 
@@ -55,7 +53,7 @@ def rules_template() -> str:
     for group in groups(thresholds):
         data = group_as_data(group, thresholds)
         rules = data.pop("rules")
-        text += yaml.safe_dump([data], sort_keys=False) + "  rules:\n"
+        text += as_yaml([data]) + "  rules:\n"
         text += "".join(_rule(rule, replacements) for rule in rules)
     return f"{text}{{{{- end }}}}\n"
 
@@ -125,7 +123,7 @@ def _placeholder(value: Any, key: str, numbers: Iterator[int], replacements: lis
 
 def _rule(rule: dict[str, Any], replacements: list[Replacement]) -> str:
     """Return the template of one rule. A user can disable an alert, and set its labels and links."""
-    text = yaml.dump([rule], Dumper=_Dumper, sort_keys=False, width=10000, allow_unicode=True)
+    text = as_yaml([rule])
     text = "".join(f"  {line}\n" for line in text.splitlines()).replace("{{", '{{ "{{" }}')
     if "alert" in rule:
         key = f"$r.alerts.{rule['alert']}"
@@ -141,14 +139,3 @@ def _rule(rule: dict[str, Any], replacements: list[Replacement]) -> str:
     for placeholder, value in replacements:
         text = re.sub(rf"(?<![0-9]){re.escape(placeholder)}(?![0-9])", value.replace("\\", r"\\"), text)
     return text
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes strings of several lines as blocks."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)

@@ -10,12 +10,14 @@ import yaml
 from pydantic import BaseModel
 
 from exporter.config import schema
+from exporter.logs import FORMATS, LEVELS
+from exporter.model.shard import MAX_SHARDS
+from exporter.model.task_run import TASK_TYPES
 
 Schema = dict[str, Any]
 
 DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d|w|y))+$"}
 COUNT = {"type": "integer", "minimum": 0}
-TASK_TYPES = ["EVALUATION", "LABELING_SET_GENERATION", "IMPORT_LABELS", "EXPORT_LABELS", "FIND_MATCHES"]
 NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}}
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
@@ -33,10 +35,10 @@ SPECIAL: Mapping[str, Schema] = {
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     # Unknown keys are allowed here. If this chart is part of a larger chart, other charts read the same section.
     "global": {"type": "object", "properties": {"imageRegistry": {"type": "string"}}},
-    "shards": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "shards": {"type": "integer", "minimum": 1, "maximum": MAX_SHARDS},
     "configReload": {"enum": ["auto", "restart"]},
-    "logLevel": {"enum": ["debug", "info", "warn", "error"]},
-    "logFormat": {"enum": ["logfmt", "json"]},
+    "logLevel": {"enum": list(LEVELS)},
+    "logFormat": {"enum": list(FORMATS)},
     "persistence.whenDeleted": {"enum": ["Retain", "Delete"]},
     "persistence.accessModes": {
         "type": "array",
@@ -111,7 +113,7 @@ SPECIAL: Mapping[str, Schema] = {
     "prometheusRule.dashboardUrl": URL,
     "prometheusRule.statusUrl": URL,
     "prometheusRule.joinedLabels": {"type": "array", "items": {"type": "string", "pattern": LABEL}},
-    "prometheusRule.criticalTaskTypes": {"type": "array", "items": {"enum": TASK_TYPES}},
+    "prometheusRule.criticalTaskTypes": {"type": "array", "items": {"enum": list(TASK_TYPES)}},
     "prometheusRule.selector": {
         "type": "object",
         "propertyNames": {"pattern": LABEL},
@@ -170,7 +172,7 @@ def _alert_setting(value: object, name: str) -> Schema:
     if isinstance(value, dict):
         return dict(LABELS)
     if isinstance(value, list):
-        return {"type": "array", "items": {"enum": TASK_TYPES}}
+        return {"type": "array", "items": {"enum": list(TASK_TYPES)}}
     if isinstance(value, str):
         return {"type": "string", "pattern": "^[a-zA-Z0-9_-]+$"} if name == "severity" else dict(DURATION)
     # A share is below 1, and may be given as a whole number in YAML only by mistake.

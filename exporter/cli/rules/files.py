@@ -45,16 +45,14 @@ def write_rules(options: RulesOptions) -> int:
 def rule_files(thresholds: Thresholds) -> dict[str, str]:
     """Return the content of each rule file, by its name."""
     return {
-        f"{group.name}.yaml": HEADER
-        + yaml.dump(
-            {"groups": [group_as_data(group, thresholds)]},
-            Dumper=_Dumper,
-            sort_keys=False,
-            width=1000,
-            allow_unicode=True,
-        )
+        f"{group.name}.yaml": HEADER + as_yaml({"groups": [group_as_data(group, thresholds)]})
         for group in groups(thresholds)
     }
+
+
+def as_yaml(data: object) -> str:
+    """Return rules as YAML. An expression of several lines is a block, and a long line is not folded."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=10000, allow_unicode=True)
 
 
 def group_as_data(group: Group, thresholds: Thresholds) -> dict[str, Any]:
