@@ -44,7 +44,7 @@ PRICE = "0.44"
 
 RUN = "transform_id, transform_name, task_type"
 FAILED = 'status=~"FAILED|TIMEOUT"'
-ACTIVE = 'transform_id=~"$transform",status=~"STARTING|RUNNING|STOPPING"'
+ACTIVE = f'{THESE},status=~"STARTING|RUNNING|STOPPING"'
 LAST_FAILURE = f"max by ({RUN}) (glue_ml_task_run_last_failure_timestamp_seconds{{{THESE}}})"
 LAST_SUCCESS = f"max by ({RUN}) (glue_ml_task_run_last_success_timestamp_seconds{{{THESE}}})"
 LAST_START = f"max by ({RUN}) (glue_ml_task_run_last_start_timestamp_seconds{{{THESE}}})"

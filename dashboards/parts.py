@@ -245,7 +245,7 @@ def with_reason(expr: str) -> str:
 def latest_status(by: str) -> str:
     """Return the expression for the status of the latest run as a number (see `STATUS_COLOURS`), by these labels."""
     terms = [
-        f'{number} * glue_ml_task_run_latest_status{{transform_id=~"$transform",status="{status}"}}'
+        f'{number} * glue_ml_task_run_latest_status{{{THESE},status="{status}"}}'
         for number, status in enumerate(STATUS_COLOURS, 1)
     ]
     return f"max by ({by}) (\n  " + "\n  or ".join(terms) + "\n)"

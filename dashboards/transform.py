@@ -11,6 +11,7 @@ from dashboards.parts import (
     SECONDS,
     SHORT,
     SUCCESS_AGES,
+    THESE,
     AnyPanel,
     FailureAnnotations,
     coloured_by_status,
@@ -33,8 +34,6 @@ from dashboards.parts import (
     transform_variables,
     variable,
 )
-
-THIS = 'transform_id=~"$transform"'
 
 NO_RUN = "The transform has had no such run."
 NOT_COUNTED = "No run has ended since the exporter counts."
@@ -74,7 +73,7 @@ def _links() -> tuple[DashboardLink, ...]:
 
 
 def _now() -> tuple[AnyPanel, ...]:
-    failed = counted_once("task_type, status", f'glue_ml_task_runs_finished_total{{{THIS},status=~"FAILED|TIMEOUT"}}')
+    failed = counted_once("task_type, status", f'glue_ml_task_runs_finished_total{{{THESE},status=~"FAILED|TIMEOUT"}}')
     return (
         number_panel(
             "Latest status",
@@ -91,7 +90,7 @@ def _now() -> tuple[AnyPanel, ...]:
             "Reason of the last failure",
             "Reason of the last run that FAILED and of the last one that ended in TIMEOUT, by task type. The status"
             " page shows the error string.",
-            f"max by (task_type, status, reason) (glue_ml_task_run_last_failure_info{{{THIS}}})",
+            f"max by (task_type, status, reason) (glue_ml_task_run_last_failure_info{{{THESE}}})",
             SHORT,
             legend="{{task_type}} {{status}}: {{reason}}",
             empty="The transform has never failed.",
@@ -102,7 +101,7 @@ def _now() -> tuple[AnyPanel, ...]:
         number_panel(
             "Since last success",
             "Time since the last run of any type that SUCCEEDED.",
-            f"time() - max(glue_ml_task_run_last_success_timestamp_seconds{{{THIS}}})",
+            f"time() - max(glue_ml_task_run_last_success_timestamp_seconds{{{THESE}}})",
             SECONDS,
             empty="The transform has never succeeded.",
             steps=SUCCESS_AGES,
@@ -110,7 +109,7 @@ def _now() -> tuple[AnyPanel, ...]:
         number_panel(
             "Since last failure",
             "Time since the last run of any type that FAILED or ended in TIMEOUT.",
-            f"time() - max(glue_ml_task_run_last_failure_timestamp_seconds{{{THIS}}})",
+            f"time() - max(glue_ml_task_run_last_failure_timestamp_seconds{{{THESE}}})",
             SECONDS,
             empty="The transform has never failed.",
         ),
@@ -134,14 +133,14 @@ def _now() -> tuple[AnyPanel, ...]:
         number_panel(
             "Capacity",
             "DPUs that a run of the transform may use.",
-            f"max(glue_ml_transform_capacity_dpus{{{THIS}}})",
+            f"max(glue_ml_transform_capacity_dpus{{{THESE}}})",
             SHORT,
             empty=NO_DETAILS,
         ),
         number_panel(
             "Age of the data",
             "Time since the last successful poll of the transform.",
-            f"time() - max(glue_ml_transform_last_successful_poll_timestamp_seconds{{{THIS}}})",
+            f"time() - max(glue_ml_transform_last_successful_poll_timestamp_seconds{{{THESE}}})",
             SECONDS,
             empty=NO_POLL,
             steps=DATA_AGES,
@@ -151,13 +150,13 @@ def _now() -> tuple[AnyPanel, ...]:
 
 def _expected() -> str:
     return "\nor\n".join(
-        f'label_replace(max(glue_ml_transform_expected_{what}_seconds{{{THIS}}}), "expected", "{name}", "", "")'
+        f'label_replace(max(glue_ml_transform_expected_{what}_seconds{{{THESE}}}), "expected", "{name}", "", "")'
         for what, name in (("interval", "a success within"), ("duration", "no run longer than"))
     )
 
 
 def _runs() -> tuple[AnyPanel, ...]:
-    finished = counted_once("task_type, status", f"glue_ml_task_runs_finished_total{{{THIS}}}")
+    finished = counted_once("task_type, status", f"glue_ml_task_runs_finished_total{{{THESE}}}")
     return (
         timeline(
             "Latest status over time",
@@ -182,7 +181,7 @@ def _runs() -> tuple[AnyPanel, ...]:
             SHORT,
             query(
                 "sum by (task_type) (max by (task_type, status)"
-                f' (glue_ml_task_runs{{{THIS},status=~"STARTING|RUNNING|STOPPING"}}))',
+                f' (glue_ml_task_runs{{{THESE},status=~"STARTING|RUNNING|STOPPING"}}))',
                 "{{task_type}}",
             ),
             empty=NO_POLL,
@@ -192,9 +191,9 @@ def _runs() -> tuple[AnyPanel, ...]:
 
 def _durations() -> tuple[AnyPanel, ...]:
     def buckets(metric: str) -> str:
-        return f"sum by (le) (\n{counted_once('task_type, status, le', f'{metric}_bucket{{{THIS}}}')}\n)"
+        return f"sum by (le) (\n{counted_once('task_type, status, le', f'{metric}_bucket{{{THESE}}}')}\n)"
 
-    succeeded = f'glue_ml_task_run_duration_seconds_bucket{{{THIS},status="SUCCEEDED"}}'
+    succeeded = f'glue_ml_task_run_duration_seconds_bucket{{{THESE},status="SUCCEEDED"}}'
     return (
         heat(
             "Duration of the runs",
@@ -210,7 +209,8 @@ def _durations() -> tuple[AnyPanel, ...]:
         ),
         graph(
             "Duration of successful runs",
-            "Median and 95th percentile of all counted runs. The alert on slow runs compares with the 95th percentile.",
+            "Median and 95th percentile of all counted runs. The alert on slow runs compares with the 95th percentile"
+            " of the last 30 days.",
             SECONDS,
             *(
                 query(
@@ -227,10 +227,10 @@ def _durations() -> tuple[AnyPanel, ...]:
             "Execution time of the last finished run, and the age of the oldest run that has not ended.",
             SECONDS,
             query(
-                f"max by (task_type) (glue_ml_task_run_latest_execution_seconds{{{THIS}}})", "{{task_type}} execution"
+                f"max by (task_type) (glue_ml_task_run_latest_execution_seconds{{{THESE}}})", "{{task_type}} execution"
             ),
             query(
-                f"time() - max by (task_type) (glue_ml_task_run_oldest_active_start_timestamp_seconds{{{THIS}}})",
+                f"time() - max by (task_type) (glue_ml_task_run_oldest_active_start_timestamp_seconds{{{THESE}}})",
                 "{{task_type}} active",
             ),
             empty=NO_RUN,
@@ -250,14 +250,14 @@ def _quality() -> tuple[AnyPanel, ...]:
             "Quality",
             "Quality of the trained transform, as Glue estimates it.",
             RATIO,
-            *(query(f"max(glue_ml_transform_{name}_ratio{{{THIS}}})", legend) for name, legend in names.items()),
+            *(query(f"max(glue_ml_transform_{name}_ratio{{{THESE}}})", legend) for name, legend in names.items()),
             empty=NO_DETAILS,
         ).max(1),
         graph(
             "Training labels",
             "Labels that the transform can be trained with.",
             SHORT,
-            query(f"max(glue_ml_transform_training_labels{{{THIS}}})", "labels"),
+            query(f"max(glue_ml_transform_training_labels{{{THESE}}})", "labels"),
             empty=NO_DETAILS,
         ),
     )
