@@ -99,8 +99,8 @@ def _bash() -> Iterator[str]:
     yield f'        "") words="{names} {" ".join(_flag_words(_SERVE))}" ;;'
     for command in COMMANDS:
         words = " ".join((*_operand_words(command), *_flag_words(command)))
-        names = '[[ $word == -* ]] || { _glue_ml_exporter_transforms "$word"; return; }; '
-        yield f'        {command.name}) {names if _names_transforms(command) else ""}words="{words}" ;;'
+        first = '[[ $word == -* ]] || { _glue_ml_exporter_transforms "$word"; return; }; '
+        yield f'        {command.name}) {first if _names_transforms(command) else ""}words="{words}" ;;'
     yield from (
         "    esac",
         # There are many flags, so they are offered only after the user has typed a dash.
