@@ -3,7 +3,9 @@
 import gzip
 import itertools
 import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -151,6 +153,19 @@ def text_of(answer: Scrape) -> str:
 def failures(text: str) -> float:
     """Give the number of failed FIND_MATCHES runs; the text must contain a single transform."""
     return value(text, FINISHED, 'status="FAILED"', "FIND_MATCHES")
+
+
+@contextmanager
+def publishing(exposed: Exposition) -> Iterator[None]:
+    """Publish in a thread of its own, which ends when the exposition is stopped."""
+    thread = threading.Thread(target=exposed.run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        exposed.stop()
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 # -- drawn by hypothesis ----------------------------------------------------------------------------------------------

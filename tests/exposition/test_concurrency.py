@@ -22,7 +22,17 @@ from exporter.exposition.publisher import Exposition
 from exporter.exposition.snapshot import PollResult
 from exporter.model.transform import Details
 from exporter.state.store import open_state
-from tests.exposition.snapshots import EXECUTION, FAILED, NO_RUNS, VARIANTS, exposition, new_values, observed, snapshot
+from tests.exposition.snapshots import (
+    EXECUTION,
+    FAILED,
+    NO_RUNS,
+    VARIANTS,
+    exposition,
+    new_values,
+    observed,
+    publishing,
+    snapshot,
+)
 from tests.exposition.test_served_record import polled
 
 TRANSFORMS = [f"tfm-{number}" for number in range(GROUP_SIZE + 3)]
@@ -105,8 +115,6 @@ def test_each_scrape_is_one_whole_publication() -> None:
     for each in polls:
         each.poll()
     over = threading.Event()
-    publishing = threading.Thread(target=exposed.run, daemon=True)
-    publishing.start()
 
     def keep_polling(mine: list[Polls]) -> None:
         for _ in range(40):
@@ -132,12 +140,11 @@ def test_each_scrape_is_one_whole_publication() -> None:
             if over.is_set():
                 return
 
-    together(
-        *(lambda mine=mine: keep_polling(mine) for mine in (polls[::2], polls[1::2])),
-        *(lambda seed=seed: keep_scraping(seed) for seed in range(4)),
-    )
-    exposed.stop()
-    publishing.join(5)
+    with publishing(exposed):
+        together(
+            *(lambda mine=mine: keep_polling(mine) for mine in (polls[::2], polls[1::2])),
+            *(lambda seed=seed: keep_scraping(seed) for seed in range(4)),
+        )
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from tests.exposition.snapshots import (
     failures,
     new_values,
     observed,
+    publishing,
     scrape,
     snapshot,
     text_of,
@@ -320,15 +321,9 @@ def test_a_timer_ends_a_hold() -> None:
     exposed = exposition()
     exposed.configure(Metrics(initial_hold="100ms"))
     exposed.update(snapshot(initial_values=new_values()), {FAILED: Count(3)})
-    publishing = threading.Thread(target=exposed.run)
-    publishing.start()
-    begin_scrape(exposed).sent()
-    try:
+    with publishing(exposed):
+        begin_scrape(exposed).sent()
         wait_for(lambda: failures(text_of(begin_scrape(exposed))) == 3, timeout=30)
-    finally:
-        exposed.stop()
-        publishing.join(5)
-    assert not publishing.is_alive()
 
 
 def test_a_reload_with_a_shorter_hold_moves_the_timer() -> None:
@@ -336,18 +331,12 @@ def test_a_reload_with_a_shorter_hold_moves_the_timer() -> None:
     exposed = exposition()
     exposed.configure(Metrics(initial_hold="1h"))
     exposed.update(snapshot(initial_values=new_values()), {FAILED: Count(3)})
-    publishing = threading.Thread(target=exposed.run)
-    publishing.start()
-    begin_scrape(exposed).sent()
-    try:
+    with publishing(exposed):
+        begin_scrape(exposed).sent()
         wait_for(lambda: exposed._until_next_release() is not None, timeout=30)
         assert failures(text_of(begin_scrape(exposed))) == 0
         exposed.configure(Metrics(initial_hold="100ms"))
         wait_for(lambda: failures(text_of(begin_scrape(exposed))) == 3, timeout=30)
-    finally:
-        exposed.stop()
-        publishing.join(5)
-    assert not publishing.is_alive()
 
 
 def test_the_longest_duration_is_a_hold() -> None:

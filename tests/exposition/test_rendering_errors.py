@@ -1,6 +1,5 @@
 """If a defect prevents the rendering of a snapshot, all other snapshots are still rendered."""
 
-import threading
 from dataclasses import replace
 
 import pytest
@@ -19,6 +18,7 @@ from tests.exposition.snapshots import (
     exposition,
     new_values,
     observed,
+    publishing,
     samples,
     shown,
     snapshot,
@@ -80,9 +80,7 @@ def test_the_publishing_thread_survives_a_rendering_error(caplog: pytest.LogCapt
     with pytest.raises(TypeError):
         # Rendering fails after the values were chosen. The end of the hold chooses and renders the values again.
         exposed.update(snapshot(initial_values=new_values(), bounds=None), {FAILED: Count(3), EXECUTION: observed(1.0)})
-    publishing = threading.Thread(target=exposed.run)
-    publishing.start()
-    try:
+    with publishing(exposed):
         begin_scrape(exposed).sent()
         initial_values = new_values()
         for count in range(1, 4):
@@ -97,7 +95,3 @@ def test_the_publishing_thread_survives_a_rendering_error(caplog: pytest.LogCapt
             return 9 in samples(text_of(answer), FINISHED).values()
 
         wait_for(is_shown, timeout=30)
-    finally:
-        exposed.stop()
-        publishing.join(10)
-    assert not publishing.is_alive()
