@@ -38,7 +38,14 @@ Label = Annotated[str, Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")]
 Pattern = Annotated[str, Field(pattern=r"""^[^"'\\\s{}]+$""")]
 """A regular expression that can stand in PromQL and in YAML without escapes."""
 
-Url = Annotated[str, Field(pattern=r"""^(https?://[^\s"'#{}]+)?$""")]
+
+def _without_slash(url: str) -> str:
+    return url.removesuffix("/")
+
+
+Url = Annotated[str, Field(pattern=r"""^(https?://[^\s"'#{}]+)?$"""), AfterValidator(_without_slash)]
+"""An address to which a path is added; empty for none."""
+
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 

@@ -114,9 +114,9 @@ def test_alerts_about_a_transform_name_it_and_no_instance() -> None:
 
 
 def test_the_links_follow_the_settings(tmp_path: Path) -> None:
-    """The links to dashboard and status page lead to the transform, and no link is there whose address is not set."""
+    """The links lead to the transform, also if an address ends with a slash. Without an address there is no link."""
     (tmp_path / "mine.toml").write_text(
-        'runbook_url = ""\ndashboard_url = "https://g.example/d"\nstatus_url = "https://glue.example"\n'
+        'runbook_url = ""\ndashboard_url = "https://g.example/d"\nstatus_url = "https://glue.example/"\n'
     )
     files = rule_files(read_thresholds(tmp_path / "mine.toml"))
     rules = [rule for text in files.values() for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]

@@ -35,8 +35,9 @@ class TestRules:
 window = "1h"
 joined_labels = ["team", "cost_center"]
 critical_task_types = ["EVALUATION", "FIND_MATCHES"]
-dashboard_url = "https://g.example/d"
-status_url = "https://glue.example"
+runbook_url = "https://wiki.example/glue/"
+dashboard_url = "https://g.example/d/"
+status_url = "https://glue.example/"
 selector = {job = "glue", namespace = "a|b", team = "crm"}
 alert_labels = {severity = "page", owner = "data"}
 [alerts]
