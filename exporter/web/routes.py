@@ -170,15 +170,15 @@ class Routes:
 
     async def answer(self, request: Request) -> Response:
         """Return the response to a request. Exceptions of the backend reach the caller."""
+        is_checked = request.may_be_rebound and request.path not in self._paths_for_programs
+        if is_checked and not self._host_check.accepts(request.headers):
+            return text_response(403, _UNKNOWN_HOST)
         path = TRANSFORMS if request.path.startswith(TRANSFORMS) else request.path
         if path not in self._routes:
             return await self._not_found(request)
         methods, handler = self._routes[path]
         if request.method not in methods:
             return text_response(405, Allow=", ".join(methods))
-        is_checked = request.may_be_rebound and path not in self._paths_for_programs
-        if is_checked and not self._host_check.accepts(request.headers):
-            return text_response(403, _UNKNOWN_HOST)
         return await handler(request)
 
     async def _metrics(self, request: Request) -> Response:

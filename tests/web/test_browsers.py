@@ -102,7 +102,7 @@ def test_a_foreign_page_cannot_reload() -> None:
         assert served.ask("/-/reload", method="POST").status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/config", "/transforms/tfm-1", "/-/reload"])
+@pytest.mark.parametrize("path", ["/", "/config", "/transforms/tfm-1", "/x", "/-/reload"])
 def test_a_rebound_browser_gets_no_page(path: str) -> None:
     """Under a name that a stranger can own, pages, configuration and reload get 403, and the message has no name."""
     method = "POST" if path == "/-/reload" else "GET"
