@@ -71,7 +71,7 @@ TESTS = {
         f"{WEB}browsers.py::test_a_rebound_browser_gets_no_page",
         f"{WEB}browsers.py::test_names_that_a_stranger_can_own_are_refused",
     ],
-    "A changed web configuration that requires less of clients is refused until a restart.": [
+    "A web configuration that lost TLS, users, client certificates or allowed names is refused until a restart.": [
         f"{WEB}config.py::test_a_reload_does_not_open_the_door"
     ],
     "A client whose name or authority was taken out of the web configuration loses its open connections.": [
