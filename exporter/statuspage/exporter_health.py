@@ -77,8 +77,8 @@ def read_health(
 ) -> ExporterHealth:
     """Return the health of the exporter from its own metrics and the reports of all watched transforms.
 
-    The errors are those that last now: of both configurations on disk, of the state file, and of discovery by account
-    and region.
+    An error is empty if its cause has gone. The errors are those of both configurations on disk, of the state file, and
+    of discovery in each account and region.
     """
     reports = list(reports)
     dues = [report.due for report in reports]

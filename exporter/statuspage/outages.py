@@ -1,6 +1,6 @@
 """Finds the accounts and regions that are down as a whole, by the threshold of the alert GlueMLRegionDown.
 
-The front page says an outage once at its top. The rows of its transforms then show only what the outage does not
+The front page shows each outage once, at its top. The rows of its transforms then show only what the outage does not
 explain, such as a run that had failed before.
 """
 

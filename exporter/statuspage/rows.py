@@ -37,7 +37,7 @@ class Row:
     recent: Sequence[RecentRun]
     summary: TransformSummary
     problems: tuple[Problem, ...]
-    """The problems of the summary, without that which an outage explains."""
+    """The problems of the summary, without the problem that an outage explains."""
     outage: tuple[Lane, str] | None
     """The outage of its account and region, with its reason."""
     pieces: list[bytes]

@@ -39,7 +39,7 @@ class PageTime:
         return f'<time datetime="{text}" title="{text}">{self.ago(seconds)}</time>'
 
     def lasting(self, seconds: float, *, at_least: bool) -> str:
-        """Return the HTML for what began at UTC seconds and lasts: "for 5m", or "for at least 5m"."""
+        """Return the `<time>` element of a problem that began at UTC seconds: "for 5m", or "for at least 5m"."""
         text = _stamp(seconds)
         return f'<time datetime="{text}" title="{text}">for {"at least " * at_least}{self.since(seconds)}</time>'
 

@@ -5,7 +5,7 @@ A page of a stranger can send requests to any address that its reader's browser 
 * It sends a request to this server. The browser names the page in `Origin`, so `is_foreign` recognizes it (RFC 6454
   section 7, and the Fetch standard, which has `Origin` in every POST).
 * Its own name first resolves to the stranger's server, and later to this one (DNS rebinding). The browser then takes
-  this server for the origin of the page, and shows the page all answers. Only `Host` has the name of the stranger.
+  this server for the origin of the page, so the page can read all answers. Only `Host` has the name of the stranger.
 
 So `HostCheck` accepts the names that no stranger can own. It accepts every name if the browser uses HTTPS, because the
 stranger has no certificate for this server. A browser that uses HTTPS up to a proxy sends `Sec-Fetch-Site`, and pages

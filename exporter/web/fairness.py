@@ -79,10 +79,10 @@ class FairLock:
 
 
 class FairTurns:
-    """Does a limited number of works in each turn of the event loop, so that no turn takes long.
+    """Calls a limited number of functions in each turn of the event loop, so that no turn takes long.
 
     A new connection needs about five turns until its request is answered. If a turn answered 500 requests, a probe
-    would wait for 2,500 of them. Works above the limit wait, and the groups of clients take turns.
+    would wait for 2,500 of them. Functions above the limit wait, and the groups of clients take turns.
     """
 
     def __init__(self, limit: int) -> None:
@@ -92,16 +92,16 @@ class FairTurns:
         self._is_planned = False
 
     def has_room(self) -> bool:
-        """Return whether a work may be done now. If so, it counts as done in this turn."""
+        """Return whether the caller may do its work now. If so, it counts as one function of this turn."""
         self._plan()
         if self._queue or not self._left:
             return False
         self._left -= 1
         return True
 
-    def wait(self, work: Callable[[], None], group: str) -> None:
-        """Do a work of a client of `group` in a later turn."""
-        self._queue.put(work, group)
+    def wait(self, function: Callable[[], None], group: str) -> None:
+        """Call a function for a client of `group` in a later turn."""
+        self._queue.put(function, group)
         self._plan()
 
     def _plan(self) -> None:

@@ -57,8 +57,8 @@ def test_each_client_holds_the_lock_once(groups: str) -> None:
             assert len(set(between)) == len(between)
 
 
-def test_a_turn_of_the_event_loop_does_a_limited_number_of_works() -> None:
-    """Of works that come in one turn, those above the limit are done in later turns, and groups take turns."""
+def test_a_turn_of_the_event_loop_calls_a_limited_number_of_functions() -> None:
+    """Functions above the limit of a turn are called in later turns, and the groups take turns."""
     done: list[str] = []
 
     async def main() -> list[str]:
