@@ -22,11 +22,16 @@ def fail(world: World, *names: str) -> None:
 # -- a lookback that cannot be read -----------------------------------------------------------------------------------
 
 
-def test_ordinary_polls_go_on_if_the_lookback_cannot_be_read(world: World) -> None:
-    """A read of the lookback fails on a late page each time: five new failures count at the next ordinary poll."""
+def with_three_pages(world: World) -> Exporter:
+    """Return an exporter for a history of three pages, which it reads again after six hours."""
     for number in range(30):
         world.add(Run(f"tsk-{number:02}", world.now - number * DAY - 60, world.now - number * DAY - 30, execution=1.0))
-    exporter = Exporter(world, configuration("tfm-a", page_size=10, resync_interval=6 * HOUR))
+    return Exporter(world, configuration("tfm-a", page_size=10, resync_interval=6 * HOUR))
+
+
+def test_ordinary_polls_go_on_if_the_lookback_cannot_be_read(world: World) -> None:
+    """A read of the lookback fails on a late page each time: five new failures count at the next ordinary poll."""
+    exporter = with_three_pages(world)
     exporter.poll()
     world.pages_before_expiry = 1
     world.now += 7 * HOUR
@@ -39,9 +44,7 @@ def test_ordinary_polls_go_on_if_the_lookback_cannot_be_read(world: World) -> No
 
 def test_tries_to_read_the_lookback_become_rare(world: World) -> None:
     """After each failed read of the lookback twice as many ordinary polls come first, up to sixteen."""
-    for number in range(30):
-        world.add(Run(f"tsk-{number:02}", world.now - number * DAY - 60, world.now - number * DAY - 30, execution=1.0))
-    exporter = Exporter(world, configuration("tfm-a", page_size=10, resync_interval=6 * HOUR))
+    exporter = with_three_pages(world)
     exporter.poll()
     world.pages_before_expiry = 1
     world.now += 7 * HOUR
@@ -56,9 +59,7 @@ def test_tries_to_read_the_lookback_become_rare(world: World) -> None:
 
 def test_a_first_read_that_fails_is_tried_at_each_poll(world: World) -> None:
     """Before the first good poll there is no ordinary poll, so each poll tries to read the whole lookback."""
-    for number in range(30):
-        world.add(Run(f"tsk-{number:02}", world.now - number * DAY - 60, world.now - number * DAY - 30))
-    exporter = Exporter(world, configuration("tfm-a", page_size=10))
+    exporter = with_three_pages(world)
     world.pages_before_expiry = 1
     assert [exporter.poll() for _ in range(3)] == [False] * 3
     world.pages_before_expiry = None
