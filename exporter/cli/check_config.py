@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from exporter.cli.options import CheckConfigOptions
@@ -38,6 +39,10 @@ def _note_missing_folder(config: Config, file: str) -> None:
 
     This is no mistake in the configuration, because the exporter may run on another host or in a container.
     """
-    if config.state.path is not None and not (folder := Path(config.state.path).absolute().parent).is_dir():
-        note = f"{file}: state.path: the folder {folder} does not exist on this host; create it where the exporter runs"
-        print(note, file=sys.stderr)
+    if config.state.path is None:
+        return
+    folder = Path(config.state.path).absolute().parent
+    with suppress(OSError):  # this user may not look into the folder above
+        if not folder.is_dir():
+            where = f"{file}: state.path: the folder {folder}"
+            print(f"{where} does not exist on this host; create it where the exporter runs", file=sys.stderr)

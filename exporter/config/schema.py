@@ -6,6 +6,7 @@ The models read texts; `sections` explains the reason. All durations are in seco
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
@@ -162,8 +163,9 @@ def _transform_id(text: str) -> str:
 def _file_path(text: str) -> str:
     if text.startswith("~"):
         raise ValueError("begins with ~, which is not replaced; expected the whole path")
-    if Path(text).is_dir():
-        raise ValueError("is a folder; expected a file in it, e.g. state.sqlite")
+    with suppress(OSError):  # this user may not look into the folder above, or the name is too long
+        if Path(text).is_dir():
+            raise ValueError("is a folder; expected a file in it, e.g. state.sqlite")
     return text
 
 
