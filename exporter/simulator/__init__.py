@@ -28,7 +28,7 @@ from exporter.simulator.scenario import (
     built_in_scenarios,
     load_scenario,
 )
-from exporter.simulator.simulator import Simulator, serve
+from exporter.simulator.simulator import Simulator
 from exporter.simulator.world import NotFoundError, World
 
 __all__ = [
@@ -44,5 +44,4 @@ __all__ = [
     "World",
     "built_in_scenarios",
     "load_scenario",
-    "serve",
 ]

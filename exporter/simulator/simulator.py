@@ -1,11 +1,10 @@
 """The whole simulator: a `World`, an HTTP server for its data, the faults to inject and the request log."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import yaml
 
@@ -133,27 +132,3 @@ def _account(account_id: str, role: Role | None) -> dict[str, str]:
     arn = role.arn if role else f"arn:aws:iam::{account_id}:role/simulated"
     external_id = {"external_id": role.external_id} if role and role.external_id else {}
     return {"name": account_id, "role_arn": arn, **external_id}
-
-
-def serve(
-    scenario: str | Path | Mapping[str, Any] | Scenario,
-    *,
-    host: str,
-    port: int,
-    stop: threading.Event,
-    output: TextIO,
-) -> None:
-    """Run a simulator until `stop` is set. Print its URL and how to use it to `output`.
-
-    Raises:
-        ScenarioError: the scenario is not valid.
-        OSError: the address cannot be listened on.
-    """
-    with Simulator(scenario, host=host, port=port) as simulator:
-        print(simulator.usage(), file=output)
-        print(
-            f"A configuration for the exporter, which needs these variables too:\n\n{simulator.configuration()}",
-            file=output,
-        )
-        output.flush()
-        stop.wait()
