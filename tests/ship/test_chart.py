@@ -97,6 +97,14 @@ MISTYPED: list[tuple[Object, str]] = [
     ({"httpRoute": {"hostname": "a"}}, "hostname is not allowed"),
     ({"monitoringOperator": "victoria"}, "monitoringOperator must be one of"),
     ({"monitoringOperator": "victoriametrics", "serviceMonitor": {"labelLimit": 9}}, "labelLimit has no effect"),
+    (
+        {"serviceMonitor": {"enabled": True}, "prometheusRule": {"selector": {"job": "glue-.+"}}},
+        "prometheusRule.selector.job is also the job of the targets",
+    ),
+    (
+        {"podMonitor": {"enabled": True}, "prometheusRule": {"selector": {"job": None}}},
+        "prometheusRule.selector.job is also the job of the targets",
+    ),
     ({"serviceMonitor": {"jobLabel": 1}}, "serviceMonitor.jobLabel: Invalid type"),
     ({"serviceMonitor": {"targetLabels": "team"}}, "serviceMonitor.targetLabels: Invalid type"),
     ({"serviceMonitor": {"scrapeProtocols": ["OpenMetrics"]}}, "serviceMonitor.scrapeProtocols.0 must be one of"),

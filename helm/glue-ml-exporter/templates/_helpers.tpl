@@ -248,6 +248,11 @@ spec:
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor.enabled and podMonitor.enabled exclude each other: the exporter would be scraped twice" -}}
 {{- end -}}
+{{- if and (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) (not .Values.serviceMonitor.jobLabel) -}}
+{{- if not (regexMatch "^[A-Za-z0-9_./:-]+$" (default "" .Values.prometheusRule.selector.job)) -}}
+{{- fail "prometheusRule.selector.job is also the job of the targets: set a name without special characters, or serviceMonitor.jobLabel" -}}
+{{- end -}}
+{{- end -}}
 {{- /* A flag of the chart in `extraArgs` would change the exporter, but not its probes and its monitors. */ -}}
 {{- $own := dict "--config.file" "config" "--config.enable-auto-reload" "configReload" "--log.level" "logLevel" "--log.format" "logFormat" -}}
 {{- $own = merge $own (dict "--shard.count" "shards" "--shard.index" "shards" "--web.listen-address" "service.port") -}}
@@ -285,7 +290,7 @@ spec:
 {{- if not $.Values.persistence.enabled -}}
 {{- fail "config.state.path needs persistence.enabled=true: without a volume the file would be lost with the pod" -}}
 {{- else if not (hasPrefix "/var/lib/glue-ml-exporter/" .) -}}
-{{- fail (printf "config.state.path is %s, which is not on the volume: leave it away, or name a file in /var/lib/glue-ml-exporter" .) -}}
+{{- fail (printf "config.state.path is %s, which is not on the volume: leave it out, or name a file in /var/lib/glue-ml-exporter" .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
