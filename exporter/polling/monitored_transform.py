@@ -202,9 +202,9 @@ class MonitoredTransform:
         run that failed last comes last.
         """
         unlisted = reading.unlisted()
-        failed = [run_id for run_id in self.failed_look_ups if run_id in set(unlisted)]
-        self.failed_look_ups = {run_id: self.failed_look_ups[run_id] for run_id in failed}
-        for run_id in [*(run_id for run_id in unlisted if run_id not in self.failed_look_ups), *failed]:
+        self.failed_look_ups = {run_id: error for run_id, error in self.failed_look_ups.items() if run_id in unlisted}
+        not_failed = [run_id for run_id in unlisted if run_id not in self.failed_look_ups]
+        for run_id in [*not_failed, *self.failed_look_ups]:
             self.failed_look_ups.pop(run_id, None)
             try:
                 page = glue.task_run(self.target.id, run_id)
