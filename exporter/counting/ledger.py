@@ -14,8 +14,9 @@ Example with a lookback of 30 days:
 - 30 days later, the ledger forgets the run of 09:50, and ``forgotten_until`` rises above its start. If Glue lists the
   run again, it is not counted again.
 
-A poll fills a `Reading`. Only `Ledger.commit` changes the ledger, and a failed poll does not reach `commit`. Therefore
-a failed poll does not change anything. This module does not read a clock, use the network or take a lock.
+A poll fills a `Reading`. Only `Ledger.commit` changes runs and counters, and a failed poll does not reach `commit`.
+Therefore a failed poll does not change what is counted. This module does not read a clock, use the network or take a
+lock.
 """
 
 import math

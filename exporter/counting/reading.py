@@ -1,7 +1,7 @@
 """Collects the runs of one poll, and compares them with the ledger.
 
-A reading does not change the ledger. It only selects the runs to count; `Ledger.is_new` decides whether a run is new.
-After the last page, `Ledger.commit` counts the selected runs and updates the ledger.
+A reading does not change the runs and counters of the ledger. It only selects the runs to count; `Ledger.is_new`
+decides whether a run is new. After the last page, `Ledger.commit` counts the selected runs and updates the ledger.
 
 This module does not read a clock, use the network or take a lock.
 """
@@ -144,8 +144,10 @@ class Reading:
         final = raw.final
         if final:
             self._add_final(raw, run, fingerprint, code)
-        elif fingerprint in self.upserts:
-            return  # A page of this poll has the run as ended, so this page shows an older state of the run.
+        elif fingerprint in self.upserts or raw.run_id in self.incomplete:
+            # This poll or an earlier one has shown the run as ended, so this answer shows an older state. If a run that
+            # has left the lookback became open again, its end would be counted again.
+            return
         else:
             self._add_open(raw, run, fingerprint, code)
         self._latest_of(run.task_type).update(run, fingerprint, final=final)
@@ -240,10 +242,6 @@ class Reading:
         if packed is not None and packed & CODE_MASK != MISSING:
             self._add_known(raw, fingerprint, code, packed)
             return
-        if run.run_id in self.incomplete:
-            # The run has ended and has left the lookback, and this answer shows an older state. If the run became open
-            # again, its end would be counted again.
-            return
         known = packed is not None or any(run.run_id in runs for runs in (ledger.open, self.open, ledger.missing))
         if not known and ledger.is_new_start(run):
             self.started.append(run)
@@ -265,9 +263,9 @@ class Reading:
 
         The gauges no longer include the run. If Glue lists the run again later, its finish is counted.
         """
-        run = self._ledger.open.get(run_id)
         if self.incomplete.pop(run_id, None) is not None:
             return
+        run = self._ledger.open.get(run_id)
         if run is None:
             self.still_missing.append(run_id)
         else:

@@ -372,9 +372,9 @@ MUTANTS = (
         _INCOMPLETE,
     ),
     Mutant(
-        "open a run again that has ended and has left the lookback",
-        "counting.reading:Reading._add_open",
-        condition(1, "False"),
+        "open a run again that has ended and lacks a time",
+        "counting.reading:Reading.add",
+        condition(2, "fingerprint in self.upserts"),
         _INCOMPLETE,
     ),
     Mutant(

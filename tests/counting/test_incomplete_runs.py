@@ -189,6 +189,18 @@ def test_an_older_state_does_not_open_a_run_again_that_has_left_the_lookback(wor
     assert (exporter.totals(), ledger.open, ledger.incomplete) == ({FAILURE: 1}, {}, {})
 
 
+def test_an_older_state_of_a_run_that_lacks_a_time_is_ignored() -> None:
+    """An answer that shows a failed run as running again changes no gauge, and is not logged as another status."""
+    ledger = Ledger(BOUNDS)
+    ledger.watched_since = NOW
+    for status in ("FAILED", "RUNNING"):
+        reading = Reading(ledger, now=NOW + 60, since=0.0, cutoff=0.0)
+        reading.add(TaskRun("tsk-1", "FIND_MATCHES", status, NOW + 10))
+        assert ledger.commit(reading).status_changed == ()
+        gauges = ledger.gauge_values(0.0)
+        assert (gauges.runs[FAILURE], gauges.latest["FIND_MATCHES"].status) == (1, "FAILED")
+
+
 def test_a_run_that_lacks_a_time_returns_to_the_gauge_with_the_lookback(world: World) -> None:
     """A run without ExecutionTime is forgotten under a clock that is a day fast, and is shown again, counted once."""
     exporter = Exporter(world, configuration("tfm-a"))
