@@ -92,9 +92,10 @@ def _run(options: Options) -> int:
     if file is not None and not Path(file).exists():
         from exporter.config.problems import ConfigError, Problem
 
-        message = (
-            f"does not exist; name the configuration file with --config.file, or run {PROGRAM} demo, which needs none"
-        )
+        without = f"run {PROGRAM} demo, which needs none"
+        if isinstance(options, RunsOptions | TransformsOptions):
+            without = "use none with --config.file= and --region"
+        message = f"does not exist; name the configuration file with --config.file, or {without}"
         raise ConfigError(str(file), (Problem("", None, None, message),))
     command = _load(options)
     if isinstance(options, _SERVERS):

@@ -101,6 +101,17 @@ def test_without_a_configuration_the_region_is_listed(simulator):
         transforms("--discover")
 
 
+def test_without_a_configuration_in_the_image(simulator, capfd, environment):
+    """The image names a file in a variable. If the file is missing, the message says how to do without it."""
+    environment.setenv("GLUE_ML_EXPORTER_CONFIG_FILE", "/etc/glue-ml-exporter/none.yaml")
+    command = ["transforms", "--discover", "--region=eu-west-1", f"--endpoint-url={simulator.url}"]
+    assert main(command) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("or use none with --config.file= and --region")
+    assert main([*command, "--config.file="]) == 0
+    assert "tfm-a" in capfd.readouterr().out
+
+
 def test_a_missing_transform_is_one_line_and_exit_code_1(simulator, folder):
     """A configured transform that does not exist is reported, and the other transforms are listed."""
     configure(folder, simulator.url, transforms=["tfm-gone", "tfm-a"])
