@@ -20,6 +20,7 @@ import sys
 import tempfile
 import termios
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -34,9 +35,11 @@ from tests.support import EXPORTER, ROOT, Process, fetch, free_port, tool, wait_
 FOLDER = ROOT / "docs/pictures"
 SHOWN = FOLDER / "shown.json"
 FAILING = "/transforms/tfm-fa11ed000000000000000000000000000000003a"
-GRAPH_SECONDS = 170
-"""How long Prometheus scrapes before its picture, in seconds."""
+GRAPH_SECONDS = 240
+"""How long Prometheus scrapes before its picture, in seconds: the range of the graphs and up to a minute."""
 COLUMNS = 110
+WIDTH = 1000
+"""The width of the pictures of Prometheus, in pixels."""
 
 PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "status-page": ("/", {"viewport": DESKTOP}),
@@ -46,10 +49,13 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """The pictures of the exporter's own pages: path, and options of the browser."""
 
+LONGEST = {"status-page-phone": 1200, "transform": 1000}
+"""How far a picture may go down the page, in pixels, where this is not the height of the window."""
+
 QUERIES = (
     "sum by (status) (increase(glue_ml_task_runs_finished_total[1m]))",
-    'sum by (transform_name) (increase(glue_ml_task_runs_finished_total{status="FAILED"}[2m])) > 0',
-    "max(time() - glue_ml_transform_last_successful_poll_timestamp_seconds)",
+    'sum by (transform_name) (increase(glue_ml_task_runs_finished_total{status="FAILED"}[2m])) >= 2',
+    "max by (job) (time() - glue_ml_transform_last_successful_poll_timestamp_seconds)",
 )
 """The queries of the picture of Prometheus."""
 
@@ -59,6 +65,18 @@ RUNS = ("runs", "suppliers-always-failing", "--limit=6")
 _TEXTS = """() => [...document.querySelectorAll("h1, h2, thead th, label, legend, button")]
     .filter(one => one.checkVisibility()).map(one => one.innerText)"""
 
+
+_ROW_ENDS = """() => [...document.querySelectorAll("table.transforms tbody, table:not(.transforms) tbody tr")]
+    .map(one => one.getBoundingClientRect().bottom + window.scrollY)"""
+
+_ONLY_GRAPHS = """
+.navbar, .query-history, .execute_btn, .expression_select, .eval_stats, .spinner, .nav-tabs, #add_graph,
+[name=remove], .graph_container > .clearfix:first-child { display: none !important }
+.query_form .col-lg-10 { flex: none; max-width: 100% }
+body { padding-top: 8px !important }
+* { transition: none !important }
+"""
+"""Hides the controls of Prometheus, so that the queries, the graphs and their legends fill the picture."""
 
 _PLACE = """one => {
     const {x, y, width, height} = one.getBoundingClientRect();
@@ -95,33 +113,46 @@ def make_page_pictures(browser: Browser, exporter: str) -> dict[str, list[str]]:
         page = context.new_page()
         page.goto(f"http://{exporter}{path}")
         shown[name] = shown_by(page)
-        photograph(page, name)
+        height = _last_row_end(page, LONGEST.get(name, options["viewport"]["height"]))
+        clip = {"x": 0, "y": 0, "width": options["viewport"]["width"], "height": height, "scale": 1}
+        photograph(page, name, captureBeyondViewport=True, clip=clip)
         context.close()
     return shown
 
 
+def _last_row_end(page: Page, longest: int) -> float:
+    """Return the end of the last row that ends within the first `longest` pixels, so that no row is cut."""
+    return max(end for end in page.evaluate(_ROW_ENDS) if end <= longest) + 1
+
+
 def make_prometheus_pictures(browser: Browser, prometheus: str) -> None:
-    """Photograph the graphs of the queries and the alert that fires in Prometheus."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1800})
+    """Photograph the graphs of the queries and the alert that fires in Prometheus.
+
+    The graphs end at a whole minute. They do not begin at one, because its label would cover a label of the other axis.
+    """
+    context = browser.new_context(viewport={"width": WIDTH, "height": 1800})
     page = context.new_page()
-    graphs = [{"expr": query, "tab": "0", "stacked": "0", "range_input": "3m"} for query in QUERIES]
+    graph = {"tab": "0", "stacked": "0", "range_input": "170s", "end_input": f"{datetime.now(UTC):%Y-%m-%d %H:%M}"}
+    graphs = [{"expr": query, **graph} for query in QUERIES]
     fields = {f"g{number}.{key}": value for number, graph in enumerate(graphs) for key, value in graph.items()}
     page.goto(f"http://{prometheus}/classic/graph?{urlencode(fields)}")
     page.wait_for_function(f"document.querySelectorAll('.rickshaw_graph svg path').length >= {len(QUERIES)}")
     page.wait_for_load_state("networkidle")
+    page.add_style_tag(content=_ONLY_GRAPHS)
     page.evaluate("window.scrollTo(0, 0)")  # the page scrolls to its last query
-    photograph(page, "prometheus", captureBeyondViewport=True, clip=_whole(page))
+    page.evaluate("document.activeElement.blur()")
+    photograph(page, "prometheus", captureBeyondViewport=True, clip=_graphs(page))
     page.goto(f"http://{prometheus}/classic/alerts")
     page.locator("tr.alert_header", has_text="GlueMLTaskRunFailedSinceSuccess").click()
     page.wait_for_timeout(500)  # the details unfold
     box = page.locator("tr.alert_details:visible").evaluate(_PLACE)
-    photograph(page, "alert", captureBeyondViewport=True, clip={**box, "scale": 0.8})
+    photograph(page, "alert", captureBeyondViewport=True, clip={**box, "scale": 1})
     context.close()
 
 
-def _whole(page: Page) -> dict[str, int]:
-    height = page.evaluate("document.documentElement.scrollHeight")
-    return {"x": 0, "y": 0, "width": 1280, "height": height, "scale": 0.7}
+def _graphs(page: Page) -> dict[str, int]:
+    last = page.locator(".graph_wrapper").last.evaluate(_PLACE)
+    return {"x": 0, "y": 0, "width": WIDTH, "height": last["y"] + last["height"], "scale": 1}
 
 
 def record_runs(folder: Path) -> str:
