@@ -37,7 +37,7 @@ NOT_RUN = {
 SERVERS = {
     r"glue-ml-exporter demo": r"Metrics:",
     r"glue-ml-exporter simulate": r"http://\S+:\d+",
-    r"glue-ml-exporter (serve|--)": "listening",
+    r"(AWS_\S+ )*glue-ml-exporter (serve|--)": "listening",
     r".* --follow": r"FIND_MATCHES",
 }
 """Commands that run until they are stopped, with a text of their output that shows that they work."""
@@ -175,7 +175,7 @@ def test_the_commands_of_a_page_run_as_they_stand(page: Path, world: World) -> N
                     servers[simulates].kill()
                 if "cross-account" in line:
                     write_config(world.folder, line=line)
-                command = stack.enter_context(world.start(line, with_credentials="aws " not in line))
+                command = stack.enter_context(world.start(line, with_credentials="AWS_ACCESS_KEY_ID=" not in line))
                 if ready:
                     command.wait_for_output(ready, timeout=60)
                     servers[simulates] = command
