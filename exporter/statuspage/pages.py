@@ -61,6 +61,7 @@ class StatusPages:
                 "frame-ancestors 'none'",
             )
         )
+        self._limits = default_limits()
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER),
             autoescape=True,
@@ -78,9 +79,8 @@ class StatusPages:
             limit=LIMIT,
             duration=lambda seconds: format_duration(float(round(seconds))),
             short_id=short_id,
+            runbook=self._limits.runbook,
         )
-        self._limits = default_limits()
-        self._templates.globals.update(runbook=self._limits.runbook)
         self._row_template = self._templates.get_template("row.html")
         self._rows = Rows(self._render_row, self._limits)
 

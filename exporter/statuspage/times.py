@@ -48,6 +48,11 @@ class PageTime:
         """Return UTC seconds in ISO 8601, to the second."""
         return _stamp(seconds)
 
+    @staticmethod
+    def minute(seconds: float) -> str:
+        """Return UTC seconds to the minute, such as "2026-09-21 12:13"."""
+        return _stamp(seconds)[:16].replace("T", " ")
+
     def ago(self, seconds: float) -> str:
         """Return the time since UTC seconds, such as "5m ago"."""
         distance = self.utc - seconds
