@@ -25,7 +25,7 @@ def demo(options: DemoOptions) -> int:
     with handle_signals() as signals:
         share_one_arena()
         telemetry = start_telemetry(options, process=True)
-        _use_fake_credentials()
+        _use_fake_settings()
         with Simulator(scenario_of(options.scenario)) as simulator:
             config = _demo_config(simulator)
             service = Service(partial(load_config, config, source="demo", environ={}), telemetry)
@@ -33,9 +33,12 @@ def demo(options: DemoOptions) -> int:
             return run_until_stopped(signals, service, server, lambda: _print_greeting(server, simulator.usage()))
 
 
-def _use_fake_credentials() -> None:
-    """Let boto3 sign with fake credentials, so that the demo never reads the credentials of the user."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
+def _use_fake_settings() -> None:
+    """Let boto3 sign with fake credentials and use no proxy.
+
+    The demo then never reads the credentials of the user, and reaches the simulator on this machine behind any proxy.
+    """
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
         os.environ.pop(name, None)
     os.environ |= {
         "AWS_ACCESS_KEY_ID": "simulated",
@@ -43,6 +46,8 @@ def _use_fake_credentials() -> None:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "*",
+        "no_proxy": "*",
     }
 
 
