@@ -7,6 +7,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 FROM_LOCK = $(PIP_INSTALL) --require-hashes --only-binary :all:
 UV_LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command "make lock"
+# Each of the workers would compile all tests again at each run.
+unexport PYTHONDONTWRITEBYTECODE
 # Two workers for each of two cores, because many tests wait for a server.
 PYTEST = $(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 

@@ -65,6 +65,7 @@ def test_fetch_returns_error_answers(tmp_path: Path):
         fetch(url)
 
 
+@pytest.mark.slow
 def test_a_skipped_test_is_a_failure_in_ci(tmp_path: Path):
     """Under CI=true a run in which a test was skipped fails, and elsewhere it passes."""
     (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())

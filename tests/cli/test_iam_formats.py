@@ -53,6 +53,7 @@ def documents(kind):
     return [one.get("Policy", one) for one in found], [one["TrustPolicy"] for one in found if "TrustPolicy" in one]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_terraform_has_the_policies_of_json(kind):
     """A parser of HCL reads the Terraform format, and each `jsonencode` has a policy of the JSON format."""

@@ -75,6 +75,7 @@ def test_all_shows_configured_and_discovered_transforms_once(glue, folder):
     assert runs("--all", "--limit=1", JSON).run_ids == ["tsk-b", "tsk-timeout"]
 
 
+@pytest.mark.slow
 def test_without_a_configuration(glue):
     """With a region, an endpoint and ambient credentials, ids, names and --all work without a configuration."""
     given = ("--region=eu-west-1", f"--endpoint-url={glue.url}", "--limit=1", JSON)

@@ -9,6 +9,7 @@ from exporter.simulator import Simulator
 from tests.support import EXPORTER, ROOT, Process, free_port, run, wait_for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["simulate", "demo"])
 def test_a_scenario_that_cannot_be_used_is_one_line(command, tmp_path):
     """If the file is missing or has an unknown key, the command prints one line and exits with 1."""

@@ -93,6 +93,7 @@ def test_a_configuration_from_what_is_discovered(simulator):
     ]
 
 
+@pytest.mark.slow
 def test_without_a_configuration_the_region_is_listed(simulator):
     """With a region and ambient credentials the command needs no configuration file."""
     given = ("--region=eu-west-1", f"--endpoint-url={simulator.url}", JSON)

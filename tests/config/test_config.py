@@ -276,6 +276,7 @@ def trees(depth: int = 3) -> st.SearchStrategy[str]:
     return leaf | mapping | st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(trees())
 def test_any_shape_is_a_configuration_or_an_error(text: str) -> None:
@@ -283,6 +284,7 @@ def test_any_shape_is_a_configuration_or_an_error(text: str) -> None:
     assert isinstance(outcome_of(text), Config | ConfigError)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.dictionaries(

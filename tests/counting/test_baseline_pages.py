@@ -1,5 +1,6 @@
 """`Reading.add_page` gives the same result for a page of the first poll as `Reading.add` for each of its runs."""
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def ended(run_id: str, status: str, started: float, completed: float) -> TaskRun
     return TaskRun(run_id, "EVALUATION", status, started, completed, 30.0)
 
 
+@pytest.mark.slow
 @given(first=pages, second=pages, watched_since=st.sampled_from([60_000.0, 99_999.0, NOW, NOW + 1.0]))
 @example(  # a run that an earlier poll showed open
     first=[[TaskRun("tsk-1", "EVALUATION", "RUNNING", 60_000.0)], [ended("tsk-1", "FAILED", 60_000.0, 70_000.0)]],

@@ -145,6 +145,7 @@ def test_kills_are_recorded_at_all_statements_and_during_scrapes(kills: list[Kil
     assert any(kill.scraping for kill in kills)
 
 
+@pytest.mark.slow
 def test_under_the_same_label_no_kill_loses_or_doubles_a_finish(kills: list[Kill], tmp_path: Path) -> None:
     """After a kill at any instant, the next process with the same instance label serves each finish exactly once."""
     for number, kill in enumerate(kills):
@@ -156,6 +157,7 @@ def test_under_the_same_label_no_kill_loses_or_doubles_a_finish(kills: list[Kill
         assert not prometheus.falls(), kill.instant
 
 
+@pytest.mark.slow
 def test_under_a_new_label_only_a_kill_during_a_scrape_may_lose_an_increment(kills: list[Kill], tmp_path: Path) -> None:
     """With a new instance label no finish counts twice, and a finish can be lost only by a kill during a scrape."""
     lost = 0
@@ -215,6 +217,7 @@ def long_poll() -> tuple[Ledger, Changes]:
     return ledger, ledger.commit(reading)
 
 
+@pytest.mark.slow
 def test_the_first_save_of_a_long_history_is_atomic(tmp_path: Path) -> None:
     """After a kill during the first save the file has the whole history or nothing, and a later save works."""
     ledger, changes = long_poll()

@@ -26,7 +26,7 @@ def test_the_tests_find(file: str) -> None:
     """For each mistake that tests of this file are to find, a test fails when the code has the mistake."""
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", f"tests/{file}"),
+            *(sys.executable, "-m", "pytest", "-q", "-x", f"tests/{file}"),
             *("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.counting.mutants"),
         ],
         cwd=ROOT,

@@ -292,7 +292,7 @@ def of_transform(counts: Counter[tuple[str, RunKind]], name: str) -> Counter[Run
 class TestScrapes(Scrapes.TestCase):
     """Short sequences of polls, scrapes and restarts."""
 
-    settings = settings(max_examples=60, stateful_step_count=30)
+    settings = settings(max_examples=20, stateful_step_count=30)
 
 
 @pytest.mark.slow
@@ -300,4 +300,4 @@ class TestScrapes(Scrapes.TestCase):
 class TestManyScrapes(Scrapes.TestCase):
     """More and longer sequences of polls, scrapes and restarts."""
 
-    settings = settings(max_examples=170, stateful_step_count=50)
+    settings = settings(max_examples=120, stateful_step_count=50)

@@ -73,6 +73,7 @@ def test_a_snapshot_that_cannot_be_rendered_does_not_end_its_hold() -> None:
     assert seen == [0, 3, 3]
 
 
+@pytest.mark.slow
 def test_the_publishing_thread_survives_a_rendering_error(caplog: pytest.LogCaptureFixture) -> None:
     """The error is logged, and later publications are made."""
     exposed = exposition()

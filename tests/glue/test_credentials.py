@@ -57,6 +57,7 @@ def test_a_role_is_assumed_with_its_external_id_and_a_session_name(environment):
         assert "open-sesame" not in exporter.service.effective_config()
 
 
+@pytest.mark.slow
 def test_a_role_is_assumed_once_for_many_polls_and_counted(environment):
     """All polls of an account and region use the same credentials for an hour; the metrics count one AssumeRole."""
     with sts(environment) as simulator, running(simulator, **ASSUMED) as exporter:
@@ -96,6 +97,7 @@ def test_the_account_id_comes_from_the_role_or_the_environment(environment):
             assert exporter.value("glue_ml_transform_info", aws_account_id=ONE) == 1
 
 
+@pytest.mark.slow
 def test_a_role_that_cannot_be_assumed_fails_only_its_own_account(environment):
     """With a wrong external id only the polls of that account fail, and their reason is AccessDeniedException."""
     wrong = [{**ASSUMED["accounts"][0], "external_id": "wrong"}, ASSUMED["accounts"][1]]

@@ -124,6 +124,7 @@ def polling_of(url, **polling):
     return {"endpoint_url": url, "transforms": ["tfm-a"], "transform_details": False, "polling": polling}
 
 
+@pytest.mark.slow
 def test_an_answer_that_drips_fails_the_poll_until_the_upstream_is_sound():
     """Polls of a dripping upstream fail with "timeout", their connections are closed, and polls succeed afterwards."""
     with upstream(EMPTY_PAGE) as server:
@@ -148,6 +149,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ENDLESS.values(), ids=ENDLESS)
 def test_an_endless_answer_is_cut_and_not_tried_again(answer):
     """After `MAX_ANSWER` bytes the connection is closed, and the poll fails with "malformed_response"."""
@@ -223,6 +225,7 @@ ACCOUNT_ONE = {"accounts": [{"name": "one", "profile": "one"}], "transforms": ["
 GOOD = """echo '{"Version": 1, "AccessKeyId": "AKIAONE", "SecretAccessKey": "x"}'"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source_profile", [False, True], ids=["of the profile", "of the source profile"])
 def test_a_credential_process_that_hangs_fails_the_poll_and_is_killed(
     process_profile, simulator, tmp_path, source_profile

@@ -16,6 +16,7 @@ CONFIG = load_config("region: eu-west-1\ntransforms: [tfm-a]", source="test", en
 INFO = "glue_ml_transform_info"
 
 
+@pytest.mark.slow
 def test_details_are_read_once_for_many_polls(simulator):
     """Name, type and versions come from one GetMLTransform call, whose answer is kept for ten minutes."""
     with running(simulator, transforms=["tfm-a"]) as exporter:
@@ -25,6 +26,7 @@ def test_details_are_read_once_for_many_polls(simulator):
         assert exporter.value(INFO, transform_name="alpha", transform_type="FIND_MATCHES", glue_version="2.0") == 1
 
 
+@pytest.mark.slow
 def test_without_permission_the_id_is_the_name_and_polls_succeed(simulator, caplog):
     """When GetMLTransform is denied, it is called once for each transform, one warning is logged, and no poll fails."""
     simulator.faults.set({"kind": "access_denied", "operations": ["GetMLTransform"]})
@@ -47,6 +49,7 @@ def test_a_temporary_failure_of_details_is_retried_at_the_next_poll(simulator):
         assert not exporter.errors()
 
 
+@pytest.mark.slow
 def test_details_can_be_switched_off(simulator):
     """With transform_details false GetMLTransform is not called; after a reload with true the next poll calls it."""
     with running(simulator, transforms=["tfm-a"], transform_details=False) as exporter:

@@ -76,6 +76,7 @@ def test_the_name_is_a_glob(simulator):
         wait_until_monitored(exporter, "tfm-a", "tfm-c")
 
 
+@pytest.mark.slow
 def test_discovery_and_details_share_one_request_for_the_name(simulator):
     """Discovery by name and the details of polls need one GetMLTransform for each transform."""
     with running(simulator, discovery=[{**QUICK, "name": "*"}]) as exporter:
@@ -349,6 +350,7 @@ class Found(Broken):
         return ["tfm-a"]
 
 
+@pytest.mark.slow
 def test_a_query_without_a_thread_is_made_later(caplog):
     """If no thread can start, the log says so; the query runs as soon as threads can start again."""
     config = load_config("{region: eu-west-1, discovery: [{interval: 200ms}]}", source="test", environ={})

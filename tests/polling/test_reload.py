@@ -99,6 +99,7 @@ def test_changed_buckets_restart_only_that_histogram(simulator):
         assert watcher.has_no_gap
 
 
+@pytest.mark.slow
 def test_changed_credentials_are_used_at_once_and_without_a_gap(simulator, environment, tmp_path):
     """After a reload that moves an account from a profile to a role, calls use the new key, and the series continue."""
     write_credentials(tmp_path / "credentials", one="AKIAONE")
@@ -154,6 +155,7 @@ def test_reloads_leave_no_idle_threads_behind(simulator):
         assert calling() <= before + 4
 
 
+@pytest.mark.slow
 def test_the_transforms_of_a_removed_account_lose_their_series(simulator):
     """Transforms of an account that is no longer configured lose their series; polls of the others continue."""
     accounts = [{"name": "one", "profile": "one"}, {"name": "two", "profile": "two"}]
@@ -165,6 +167,7 @@ def test_the_transforms_of_a_removed_account_lose_their_series(simulator):
         keeps_polling(exporter, "tfm-one")
 
 
+@pytest.mark.slow
 def test_a_bad_configuration_changes_nothing_and_gives_the_reason(simulator):
     """A reload that fails gives its reason, sets the metric to 0 and leaves targets, intervals and series unchanged."""
     with running(simulator, transforms=["tfm-a"]) as exporter:

@@ -1,5 +1,7 @@
 """A run that does not have the documented shape is left out, counted and logged once."""
 
+import pytest
+
 from tests.running import keeps_polling, running, wait_for
 
 SKIPPED = "glue_ml_exporter_skipped_runs_total"
@@ -7,6 +9,7 @@ FINISHED = "glue_ml_task_runs_finished_total"
 LANE = {"aws_account": "default", "aws_region": "eu-west-1"}
 
 
+@pytest.mark.slow
 def test_a_malformed_run_costs_itself(simulator, caplog):
     """A run of 20 days ago has the ExecutionTime "n/a": the others of its page count, and one log line names it."""
     run_id = simulator.world.add_run(

@@ -10,6 +10,8 @@ from exporter.simulator import Simulator
 from tests.glue.upstreams import complete, upstream
 from tests.running import keeps_polling, running, wait_for
 
+pytestmark = pytest.mark.slow  # each test waits for several polls
+
 FINISHED = "glue_ml_task_runs_finished_total"
 RUNS = "glue_ml_task_runs"
 SINCE = "glue_ml_transform_watched_since_timestamp_seconds"

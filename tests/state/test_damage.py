@@ -128,6 +128,7 @@ def damage(written: Path, path: Path, kind: str, number: int, part: str = "") ->
     file.write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_no_damaged_value_is_ever_loaded(written: Path, path: Path, kind: str) -> None:
     """After any damage each transform has exactly its old content or begins anew, and the damaged file is kept."""

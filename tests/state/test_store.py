@@ -308,6 +308,7 @@ def test_on_a_full_disk_counters_stand_still_and_later_catch_up(path: Path, worl
     exporter.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_logged_once_for_all_transforms(
     path: Path, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -245,6 +245,7 @@ def test_unknown_counts_are_not_shown_as_zero() -> None:
     assert "Unknown until a poll succeeds." in page
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.text(st.characters(codec="utf-8"), max_size=60),

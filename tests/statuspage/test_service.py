@@ -1,3 +1,5 @@
+import pytest
+
 from exporter.simulator import Simulator
 from tests.running import Running, running, wait_for
 
@@ -40,6 +42,7 @@ def test_a_refused_configuration_shows_its_message_until_a_good_one_comes() -> N
         assert "has errors and is not in use" not in front(exporter)
 
 
+@pytest.mark.slow
 def test_an_outage_and_a_failed_discovery_go_when_glue_answers_again() -> None:
     """The top of the page shows both while they last, each with its cause, and since when the outage lasts."""
     transforms = [{"id": f"tfm-{number}", "name": f"t{number}"} for number in range(3)]

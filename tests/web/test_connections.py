@@ -202,6 +202,7 @@ def test_an_unfinished_body_has_a_deadline() -> None:
         assert read_until_closed(connection, clock).count(b"HTTP/1.1") == 1
 
 
+@pytest.mark.slow
 def test_an_idle_connection_has_a_deadline() -> None:
     """A connection without requests is closed after `idle` seconds, without an answer."""
     with serving(limits=Limits(idle=1)) as served, served.connect() as connection:
@@ -220,6 +221,7 @@ def test_blank_lines_do_not_keep_a_connection() -> None:
         assert read_until_closed(connection, clock) == b""
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_reading_is_cut_off() -> None:
     """If the client reads nothing for `stall` seconds, the connection is closed; the scrape does not count as sent."""
     body, clock = Body(*LARGE.chunks), Clock()
@@ -237,6 +239,7 @@ def test_a_client_that_stops_reading_is_cut_off() -> None:
     assert body.times_sent == 0
 
 
+@pytest.mark.slow
 def test_an_answer_has_a_deadline_however_it_progresses() -> None:
     """A client that reads all the time, but too slowly, is cut off after `answer` seconds."""
     clock, limits = Clock(), Limits(stall=math.inf)
@@ -395,6 +398,7 @@ def turn_by_turn(backend: FakeBackend | None = None) -> Iterator[tuple[WebServer
         yield server, runner, (host, int(port))
 
 
+@pytest.mark.slow
 @given(waves=st.lists(st.integers(0, 60), min_size=1, max_size=25))
 @example(waves=[1] * 20)
 @example(waves=[20, 20])
@@ -423,6 +427,7 @@ def test_each_connection_counts_once_until_it_ends(waves: list[int]) -> None:
         assert runner.run(connect_waves(server, address)) == (min(sum(waves), 20), 0)
 
 
+@pytest.mark.slow
 def test_a_request_that_was_read_is_answered() -> None:
     """At whichever turn of the event loop the server stops, a request that reached the backend gets its answer."""
 

@@ -90,6 +90,7 @@ def test_the_server_still_answers(opened: Served, closed: Served) -> None:
     assert closed.ask("/-/healthy").status == 200
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 @quick
 def test_any_web_configuration_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:

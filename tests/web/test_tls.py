@@ -192,6 +192,7 @@ def test_a_client_that_is_no_longer_allowed_loses_its_open_connection(
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_client_that_is_no_longer_allowed_is_refused_at_its_next_request(
     folder: Path, client: Callable[..., ssl.SSLContext]
 ) -> None:
@@ -221,6 +222,7 @@ def test_an_open_plain_connection_ends_when_tls_is_turned_on(folder: Path) -> No
         assert wait_until_closed(connection)
 
 
+@pytest.mark.slow
 def test_a_silent_handshake_has_a_deadline(folder: Path, client: Callable[..., ssl.SSLContext]) -> None:
     """A client that does not finish its handshake is disconnected after `handshake` seconds, and others do not wait."""
     web = WebConfig(write(folder, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}"))
