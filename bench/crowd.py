@@ -64,7 +64,7 @@ class Asked:
 
 def run(*, quick: bool) -> Iterator[Row]:
     """Yield the rows of each load."""
-    company, interval, duration = (Company(1, 1, 5), 2.0, 2.0) if quick else (Company(1, 1, 200, rate=200), 10.0, 20.0)
+    company, interval, duration = (Company(1, 1, 5), 1.0, 1.0) if quick else (Company(1, 1, 200, rate=200), 10.0, 20.0)
     with tempfile.TemporaryDirectory() as path, served(serve_simulator, company) as glue:
         folder = Path(path)
         option = f"--web.config.file={_web_config(folder)}"

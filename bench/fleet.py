@@ -29,12 +29,11 @@ NOTE = (
 )
 COMPANIES = (Company(1, 2, 50), Company(5, 4, 50), Company(50, 4, 50))
 QUICK = (Company(1, 1, 5), Company(2, 2, 5))
-CALLS = 300
 
 
 def run(*, quick: bool) -> Iterator[Row]:
     """Yield the rows of each size, and rows that compare each size with the next smaller size."""
-    companies, interval, cycles = (QUICK, 2.0, 1) if quick else (COMPANIES, 60.0, 3)
+    companies, interval, cycles, count = (QUICK, 2.0, 1, 30) if quick else (COMPANIES, 60.0, 3, 300)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         glue = stack.enter_context(served(serve_simulator, companies[-1]))
@@ -53,7 +52,7 @@ def run(*, quick: bool) -> Iterator[Row]:
         for _ in range(cycles):
             before = [(exporter.cpu_seconds(), exporter.polls()) for exporter in exporters]
             began = time.monotonic()
-            calls.append(bare.submit(bare_calls, glue.port, pace).result())
+            calls.append(bare.submit(bare_calls, glue.port, pace, count).result())
             time.sleep(max(0.0, began + interval - time.monotonic()))
             after = [(exporter.cpu_seconds(), exporter.polls()) for exporter in exporters]
             polls.append([(c2 - c1) / (p2 - p1) for (c1, p1), (c2, p2) in zip(before, after, strict=True)])
@@ -90,8 +89,8 @@ def _rows(exporter: Exporter, start: float, call: float) -> Iterator[Row]:
     yield Row(f"{count:,}: exposition", size / count / 1e3, absolute, None, "kB each")
 
 
-def bare_calls(port: int, pace: float) -> tuple[float, float]:
-    """Return the CPU seconds per call of stock boto3 with the same request as an idle poll.
+def bare_calls(port: int, pace: float, count: int) -> tuple[float, float]:
+    """Return the CPU seconds per call of stock boto3 with the same request as an idle poll, over ``count`` calls.
 
     The first value is for calls with ``pace`` seconds between them, the second value for calls without pauses.
     """
@@ -103,7 +102,7 @@ def bare_calls(port: int, pace: float) -> tuple[float, float]:
         newest[transform_id] = max(run["StartedOn"] for run in runs)
 
     def ask(rest: float) -> None:
-        for number in range(CALLS):
+        for number in range(count):
             began = time.monotonic()
             transform_id = ids[number % len(ids)]
             since = datetime.fromtimestamp(int(newest[transform_id].timestamp() - 901), UTC)
@@ -115,5 +114,5 @@ def bare_calls(port: int, pace: float) -> tuple[float, float]:
             )
             time.sleep(max(0.0, began + rest - time.monotonic()))
 
-    paced, in_a_row = (cpu_seconds(partial(ask, rest)) / CALLS for rest in (pace, 0.0))
+    paced, in_a_row = (cpu_seconds(partial(ask, rest)) / count for rest in (pace, 0.0))
     return paced, in_a_row

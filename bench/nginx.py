@@ -22,8 +22,6 @@ NOTE = (
     "second."
 )
 
-SECONDS = 2
-
 TOOLS = Path(__file__).parents[1] / ".tools"
 
 
@@ -37,18 +35,18 @@ def run(*, quick: bool) -> Iterator[Row]:
         bodies = {encoding: Scraper(ours.port, encoding=encoding).scrape() for encoding in ("gzip", "identity")}
         with _nginx(program, bodies) as nginx:
             for encoding, body in bodies.items():
-                yield from _rows(encoding, len(body), ours, nginx, rounds=1 if quick else 7)
+                yield from _rows(encoding, len(body), ours, nginx, rounds=1 if quick else 7, duration=1 if quick else 2)
 
 
-def _rows(encoding: str, size: int, ours: Server, nginx: Server, rounds: int) -> Iterator[Row]:
+def _rows(encoding: str, size: int, ours: Server, nginx: Server, *, rounds: int, duration: int) -> Iterator[Row]:
     rates: dict[str, list[float]] = {"ours": [], "nginx": []}
 
     def load(name: str, server: Server, path: str) -> float:
         """Return the CPU seconds of the server per request, and record its requests per second in `rates`."""
         before = server.cpu_seconds()
-        rate = requests_per_second(server.port, path, headers(TEXT, encoding), SECONDS)
+        rate = requests_per_second(server.port, path, headers(TEXT, encoding), duration)
         rates[name].append(rate)
-        return (server.cpu_seconds() - before) / (rate * SECONDS)
+        return (server.cpu_seconds() - before) / (rate * duration)
 
     cpu = in_turns(
         rounds,

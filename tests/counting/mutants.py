@@ -35,7 +35,7 @@ class Mutant(NamedTuple):
     """``module:Class.function``, the module without the leading ``exporter.``."""
     mutation: Mutation
     found_by: str = "counting/test_ledger.py"
-    """A file or one test, relative to ``tests/``."""
+    """A file, whose quick tests find the mistake, or one test; relative to ``tests/``."""
 
     @property
     def file(self) -> str:
@@ -228,7 +228,9 @@ def _to_find(items: list[pytest.Item]) -> Iterator[tuple[Mutant, list[pytest.Ite
     files = {item.nodeid.partition("::")[0] for item in items}
     for mutant in MUTANTS:
         if f"tests/{mutant.file}" in files and os.environ.get("MUTANT", mutant.mistake) == mutant.mistake:
-            yield mutant, [item for item in items if item.nodeid.startswith(f"tests/{mutant.found_by}")]
+            named = [item for item in items if item.nodeid.startswith(f"tests/{mutant.found_by}")]
+            quick = [item for item in named if item.get_closest_marker("slow") is None]
+            yield mutant, quick if mutant.found_by == mutant.file else named
 
 
 # -- the mistakes ------------------------------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ _RESTARTS = "counting/test_restarts_and_reloads.py"
 _HISTORY = "counting/test_history.py"
 _INCOMPLETE = "counting/test_incomplete_runs.py"
 _BAD_ANSWERS = "counting/test_bad_answers.py"
-_BASELINE = "counting/test_baseline_pages.py"
+_BASELINE = "counting/test_baseline_pages.py::test_a_page_gives_the_same_result_as_its_runs"
 _DECODE = "glue/test_decode.py"
 _INITIAL = "exposition/test_initial_values.py"
 _SERVED = "exposition/test_served_record.py"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,19 +22,21 @@ def test_each_mistake_fits_the_code(mutant: Mutant) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("file", sorted({mutant.file for mutant in MUTANTS}))
-def test_the_tests_find(file: str) -> None:
+def test_the_tests_find(file: str, tmp_path: Path) -> None:
     """For each mistake that tests of this file are to find, a test fails when the code has the mistake."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", f"tests/{file}"),
             *("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.counting.mutants"),
+            f"--basetemp={tmp_path}/forks",  # a start of pytest changes the mode of the common folder
         ],
         cwd=ROOT,
         env={**os.environ, "HYPOTHESIS_PROFILE": "mutants", "CI": ""},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -33,15 +33,15 @@ def page(world, transform_id, **request):
 
 @pytest.mark.slow
 def test_a_listing_of_many_runs_is_complete_and_ordered(world):
-    """200 pages with the last fifth of 1,000,000 runs have every run once, in order."""
-    after = world.start - 60 * 86400
+    """50 pages with the last twentieth of 1,000,000 runs have every run once, in order."""
+    after = world.start - 15 * 86400
     starts = []
     answer = page(world, "big", Filter={"StartedAfter": after})
     while "NextToken" in answer:
         starts += [run["StartedOn"] for run in answer["TaskRuns"]]
         answer = page(world, "big", Filter={"StartedAfter": after}, NextToken=answer["NextToken"])
     starts += [run["StartedOn"] for run in answer["TaskRuns"]]
-    assert 190_000 < len(starts) == sum(start > after * 1000 for start in world.transform("big").table.started)
+    assert 45_000 < len(starts) == sum(start > after * 1000 for start in world.transform("big").table.started)
     assert starts == sorted(starts)
 
 
