@@ -142,7 +142,7 @@ from the environment, the profile or the role of the host, and the region from -
 Glue filters and sorts the runs of each transform, and the runs of several transforms are merged in this order. Times
 are UTC unless they have a zone, and can be relative ('2h ago', '1d12h ago').
 
-TOOK is the time from start to end, with waiting; EXECUTING is ExecutionTime.
+TOOK is the time from start to end, and includes waiting. EXECUTING is the ExecutionTime that Glue reports.
 
 A table fits the terminal; in a pipe each run is one line. json prints each run as one line with an object that has the
 fields of GetMLTaskRuns. csv prints a column for each field. Set NO_COLOR to turn colours off.

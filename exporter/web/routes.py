@@ -71,7 +71,7 @@ class Backend(Protocol):
         """Return the metrics, or None if `prepare_scrape` must be called."""
 
     def prepare_scrape(self, format: TextFormat, encoding: Encoding) -> Scrape:  # noqa: A002 - the usual name
-        """Do the work that the metrics need, such as compression, and return them."""
+        """Prepare the bytes of the answer, for example by compression, and return them."""
 
     def is_alive(self) -> bool:
         """Return whether the poll loop makes progress."""

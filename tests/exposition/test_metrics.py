@@ -286,7 +286,7 @@ def test_failures_and_timeouts_are_separate_series() -> None:
 
 
 def test_the_reason_of_the_last_failure_replaces_the_reason_before() -> None:
-    """The last FAILED run and the last TIMEOUT have one reason each, and a former reason leaves the scrape."""
+    """The last FAILED run and the last TIMEOUT have one reason each. A scrape does not show former reasons."""
     name = "glue_ml_task_run_last_failure_info"
     exposed = shown(FULL)
     found = [re.findall('(?:reason|status)="([^"]*)"', labels) for labels in samples(body(exposed), name)]
