@@ -9,8 +9,7 @@ UV_LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes 
 	--no-emit-index-url --custom-compile-command "make lock"
 # Each of the workers would compile all tests again at each run.
 unexport PYTHONDONTWRITEBYTECODE
-# Two workers for each of two cores, because many tests wait for a server.
-PYTEST = $(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+PYTEST = $(BIN)/pytest --dist worksteal
 
 .PHONY: help
 help: ## print this help
@@ -31,11 +30,11 @@ demo-stack: ## run the demo with Prometheus, Alertmanager and Grafana, all in Do
 
 .PHONY: test
 test: $(VENV)/.dev tools ## run all tests, including those with real Prometheus servers and the aws command line
-	$(PYTEST)
+	$(PYTEST) -n 4 $(ARGS) # two workers for each of two cores, because many tests wait for a server
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## run the tests that are quick and need no outside programs
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -n logical -m "not slow" $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## check style, types and import contracts
