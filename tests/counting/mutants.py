@@ -649,7 +649,7 @@ MUTANTS = (
     Mutant(
         "go on with a file that was deleted",
         "state.open_file:OpenFile._ensure_file",
-        condition(1, "False"),
+        condition(2, "True"),
         f"{_STATE}::test_a_deleted_file_is_written_again",
     ),
     Mutant(
