@@ -28,14 +28,14 @@ demo-prometheus: $(VENV)/.package ## run the demo with a local Prometheus and Al
 demo-stack: ## run the demo with Prometheus, Alertmanager and Grafana, all in Docker
 	docker compose -f demo-stack/compose.yaml up --build $(ARGS)
 
-# Two workers for each of two cores, because many tests wait for a server. The quick tests do not.
+# Two workers for each of two cores, because many tests wait for a server. Of the quick tests only a few do.
 .PHONY: test
 test: $(VENV)/.dev tools ## run all tests, including those with real Prometheus servers and the aws command line
 	$(PYTEST) -n 4 $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## run the tests that are quick and need no outside programs
-	$(PYTEST) -n logical -m "not slow" $(ARGS)
+	$(PYTEST) -n 3 -m "not slow" $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## check style, types and import contracts
